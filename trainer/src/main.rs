@@ -1,0 +1,3 @@
+//! Trains fully convolutional networks on photos and masks.
+
+fn main() {}
