@@ -1,8 +1,32 @@
-//! Label every pixel of a camera frame with a fully convolutional network.
+//! Label every pixel of a camera frame with a fully convolutional network (Long et al. 2015).
+//!
+//! ```no_run
+//! use fcn::{Frame, Mask, Options, PixelFormat, Segmenter};
+//!
+//! # fn main() -> fcn::Result<()> {
+//! let segmenter = Segmenter::from_file("street.onnx", &Options::default())?;
+//! let mut mask = Mask::new();
+//! let pixels = vec![0u8; 480 * 320 * 3];
+//! let frame = Frame::packed(PixelFormat::Bgr8, &pixels, 480, 320, 0)?;
+//! segmenter.segment(&frame, &mut mask)?; // as often as frames come
+//! let labels = mask.labels(); // 320 x 480 class indices
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The way of a frame: [`Frame`] (the caller's memory, borrowed) -> normalised tensor -> ONNX Runtime -> scores ->
+//! upsampling and argmax -> [`Mask`]. [`Segmenter::segment`] reads as that list. C and C++ programs use the same
+//! through `include/fcn.h` and `include/fcn.hpp`.
 
 pub mod onnx;
 pub mod palette;
 
 mod error;
+mod frame;
+mod mask;
+mod options;
 
 pub use error::{Error, Result};
+pub use frame::{Frame, MAX_SIDE, PixelFormat, Rect, Rotation};
+pub use mask::{Mask, Outputs};
+pub use options::{LogCallback, LogLevel, Options, Provider, SizeMode};

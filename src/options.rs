@@ -1,0 +1,116 @@
+//! [`Options`]: how a [`Segmenter`](crate::Segmenter) is made.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+/// Where the network runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Provider {
+    /// The best that works here: TensorRT is never chosen by itself, CUDA before the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// An NVIDIA GPU through CUDA; an error where that does not work.
+    Cuda,
+    /// An NVIDIA GPU through TensorRT; an error where that does not work.
+    TensorRt,
+}
+
+impl Provider {
+    /// The name as users write it: `auto`, `cpu`, `cuda` or `tensorrt`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Provider::Auto => "auto",
+            Provider::Cpu => "cpu",
+            Provider::Cuda => "cuda",
+            Provider::TensorRt => "tensorrt",
+        }
+    }
+}
+
+/// What happens with frames whose sides the network's stride does not divide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SizeMode {
+    /// Pads at the right and at the bottom up to the next multiple of the stride, with the colour that normalises to 0,
+    /// and crops the labels back.
+    Pad,
+    /// Resamples the frame (bilinear) to `width` x `height`, both rounded up to multiples of the stride, and the scores
+    /// back to the frame's size before the labels are taken. 0 means the frame's own side.
+    Resize {
+        /// Columns of the working size, 0 for the frame's own.
+        width: u32,
+        /// Rows of the working size, 0 for the frame's own.
+        height: u32,
+    },
+    /// Covers the frame with rectangles whose sides the stride divides; where rectangles overlap, the mean of their
+    /// scores counts (d2l.ai chapter 13.11, exercise 4). 0 means the size of the crops the network was trained on, or
+    /// 320 rows by 480 columns where the model does not say.
+    Tile {
+        /// Columns of a rectangle, 0 for the default.
+        width: u32,
+        /// Rows of a rectangle, 0 for the default.
+        height: u32,
+        /// The least number of columns and rows that neighbours share.
+        overlap: u32,
+    },
+}
+
+/// How urgent a message to the log callback is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// What the library decided, for example which provider runs.
+    Info,
+    /// Something that works, but not as well as it could.
+    Warning,
+    /// Something that failed.
+    Error,
+}
+
+/// Receives messages; called from whichever thread has something to say, also from several at once.
+pub type LogCallback = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
+
+/// How a [`Segmenter`](crate::Segmenter) is made. `Options::default()` suits most programs.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// Where the network runs.
+    pub provider: Provider,
+    /// Which GPU, counted from 0.
+    pub device: u32,
+    /// Threads that work on one frame, 1 to 256; 0 means one for each CPU this process may run on.
+    pub threads: u32,
+    /// How many frames can be in work at once, 1 to 64; 0 means 1. Each takes its own memory, the weights are shared.
+    pub sessions: u32,
+    /// At most this many bytes of GPU memory for each session; 0 means no limit.
+    pub gpu_memory_limit: usize,
+    /// The file of ONNX Runtime's library; without it `ORT_DYLIB_PATH`, the folder of libfcn and the system are searched.
+    pub runtime_library: Option<PathBuf>,
+    /// What happens with sizes that the stride does not divide: [`SizeMode::Pad`], or for a model of one fixed size
+    /// [`SizeMode::Resize`].
+    pub size_mode: Option<SizeMode>,
+    /// Subtracted from each channel (red, green, blue) after division by 255; wins over the model card.
+    pub mean: Option<[f32; 3]>,
+    /// Divides each channel after that; finite and greater than 0; wins over the model card.
+    pub std: Option<[f32; 3]>,
+    /// The names of the classes in index order; wins over the model card.
+    pub class_names: Option<Vec<String>>,
+    /// Receives what the library and ONNX Runtime have to say; without it nobody hears it.
+    pub log: Option<LogCallback>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("provider", &self.provider)
+            .field("device", &self.device)
+            .field("threads", &self.threads)
+            .field("sessions", &self.sessions)
+            .field("gpu_memory_limit", &self.gpu_memory_limit)
+            .field("runtime_library", &self.runtime_library)
+            .field("size_mode", &self.size_mode)
+            .field("mean", &self.mean)
+            .field("std", &self.std)
+            .field("class_names", &self.class_names)
+            .finish_non_exhaustive()
+    }
+}
