@@ -23,10 +23,18 @@ pub mod palette;
 
 mod error;
 mod frame;
+mod head;
 mod mask;
+mod model;
 mod options;
+mod preprocess;
+mod resample;
+mod runtime;
+mod segmenter;
+mod tiles;
 
 pub use error::{Error, Result};
 pub use frame::{Frame, MAX_SIDE, PixelFormat, Rect, Rotation};
 pub use mask::{Mask, Outputs};
 pub use options::{LogCallback, LogLevel, Options, Provider, SizeMode};
+pub use segmenter::Segmenter;
