@@ -6,6 +6,7 @@ use std::{
     io::Write,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    process, thread,
 };
 
 /// Leaves a test out for want of a tool: call it once and return. `make test` lists it; with `FCN_NO_SKIP` set, as in
@@ -41,17 +42,15 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
 pub(crate) fn library_dir() -> PathBuf {
     let library = profile_dir().join("deps/libfcn.so");
     assert!(library.is_file(), "{} is missing: `cargo test` of the package fcn builds it", library.display());
-    let folder = tempfile::tempdir_in(target_dir()).unwrap();
+    let folder = profile_dir().join("linked");
+    fs::create_dir_all(&folder).unwrap();
     for name in ["libfcn.so", &soname()] {
-        symlink(&library, folder.path().join(name)).unwrap();
+        // Test programs may run side by side: a link is renamed to its place, so that it is there at every moment.
+        let new = folder.join(format!("{name}.{}.{:?}", process::id(), thread::current().id()));
+        symlink(&library, &new).unwrap();
+        fs::rename(&new, folder.join(name)).unwrap();
     }
-    let shared = target_dir().join("tmp").join("lib");
-    // Test programs may run side by side: the complete folder is renamed to its place, and the first one wins.
-    fs::create_dir_all(shared.parent().unwrap()).unwrap();
-    if fs::rename(folder.path(), &shared).is_ok() {
-        let _ = folder.keep();
-    }
-    shared
+    folder
 }
 
 /// The library's SONAME, as build.rs gives it.
