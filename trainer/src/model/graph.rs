@@ -235,7 +235,8 @@ impl Op {
             Op::MaxPool(MaxPool { kernel, stride, padding }) => {
                 x.f_max_pool2d([*kernel; 2], [*stride; 2], [*padding; 2], [1, 1], false)?
             }
-            Op::ConvTranspose(up) => x.f_conv_transpose2d(
+            // Scores go on as plain N x C x H x W, as the loss wants them: cheaper here, where they are small.
+            Op::ConvTranspose(up) => x.f_contiguous()?.f_conv_transpose2d(
                 &up.weight,
                 up.bias.as_ref(),
                 [up.stride; 2],

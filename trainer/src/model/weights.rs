@@ -76,7 +76,9 @@ pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Report>
         report.matched.push(parameter.name);
     }
     let matched: BTreeSet<&String> = report.matched.iter().collect();
-    report.unused = tensors.keys().filter(|name| !matched.contains(name)).cloned().collect();
+    // PyTorch's counters of batches serve no one here: our batch normalisations keep a moving average.
+    let unused = tensors.keys().filter(|name| !matched.contains(name) && !name.ends_with(".num_batches_tracked"));
+    report.unused = unused.cloned().collect();
     Ok(report)
 }
 
