@@ -1,0 +1,83 @@
+//! Panics end at the border, and without a word on stderr.
+
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    panic::{self, AssertUnwindSafe},
+    sync::Once,
+};
+
+use crate::{Error, Result};
+
+thread_local! {
+    /// Whether this thread is inside a function of the C API.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// Where the last panic inside happened: `file:line`.
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Runs `work`; a panic in it is [`Error::Internal`].
+pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T> {
+    silence();
+    let before = INSIDE.replace(true);
+    // Whatever `work` left half done is a handle's own business: a mask is swapped in whole or not at all.
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    INSIDE.set(before);
+    result.map_err(|payload| {
+        let place = PLACE.take();
+        Error::Internal(format!("a defect in fcn, please report it: {} ({place})", message(&*payload)))
+    })
+}
+
+/// Keeps Rust's panic hook from printing what [`caught`] is going to report.
+///
+/// The hook belongs to the copy of Rust's standard library inside libfcn.so, so a host never sees it. Where the crate
+/// is part of a Rust program there is one hook for all; every panic outside the C API still goes to the one before.
+fn silence() {
+    static ONCE: Once = Once::new();
+    // A panicking thread may not set the hook; then the next call does.
+    if ONCE.is_completed() || std::thread::panicking() {
+        return;
+    }
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !INSIDE.get() {
+                return before(info);
+            }
+            if let Some(location) = info.location() {
+                PLACE.set(format!("{}:{}", location.file(), location.line()));
+            }
+        }));
+    });
+}
+
+/// The words given to `panic!`.
+fn message(payload: &(dyn Any + Send)) -> &str {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "a panic without words",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ffi::{fcn_last_error, fcn_status, guard};
+
+    #[test]
+    fn a_panic_is_an_internal_error_that_tells_where() {
+        for (work, words) in [
+            ((|| panic!("plain words")) as fn() -> Result<()>, "plain words"),
+            (|| panic!("index {}", 7), "index 7"),
+            (|| std::panic::panic_any(1), "without words"),
+        ] {
+            assert_eq!(guard(work), fcn_status::FCN_ERROR_INTERNAL, "{words}");
+            // SAFETY: fcn_last_error returns a NUL-terminated string that lives until the next failure on this thread.
+            let text = unsafe { std::ffi::CStr::from_ptr(fcn_last_error()) }.to_str().expect("UTF-8");
+            assert!(text.contains(words) && text.contains("panics.rs:"), "{text}");
+        }
+        assert!(!INSIDE.get());
+    }
+}
