@@ -1,0 +1,69 @@
+# make            builds libfcn into target/release
+# make demo       segments a photo of a cat; needs cargo, cc and python3 with pip
+# make test       every check of the project; needs no more than that, and says what it left out
+# make install    libfcn, headers, fcn.pc and ONNX Runtime below PREFIX (/usr/local) and DESTDIR;
+#                 WITHOUT_ORT=1 leaves ONNX Runtime out; FROM=target/release installs without building (for sudo)
+# make weights    ImageNet weights for training, to .deps/weights
+# make header     writes include/fcn.h anew from src/ffi
+# make deps       all native libraries, to .deps; deps-runtime: what the demo needs; deps-torch: what the trainer needs
+# make clean      removes target and keeps .deps
+
+PREFIX ?= /usr/local
+PYTHON ?= python3
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+LIB := $(or $(FROM),$(TARGET)/release)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SOVERSION := $(basename $(VERSION))
+ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
+
+.PHONY: build demo test install weights header deps deps-runtime deps-torch clean
+
+build:
+	cargo build --release
+
+demo: deps-runtime build
+	mkdir -p $(TARGET)/demo
+	ln -sf ../release/libfcn.so $(TARGET)/demo/libfcn.so.$(SOVERSION)
+	$(CC) -O2 -Wall -Wextra -Iinclude examples/segment.c -o $(TARGET)/demo/segment \
+		$(TARGET)/demo/libfcn.so.$(SOVERSION) -Wl,-rpath,'$$ORIGIN'
+	ORT_DYLIB_PATH="$${ORT_DYLIB_PATH:-$(ORT_DEFAULT)}" \
+		$(TARGET)/demo/segment models/animals.onnx .deps/photos/chelsea.png $(TARGET)/demo/overlay.png
+
+test:
+	$(PYTHON) scripts/deps.py onnxruntime photos libtorch weights python
+	bash scripts/test.sh
+
+# ONNX Runtime is laid beside libfcn even for those who use another one while building.
+install: $(if $(FROM),,build)
+	$(if $(WITHOUT_ORT),,env -u ORT_DYLIB_PATH $(PYTHON) scripts/deps.py onnxruntime)
+	install -d "$(DESTDIR)$(PREFIX)/lib/pkgconfig" "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(PREFIX)/share/doc/fcn"
+	install -m 755 $(LIB)/libfcn.so "$(DESTDIR)$(PREFIX)/lib/libfcn.so.$(VERSION)"
+	ln -sf libfcn.so.$(VERSION) "$(DESTDIR)$(PREFIX)/lib/libfcn.so.$(SOVERSION)"
+	ln -sf libfcn.so.$(SOVERSION) "$(DESTDIR)$(PREFIX)/lib/libfcn.so"
+	install -m 644 include/fcn.h include/fcn.hpp "$(DESTDIR)$(PREFIX)/include"
+	sed 's/@VERSION@/$(VERSION)/' scripts/fcn.pc.in > "$(DESTDIR)$(PREFIX)/lib/pkgconfig/fcn.pc"
+	install -m 644 LICENSE-MIT LICENSE-APACHE "$(DESTDIR)$(PREFIX)/share/doc/fcn"
+ifndef WITHOUT_ORT
+	cp -P .deps/onnxruntime/lib/libonnxruntime.so.1* "$(DESTDIR)$(PREFIX)/lib"
+	install -d "$(DESTDIR)$(PREFIX)/share/doc/fcn/onnxruntime"
+	install -m 644 .deps/onnxruntime/LICENSE .deps/onnxruntime/ThirdPartyNotices.txt \
+		"$(DESTDIR)$(PREFIX)/share/doc/fcn/onnxruntime"
+endif
+
+weights:
+	$(PYTHON) scripts/deps.py weights
+
+header:
+	FCN_UPDATE_HEADER=1 cargo test --test header
+
+deps:
+	$(PYTHON) scripts/deps.py onnxruntime photos libtorch weights
+
+deps-runtime:
+	$(PYTHON) scripts/deps.py onnxruntime photos
+
+deps-torch:
+	$(PYTHON) scripts/deps.py libtorch
+
+clean:
+	cargo clean

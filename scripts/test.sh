@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Every check of the project, in the order in which a mistake shows soonest. `make test` lays the native libraries
+# first. The last line is "N passed, N failed, N skipped", summed over all test programs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+mkdir -p "$target"
+rm -f "$target/skipped.txt" "$target/summary.txt"
+
+cargo fmt --all --check
+cargo clippy --workspace --all-targets -- -D warnings
+RUSTDOCFLAGS=-Dwarnings cargo doc --package fcn --no-deps
+
+status=0
+cargo test --workspace --no-fail-fast 2>&1 | tee "$target/test.log" || status=$?
+
+# A test that skips counts as passed for cargo and leaves one line here (tests/common/mod.rs).
+touch "$target/skipped.txt"
+sort "$target/skipped.txt" | sed 's/^/not tested here: /'
+awk -v skipped="$(wc -l < "$target/skipped.txt")" '
+    /^test result: / { programs++; passed += $4; failed += $6; skipped += $8 }
+    END {
+        if (!programs) { print "no test program ran"; exit 1 }
+        printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, skipped
+    }' "$target/test.log" | tee "$target/summary.txt"
+exit "$status"
