@@ -24,8 +24,7 @@ use fcn_output::*;
 /// stays until the next fcn_segment() into it, or until it is freed. A call that fails leaves it as it was.
 pub struct fcn_mask(pub(super) Mask);
 
-/// An empty mask that will hold labels and pixels per class. Free it with fcn_mask_free(). NULL only where memory is
-/// short.
+/// An empty mask that will hold labels and pixels per class. Free it with fcn_mask_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn fcn_mask_new() -> Option<Box<fcn_mask>> {
     answer(None, || Some(Some(Box::new(fcn_mask(Mask::new())))))

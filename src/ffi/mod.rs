@@ -7,14 +7,22 @@
 //! that return a value), so that no panic crosses the border and every failure leaves its message.
 #![expect(non_camel_case_types, reason = "the names are those of the C header")]
 
+// The header shows their items in this order; the empty lines keep rustfmt from sorting them.
+
+mod status;
+
+mod options;
+
+mod segmenter;
+
 mod frame;
+
+mod mask;
+
 #[cfg(feature = "image")]
 mod image;
-mod mask;
-mod options;
+
 mod panics;
-mod segmenter;
-mod status;
 
 use std::{
     ffi::{CStr, CString, OsStr, c_char},

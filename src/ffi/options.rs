@@ -52,8 +52,7 @@ pub type fcn_log_callback = Option<unsafe extern "C" fn(level: i32, message: *co
 /// Each setter checks its values at once; one that fails leaves the options as they were.
 pub struct fcn_options(pub(super) Options);
 
-/// Options with their defaults, which suit most programs. Free them with fcn_options_free(). NULL only where memory is
-/// short.
+/// Options with their defaults, which suit most programs. Free them with fcn_options_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn fcn_options_new() -> Option<Box<fcn_options>> {
     answer(None, || Some(Some(Box::new(fcn_options(Options::default())))))
@@ -247,21 +246,15 @@ pub unsafe extern "C" fn fcn_options_set_tile(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_mean_std(
     options: Option<&mut fcn_options>,
-    mean: Option<&[f32; 3]>,
-    std: Option<&[f32; 3]>,
+    mean: *const f32,
+    std: *const f32,
 ) -> fcn_status {
     guard(|| {
         let options = required(options, "options")?;
-        for (name, values, fits) in [
-            ("mean", mean, (|value| value.is_finite()) as fn(f32) -> bool),
-            ("std", std, |value| value.is_finite() && value > 0.0),
-        ] {
-            let wrong = values.and_then(|values| (0..3).find(|&i| !fits(values[i])).map(|i| (i, values[i])));
-            if let Some((channel, value)) = wrong {
-                let bound = if name == "mean" { "finite" } else { "finite and greater than 0" };
-                return Err(Error::InvalidArgument(format!("{name}[{channel}] is {value}; it must be {bound}")));
-            }
-        }
+        // SAFETY: NULL, or the caller promises 3 floats.
+        let (mean, std) = unsafe { (mean.cast::<[f32; 3]>().as_ref(), std.cast::<[f32; 3]>().as_ref()) };
+        check_channels("mean", mean, "finite", f32::is_finite)?;
+        check_channels("std", std, "finite and greater than 0", |value| value.is_finite() && value > 0.0)?;
         options.0.mean = mean.copied();
         options.0.std = std.copied();
         Ok(())
@@ -355,6 +348,16 @@ fn class_name(name: &CStr, index: usize) -> Result<String> {
         Ok("") => Err(Error::InvalidArgument(format!("names[{index}] is an empty string"))),
         Ok(name) => Ok(name.to_owned()),
         Err(_) => Err(Error::InvalidArgument(format!("names[{index}], {name:?}, is not UTF-8"))),
+    }
+}
+
+/// Whether each channel's value, if there are any, keeps to the bound.
+fn check_channels(name: &str, values: Option<&[f32; 3]>, bound: &str, keeps: impl Fn(f32) -> bool) -> Result<()> {
+    match values.into_iter().flatten().enumerate().find(|&(_, &value)| !keeps(value)) {
+        Some((channel, value)) => {
+            Err(Error::InvalidArgument(format!("{name}[{channel}] is {value}; it must be {bound}")))
+        }
+        None => Ok(()),
     }
 }
 
