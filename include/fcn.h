@@ -166,7 +166,8 @@ typedef struct fcn_options fcn_options;
 /// A model, ready to run. Made by fcn_create() or fcn_create_from_memory(), freed by fcn_free().
 ///
 /// Any thread may use it, several at once: calls of fcn_segment() take turns on its sessions. Only fcn_free() must be
-/// alone. The strings its functions return belong to it and stay until it is freed.
+/// alone. The strings its functions return belong to it and stay until it is freed. After fork(), the child must make its
+/// own: with the parent's, fcn_segment() is FCN_ERROR_RUNTIME.
 typedef struct fcn_segmenter fcn_segmenter;
 
 /// Receives a message: its level (one of FCN_LOG_*), its text in UTF-8, and the pointer given to
@@ -250,7 +251,7 @@ void fcn_options_free(fcn_options *options);
 /// `options` is NULL or live options that no other thread uses.
 fcn_status fcn_options_set_provider(fcn_options *options, int32_t provider);
 
-/// Which GPU, counted from 0; at most 2147483647. The default is 0. The CPU does not look at it.
+/// Which GPU, counted from 0; at most 1023. The default is 0. The CPU does not look at it.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -276,7 +277,8 @@ fcn_status fcn_options_set_sessions(fcn_options *options, uint32_t sessions);
 fcn_status fcn_options_set_gpu_memory_limit(fcn_options *options, size_t bytes);
 
 /// The file of ONNX Runtime's library. Without it, or with NULL, the environment variable ORT_DYLIB_PATH, the folder
-/// of libfcn and the system are searched in this order. The process uses the one that its first segmenter loads.
+/// of libfcn and the system are searched in this order. The process keeps the one that its first segmenter loads;
+/// asking for another one later is FCN_ERROR_RUNTIME.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses; `path` is NULL or a NUL-terminated string.
@@ -313,7 +315,7 @@ fcn_status fcn_options_set_tile(fcn_options *options, uint32_t width, uint32_t h
 /// `options` is NULL or live options that no other thread uses; `mean` and `std` are NULL or point to 3 floats each.
 fcn_status fcn_options_set_mean_std(fcn_options *options, const float *mean, const float *std);
 
-/// The names of the classes in index order, 1 to 256 strings in UTF-8 that are not empty; they are copied. For models
+/// The names of the classes in index order, 2 to 255 strings in UTF-8 that are not empty; they are copied. For models
 /// without a card; wins over a card. NULL and 0 mean what the card says.
 ///
 /// # Safety
@@ -361,7 +363,7 @@ void fcn_free(fcn_segmenter *segmenter);
 /// `mask` is NULL or a live mask that no other thread uses; the frame's pixels are not the mask's own memory.
 fcn_status fcn_segment(const fcn_segmenter *segmenter, const fcn_frame *frame, fcn_mask *mask);
 
-/// The number of classes, 1 to 256; 0 for NULL.
+/// The number of classes, 2 to 255; 0 for NULL.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.

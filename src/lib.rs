@@ -24,12 +24,18 @@ pub mod palette;
 
 mod error;
 mod frame;
+mod head;
 #[cfg(feature = "image")]
 mod image_file;
 mod mask;
+mod model;
 mod options;
 mod overlay;
+mod preprocess;
+mod resample;
+mod runtime;
 mod segmenter;
+mod tiles;
 
 pub use error::{Error, Result};
 pub use frame::{Frame, MAX_SIDE, PixelFormat, Rect, Rotation};

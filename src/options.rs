@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
+use crate::{Error, MAX_SIDE, Result};
+
 /// Where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Provider {
@@ -112,5 +114,47 @@ impl fmt::Debug for Options {
             .field("std", &self.std)
             .field("class_names", &self.class_names)
             .finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// Whether each value lies in its range.
+    pub(crate) fn check(&self) -> Result<()> {
+        let wrong = |message: String| Err(Error::InvalidArgument(message));
+        if self.threads > 256 {
+            return wrong(format!("{} threads are asked for; 0 (one for each CPU) to 256 are possible", self.threads));
+        }
+        if self.sessions > 64 {
+            return wrong(format!("{} sessions are asked for; 0 (one) to 64 are possible", self.sessions));
+        }
+        if self.device > 1023 {
+            return wrong(format!("device {} is asked for; 0 to 1023 are possible", self.device));
+        }
+        if let Some(mean) = self.mean.filter(|mean| mean.iter().any(|value| !value.is_finite())) {
+            return wrong(format!("the mean {mean:?} is not finite"));
+        }
+        if let Some(std) = self.std.filter(|std| std.iter().any(|value| !(value.is_finite() && *value > 0.0))) {
+            return wrong(format!("the std {std:?} is not above 0 and finite"));
+        }
+        if let Some(names) = self.class_names.as_ref().filter(|names| !(2..=255).contains(&names.len())) {
+            return wrong(format!("{} class names are given; 2 to 255 classes can be told apart", names.len()));
+        }
+        match self.size_mode {
+            Some(SizeMode::Resize { width, height } | SizeMode::Tile { width, height, .. })
+                if width > MAX_SIDE || height > MAX_SIDE =>
+            {
+                wrong(format!(
+                    "a size of {width} x {height} pixels is asked for; at most {MAX_SIDE} a side are possible"
+                ))
+            }
+            Some(SizeMode::Tile { width, height, overlap })
+                if [width, height].into_iter().any(|side| side != 0 && overlap >= side) =>
+            {
+                wrong(format!(
+                    "tiles of {width} x {height} pixels cannot share {overlap}; the overlap must be less than a side"
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{answer, c_string, fcn_status, guard, path_argument, required};
-use crate::{Error, LogLevel, MAX_SIDE, Options, Provider, Result, SizeMode};
+use crate::{Error, LogCallback, LogLevel, Options, Provider, Result, SizeMode};
 
 /// Where the network runs.
 #[repr(i32)]
@@ -85,27 +85,22 @@ pub unsafe extern "C" fn fcn_options_set_provider(options: Option<&mut fcn_optio
             (FCN_PROVIDER_CUDA, Provider::Cuda),
             (FCN_PROVIDER_TENSORRT, Provider::TensorRt),
         ];
-        let (_, known) = PROVIDERS.iter().find(|(known, _)| *known as i32 == provider).ok_or_else(|| {
+        let (_, provider) = PROVIDERS.iter().find(|(known, _)| *known as i32 == provider).ok_or_else(|| {
             Error::InvalidArgument(format!(
                 "the provider {provider} does not exist; there are FCN_PROVIDER_AUTO (0), FCN_PROVIDER_CPU (1), FCN_PROVIDER_CUDA (2) and FCN_PROVIDER_TENSORRT (3)"
             ))
         })?;
-        options.0.provider = *known;
-        Ok(())
+        change(Some(options), |options| options.provider = *provider)
     })
 }
 
-/// Which GPU, counted from 0; at most 2147483647. The default is 0. The CPU does not look at it.
+/// Which GPU, counted from 0; at most 1023. The default is 0. The CPU does not look at it.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_device(options: Option<&mut fcn_options>, device: u32) -> fcn_status {
-    guard(|| {
-        let options = required(options, "options")?;
-        options.0.device = at_most(device, i32::MAX as u32, "device")?;
-        Ok(())
-    })
+    guard(|| change(options, |options| options.device = device))
 }
 
 /// Threads that work on one frame, 1 to 256; 0, the default, means one for each CPU that this process may run on.
@@ -114,11 +109,7 @@ pub unsafe extern "C" fn fcn_options_set_device(options: Option<&mut fcn_options
 /// `options` is NULL or live options that no other thread uses.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_threads(options: Option<&mut fcn_options>, threads: u32) -> fcn_status {
-    guard(|| {
-        let options = required(options, "options")?;
-        options.0.threads = at_most(threads, 256, "threads")?;
-        Ok(())
-    })
+    guard(|| change(options, |options| options.threads = threads))
 }
 
 /// How many frames can be in work at once, 1 to 64; 0, the default, means 1. Further calls of fcn_segment() wait for
@@ -128,11 +119,7 @@ pub unsafe extern "C" fn fcn_options_set_threads(options: Option<&mut fcn_option
 /// `options` is NULL or live options that no other thread uses.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_sessions(options: Option<&mut fcn_options>, sessions: u32) -> fcn_status {
-    guard(|| {
-        let options = required(options, "options")?;
-        options.0.sessions = at_most(sessions, 64, "sessions")?;
-        Ok(())
-    })
+    guard(|| change(options, |options| options.sessions = sessions))
 }
 
 /// At most this many bytes of GPU memory for each session; 0, the default, means no limit.
@@ -144,15 +131,12 @@ pub unsafe extern "C" fn fcn_options_set_gpu_memory_limit(
     options: Option<&mut fcn_options>,
     bytes: usize,
 ) -> fcn_status {
-    guard(|| {
-        let options = required(options, "options")?;
-        options.0.gpu_memory_limit = bytes;
-        Ok(())
-    })
+    guard(|| change(options, |options| options.gpu_memory_limit = bytes))
 }
 
 /// The file of ONNX Runtime's library. Without it, or with NULL, the environment variable ORT_DYLIB_PATH, the folder
-/// of libfcn and the system are searched in this order. The process uses the one that its first segmenter loads.
+/// of libfcn and the system are searched in this order. The process keeps the one that its first segmenter loads;
+/// asking for another one later is FCN_ERROR_RUNTIME.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses; `path` is NULL or a NUL-terminated string.
@@ -163,13 +147,13 @@ pub unsafe extern "C" fn fcn_options_set_runtime_library(
 ) -> fcn_status {
     guard(|| {
         let options = required(options, "options")?;
-        options.0.runtime_library = if path.is_null() {
+        let library = if path.is_null() {
             None
         } else {
             // SAFETY: the caller promises a NUL-terminated string.
             Some(unsafe { path_argument(path, "path") }?.to_owned())
         };
-        Ok(())
+        change(Some(options), |options| options.runtime_library = library)
     })
 }
 
@@ -180,10 +164,7 @@ pub unsafe extern "C" fn fcn_options_set_runtime_library(
 /// `options` is NULL or live options that no other thread uses.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_pad(options: Option<&mut fcn_options>) -> fcn_status {
-    guard(|| {
-        required(options, "options")?.0.size_mode = Some(SizeMode::Pad);
-        Ok(())
-    })
+    guard(|| change(options, |options| options.size_mode = Some(SizeMode::Pad)))
 }
 
 /// Resamples frames to `width` x `height` pixels, both rounded up to multiples of the model's stride, and labels them
@@ -197,13 +178,7 @@ pub unsafe extern "C" fn fcn_options_set_resize(
     width: u32,
     height: u32,
 ) -> fcn_status {
-    guard(|| {
-        let options = required(options, "options")?;
-        at_most(width, MAX_SIDE, "the working size's width")?;
-        at_most(height, MAX_SIDE, "the working size's height")?;
-        options.0.size_mode = Some(SizeMode::Resize { width, height });
-        Ok(())
-    })
+    guard(|| change(options, |options| options.size_mode = Some(SizeMode::Resize { width, height })))
 }
 
 /// Covers frames with rectangles of `width` x `height` pixels, multiples of the model's stride, whose neighbours share
@@ -220,21 +195,7 @@ pub unsafe extern "C" fn fcn_options_set_tile(
     height: u32,
     overlap: u32,
 ) -> fcn_status {
-    guard(|| {
-        let options = required(options, "options")?;
-        at_most(width, MAX_SIDE, "the tile's width")?;
-        at_most(height, MAX_SIDE, "the tile's height")?;
-        for (name, side) in [("width", width), ("height", height)] {
-            if side != 0 && overlap >= side {
-                return Err(Error::InvalidArgument(format!(
-                    "overlap {overlap} must be less than the tile's {name} of {side} pixels"
-                )));
-            }
-        }
-        at_most(overlap, MAX_SIDE - 1, "overlap")?;
-        options.0.size_mode = Some(SizeMode::Tile { width, height, overlap });
-        Ok(())
-    })
+    guard(|| change(options, |options| options.size_mode = Some(SizeMode::Tile { width, height, overlap })))
 }
 
 /// What the model expects of its input: (value / 255 - mean) / std for each channel, in the order red, green, blue.
@@ -250,18 +211,13 @@ pub unsafe extern "C" fn fcn_options_set_mean_std(
     std: *const f32,
 ) -> fcn_status {
     guard(|| {
-        let options = required(options, "options")?;
-        // SAFETY: NULL, or the caller promises 3 floats.
+        // SAFETY: NULL, or the caller promises 3 floats; an array of them needs no other alignment.
         let (mean, std) = unsafe { (mean.cast::<[f32; 3]>().as_ref(), std.cast::<[f32; 3]>().as_ref()) };
-        check_channels("mean", mean, "finite", f32::is_finite)?;
-        check_channels("std", std, "finite and greater than 0", |value| value.is_finite() && value > 0.0)?;
-        options.0.mean = mean.copied();
-        options.0.std = std.copied();
-        Ok(())
+        change(options, |options| (options.mean, options.std) = (mean.copied(), std.copied()))
     })
 }
 
-/// The names of the classes in index order, 1 to 256 strings in UTF-8 that are not empty; they are copied. For models
+/// The names of the classes in index order, 2 to 255 strings in UTF-8 that are not empty; they are copied. For models
 /// without a card; wins over a card. NULL and 0 mean what the card says.
 ///
 /// # Safety
@@ -276,14 +232,13 @@ pub unsafe extern "C" fn fcn_options_set_class_names(
     guard(|| {
         let options = required(options, "options")?;
         if names.is_null() && count == 0 {
-            options.0.class_names = None;
-            return Ok(());
+            return change(Some(options), |options| options.class_names = None);
         }
         required((!names.is_null()).then_some(()), "names")?;
-        if count == 0 || count > 256 {
-            return Err(Error::InvalidArgument(format!("{count} class names; there must be between 1 and 256")));
+        if !(2..=255).contains(&count) {
+            return Err(Error::InvalidArgument(format!("{count} class names are given; there must be 2 to 255")));
         }
-        // SAFETY: not NULL, and the caller promises `count` pointers, at most 256.
+        // SAFETY: not NULL, and the caller promises `count` pointers, at most 255.
         let names = unsafe { slice::from_raw_parts(names, count) };
         let mut copies = Vec::with_capacity(count);
         for (index, &name) in names.iter().enumerate() {
@@ -291,8 +246,7 @@ pub unsafe extern "C" fn fcn_options_set_class_names(
             // SAFETY: not NULL, and the caller promises a NUL-terminated string.
             copies.push(class_name(unsafe { CStr::from_ptr(name) }, index)?);
         }
-        options.0.class_names = Some(copies);
-        Ok(())
+        change(Some(options), |options| options.class_names = Some(copies))
     })
 }
 
@@ -309,11 +263,11 @@ pub unsafe extern "C" fn fcn_options_set_log(
 ) -> fcn_status {
     guard(|| {
         let options = required(options, "options")?;
-        options.0.log = callback.map(|function| {
+        let log = callback.map(|function| {
             let log = Log { function, user };
-            Arc::new(move |level, message: &str| log.say(level, message)) as crate::LogCallback
+            Arc::new(move |level, message: &str| log.say(level, message)) as LogCallback
         });
-        Ok(())
+        change(Some(options), |options| options.log = log)
     })
 }
 
@@ -351,20 +305,12 @@ fn class_name(name: &CStr, index: usize) -> Result<String> {
     }
 }
 
-/// Whether each channel's value, if there are any, keeps to the bound.
-fn check_channels(name: &str, values: Option<&[f32; 3]>, bound: &str, keeps: impl Fn(f32) -> bool) -> Result<()> {
-    match values.into_iter().flatten().enumerate().find(|&(_, &value)| !keeps(value)) {
-        Some((channel, value)) => {
-            Err(Error::InvalidArgument(format!("{name}[{channel}] is {value}; it must be {bound}")))
-        }
-        None => Ok(()),
-    }
-}
-
-/// `value`, which must not be greater than `bound`.
-fn at_most(value: u32, bound: u32, name: &str) -> Result<u32> {
-    if value <= bound {
-        return Ok(value);
-    }
-    Err(Error::InvalidArgument(format!("{name} is {value}; it must be between 0 and {bound}")))
+/// Sets values that the options' own check accepts.
+fn change(options: Option<&mut fcn_options>, set: impl FnOnce(&mut Options)) -> Result<()> {
+    let options = required(options, "options")?;
+    let mut changed = options.0.clone();
+    set(&mut changed);
+    changed.check()?;
+    options.0 = changed;
+    Ok(())
 }

@@ -2,9 +2,10 @@
 
 use std::{
     any::Any,
-    cell::{Cell, RefCell},
+    cell::Cell,
     panic::{self, AssertUnwindSafe},
-    sync::Once,
+    sync::{Mutex, Once, PoisonError},
+    thread,
 };
 
 use crate::{Error, Result};
@@ -12,9 +13,10 @@ use crate::{Error, Result};
 thread_local! {
     /// Whether this thread is inside a function of the C API.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
-    /// Where the last panic inside happened: `file:line`.
-    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
+
+/// Where the last panic inside happened, `file:line`: on this thread or on one that worked for it.
+static PLACE: Mutex<String> = Mutex::new(String::new());
 
 /// Runs `work`; a panic in it is [`Error::Internal`].
 pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T> {
@@ -24,7 +26,7 @@ pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T> {
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     INSIDE.set(before);
     result.map_err(|payload| {
-        let place = PLACE.take();
+        let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
         Error::Internal(format!("a defect in fcn, please report it: {} ({place})", message(&*payload)))
     })
 }
@@ -36,17 +38,20 @@ pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T> {
 fn silence() {
     static ONCE: Once = Once::new();
     // A panicking thread may not set the hook; then the next call does.
-    if ONCE.is_completed() || std::thread::panicking() {
+    if ONCE.is_completed() || thread::panicking() {
         return;
     }
     ONCE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if !INSIDE.get() {
+            // The names of the worker threads of a segmenter start with `fcn-`; their panics arrive at its caller.
+            let inside = INSIDE.get() || thread::current().name().is_some_and(|name| name.starts_with("fcn-"));
+            if !inside {
                 return before(info);
             }
             if let Some(location) = info.location() {
-                PLACE.set(format!("{}:{}", location.file(), location.line()));
+                let place = format!("{}:{}", location.file(), location.line());
+                *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = place;
             }
         }));
     });

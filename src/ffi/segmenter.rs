@@ -9,14 +9,15 @@ use super::{
     answer, c_string, fcn_frame, fcn_mask, fcn_options, fcn_status, frame::pixel_format, guard, path_argument, required,
 };
 use crate::{
-    Error, Options, Result, Segmenter,
+    Error, Options, Segmenter,
     frame::{row_stride, span},
 };
 
 /// A model, ready to run. Made by fcn_create() or fcn_create_from_memory(), freed by fcn_free().
 ///
 /// Any thread may use it, several at once: calls of fcn_segment() take turns on its sessions. Only fcn_free() must be
-/// alone. The strings its functions return belong to it and stay until it is freed.
+/// alone. The strings its functions return belong to it and stay until it is freed. After fork(), the child must make its
+/// own: with the parent's, fcn_segment() is FCN_ERROR_RUNTIME.
 pub struct fcn_segmenter {
     segmenter: Segmenter,
     /// The segmenter's texts, as C strings.
@@ -27,19 +28,22 @@ pub struct fcn_segmenter {
     card: Option<CString>,
 }
 
+// C programs share a segmenter between threads without asking the compiler.
+const _: () = {
+    const fn is_thread_safe<T: Send + Sync>() {}
+    is_thread_safe::<fcn_segmenter>();
+};
+
 impl fcn_segmenter {
-    fn new(segmenter: Segmenter) -> Result<Box<Self>> {
-        let card = segmenter.card().map(serde_json::to_string).transpose();
-        let card =
-            card.map_err(|error| Error::Internal(format!("the model card cannot be written as JSON: {error}")))?;
-        Ok(Box::new(fcn_segmenter {
+    fn new(segmenter: Segmenter) -> Box<Self> {
+        Box::new(fcn_segmenter {
             class_names: segmenter.classes().iter().map(|class| c_string(&class.name)).collect(),
             provider: c_string(segmenter.provider()),
             provider_reason: c_string(segmenter.provider_reason()),
             runtime_version: c_string(segmenter.runtime_version()),
-            card: card.as_deref().map(c_string),
+            card: segmenter.card().map(|card| c_string(&card.to_json())),
             segmenter,
-        }))
+        })
     }
 
     /// The classes with their colours.
@@ -64,7 +68,7 @@ pub unsafe extern "C" fn fcn_create(
         // SAFETY: the caller promises a NUL-terminated string.
         let path = unsafe { path_argument(path, "path") }?;
         required((!segmenter.is_null()).then_some(()), "segmenter")?;
-        let made = fcn_segmenter::new(Segmenter::from_file(path, &given(options))?)?;
+        let made = fcn_segmenter::new(Segmenter::from_file(path, &given(options))?);
         // SAFETY: not NULL, and the caller promises a place to write to.
         unsafe { segmenter.write(Box::into_raw(made)) };
         Ok(())
@@ -95,7 +99,7 @@ pub unsafe extern "C" fn fcn_create_from_memory(
         }
         // SAFETY: not NULL, not longer than isize::MAX, and the caller promises `length` bytes.
         let bytes = unsafe { slice::from_raw_parts(model.cast::<u8>(), length) };
-        let made = fcn_segmenter::new(Segmenter::from_memory(bytes, &given(options))?)?;
+        let made = fcn_segmenter::new(Segmenter::from_memory(bytes, &given(options))?);
         // SAFETY: not NULL, and the caller promises a place to write to.
         unsafe { segmenter.write(Box::into_raw(made)) };
         Ok(())
@@ -142,7 +146,7 @@ pub unsafe extern "C" fn fcn_segment(
     })
 }
 
-/// The number of classes, 1 to 256; 0 for NULL.
+/// The number of classes, 2 to 255; 0 for NULL.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.

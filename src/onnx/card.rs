@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::palette::Class;
+use super::types::ModelProto;
+use crate::{Error, Result, palette::Class};
 
 /// What a network expects, what it answers, and how well it does. Stored as JSON under [`ModelCard::KEY`] in the ONNX
 /// file's `metadata_props`.
@@ -37,4 +38,40 @@ pub struct ModelCard {
 impl ModelCard {
     /// The key in `metadata_props`.
     pub const KEY: &'static str = "fcn.model_card";
+
+    /// The card as JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a card has nothing that JSON cannot say")
+    }
+
+    /// The card of a model, checked; `None` where the model has none.
+    pub fn of(model: &ModelProto) -> Result<Option<ModelCard>> {
+        let Some(entry) = model.metadata_props.iter().find(|entry| entry.key() == Self::KEY) else { return Ok(None) };
+        let card: ModelCard = serde_json::from_str(entry.value())
+            .map_err(|error| Error::Model(format!("the model card is not in the form it should be: {error}")))?;
+        card.check()?;
+        Ok(Some(card))
+    }
+
+    /// Whether each value lies in its range.
+    fn check(&self) -> Result<()> {
+        let wrong = |what: String| Err(Error::Model(format!("the model card {what}")));
+        if self.version != 1 {
+            return wrong(format!("has version {}; this library reads version 1", self.version));
+        }
+        if !(2..=255).contains(&self.classes.len()) {
+            return wrong(format!("lists {} classes; 2 to 255 can be told apart", self.classes.len()));
+        }
+        if !(self.mean.iter().all(|mean| mean.is_finite()) && self.std.iter().all(|std| std.is_finite() && *std > 0.0))
+        {
+            return wrong(format!("normalises by mean {:?} and std {:?}; std must be above 0", self.mean, self.std));
+        }
+        if !["rgb", "bgr"].contains(&self.channels.as_str()) {
+            return wrong(format!("orders the channels '{}'; 'rgb' and 'bgr' are known", self.channels));
+        }
+        if !(1..=1024).contains(&self.stride) {
+            return wrong(format!("gives the stride {}; 1 to 1024 is possible", self.stride));
+        }
+        Ok(())
+    }
 }

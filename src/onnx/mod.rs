@@ -1,5 +1,62 @@
-//! The model file: ONNX's own messages, and the model card.
+//! The model file: ONNX's own messages, the model card, and what is checked and changed before ONNX Runtime sees a file.
+
+pub mod build;
+#[expect(missing_docs, clippy::all, reason = "generated from ONNX's own schema")]
+pub mod types;
 
 mod card;
+mod cut;
+mod dequantize;
+mod scan;
+
+use prost::{Message, bytes::Bytes};
 
 pub use card::ModelCard;
+pub(crate) use cut::{Tail, cut};
+pub(crate) use dequantize::dequantize_weights;
+pub use scan::parse;
+pub(crate) use scan::{ImageInput, image_input};
+
+use crate::{Error, Result};
+use types::{ModelProto, TensorProto, tensor_proto::DataType};
+
+/// The bytes of a model.
+pub(crate) fn encode(model: &ModelProto) -> Vec<u8> {
+    model.encode_to_vec()
+}
+
+/// The values of a float32 tensor, however they are stored.
+pub(crate) fn floats(tensor: &TensorProto) -> Result<Vec<f32>> {
+    if tensor.data_type != Some(DataType::Float as i32) {
+        return Err(Error::Model(format!(
+            "tensor '{}' is of ONNX element type {}, where float32 (1) is expected",
+            tensor.name(),
+            tensor.data_type()
+        )));
+    }
+    let values = if tensor.raw_data().is_empty() {
+        tensor.float_data.clone()
+    } else {
+        tensor.raw_data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    };
+    expect_count(tensor, values.len())?;
+    Ok(values)
+}
+
+/// Checks that a tensor holds as many values as its shape says.
+fn expect_count(tensor: &TensorProto, found: usize) -> Result<()> {
+    let expected = tensor.dims.iter().try_fold(1usize, |product, &dim| product.checked_mul(usize::try_from(dim).ok()?));
+    if expected != Some(found) {
+        return Err(Error::Model(format!(
+            "tensor '{}' holds {found} values, but its shape is {:?}",
+            tensor.name(),
+            tensor.dims
+        )));
+    }
+    Ok(())
+}
+
+/// Little-endian bytes of float32 values, as `raw_data` holds them.
+pub(crate) fn raw(values: &[f32]) -> Bytes {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}

@@ -1,0 +1,120 @@
+//! Short forms for writing ONNX graphs.
+
+use super::{
+    ModelCard, raw,
+    types::{
+        AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
+        TensorShapeProto, TypeProto, ValueInfoProto,
+        attribute_proto::AttributeType,
+        tensor_proto::DataType,
+        tensor_shape_proto::{Dimension, dimension},
+        type_proto,
+    },
+};
+
+/// The version of ONNX's operators that [`model`] declares.
+pub const OPSET: i64 = 17;
+
+/// The version of ONNX's file format that [`model`] declares: the one that came with [`OPSET`].
+const IR_VERSION: i64 = 8;
+
+/// One dimension of a value's shape.
+#[derive(Debug, Clone, Copy)]
+pub enum Dim {
+    /// Always this many.
+    Fixed(i64),
+    /// Any number, under this name.
+    Named(&'static str),
+}
+
+/// A float32 constant.
+pub fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+    constant(name, dims, DataType::Float, raw(values))
+}
+
+/// An int8 constant.
+pub fn int8s(name: &str, dims: &[i64], values: &[i8]) -> TensorProto {
+    constant(name, dims, DataType::Int8, values.iter().map(|value| value.cast_unsigned()).collect())
+}
+
+/// An int64 constant.
+pub fn int64s(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
+    constant(name, dims, DataType::Int64, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+}
+
+fn constant(name: &str, dims: &[i64], data_type: DataType, raw_data: prost::bytes::Bytes) -> TensorProto {
+    TensorProto {
+        name: Some(name.to_owned()),
+        dims: dims.to_vec(),
+        data_type: Some(data_type as i32),
+        raw_data: Some(raw_data),
+        ..TensorProto::default()
+    }
+}
+
+/// A node, named after its output.
+pub fn node(operator: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) -> NodeProto {
+    NodeProto {
+        name: Some(output.to_owned()),
+        op_type: Some(operator.to_owned()),
+        input: inputs.iter().map(|&input| input.to_owned()).collect(),
+        output: vec![output.to_owned()],
+        attribute: attributes,
+        ..NodeProto::default()
+    }
+}
+
+/// An attribute that is a list of whole numbers.
+pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto { ints: values.to_vec(), ..attribute(name, AttributeType::Ints) }
+}
+
+/// An attribute that is a whole number.
+pub fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { i: Some(value), ..attribute(name, AttributeType::Int) }
+}
+
+/// An attribute that is a text.
+pub fn string(name: &str, value: &str) -> AttributeProto {
+    AttributeProto { s: Some(value.as_bytes().to_vec()), ..attribute(name, AttributeType::String) }
+}
+
+fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
+    AttributeProto { name: Some(name.to_owned()), r#type: Some(kind as i32), ..AttributeProto::default() }
+}
+
+/// An input or an output of the graph.
+pub fn value(name: &str, element: DataType, dims: &[Dim]) -> ValueInfoProto {
+    let dim = dims
+        .iter()
+        .map(|dim| Dimension {
+            value: Some(match *dim {
+                Dim::Fixed(size) => dimension::Value::DimValue(size),
+                Dim::Named(name) => dimension::Value::DimParam(name.to_owned()),
+            }),
+            ..Dimension::default()
+        })
+        .collect();
+    let tensor = type_proto::Tensor { elem_type: Some(element as i32), shape: Some(TensorShapeProto { dim }) };
+    ValueInfoProto {
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() }),
+        ..ValueInfoProto::default()
+    }
+}
+
+/// A model of one graph, with its card.
+pub fn model(graph: GraphProto, card: Option<&ModelCard>) -> ModelProto {
+    ModelProto {
+        ir_version: Some(IR_VERSION),
+        producer_name: Some("fcn".to_owned()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
+        metadata_props: card
+            .iter()
+            .map(|card| StringStringEntryProto { key: Some(ModelCard::KEY.to_owned()), value: Some(card.to_json()) })
+            .collect(),
+        graph: Some(graph),
+        ..ModelProto::default()
+    }
+}

@@ -1,0 +1,63 @@
+//! Bilinear interpolation along one axis, with half-pixel centres: pixel i covers [i, i + 1), as in PyTorch's
+//! `interpolate(align_corners=False)` and OpenCV's `INTER_LINEAR`.
+
+/// For each target position the two source positions it lies between, and the weight of the second.
+#[derive(Debug, Default)]
+pub(crate) struct Axis {
+    from: usize,
+    taps: Vec<Tap>,
+}
+
+/// `source[first] * (1 - weight) + source[second] * weight`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tap {
+    pub(crate) first: usize,
+    pub(crate) second: usize,
+    pub(crate) weight: f32,
+}
+
+impl Axis {
+    /// Makes this the table from `from` positions to `to`, unless it is already.
+    pub(crate) fn prepare(&mut self, from: usize, to: usize) {
+        if self.from == from && self.taps.len() == to {
+            return;
+        }
+        let scale = from as f64 / to as f64;
+        let tap = |target: usize| {
+            let source = ((target as f64 + 0.5) * scale - 0.5).max(0.0);
+            let first = (source as usize).min(from - 1);
+            Tap { first, second: (first + 1).min(from - 1), weight: (source - first as f64) as f32 }
+        };
+        self.taps.clear();
+        self.taps.extend((0..to).map(tap));
+        self.from = from;
+    }
+
+    pub(crate) fn taps(&self) -> &[Tap] {
+        &self.taps
+    }
+}
+
+impl Tap {
+    #[inline]
+    pub(crate) fn mix(self, first: f32, second: f32) -> f32 {
+        first + (second - first) * self.weight
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_to_eight_is_what_pytorch_computes() {
+        // torch.nn.functional.interpolate(torch.tensor([[[0., 1., 4., 9.]]]), size=8, mode="linear"), PyTorch 2.13.
+        let expected = [0.0, 0.25, 0.75, 1.75, 3.25, 5.25, 7.75, 9.0];
+        let source = [0.0, 1.0, 4.0, 9.0];
+        let mut axis = Axis::default();
+        axis.prepare(4, 8);
+        for (tap, expected) in axis.taps().iter().zip(expected) {
+            assert_eq!(tap.mix(source[tap.first], source[tap.second]), expected);
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! ONNX Runtime: finding its library, choosing a provider, running a network. No other file names `ort`.
+
+use std::{
+    ffi::{CStr, OsStr, c_void},
+    os::unix::ffi::OsStrExt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use once_cell::sync::OnceCell;
+use ort::{
+    environment::Environment,
+    ep,
+    logging::LogLevel as OrtLogLevel,
+    session::{
+        Session,
+        builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
+    },
+    value::{TensorElementType, TensorRef, ValueType},
+};
+
+use crate::{
+    Error, Result,
+    options::{LogCallback, LogLevel, Options, Provider},
+};
+
+/// ONNX Runtime, loaded once for the life of the process: its library cannot be exchanged or unloaded safely.
+pub(crate) struct Runtime {
+    environment: Environment,
+    path: PathBuf,
+    version: String,
+}
+
+static RUNTIME: OnceCell<Runtime> = OnceCell::new();
+
+impl Runtime {
+    /// The process's ONNX Runtime, loaded on the first call: from `library`, else from `ORT_DYLIB_PATH`, else from the
+    /// folder of libfcn, else from where the system's linker finds it.
+    pub(crate) fn load(library: Option<&Path>) -> Result<&'static Runtime> {
+        let runtime = RUNTIME.get_or_try_init(|| Runtime::find(library))?;
+        if let Some(library) = library {
+            let wanted = absolute(library)?;
+            if wanted != runtime.path {
+                return Err(Error::Runtime(format!(
+                    "ONNX Runtime is already loaded from {} and cannot be exchanged for {} in the same process",
+                    runtime.path.display(),
+                    wanted.display()
+                )));
+            }
+        }
+        Ok(runtime)
+    }
+
+    /// The version of ONNX Runtime, for example `1.32.0`.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn find(library: Option<&Path>) -> Result<Runtime> {
+        // A place that somebody named is the only one that counts.
+        if let Some(library) = library {
+            return Runtime::open(&absolute(library)?);
+        }
+        if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
+            return absolute(Path::new(&path)).and_then(|path| Runtime::open(&path)).map_err(|error| {
+                Error::Runtime(format!("{error} (the environment variable ORT_DYLIB_PATH names this file)"))
+            });
+        }
+        let mut tried = String::new();
+        if let Some(folder) = own_path().as_deref().and_then(Path::parent) {
+            let beside = folder.join("libonnxruntime.so.1");
+            if beside.exists() {
+                return Runtime::open(&beside);
+            }
+            tried = format!("{} and ", beside.display());
+        }
+        match system_path() {
+            Some(path) => Runtime::open(&path),
+            None => Err(Error::Runtime(format!(
+                "ONNX Runtime was not found: tried {tried}the system's libonnxruntime.so.1; install it there, or name its \
+                 file in the option runtime_library or in the environment variable ORT_DYLIB_PATH"
+            ))),
+        }
+    }
+
+    fn open(path: &Path) -> Result<Runtime> {
+        let failed = |reason: String| {
+            Error::Runtime(format!(
+                "ONNX Runtime could not be loaded from {}: {reason}; version 1.24 or newer is needed",
+                path.display()
+            ))
+        };
+        if !path.is_file() {
+            return Err(failed("there is no such file".into()));
+        }
+        let builder = ort::init_from(path).map_err(|error| failed(error.to_string()))?;
+        // Without a logger of ours it would write to the host's stderr. What belongs to a session reaches its own.
+        let environment = builder
+            .with_name("fcn")
+            .with_telemetry(false)
+            .with_logger(Arc::new(|_, _, _, _, _| {}))
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        let version = version(path).ok_or_else(|| failed("it does not tell its version".into()))?;
+        Ok(Runtime { environment, path: path.to_path_buf(), version })
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path)
+        .map_err(|error| Error::Runtime(format!("the path '{}' of ONNX Runtime is unusable: {error}", path.display())))
+}
+
+/// The file that holds the code at `address`.
+fn file_of(address: *const c_void) -> Option<PathBuf> {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: dladdr takes any address and writes `info` where it knows the address.
+    let found = unsafe { libc::dladdr(address, info.as_mut_ptr()) } != 0;
+    // SAFETY: all-zero bytes are a valid Dl_info, so it is initialised either way.
+    let info = unsafe { info.assume_init() };
+    if !found || info.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: dladdr gives a NUL-terminated name that lives as long as the library is loaded.
+    let name = unsafe { CStr::from_ptr(info.dli_fname) };
+    std::path::absolute(OsStr::from_bytes(name.to_bytes())).ok()
+}
+
+/// The file of libfcn itself.
+fn own_path() -> Option<PathBuf> {
+    file_of(own_path as *const c_void)
+}
+
+/// The library that the system's linker finds under ONNX Runtime's name.
+fn system_path() -> Option<PathBuf> {
+    // SAFETY: the name is NUL-terminated. The handle is kept open: the library is about to be used for good.
+    let handle = unsafe { libc::dlopen(c"libonnxruntime.so.1".as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+    file_of(api_base(handle)?)
+}
+
+/// The function that every ONNX Runtime exports.
+fn api_base(handle: *mut c_void) -> Option<*const c_void> {
+    if handle.is_null() {
+        return None;
+    }
+    // SAFETY: the handle is one that dlopen gave, the name is NUL-terminated.
+    let symbol = unsafe { libc::dlsym(handle, c"OrtGetApiBase".as_ptr()) };
+    (!symbol.is_null()).then_some(symbol.cast_const())
+}
+
+/// What the loaded library says of its version.
+fn version(path: &Path) -> Option<String> {
+    let name = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: the name is NUL-terminated; with RTLD_NOLOAD nothing new is loaded.
+    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };
+    let symbol = api_base(handle)?;
+    // SAFETY: OrtGetApiBase has had this type in every version of ONNX Runtime.
+    let get_base: extern "C" fn() -> *const ort::sys::OrtApiBase = unsafe { std::mem::transmute(symbol) };
+    let base = get_base();
+    if base.is_null() {
+        return None;
+    }
+    // SAFETY: OrtGetApiBase gives a table that lives as long as the library, as does the text it hands out.
+    let text = unsafe { CStr::from_ptr(((*base).GetVersionString)()) };
+    Some(text.to_string_lossy().into_owned())
+}
+
+/// A network that is ready to run, one frame at a time.
+pub(crate) struct Network {
+    session: Session,
+}
+
+/// Several [`Network`]s over the same weights, and the provider that runs them.
+pub(crate) struct Networks {
+    pub(crate) networks: Vec<Network>,
+    pub(crate) provider: Provider,
+    /// Why it is not a better provider; empty where it was asked for by name.
+    pub(crate) reason: String,
+}
+
+/// What a network answers for one picture.
+pub(crate) enum Answer<'a> {
+    /// Scores, channels x height x width.
+    Scores(Scores<'a>),
+    /// Class indices, height x width.
+    Labels { height: usize, width: usize, labels: Labels<'a> },
+}
+
+/// Scores of one picture: channels x height x width.
+#[derive(Clone, Copy)]
+pub(crate) struct Scores<'a> {
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) data: &'a [f32],
+}
+
+/// Class indices as networks give them.
+#[derive(Clone, Copy)]
+pub(crate) enum Labels<'a> {
+    I64(&'a [i64]),
+    I32(&'a [i32]),
+    U8(&'a [u8]),
+}
+
+impl Labels<'_> {
+    pub(crate) fn get(&self, index: usize) -> i64 {
+        match self {
+            Labels::I64(values) => values[index],
+            Labels::I32(values) => i64::from(values[index]),
+            Labels::U8(values) => i64::from(values[index]),
+        }
+    }
+}
+
+/// What a network's first output is made of, as far as the model tells before it has run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OutputKind {
+    /// N x C x h x w; C where it is known.
+    Scores { channels: Option<usize> },
+    /// N x h x w or N x 1 x h x w.
+    Labels,
+}
+
+impl Networks {
+    /// Loads `model` once for each session that the options ask for.
+    pub(crate) fn new(runtime: &Runtime, model: &[u8], options: &Options, threads: usize) -> Result<Networks> {
+        let build = |provider| {
+            let prepacked = PrepackedWeights::new();
+            let sessions = options.sessions.max(1);
+            (0..sessions).map(|_| Network::new(runtime, model, options, threads, provider, &prepacked)).collect()
+        };
+        match options.provider {
+            Provider::Auto => match build(Provider::Cuda) {
+                Ok(networks) => Ok(Networks { networks, provider: Provider::Cuda, reason: String::new() }),
+                Err(error) => {
+                    let reason = error.to_string();
+                    log(options.log.as_ref(), LogLevel::Info, &format!("the CPU runs the network: {reason}"));
+                    Ok(Networks { networks: build(Provider::Cpu)?, provider: Provider::Cpu, reason })
+                }
+            },
+            provider => Ok(Networks { networks: build(provider)?, provider, reason: String::new() }),
+        }
+    }
+}
+
+impl Network {
+    fn new(
+        runtime: &Runtime,
+        model: &[u8],
+        options: &Options,
+        threads: usize,
+        provider: Provider,
+        prepacked: &PrepackedWeights,
+    ) -> Result<Network> {
+        let session = session_builder(runtime, options, threads, prepacked)
+            .and_then(|builder| with_provider(builder, options, provider))
+            .map_err(|error| match provider {
+                Provider::Cpu | Provider::Auto => Error::Runtime(format!("ONNX Runtime makes no session: {error}")),
+                _ => unavailable(provider, &error),
+            })?
+            .commit_from_memory(model)
+            .map_err(|error| match provider {
+                Provider::Cpu | Provider::Auto => {
+                    Error::Model(format!("ONNX Runtime does not take the model: {}", one_line(&error.to_string())))
+                }
+                _ => unavailable(provider, &error),
+            })?;
+        Ok(Network { session })
+    }
+
+    /// What the first output is, or a sentence on why it is no segmentation.
+    pub(crate) fn output_kind(&self) -> Result<OutputKind> {
+        let output = self.session.outputs().first().ok_or_else(|| Error::Model("the model has no output".into()))?;
+        let (element, shape) = match output.dtype() {
+            ValueType::Tensor { ty, shape, .. } => (*ty, &shape[..]),
+            other => return Err(no_segmentation(output.name(), &format!("{other:?}"))),
+        };
+        match (element, shape) {
+            (TensorElementType::Float32, &[_, channels, _, _]) => {
+                Ok(OutputKind::Scores { channels: usize::try_from(channels).ok() })
+            }
+            (
+                TensorElementType::Int64 | TensorElementType::Int32 | TensorElementType::Uint8,
+                [_, _, _] | [_, 1, _, _],
+            ) => Ok(OutputKind::Labels),
+            _ => Err(no_segmentation(output.name(), &format!("a {element:?} tensor of shape {shape:?}"))),
+        }
+    }
+
+    /// Runs the network on one normalised picture, 3 x height x width, and hands its answer to `consume`.
+    pub(crate) fn run<R>(
+        &mut self,
+        image: &[f32],
+        height: usize,
+        width: usize,
+        consume: impl FnOnce(Answer<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let failed = |error: ort::Error| {
+            Error::Runtime(format!("the network failed on {width} x {height} pixels: {}", one_line(&error.to_string())))
+        };
+        let input = TensorRef::from_array_view(([1, 3, height, width], image)).map_err(failed)?;
+        let outputs = self.session.run(ort::inputs![input]).map_err(failed)?;
+        let output = &outputs[0];
+        let shape = match output.dtype() {
+            ValueType::Tensor { shape, .. } => shape.iter().map(|&side| side as usize).collect::<Vec<_>>(),
+            other => return Err(no_segmentation("0", &format!("{other:?}"))),
+        };
+        let answer = match shape[..] {
+            [1, height, width] | [1, 1, height, width] if !output_is_float(output.dtype()) => {
+                let labels = if let Ok((_, values)) = output.try_extract_tensor::<i64>() {
+                    Labels::I64(values)
+                } else if let Ok((_, values)) = output.try_extract_tensor::<i32>() {
+                    Labels::I32(values)
+                } else {
+                    Labels::U8(output.try_extract_tensor::<u8>().map_err(failed)?.1)
+                };
+                Answer::Labels { height, width, labels }
+            }
+            [1, channels, height, width] => {
+                let (_, data) = output.try_extract_tensor::<f32>().map_err(failed)?;
+                Answer::Scores(Scores { channels, height, width, data })
+            }
+            _ => return Err(no_segmentation("0", &format!("a tensor of shape {shape:?}"))),
+        };
+        consume(answer)
+    }
+}
+
+fn output_is_float(value: &ValueType) -> bool {
+    matches!(value, ValueType::Tensor { ty: TensorElementType::Float32, .. })
+}
+
+fn no_segmentation(output: &str, found: &str) -> Error {
+    Error::Model(format!(
+        "output '{output}' is {found}; scores (float32, 1 x C x h x w) or class indices (int64, int32 or uint8, 1 x h x w) \
+         are expected"
+    ))
+}
+
+fn unavailable(provider: Provider, error: &ort::Error) -> Error {
+    Error::Provider(format!("the {} provider does not work here: {}", provider.name(), one_line(&error.to_string())))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn session_builder(
+    runtime: &Runtime,
+    options: &Options,
+    threads: usize,
+    prepacked: &PrepackedWeights,
+) -> ort::Result<SessionBuilder> {
+    let callback = options.log.clone();
+    let builder = Session::builder(&runtime.environment)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_intra_threads(threads)?
+        // Idle threads must not burn the host's CPU time.
+        .with_intra_op_spinning(false)?
+        .with_prepacked_weights(prepacked)?
+        .with_log_level(OrtLogLevel::Warning)?
+        .with_logger(Arc::new(move |level, _, _, _, message| {
+            let level = match level {
+                OrtLogLevel::Verbose | OrtLogLevel::Info => LogLevel::Info,
+                OrtLogLevel::Warning => LogLevel::Warning,
+                OrtLogLevel::Error | OrtLogLevel::Fatal => LogLevel::Error,
+            };
+            log(callback.as_ref(), level, message);
+        }))?;
+    Ok(builder)
+}
+
+/// Calls the host's callback; a panic in it must not travel into ONNX Runtime's C++.
+fn log(callback: Option<&LogCallback>, level: LogLevel, message: &str) {
+    if let Some(callback) = callback {
+        // A callback that panics has had its say; there is nobody else to tell.
+        let _ = catch_unwind(AssertUnwindSafe(|| callback(level, message)));
+    }
+}
+
+fn with_provider(builder: SessionBuilder, options: &Options, provider: Provider) -> ort::Result<SessionBuilder> {
+    let device = options.device.cast_signed();
+    let cuda = || {
+        let cuda = ep::CUDA::default()
+            .with_device_id(device)
+            .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic)
+            .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested);
+        match options.gpu_memory_limit {
+            0 => cuda,
+            limit => cuda.with_memory_limit(limit),
+        }
+        .build()
+        .error_on_failure()
+    };
+    let providers = match provider {
+        Provider::Cpu | Provider::Auto => return Ok(builder),
+        Provider::Cuda => vec![cuda()],
+        Provider::TensorRt => {
+            vec![ep::TensorRT::default().with_device_id(device).build().error_on_failure(), cuda()]
+        }
+    };
+    Ok(builder.with_execution_providers(providers)?)
+}

@@ -1,0 +1,360 @@
+//! [`Segmenter`]: frame in, mask out.
+
+use std::{
+    fs,
+    io::Read,
+    ops::{Deref, DerefMut},
+    path::Path,
+    sync::{Condvar, Mutex, PoisonError},
+};
+
+use crate::{
+    Error, Frame, Mask, Options, Rect, Result, SizeMode,
+    head::{Fit, Workspace},
+    mask::{MaskData, Outputs, resize},
+    model::Model,
+    onnx::ModelCard,
+    palette::Class,
+    preprocess,
+    resample::Axis,
+    runtime::{Answer, Labels, Network, Networks, Runtime},
+    tiles::{Band, Side},
+};
+
+/// The most pixels that one run of a network takes: 33.5 million, enough for 7680 x 4320.
+const MAX_RUN_PIXELS: usize = 1 << 25;
+
+/// The most pixels of a frame.
+const MAX_FRAME_PIXELS: usize = 1 << 28;
+
+/// The largest model file, in bytes: what ONNX's format can hold.
+const MAX_MODEL_BYTES: u64 = 1 << 31;
+
+/// A network that labels frames.
+///
+/// Any thread may call [`Segmenter::segment`] at any time: calls take turns on the sessions that
+/// [`Options::sessions`](crate::Options) asked for. After `fork`, the child can neither use nor free it: ONNX Runtime's
+/// threads do not live there.
+pub struct Segmenter {
+    model: Model,
+    mode: SizeMode,
+    provider: &'static str,
+    reason: String,
+    version: &'static str,
+    pool: rayon::ThreadPool,
+    lanes: Mutex<Vec<Lane>>,
+    returned: Condvar,
+    process: u32,
+}
+
+/// One session and the memory it works in.
+struct Lane {
+    network: Network,
+    /// The network's input: 3 x height x width.
+    image: Vec<f32>,
+    vertical: Axis,
+    horizontal: Axis,
+    head: Workspace,
+    band: Band,
+    /// Filled while a frame is in work, then exchanged with the caller's, which so changes only on success.
+    mask: MaskData,
+}
+
+impl Segmenter {
+    /// Loads a model from a file.
+    pub fn from_file(path: impl AsRef<Path>, options: &Options) -> Result<Segmenter> {
+        let path = path.as_ref();
+        let failed = |what: &str| Error::Io(format!("the model '{}' {what}", path.display()));
+        let file = fs::File::open(path).map_err(|error| failed(&format!("cannot be opened: {error}")))?;
+        let metadata = file.metadata().map_err(|error| failed(&format!("cannot be looked at: {error}")))?;
+        if !metadata.is_file() {
+            return Err(failed("is not a file"));
+        }
+        if metadata.len() > MAX_MODEL_BYTES {
+            return Err(failed(&format!(
+                "has {} bytes, more than the {MAX_MODEL_BYTES} of an ONNX file",
+                metadata.len()
+            )));
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_MODEL_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(|error| failed(&format!("cannot be read: {error}")))?;
+        Segmenter::from_memory(&bytes, options).map_err(|error| match error {
+            Error::Model(message) => Error::Model(format!("'{}': {message}", path.display())),
+            other => other,
+        })
+    }
+
+    /// Loads a model from the bytes of an ONNX file.
+    pub fn from_memory(bytes: &[u8], options: &Options) -> Result<Segmenter> {
+        options.check()?;
+        let prepared = Model::prepare(bytes, options)?;
+        let runtime = Runtime::load(options.runtime_library.as_deref())?;
+        let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if options.threads == 0 { cpus().min(256) } else { options.threads as usize };
+        let Networks { networks, provider, reason } = Networks::new(runtime, &prepared.onnx, options, threads)?;
+        let model = prepared.finish(networks[0].output_kind()?, options)?;
+        let mode = model.size_mode(options.size_mode)?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("fcn-{index}"))
+            .build()
+            .map_err(|error| Error::Runtime(format!("{threads} threads cannot be started: {error}")))?;
+        let lanes = networks.into_iter().map(Lane::new).collect();
+        Ok(Segmenter {
+            model,
+            mode,
+            provider: provider.name(),
+            reason,
+            version: runtime.version(),
+            pool,
+            lanes: Mutex::new(lanes),
+            returned: Condvar::new(),
+            process: std::process::id(),
+        })
+    }
+
+    /// Labels every pixel of a frame. `mask` holds the result at the frame's size, and changes only on success.
+    pub fn segment(&self, frame: &Frame<'_>, mask: &mut Mask) -> Result<()> {
+        self.check(frame, mask.outputs())?;
+        let mut lane = self.take_lane();
+        let (height, width) = (frame.height() as usize, frame.width() as usize);
+        lane.mask.prepare(width, height, self.model.classes.len(), mask.outputs())?;
+        match self.mode {
+            SizeMode::Pad => lane.whole(self, frame, self.model.padded(height, width)?, Fit::Crop),
+            SizeMode::Resize { width: columns, height: rows } => {
+                let size = (pick(rows, height), pick(columns, width));
+                lane.whole(self, frame, self.model.rounded_up(size), Fit::Resample)
+            }
+            SizeMode::Tile { width: columns, height: rows, overlap } => {
+                let stride = self.model.stride;
+                let side = |length, tile| Side::new(length, tile, overlap as usize, stride);
+                lane.tiled(self, frame, &side(height, rows as usize), &side(width, columns as usize))
+            }
+        }?;
+        std::mem::swap(&mut mask.data, &mut lane.mask);
+        Ok(())
+    }
+
+    /// The classes in index order.
+    pub fn classes(&self) -> &[Class] {
+        &self.model.classes
+    }
+
+    /// The model's card, where it has one.
+    pub fn card(&self) -> Option<&ModelCard> {
+        self.model.card.as_ref()
+    }
+
+    /// The provider that runs the network: `cpu`, `cuda` or `tensorrt`.
+    pub fn provider(&self) -> &'static str {
+        self.provider
+    }
+
+    /// Why it is not a better provider: empty unless `Auto` found none.
+    pub fn provider_reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// The version of ONNX Runtime, for example `1.32.0`.
+    pub fn runtime_version(&self) -> &str {
+        self.version
+    }
+
+    /// The network's input has sides that are multiples of this.
+    pub fn stride(&self) -> u32 {
+        self.model.stride as u32
+    }
+
+    fn check(&self, frame: &Frame<'_>, outputs: Outputs) -> Result<()> {
+        if self.process != std::process::id() {
+            return Err(Error::Runtime(format!(
+                "the segmenter was made in process {} and cannot be used in its child {}; make one there",
+                self.process,
+                std::process::id()
+            )));
+        }
+        let pixels = frame.height() as usize * frame.width() as usize;
+        if pixels > MAX_FRAME_PIXELS {
+            return Err(Error::InvalidArgument(format!(
+                "the frame has {pixels} pixels; at most {MAX_FRAME_PIXELS} are possible"
+            )));
+        }
+        if self.model.answers_labels && (outputs.confidence || outputs.scores) {
+            return Err(Error::InvalidArgument(
+                "the model answers class indices, so there is neither confidence nor scores to ask for".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The next free lane; waits where all are taken.
+    fn take_lane(&self) -> Taken<'_> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(lane) = lanes.pop() {
+                return Taken { segmenter: self, lane: Some(lane) };
+            }
+            lanes = self.returned.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Segmenter {
+    fn drop(&mut self) {
+        // In a forked child the threads that ONNX Runtime would wait for do not exist.
+        if self.process != std::process::id() {
+            let lanes = self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::take(lanes));
+        }
+    }
+}
+
+/// A lane in use; it goes back however the use ends.
+struct Taken<'a> {
+    segmenter: &'a Segmenter,
+    lane: Option<Lane>,
+}
+
+impl Deref for Taken<'_> {
+    type Target = Lane;
+
+    fn deref(&self) -> &Lane {
+        self.lane.as_ref().expect("only drop takes the lane")
+    }
+}
+
+impl DerefMut for Taken<'_> {
+    fn deref_mut(&mut self) -> &mut Lane {
+        self.lane.as_mut().expect("only drop takes the lane")
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.segmenter.lanes.lock().unwrap_or_else(PoisonError::into_inner).extend(self.lane.take());
+        self.segmenter.returned.notify_one();
+    }
+}
+
+impl Lane {
+    fn new(network: Network) -> Lane {
+        Lane {
+            network,
+            image: Vec::new(),
+            vertical: Axis::default(),
+            horizontal: Axis::default(),
+            head: Workspace::default(),
+            band: Band::default(),
+            mask: MaskData::default(),
+        }
+    }
+
+    /// Runs the network once on the whole frame, at `size` (height, width).
+    fn whole(&mut self, segmenter: &Segmenter, frame: &Frame<'_>, size: (usize, usize), fit: Fit) -> Result<()> {
+        self.load(segmenter, frame, size, fit)?;
+        let Lane { network, image, head, mask, .. } = self;
+        let Segmenter { model, pool, .. } = segmenter;
+        network.run(image, size.0, size.1, |answer| match answer {
+            Answer::Scores(scores) => {
+                model.expect_classes(scores.channels)?;
+                head.label(&model.upsampling, scores, size, fit, mask, pool)
+            }
+            Answer::Labels { height, width, labels } => take_labels(labels, (height, width), size, fit, mask),
+        })
+    }
+
+    /// Runs the network on each tile, and labels rows as soon as no later tile reaches them.
+    fn tiled(&mut self, segmenter: &Segmenter, frame: &Frame<'_>, rows: &Side, columns: &Side) -> Result<()> {
+        let Segmenter { model, pool, .. } = segmenter;
+        let size = (rows.tile, columns.tile);
+        let (height, width) = (self.mask.height, self.mask.width);
+        self.band.start(rows.tile.min(height), self.mask.classes, columns)?;
+        self.mask.pixels.fill(0);
+        for y in 0..rows.starts.len() {
+            let lines = rows.range(y);
+            for x in 0..columns.starts.len() {
+                let across = columns.range(x);
+                let tile = frame.crop(Rect {
+                    x: across.start as u32,
+                    y: lines.start as u32,
+                    width: across.len() as u32,
+                    height: lines.len() as u32,
+                })?;
+                self.load(segmenter, &tile, size, Fit::Crop)?;
+                let Lane { network, image, head, band, .. } = self;
+                network.run(image, size.0, size.1, |answer| match answer {
+                    Answer::Scores(scores) => {
+                        model.expect_classes(scores.channels)?;
+                        head.add(&model.upsampling, scores, size, band.sums(), (width, across.start), pool)
+                    }
+                    Answer::Labels { .. } => Err(Error::Model("class indices of tiles cannot be averaged".into())),
+                })?;
+            }
+            let finished = rows.starts.get(y + 1).map_or(height, |&next| next);
+            let done = lines.start..finished;
+            self.head.finish(self.band.mean(done.clone(), rows), done.clone(), &mut self.mask, pool)?;
+            self.band.advance(done.len());
+        }
+        Ok(())
+    }
+
+    /// Fills the network's input from a frame.
+    fn load(&mut self, segmenter: &Segmenter, frame: &Frame<'_>, size: (usize, usize), fit: Fit) -> Result<()> {
+        let (height, width) = size;
+        if height * width > MAX_RUN_PIXELS {
+            return Err(Error::InvalidArgument(format!(
+                "{width} x {height} pixels are more than the {MAX_RUN_PIXELS} that one run takes; choose the size mode tile \
+                 or a smaller working size"
+            )));
+        }
+        resize(&mut self.image, 3 * height * width)?;
+        let normalise = &segmenter.model.normalise;
+        match fit {
+            Fit::Crop => preprocess::copy(frame, normalise, &mut self.image, height, width),
+            Fit::Resample => {
+                self.vertical.prepare(frame.height() as usize, height);
+                self.horizontal.prepare(frame.width() as usize, width);
+                preprocess::resize(frame, normalise, &mut self.image, &self.vertical, &self.horizontal);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A side that was asked for, or for 0 the frame's own.
+fn pick(asked: u32, own: usize) -> usize {
+    if asked == 0 { own } else { asked as usize }
+}
+
+/// The labels of a network that answers class indices, each pixel's from the nearest one of the answer.
+fn take_labels(
+    labels: Labels<'_>,
+    answered: (usize, usize),
+    size: (usize, usize),
+    fit: Fit,
+    mask: &mut MaskData,
+) -> Result<()> {
+    let covered = match fit {
+        Fit::Crop => size,
+        Fit::Resample => (mask.height, mask.width),
+    };
+    let nearest = |at: usize, answered: usize, covered: usize| (2 * at + 1) * answered / (2 * covered);
+    mask.pixels.fill(0);
+    for (y, row) in mask.labels.chunks_exact_mut(mask.width).enumerate() {
+        let source = nearest(y, answered.0, covered.0) * answered.1;
+        for (x, label) in row.iter_mut().enumerate() {
+            let class = labels.get(source + nearest(x, answered.1, covered.1));
+            let Some(count) = usize::try_from(class).ok().and_then(|class| mask.pixels.get_mut(class)) else {
+                return Err(Error::Model(format!(
+                    "the model answers class {class} at column {x}, row {y}, but has only {} classes",
+                    mask.classes
+                )));
+            };
+            *count += 1;
+            *label = class as u8;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! Small networks for the tests, written with the crate's own ONNX types.
+
+use fcn::onnx::{
+    ModelCard,
+    build::{self, Dim},
+    types::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
+};
+use prost::Message;
+
+/// How the last upsampling of a [`Spec`] is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// A dense transposed convolution, classes x classes.
+    Transposed,
+    /// A dense one with zeros beside the diagonal.
+    Diagonal,
+    /// One for each class (group = classes).
+    Grouped,
+    /// A bilinear Resize.
+    Resize,
+    /// A dense one that an Identity node follows, so that the graph is not cut: the truth for the others.
+    Uncut,
+    /// None: scores at a fraction of the size.
+    Low,
+    /// ArgMax: class indices (int64) at a fraction of the size.
+    Labels,
+}
+
+/// A network of a strided convolution, an upsampling of `stride`, and random weights.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    pub classes: usize,
+    pub stride: usize,
+    pub end: End,
+    /// Height and width, where the network takes only one size.
+    pub fixed: Option<(i64, i64)>,
+    pub card: bool,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Spec { classes: 5, stride: 8, end: End::Transposed, fixed: None, card: true }
+    }
+}
+
+/// Pseudo-random values in -1 to 1, the same for the same seed (SplitMix64).
+pub fn random(seed: u64, count: usize) -> Vec<f32> {
+    let mut state = seed;
+    std::iter::repeat_with(|| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    })
+    .take(count)
+    .collect()
+}
+
+/// Pseudo-random bytes.
+pub fn random_bytes(seed: u64, count: usize) -> Vec<u8> {
+    random(seed, count).into_iter().map(|value| ((value + 1.0) * 127.9) as u8).collect()
+}
+
+/// The card of a test network.
+pub fn card(classes: usize, stride: usize) -> ModelCard {
+    let mut names = fcn::palette::voc_classes();
+    names.truncate(classes);
+    ModelCard {
+        version: 1,
+        architecture: "test".into(),
+        classes: names,
+        void_index: 255,
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+        channels: "rgb".into(),
+        stride: stride as u32,
+        training_crop: [64, 96],
+        dataset: "none".into(),
+        metrics: Default::default(),
+    }
+}
+
+/// The bytes of a network.
+pub fn network(spec: Spec) -> Vec<u8> {
+    model(spec).encode_to_vec()
+}
+
+/// A network as ONNX messages.
+pub fn model(spec: Spec) -> ModelProto {
+    let Spec { classes, stride, end, fixed, .. } = spec;
+    let (c, s) = (classes as i64, stride as i64);
+    let k = 2 * s;
+    let taps = 4 * stride * stride;
+    let mut nodes = vec![build::node(
+        "Conv",
+        &["image", "score.weight", "score.bias"],
+        "low",
+        vec![build::ints("kernel_shape", &[s, s]), build::ints("strides", &[s, s])],
+    )];
+    let mut weights = vec![
+        build::floats("score.weight", &[c, 3, s, s], &random(1, classes * 3 * stride * stride)),
+        build::floats("score.bias", &[c], &random(2, classes)),
+    ];
+    let transposed = |output: &str, group: i64| {
+        build::node(
+            "ConvTranspose",
+            &["low", "upsample.weight", "upsample.bias"],
+            output,
+            vec![
+                build::ints("kernel_shape", &[k, k]),
+                build::ints("strides", &[s, s]),
+                build::ints("pads", &[s / 2; 4]),
+                build::int("group", group),
+            ],
+        )
+    };
+    let dense = random(3, classes * classes * taps);
+    let on_diagonal = |index: usize| (index / taps) / classes == (index / taps) % classes;
+    let diagonal = dense.iter().enumerate().map(|(i, w)| if on_diagonal(i) { *w } else { 0.0 }).collect::<Vec<_>>();
+    let grouped = dense.iter().enumerate().filter(|(i, _)| on_diagonal(*i)).map(|(_, w)| *w).collect::<Vec<_>>();
+    let bias = build::floats("upsample.bias", &[c], &random(4, classes));
+    let (scores, labels) = ((DataType::Float, "scores"), (DataType::Int64, "labels"));
+    let (element, output) = if end == End::Labels { labels } else { scores };
+    match end {
+        End::Transposed => {
+            nodes.push(transposed("scores", 1));
+            weights.extend([build::floats("upsample.weight", &[c, c, k, k], &dense), bias]);
+        }
+        End::Diagonal => {
+            nodes.push(transposed("scores", 1));
+            weights.extend([build::floats("upsample.weight", &[c, c, k, k], &diagonal), bias]);
+        }
+        End::Grouped => {
+            nodes.push(transposed("scores", c));
+            weights.extend([build::floats("upsample.weight", &[c, 1, k, k], &grouped), bias]);
+        }
+        End::Uncut => {
+            nodes.push(transposed("up", 1));
+            nodes.push(build::node("Identity", &["up"], "scores", vec![]));
+            weights.extend([build::floats("upsample.weight", &[c, c, k, k], &dense), bias]);
+        }
+        End::Resize => {
+            nodes.push(build::node(
+                "Resize",
+                &["low", "", "scales"],
+                "scores",
+                vec![build::string("mode", "linear"), build::string("coordinate_transformation_mode", "half_pixel")],
+            ));
+            weights.push(build::floats("scales", &[4], &[1.0, 1.0, stride as f32, stride as f32]));
+        }
+        End::Low => nodes.push(build::node("Identity", &["low"], "scores", vec![])),
+        End::Labels => {
+            let attributes = vec![build::int("axis", 1), build::int("keepdims", 0)];
+            nodes.push(build::node("ArgMax", &["low"], "labels", attributes));
+        }
+    }
+    let side = |value: Option<i64>, name| value.map_or(Dim::Named(name), Dim::Fixed);
+    let (height, width) = (side(fixed.map(|f| f.0), "H"), side(fixed.map(|f| f.1), "W"));
+    let input = build::value("image", DataType::Float, &[Dim::Named("N"), Dim::Fixed(3), height, width]);
+    let output = match end {
+        End::Labels => build::value(output, element, &[Dim::Named("N"), Dim::Named("h"), Dim::Named("w")]),
+        _ => build::value(output, element, &[Dim::Named("N"), Dim::Fixed(c), Dim::Named("h"), Dim::Named("w")]),
+    };
+    let graph = graph(nodes, weights, input, output);
+    let card = spec.card.then(|| card(classes, stride));
+    build::model(graph, card.as_ref())
+}
+
+/// A graph of one input and one output.
+pub fn graph(
+    node: Vec<NodeProto>,
+    initializer: Vec<TensorProto>,
+    input: ValueInfoProto,
+    output: ValueInfoProto,
+) -> GraphProto {
+    let name = Some("test".to_owned());
+    GraphProto { name, node, initializer, input: vec![input], output: vec![output], ..GraphProto::default() }
+}
