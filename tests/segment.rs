@@ -1,28 +1,36 @@
-//! Frames through small networks of random weights, against what ONNX Runtime computes for the uncut graph and against
+//! Frames through small networks of random weights: against what ONNX Runtime computes for the uncut graph, and against
 //! plain slow arithmetic.
 
 #[path = "common/models.rs"]
 mod models;
 
-use fcn::{Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode};
+use fcn::{Frame, Mask, Options, Outputs, PixelFormat, Provider, Rect, Rotation, Segmenter, SizeMode};
 use models::{End, Spec, network, random_bytes};
+use ndarray::{Array3, ArrayView3, s};
 
-fn segmenter(spec: Spec, size_mode: Option<SizeMode>) -> Segmenter {
+fn options(size_mode: Option<SizeMode>) -> Options {
     let mut options = Options::default();
     options.provider = Provider::Cpu;
     options.size_mode = size_mode;
-    Segmenter::from_memory(&network(spec), &options).unwrap()
+    options
 }
 
-fn segment(segmenter: &Segmenter, pixels: &[u8], width: u32, height: u32) -> Mask {
-    let frame = Frame::packed(PixelFormat::Rgb8, pixels, width, height, 0).unwrap();
+fn segmenter(spec: Spec, size_mode: Option<SizeMode>) -> Segmenter {
+    Segmenter::from_memory(&network(spec), &options(size_mode)).unwrap()
+}
+
+fn everything(segmenter: &Segmenter, frame: Frame<'_>) -> Mask {
     let mut mask = Mask::with_outputs(Outputs { confidence: true, scores: true });
     segmenter.segment(&frame, &mut mask).unwrap();
     mask
 }
 
+fn rgb(pixels: &[u8], width: u32, height: u32) -> Frame<'_> {
+    Frame::packed(PixelFormat::Rgb8, pixels, width, height, 0).unwrap()
+}
+
 /// The best class of each pixel, from scores alone.
-fn argmax(scores: ndarray::ArrayView3<'_, f32>) -> Vec<u8> {
+fn argmax(scores: ArrayView3<'_, f32>) -> Vec<u8> {
     let (classes, height, width) = scores.dim();
     let mut labels = Vec::with_capacity(height * width);
     for y in 0..height {
@@ -34,40 +42,275 @@ fn argmax(scores: ndarray::ArrayView3<'_, f32>) -> Vec<u8> {
     labels
 }
 
-/// Checks a mask against the scores it should have: labels equal but where the two best differ by less than 1e-4 of the
-/// range of the scores, scores equal within that.
-fn assert_same(name: &str, mask: &Mask, truth: ndarray::ArrayView3<'_, f32>) {
+/// Checks a mask against the scores it should have: scores equal within 1e-4 of their range, and so labels but where the
+/// two best differ by less; counts and confidences follow from the mask's own labels and scores.
+fn assert_same(name: &str, mask: &Mask, truth: ArrayView3<'_, f32>) {
     let range = truth.iter().fold(f32::MIN, |a, &b| a.max(b)) - truth.iter().fold(f32::MAX, |a, &b| a.min(b));
     let scores = mask.scores().unwrap();
     assert_eq!(scores.dim(), truth.dim(), "{name}");
     let worst = scores.iter().zip(&truth).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
-    assert!(worst <= 1e-4 * range, "{name}: scores differ by {worst} of a range of {range}");
-    let (_, _, width) = truth.dim();
+    assert!(range > 0.0 && worst <= 1e-4 * range, "{name}: scores differ by {worst} of a range of {range}");
+    let (classes, _, width) = truth.dim();
     for (i, (&found, best)) in mask.labels().iter().zip(argmax(truth)).enumerate() {
         let at = |class: u8| truth[[class as usize, i / width, i % width]];
         assert!(found == best || at(best) - at(found) < 1e-4 * range, "{name}: pixel {i} is {found}, not {best}");
     }
-    let mut pixels = vec![0u64; mask.pixels().len()];
+    let mut pixels = vec![0u64; classes];
     mask.labels().iter().for_each(|&label| pixels[label as usize] += 1);
     assert_eq!(mask.pixels(), pixels, "{name}");
     for (i, &confidence) in mask.confidence().unwrap().iter().enumerate() {
         let (y, x) = (i / width, i % width);
         let best = scores[[mask.labels()[i] as usize, y, x]];
-        let sum: f64 = (0..scores.dim().0).map(|c| f64::from(scores[[c, y, x]] - best).exp()).sum();
+        let sum: f64 = (0..classes).map(|c| f64::from(scores[[c, y, x]] - best).exp()).sum();
         assert!((f64::from(confidence) - 1.0 / sum).abs() < 1e-5, "{name}: confidence of pixel {i}");
     }
 }
 
 #[test]
 fn a_cut_graph_labels_as_the_uncut_one_does() {
+    let ends = [End::Transposed, End::Diagonal, End::Grouped, End::Resize];
     for (stride, classes, width, height) in [(8, 5, 96, 64), (32, 21, 480, 320), (2, 2, 34, 18), (16, 7, 16, 160)] {
         let pixels = random_bytes(7, 3 * width as usize * height as usize);
-        let spec = |end| Spec { stride, classes, end, ..Spec::default() };
-        let truth = segment(&segmenter(spec(End::Uncut), None), &pixels, width, height);
-        let cut = segment(&segmenter(spec(End::Transposed), None), &pixels, width, height);
-        assert_same(&format!("stride {stride}"), &cut, truth.scores().unwrap());
-        let grouped = segment(&segmenter(spec(End::Grouped), None), &pixels, width, height);
-        let diagonal = segment(&segmenter(spec(End::Diagonal), None), &pixels, width, height);
-        assert_same(&format!("diagonal, stride {stride}"), &diagonal, grouped.scores().unwrap());
+        for end in ends {
+            let spec = Spec { stride, classes, end, ..Spec::default() };
+            let truth = everything(&segmenter(Spec { uncut: true, ..spec }, None), rgb(&pixels, width, height));
+            let cut = everything(&segmenter(spec, None), rgb(&pixels, width, height));
+            assert_same(&format!("{end:?}, stride {stride}"), &cut, truth.scores().unwrap());
+        }
+    }
+}
+
+#[test]
+fn scores_at_a_fraction_of_the_size_are_interpolated() {
+    let spec = Spec { end: End::Resize, uncut: true, ..Spec::default() };
+    let pixels = random_bytes(3, 3 * 96 * 64);
+    let truth = everything(&segmenter(spec, None), rgb(&pixels, 96, 64));
+    let low = everything(&segmenter(Spec { end: End::Low, uncut: false, ..spec }, None), rgb(&pixels, 96, 64));
+    assert_same("low", &low, truth.scores().unwrap());
+}
+
+#[test]
+fn padding_is_the_mean_colour_and_is_cut_off_again() {
+    // With a mean of 0 the mean colour is black, which a caller can pad with as well.
+    let mut plain = options(Some(SizeMode::Pad));
+    plain.mean = Some([0.0; 3]);
+    let segmenter = Segmenter::from_memory(&network(Spec::default()), &plain).unwrap();
+    for (width, height) in [(1, 1), (7, 9), (8, 8), (53, 37), (64, 41)] {
+        let pixels = random_bytes(5, 3 * width * height);
+        let (padded_width, padded_height) = (width.next_multiple_of(8), height.next_multiple_of(8));
+        let mut padded = vec![0; 3 * padded_width * padded_height];
+        for (row, source) in padded.chunks_mut(3 * padded_width).zip(pixels.chunks(3 * width)) {
+            row[..3 * width].copy_from_slice(source);
+        }
+        let truth = everything(&segmenter, rgb(&padded, padded_width as u32, padded_height as u32));
+        let mask = everything(&segmenter, rgb(&pixels, width as u32, height as u32));
+        let truth = truth.scores().unwrap();
+        assert_same(&format!("{width} x {height}"), &mask, truth.slice(s![.., ..height, ..width]));
+    }
+}
+
+/// Bilinear interpolation with half-pixel centres, as plainly as it can be written.
+fn bilinear(source: ArrayView3<'_, f32>, height: usize, width: usize) -> Array3<f32> {
+    let (channels, rows, columns) = source.dim();
+    let place = |to: usize, from: usize, at: usize| {
+        let position = ((at as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, from as f64 - 1.0);
+        (position.floor() as usize, (position.floor() as usize + 1).min(from - 1), position.fract())
+    };
+    Array3::from_shape_fn((channels, height, width), |(c, y, x)| {
+        let ((y0, y1, v), (x0, x1, u)) = (place(height, rows, y), place(width, columns, x));
+        let at = |y: usize, x: usize| f64::from(source[[c, y, x]]);
+        let (upper, lower) = (at(y0, x0) * (1.0 - u) + at(y0, x1) * u, at(y1, x0) * (1.0 - u) + at(y1, x1) * u);
+        (upper * (1.0 - v) + lower * v) as f32
+    })
+}
+
+#[test]
+fn resizing_there_and_back_is_bilinear() {
+    let spec = Spec::default();
+    // A picture of one colour is itself at every size; the transposed convolution's random kernel gives it scores that vary.
+    // How pictures are resized is tested beside the code that does it.
+    for (width, height, working_width, working_height) in [(50, 30, 50, 30), (64, 48, 32, 24), (24, 16, 96, 64)] {
+        let mode = SizeMode::Resize { width: working_width, height: working_height };
+        let resized = segmenter(spec, Some(mode));
+        let flat = [10u8, 200, 90].repeat(width * height);
+        let mask = everything(&resized, rgb(&flat, width as u32, height as u32));
+        let (w, h) = ((working_width as usize).next_multiple_of(8), (working_height as usize).next_multiple_of(8));
+        let working = [10u8, 200, 90].repeat(w * h);
+        let truth = everything(&segmenter(spec, None), rgb(&working, w as u32, h as u32));
+        let truth = bilinear(truth.scores().unwrap(), height, width);
+        assert_same(&format!("{width} x {height} at {w} x {h}"), &mask, truth.view());
+    }
+}
+
+#[test]
+fn tiles_average_what_the_network_says_of_each() {
+    let spec = Spec { classes: 4, ..Spec::default() };
+    for (width, height, tile_width, tile_height, overlap) in
+        [(100, 60, 32, 24, 8), (97, 61, 40, 32, 0), (50, 50, 48, 48, 40), (16, 16, 16, 16, 0), (5, 30, 16, 16, 4)]
+    {
+        let mode = SizeMode::Tile { width: tile_width, height: tile_height, overlap };
+        let pixels = random_bytes(11, 3 * width * height);
+        let frame = rgb(&pixels, width as u32, height as u32);
+        let mask = everything(&segmenter(spec, Some(mode)), frame);
+        // The rule, written plainly: evenly spread tiles of the greatest multiple of the stride, and the mean of each pixel.
+        let one = segmenter(spec, Some(SizeMode::Pad));
+        let places = |length: usize, tile: usize| {
+            let tile = (tile.min(length) / 8 * 8).max(8);
+            let rest = length.saturating_sub(tile);
+            let gaps = rest.div_ceil(tile - (overlap as usize).min(tile - 1));
+            (0..=gaps).map(move |i| (rest * i / gaps.max(1), tile.min(length))).collect::<Vec<_>>()
+        };
+        let mut sums = Array3::<f64>::zeros((4, height, width));
+        let mut counts = ndarray::Array2::<f64>::zeros((height, width));
+        for &(y, rows) in &places(height, tile_height as usize) {
+            for &(x, columns) in &places(width, tile_width as usize) {
+                let rect = Rect { x: x as u32, y: y as u32, width: columns as u32, height: rows as u32 };
+                let part = everything(&one, frame.crop(rect).unwrap());
+                let area = s![y..y + rows, x..x + columns];
+                counts.slice_mut(area).mapv_inplace(|count| count + 1.0);
+                let mut sums = sums.slice_mut(s![.., y..y + rows, x..x + columns]);
+                sums += &part.scores().unwrap().mapv(f64::from);
+            }
+        }
+        assert!(counts.iter().all(|&count| count >= 1.0), "every pixel is covered");
+        let truth = (sums / counts).mapv(|mean| mean as f32);
+        assert_same(&format!("{width} x {height} in {tile_width} x {tile_height}"), &mask, truth.view());
+    }
+}
+
+#[test]
+fn formats_strides_crops_and_turns_are_the_same_picture() {
+    let segmenter = segmenter(Spec::default(), None);
+    let (width, height) = (40usize, 24usize);
+    for format in [PixelFormat::Rgb8, PixelFormat::Bgr8, PixelFormat::Rgba8, PixelFormat::Bgra8, PixelFormat::Gray8] {
+        let bytes = match format {
+            PixelFormat::Gray8 => 1,
+            PixelFormat::Rgb8 | PixelFormat::Bgr8 => 3,
+            _ => 4,
+        };
+        for padding in [0, 1, 13] {
+            let stride = width * bytes + padding;
+            let data = random_bytes(13 + padding as u64, stride * height);
+            let pixel = |x: usize, y: usize| {
+                let at = &data[y * stride + x * bytes..];
+                match format {
+                    PixelFormat::Gray8 => [at[0]; 3],
+                    PixelFormat::Rgb8 | PixelFormat::Rgba8 => [at[0], at[1], at[2]],
+                    _ => [at[2], at[1], at[0]],
+                }
+            };
+            let frame = Frame::packed(format, &data[..stride * height - padding], width as u32, height as u32, stride);
+            let frame = frame.unwrap();
+            let check =
+                |name: &str, frame: Frame<'_>, w: usize, h: usize, source: &dyn Fn(usize, usize) -> (usize, usize)| {
+                    let plain: Vec<u8> = (0..w * h)
+                        .flat_map(|i| {
+                            let (x, y) = source(i % w, i / w);
+                            pixel(x, y)
+                        })
+                        .collect();
+                    let truth = everything(&segmenter, rgb(&plain, w as u32, h as u32));
+                    let mask = everything(&segmenter, frame);
+                    assert_eq!((mask.width(), mask.height()), (w as u32, h as u32), "{format:?} {name}");
+                    assert_eq!(mask.labels(), truth.labels(), "{format:?}, padding {padding}, {name}");
+                    assert_eq!(mask.scores(), truth.scores(), "{format:?}, padding {padding}, {name}");
+                };
+            let (w, h) = (width, height);
+            check("as it is", frame, w, h, &|x, y| (x, y));
+            check("mirrored", frame.mirror(), w, h, &|x, y| (w - 1 - x, y));
+            check("turned 90", frame.rotate(Rotation::Clockwise90), h, w, &|x, y| (y, h - 1 - x));
+            check("turned 180", frame.rotate(Rotation::Half), w, h, &|x, y| (w - 1 - x, h - 1 - y));
+            check("turned 270", frame.rotate(Rotation::CounterClockwise90), h, w, &|x, y| (w - 1 - y, x));
+            let crop = frame.crop(Rect { x: 3, y: 5, width: 17, height: 11 }).unwrap();
+            check("cropped", crop, 17, 11, &|x, y| (x + 3, y + 5));
+            let all = crop.rotate(Rotation::Clockwise90).mirror();
+            check("cropped, turned, mirrored", all, 11, 17, &|x, y| (y + 3, 5 + x));
+        }
+    }
+}
+
+#[test]
+fn networks_of_one_size_take_any_frame() {
+    let spec = Spec { fixed: Some((64, 96)), ..Spec::default() };
+    let free = Spec { fixed: None, ..spec };
+    let pixels = random_bytes(17, 3 * 96 * 64);
+    let truth = everything(&segmenter(free, None), rgb(&pixels, 96, 64));
+    for mode in [None, Some(SizeMode::Pad)] {
+        let mask = everything(&segmenter(spec, mode), rgb(&pixels, 96, 64));
+        assert_same(&format!("{mode:?}"), &mask, truth.scores().unwrap());
+    }
+    let large = random_bytes(19, 3 * 200 * 100);
+    let mask = everything(&segmenter(spec, None), rgb(&large, 200, 100));
+    let same = everything(&segmenter(free, Some(SizeMode::Resize { width: 96, height: 64 })), rgb(&large, 200, 100));
+    assert_same("resized", &mask, same.scores().unwrap());
+    let error = segmenter(spec, Some(SizeMode::Pad)).segment(&rgb(&large, 200, 100), &mut Mask::new()).unwrap_err();
+    assert!(error.to_string().contains("200 x 100") && error.to_string().contains("96 x 64"), "{error}");
+}
+
+#[test]
+fn class_indices_are_taken_from_networks_that_answer_them() {
+    let mut named = options(None);
+    named.class_names = Some(["a", "b", "c", "d", "e"].map(String::from).to_vec());
+    let labels = Segmenter::from_memory(&network(Spec { end: End::Labels, card: false, ..Spec::default() }), &named);
+    let labels = labels.unwrap();
+    let pixels = random_bytes(23, 3 * 96 * 64);
+    let mut mask = Mask::new();
+    labels.segment(&rgb(&pixels, 96, 64), &mut mask).unwrap();
+    // The network scores blocks of 8 x 8 pixels, so its class indices are the best scores of a block.
+    let scores = segmenter(Spec { end: End::Low, card: false, ..Spec::default() }, None);
+    for (x, y) in [(0, 0), (3, 2), (11, 7)] {
+        let block = rgb(&pixels, 96, 64).crop(Rect { x: 8 * x, y: 8 * y, width: 8, height: 8 }).unwrap();
+        let alone = everything(&scores, block);
+        assert_eq!(mask.labels()[(8 * y * 96 + 8 * x) as usize], alone.labels()[0], "block {x}, {y}");
+    }
+    for (y, row) in mask.labels().chunks(96).enumerate() {
+        for (x, label) in row.iter().enumerate() {
+            assert_eq!(*label, mask.labels()[y / 8 * 8 * 96 + x / 8 * 8], "each block of 8 x 8 has one label");
+        }
+    }
+    assert!(mask.pixels().iter().filter(|&&count| count > 0).count() > 1);
+    let mut wanted = Mask::with_outputs(Outputs { confidence: true, scores: false });
+    let error = labels.segment(&rgb(&pixels, 96, 64), &mut wanted).unwrap_err();
+    assert!(error.to_string().contains("class indices"), "{error}");
+}
+
+#[test]
+fn a_mask_serves_frames_of_all_sizes_and_changes_only_on_success() {
+    let segmenter = segmenter(Spec { fixed: Some((64, 96)), ..Spec::default() }, Some(SizeMode::Pad));
+    let mut mask = Mask::new();
+    for (width, height) in [(96u32, 64u32), (8, 8), (50, 60), (1, 1), (96, 64)] {
+        let pixels = random_bytes(u64::from(width), 3 * (width * height) as usize);
+        segmenter.segment(&rgb(&pixels, width, height), &mut mask).unwrap();
+        assert_eq!((mask.width(), mask.height()), (width, height));
+        assert_eq!(mask.labels().len(), (width * height) as usize);
+        assert_eq!(mask.pixels().iter().sum::<u64>(), u64::from(width * height));
+        assert!(mask.confidence().is_none() && mask.scores().is_none());
+        let before = (mask.labels().to_vec(), mask.pixels().to_vec());
+        let large = vec![0; 3 * 97 * 64];
+        segmenter.segment(&rgb(&large, 97, 64), &mut mask).unwrap_err();
+        assert_eq!((mask.labels().to_vec(), mask.pixels().to_vec()), before);
+        assert_eq!((mask.width(), mask.height()), (width, height));
+    }
+}
+
+#[test]
+fn many_threads_share_one_segmenter() {
+    for sessions in [1, 3] {
+        let mut shared = options(None);
+        (shared.sessions, shared.threads) = (sessions, 2);
+        let segmenter = Segmenter::from_memory(&network(Spec::default()), &shared).unwrap();
+        let pictures: Vec<_> = (0..8u64).map(|seed| random_bytes(seed, 3 * 80 * 56)).collect();
+        let truth: Vec<_> = pictures.iter().map(|pixels| everything(&segmenter, rgb(pixels, 80, 56))).collect();
+        std::thread::scope(|scope| {
+            for (pixels, truth) in pictures.iter().zip(&truth) {
+                let segmenter = &segmenter;
+                scope.spawn(move || {
+                    for _ in 0..10 {
+                        let mask = everything(segmenter, rgb(pixels, 80, 56));
+                        assert_eq!(mask.labels(), truth.labels());
+                    }
+                });
+            }
+        });
     }
 }

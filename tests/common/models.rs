@@ -1,4 +1,5 @@
 //! Small networks for the tests, written with the crate's own ONNX types.
+#![allow(unreachable_pub, dead_code, missing_docs, reason = "each suite takes what it needs")]
 
 use fcn::onnx::{
     ModelCard,
@@ -18,8 +19,6 @@ pub enum End {
     Grouped,
     /// A bilinear Resize.
     Resize,
-    /// A dense one that an Identity node follows, so that the graph is not cut: the truth for the others.
-    Uncut,
     /// None: scores at a fraction of the size.
     Low,
     /// ArgMax: class indices (int64) at a fraction of the size.
@@ -32,6 +31,8 @@ pub struct Spec {
     pub classes: usize,
     pub stride: usize,
     pub end: End,
+    /// Whether an Identity node follows, so that the graph is not cut and ONNX Runtime computes all of it.
+    pub uncut: bool,
     /// Height and width, where the network takes only one size.
     pub fixed: Option<(i64, i64)>,
     pub card: bool,
@@ -39,7 +40,7 @@ pub struct Spec {
 
 impl Default for Spec {
     fn default() -> Self {
-        Spec { classes: 5, stride: 8, end: End::Transposed, fixed: None, card: true }
+        Spec { classes: 5, stride: 8, end: End::Transposed, uncut: false, fixed: None, card: true }
     }
 }
 
@@ -135,11 +136,6 @@ pub fn model(spec: Spec) -> ModelProto {
             nodes.push(transposed("scores", c));
             weights.extend([build::floats("upsample.weight", &[c, 1, k, k], &grouped), bias]);
         }
-        End::Uncut => {
-            nodes.push(transposed("up", 1));
-            nodes.push(build::node("Identity", &["up"], "scores", vec![]));
-            weights.extend([build::floats("upsample.weight", &[c, c, k, k], &dense), bias]);
-        }
         End::Resize => {
             nodes.push(build::node(
                 "Resize",
@@ -154,6 +150,11 @@ pub fn model(spec: Spec) -> ModelProto {
             let attributes = vec![build::int("axis", 1), build::int("keepdims", 0)];
             nodes.push(build::node("ArgMax", &["low"], "labels", attributes));
         }
+    }
+    if spec.uncut {
+        let last = nodes.last_mut().expect("there is at least one node");
+        (last.name, last.output) = (Some("uncut".into()), vec!["uncut".into()]);
+        nodes.push(build::node("Identity", &["uncut"], output, vec![]));
     }
     let side = |value: Option<i64>, name| value.map_or(Dim::Named(name), Dim::Fixed);
     let (height, width) = (side(fixed.map(|f| f.0), "H"), side(fixed.map(|f| f.1), "W"));

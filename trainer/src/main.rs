@@ -1,3 +1,17 @@
-//! Trains fully convolutional networks on photos and masks.
+//! The command `trainer`.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match trainer::cli::run(trainer::cli::Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            // Where even stderr is closed, the exit code has to do.
+            let _ = writeln!(std::io::stderr(), "trainer: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

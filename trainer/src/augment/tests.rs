@@ -1,0 +1,258 @@
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+/// Leaves bytes as they are, but for rounding.
+const BYTES: Normalise = Normalise { mean: [0.0; 3], std: [1.0 / 255.0; 3] };
+/// ImageNet's.
+const IMAGENET: Normalise = Normalise { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+
+fn sample(
+    width: usize,
+    height: usize,
+    pixel: impl Fn(usize, usize) -> [u8; 3],
+    index: impl Fn(usize, usize) -> u8,
+) -> Sample {
+    let places = || (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    Sample {
+        id: "a".to_owned(),
+        width,
+        height,
+        image: places().flat_map(|(x, y)| pixel(x, y)).collect(),
+        mask: places().map(|(x, y)| index(x, y)).collect(),
+    }
+}
+
+/// A photo of random bytes whose mask holds random classes.
+fn noise(width: usize, height: usize) -> Sample {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut sample = sample(width, height, |_, _| [0; 3], |_, _| 0);
+    sample.image.iter_mut().for_each(|value| *value = rng.random());
+    sample.mask.iter_mut().for_each(|value| *value = rng.random_range(0..21));
+    sample
+}
+
+fn apply(augment: &Augment, sample: &Sample, seed: u64) -> (Vec<f32>, Vec<u8>) {
+    let pixels = augment.crop.0 * augment.crop.1;
+    // Neither may shine through.
+    let (mut image, mut mask) = (vec![f32::NAN; 3 * pixels], vec![99; pixels]);
+    augment.apply(sample, &mut ChaCha8Rng::seed_from_u64(seed), &mut image, &mut mask);
+    (image, mask)
+}
+
+#[test]
+fn scale_one_copies_pixels_exactly() {
+    let sample = noise(31, 17);
+    let augment = Augment { crop: (17, 31), scale: (1.0, 1.0), flip: false, normalise: IMAGENET };
+    let (image, mask) = apply(&augment, &sample, 0);
+    for (place, pixel) in sample.image.chunks_exact(3).enumerate() {
+        for c in 0..3 {
+            let expected = (pixel[c] as f32 / 255.0 - IMAGENET.mean[c]) / IMAGENET.std[c];
+            assert_eq!(image[c * 31 * 17 + place], expected, "pixel {place}, channel {c}");
+        }
+    }
+    assert_eq!(mask, sample.mask);
+}
+
+#[test]
+fn crops_are_windows_of_the_photo_at_every_place() {
+    let sample = sample(7, 5, |x, y| [x as u8, y as u8, 9], |x, y| (10 * y + x) as u8);
+    let augment = Augment { crop: (3, 4), scale: (1.0, 1.0), flip: false, normalise: BYTES };
+    let mut seen = [0; 12];
+    for seed in 0..600 {
+        let (image, mask) = apply(&augment, &sample, seed);
+        let (left, top) = (mask[0] % 10, mask[0] / 10);
+        seen[(top * 4 + left) as usize] += 1;
+        for y in 0..3 {
+            for x in 0..4 {
+                let place = y * 4 + x;
+                assert_eq!(mask[place], 10 * (top + y as u8) + left + x as u8);
+                let pixel = [0, 1, 2].map(|c| image[12 * c + place].round() as u8);
+                assert_eq!(pixel, [left + x as u8, top + y as u8, 9]);
+            }
+        }
+    }
+    // Uniform: 50 of 600 each on average, with a standard deviation of 7.
+    assert!(seen.iter().all(|&n| (20..80).contains(&n)), "{seen:?}");
+}
+
+#[test]
+fn small_photos_are_padded_at_a_random_place() {
+    let sample = sample(3, 2, |_, _| [200; 3], |_, _| 4);
+    let augment = Augment { crop: (4, 6), scale: (1.0, 1.0), flip: true, normalise: IMAGENET };
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..300 {
+        let (image, mask) = apply(&augment, &sample, seed);
+        assert_eq!(mask.iter().filter(|&&index| index == 4).count(), 6);
+        assert_eq!(mask.iter().filter(|&&index| index == VOID).count(), 18);
+        seen.insert(mask.iter().position(|&index| index == 4).unwrap());
+        for (place, &index) in mask.iter().enumerate() {
+            for c in 0..3 {
+                let expected = if index == VOID { 0.0 } else { (200.0 / 255.0 - IMAGENET.mean[c]) / IMAGENET.std[c] };
+                assert_eq!(image[c * 24 + place], expected);
+            }
+        }
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 6, 7, 8, 9, 12, 13, 14, 15]);
+}
+
+#[test]
+fn flips_come_half_of_the_time() {
+    let sample = sample(6, 2, |x, _| [x as u8; 3], |x, _| x as u8);
+    let augment = Augment { crop: (2, 6), scale: (1.0, 1.0), flip: true, normalise: BYTES };
+    let flipped = (0..400).filter(|&seed| {
+        let (image, mask) = apply(&augment, &sample, seed);
+        assert!(image.iter().zip(mask.iter().cycle()).all(|(value, &index)| value.round() as u8 == index));
+        match mask[0] {
+            0 => assert_eq!(mask, [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]),
+            _ => assert_eq!(mask, [5, 4, 3, 2, 1, 0, 5, 4, 3, 2, 1, 0]),
+        }
+        mask[0] == 5
+    });
+    // 200 on average, with a standard deviation of 10.
+    assert!((150..250).contains(&flipped.count()));
+}
+
+// F.interpolate of PyTorch 2.13.0 on [[10, 20, 40], [100, 50, 200]], mode "bilinear" with align_corners=False, and mode
+// "nearest-exact" on [[0, 1, 2], [3, 4, 5]].
+#[test]
+fn resampling_equals_that_of_pytorch() {
+    struct Case {
+        size: (usize, usize),
+        image: &'static [f32],
+        mask: &'static [u8],
+    }
+    let cases = [
+        Case {
+            size: (4, 6),
+            image: &[
+                10.0, 12.5, 17.5, 25.0, 35.0, 40.0, 32.5, 31.25, 28.75, 40.625, 66.875, 80.0, 77.5, 68.75, 51.25,
+                71.875, 130.625, 160.0, 100.0, 87.5, 62.5, 87.5, 162.5, 200.0,
+            ],
+            mask: &[0, 0, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 3, 3, 4, 4, 5, 5],
+        },
+        Case { size: (2, 2), image: &[12.5, 35.0, 87.5, 162.5], mask: &[0, 2, 3, 5] },
+        Case {
+            size: (3, 5),
+            image: &[10.0, 14.0, 20.0, 32.0, 40.0, 55.0, 47.0, 35.0, 86.0, 120.0, 100.0, 80.0, 50.0, 140.0, 200.0],
+            mask: &[0, 0, 1, 2, 2, 3, 3, 4, 5, 5, 3, 3, 4, 5, 5],
+        },
+    ];
+    let bytes = [[10, 20, 40], [100, 50, 200]];
+    let sample = sample(3, 2, |x, y| [bytes[y][x], 0, bytes[y][x]], |x, y| (3 * y + x) as u8);
+    for Case { size: (height, width), image, mask } in cases {
+        let (rows, columns) = (Axis::at(2, height, 0, height, false), Axis::at(3, width, 0, width, false));
+        let mut out = vec![f32::NAN; 3 * height * width];
+        resample_image(&sample, &rows, &columns, &BYTES, &mut out);
+        for c in [0, 2] {
+            for (place, &expected) in image.iter().enumerate() {
+                let value = out[c * height * width + place];
+                assert!((value - expected).abs() < 1e-3, "{width} x {height}, {place}: {value} instead of {expected}");
+            }
+        }
+        let mut out = vec![99; height * width];
+        resample_mask(&sample, &rows, &columns, &mut out);
+        assert_eq!(out, mask, "{width} x {height}");
+    }
+}
+
+/// The specification of `resample_image`: every value on its own, from its four pixels, in double precision.
+fn reference(sample: &Sample, scaled: (usize, usize), start: (i64, i64), crop: (usize, usize), flip: bool) -> Vec<f64> {
+    let byte = |x: usize, y: usize, c: usize| sample.image[3 * (y * sample.width + x) + c] as f64;
+    let center = |place: i64, source: usize, scaled: usize| {
+        ((place as f64 + 0.5) * source as f64 / scaled as f64 - 0.5).clamp(0.0, source as f64 - 1.0)
+    };
+    let mut values = Vec::new();
+    for c in 0..3 {
+        for y in 0..crop.0 as i64 {
+            for x in 0..crop.1 as i64 {
+                let x = start.1 + if flip { crop.1 as i64 - 1 - x } else { x };
+                let y = start.0 + y;
+                if !(0..scaled.0 as i64).contains(&y) || !(0..scaled.1 as i64).contains(&x) {
+                    values.push(0.0);
+                    continue;
+                }
+                let (u, v) = (center(x, sample.width, scaled.1), center(y, sample.height, scaled.0));
+                let (left, top) = (u.floor(), v.floor());
+                let (right, bottom) = (u.ceil() as usize, v.ceil() as usize);
+                let (a, b) = (u - left, v - top);
+                let (left, top) = (left as usize, top as usize);
+                let above = byte(left, top, c) * (1.0 - a) + byte(right, top, c) * a;
+                let below = byte(left, bottom, c) * (1.0 - a) + byte(right, bottom, c) * a;
+                let value = above * (1.0 - b) + below * b;
+                values.push((value / 255.0 - IMAGENET.mean[c] as f64) / IMAGENET.std[c] as f64);
+            }
+        }
+    }
+    values
+}
+
+#[test]
+fn fast_resampling_equals_the_plain_one() {
+    let sample = noise(23, 19);
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    for case in 0..200 {
+        let scaled = (rng.random_range(1..60), rng.random_range(1..60));
+        let crop = (rng.random_range(1..40usize), rng.random_range(1..40usize));
+        let mut start = |scaled: usize, crop: usize| {
+            let slack = scaled as i64 - crop as i64;
+            rng.random_range(slack.min(0)..=slack.max(0))
+        };
+        let start = (start(scaled.0, crop.0), start(scaled.1, crop.1));
+        let flip = rng.random();
+        let rows = Axis::at(sample.height, scaled.0, start.0, crop.0, false);
+        let columns = Axis::at(sample.width, scaled.1, start.1, crop.1, flip);
+        let mut out = vec![f32::NAN; 3 * crop.0 * crop.1];
+        resample_image(&sample, &rows, &columns, &IMAGENET, &mut out);
+        for (place, (&value, expected)) in out.iter().zip(reference(&sample, scaled, start, crop, flip)).enumerate() {
+            assert!((value as f64 - expected).abs() < 1e-4, "case {case}, value {place}: {value}, not {expected}");
+        }
+    }
+}
+
+#[test]
+fn image_and_mask_stay_together() {
+    // Red is the column, green the row; the mask is the one, then the other: after any change the mask's pixel is the
+    // nearest to where the image's was taken.
+    let by_column = sample(120, 90, |x, y| [x as u8, y as u8, 50], |x, _| x as u8);
+    let by_row = sample(120, 90, |x, y| [x as u8, y as u8, 50], |_, y| y as u8);
+    let augment = Augment { crop: (64, 80), scale: (0.5, 2.0), flip: true, normalise: BYTES };
+    let (mut inside, mut outside) = (0, 0);
+    for seed in 0..100 {
+        for (c, sample) in [(0, &by_column), (1, &by_row)] {
+            let (image, mask) = apply(&augment, sample, seed);
+            for (place, &index) in mask.iter().enumerate() {
+                let [value, blue] = [c, 2].map(|c| image[c * 64 * 80 + place]);
+                if index == VOID {
+                    outside += 1;
+                    assert_eq!([value, blue], [0.0, 0.0], "seed {seed}, pixel {place}");
+                } else {
+                    inside += 1;
+                    assert!((value - index as f32).abs() <= 0.501, "seed {seed}, pixel {place}: {value} and {index}");
+                    assert!((blue - 50.0).abs() < 1e-3, "seed {seed}, pixel {place}: {blue}");
+                }
+            }
+        }
+    }
+    assert!(inside > 100_000 && outside > 10_000, "both were seen: {inside}, {outside}");
+}
+
+#[test]
+fn whole_photos_are_padded_to_the_right_and_below() {
+    let sample = noise(5, 3);
+    let mut out = vec![f32::NAN; 3 * 4 * 8];
+    normalise_whole(&sample.image, 5, 3, &IMAGENET, 4, 8, &mut out);
+    for c in 0..3 {
+        for y in 0..4 {
+            for x in 0..8 {
+                let expected = if x < 5 && y < 3 {
+                    (sample.image[3 * (y * 5 + x) + c] as f32 / 255.0 - IMAGENET.mean[c]) / IMAGENET.std[c]
+                } else {
+                    0.0
+                };
+                assert_eq!(out[(c * 4 + y) * 8 + x], expected, "channel {c}, x {x}, y {y}");
+            }
+        }
+    }
+}

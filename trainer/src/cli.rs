@@ -1,0 +1,56 @@
+//! The command line.
+
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tch::{Cuda, Device};
+
+use crate::error::{Error, Result};
+
+/// Trains fully convolutional networks that label every pixel, for use with libfcn.
+#[derive(Debug, Parser)]
+#[command(name = "trainer", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a network on photos and masks.
+    Train(Box<train::Train>),
+}
+
+/// Carries out a command line.
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Train(command) => command.run(),
+    }
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeviceChoice {
+    /// The first CUDA device where libtorch has one, otherwise the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first CUDA device.
+    Cuda,
+}
+
+impl DeviceChoice {
+    fn device(self) -> Result<Device> {
+        match self {
+            DeviceChoice::Auto => Ok(Device::cuda_if_available()),
+            DeviceChoice::Cpu => Ok(Device::Cpu),
+            DeviceChoice::Cuda if Cuda::is_available() => Ok(Device::Cuda(0)),
+            DeviceChoice::Cuda => Err(Error::new(
+                "--device cuda: this libtorch finds no CUDA device; build with LIBTORCH set to a CUDA build, or choose \
+                 --device cpu",
+            )),
+        }
+    }
+}

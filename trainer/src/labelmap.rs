@@ -1,0 +1,92 @@
+//! `labelmap.txt`, CVAT's list of classes, and the way from a mask's colour back to its class.
+
+use std::path::Path;
+
+use fcn::palette::Class;
+
+use crate::data::VOID;
+use crate::error::{Error, Result};
+
+/// The most classes a data set may have: a mask's pixel is one byte, and its value 255 is void.
+pub const MAX_CLASSES: usize = 255;
+
+/// The colour VOC draws void in.
+pub const VOID_COLOR: [u8; 3] = [224, 224, 192];
+
+/// Reads the classes of a labelmap: `name:R,G,B:parts:actions`, a class a line in index order. Parts and actions are
+/// CVAT's own business and may be left out. Blank lines and lines that start with `#` are skipped. A line named
+/// `background` or `void` is a class like any other: it takes the index of its place.
+pub fn read(path: &Path) -> Result<Vec<Class>> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::new(format!("{} cannot be read: {error}", path.display())))?;
+    let mut classes = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let class = parse_line(line).ok_or_else(|| {
+            Error::new(format!(
+                "{} line {number}: \"{line}\" is not of the form name:R,G,B:: with R, G and B from 0 to 255",
+                path.display()
+            ))
+        })?;
+        classes.push(class);
+    }
+    match classes.len() {
+        0 => Err(Error::new(format!("{} names no class; write one as name:R,G,B:: a line", path.display()))),
+        1..=MAX_CLASSES => Ok(classes),
+        n => Err(Error::new(format!(
+            "{} names {n} classes, more than the {MAX_CLASSES} that fit a mask's byte beside void; merge some",
+            path.display()
+        ))),
+    }
+}
+
+fn parse_line(line: &str) -> Option<Class> {
+    let mut fields = line.split(':');
+    let name = fields.next()?.trim();
+    let mut channels = fields.next()?.split(',').map(|channel| channel.trim().parse::<u8>());
+    let color = [channels.next()?.ok()?, channels.next()?.ok()?, channels.next()?.ok()?];
+    (!name.is_empty() && channels.next().is_none()).then(|| Class { name: name.to_owned(), color })
+}
+
+/// Finds the class of a colour.
+pub struct ColorIndex {
+    /// Colours with the value of their pixels, sorted by colour.
+    entries: Vec<([u8; 3], u8)>,
+}
+
+impl ColorIndex {
+    /// The index of these classes; VOC's void colour is [`VOID`], unless a class has taken it. Two classes of one
+    /// colour are an error: a coloured mask could not tell them apart.
+    pub fn new(classes: &[Class]) -> Result<ColorIndex> {
+        let mut entries: Vec<_> = (0u8..).zip(classes).map(|(index, class)| (class.color, index)).collect();
+        entries.sort();
+        if let Some(pair) = entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let [(color, first), (_, second)] = [pair[0], pair[1]];
+            return Err(Error::new(format!(
+                "classes \"{}\" and \"{}\" share the colour ({}), so a coloured mask cannot tell them apart; give each \
+                 its own colour",
+                classes[first as usize].name,
+                classes[second as usize].name,
+                color_text(color)
+            )));
+        }
+        if let Err(place) = entries.binary_search_by_key(&VOID_COLOR, |entry| entry.0) {
+            entries.insert(place, (VOID_COLOR, VOID));
+        }
+        Ok(ColorIndex { entries })
+    }
+
+    /// The class of a colour, [`VOID`] for the void colour, `None` for a colour nobody knows.
+    pub fn class(&self, color: [u8; 3]) -> Option<u8> {
+        let place = self.entries.binary_search_by_key(&color, |entry| entry.0).ok()?;
+        Some(self.entries[place].1)
+    }
+}
+
+/// `R, G, B` for messages.
+pub(crate) fn color_text([red, green, blue]: [u8; 3]) -> String {
+    format!("{red}, {green}, {blue}")
+}

@@ -1,0 +1,136 @@
+//! Adds layers to a [`Graph`] one after the other.
+
+use tch::{Device, Kind, Tensor};
+
+use super::graph::{BatchNorm, Conv, ConvTranspose, Graph, MaxPool, Node, Op, Padding, Value};
+use super::init;
+
+/// What a convolution looks like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) input: i64,
+    pub(super) output: i64,
+    pub(super) kernel: i64,
+    pub(super) stride: i64,
+    pub(super) padding: Padding,
+    pub(super) groups: i64,
+}
+
+/// A backbone's last features at one stride.
+#[derive(Debug, Clone, Copy)]
+pub struct Feature {
+    /// Where in the graph.
+    pub value: Value,
+    /// How many channels.
+    pub channels: i64,
+}
+
+/// What a backbone hands to the head: features at strides 8, 16 and 32.
+#[derive(Debug, Clone, Copy)]
+pub struct Features {
+    /// One position per 8 x 8 pixels.
+    pub stride8: Feature,
+    /// One position per 16 x 16 pixels.
+    pub stride16: Feature,
+    /// One position per 32 x 32 pixels.
+    pub stride32: Feature,
+}
+
+#[derive(Debug)]
+pub(super) struct Builder {
+    nodes: Vec<Node>,
+    device: Device,
+    /// Of every batch normalisation: what is added to the variance, and the share of the newest batch.
+    pub(super) norm: (f64, f64),
+}
+
+impl Builder {
+    pub(super) const IMAGE: Value = Value(0);
+
+    pub(super) fn new(device: Device, norm: (f64, f64)) -> Builder {
+        Builder { nodes: Vec::new(), device, norm }
+    }
+
+    pub(super) fn device(&self) -> Device {
+        self.device
+    }
+
+    pub(super) fn finish(self, output: Value) -> Graph {
+        let graph = Graph { nodes: self.nodes, output, device: self.device };
+        for parameter in graph.parameters() {
+            let _ = parameter.tensor.set_requires_grad(parameter.learned);
+        }
+        graph
+    }
+
+    /// Appends an operation and returns its result.
+    fn push(&mut self, op: Op, inputs: &[Value]) -> Value {
+        self.nodes.push(Node { op, inputs: inputs.to_vec() });
+        Value(self.nodes.len())
+    }
+
+    /// A convolution without bias, as they stand before batch normalisation.
+    pub(super) fn conv(&mut self, input: Value, name: &str, shape: Shape) -> Value {
+        let Shape { stride, padding, groups, .. } = shape;
+        let size = [shape.output, shape.input / groups, shape.kernel, shape.kernel];
+        let weight = init::he_normal(size, groups, self.device);
+        self.push(Op::Conv(Conv { name: name.to_owned(), weight, bias: None, stride, padding, groups }), &[input])
+    }
+
+    pub(super) fn batch_norm(&mut self, input: Value, name: &str, channels: i64) -> Value {
+        let zeros = || Tensor::zeros([channels], (Kind::Float, self.device));
+        let ones = || Tensor::ones([channels], (Kind::Float, self.device));
+        let op = Op::BatchNorm(BatchNorm {
+            name: name.to_owned(),
+            weight: ones(),
+            bias: zeros(),
+            running_mean: zeros(),
+            running_var: ones(),
+            eps: self.norm.0,
+            momentum: self.norm.1,
+        });
+        self.push(op, &[input])
+    }
+
+    /// A 1 x 1 convolution to the classes: weights as given, biases zero.
+    pub(super) fn score(&mut self, input: Value, name: &str, weight: Tensor) -> Value {
+        let bias = Some(Tensor::zeros([weight.size()[0]], (Kind::Float, self.device)));
+        let (stride, padding, groups) = (1, Padding::even(0), 1);
+        self.push(Op::Conv(Conv { name: name.to_owned(), weight, bias, stride, padding, groups }), &[input])
+    }
+
+    /// Enlarges by `stride`: kernel 2 x stride, padding stride / 2.
+    pub(super) fn enlarge(&mut self, input: Value, up: Enlarge) -> Value {
+        let Enlarge { name, weight, bias, stride, learned } = up;
+        let bias = bias.then(|| Tensor::zeros([weight.size()[1]], (Kind::Float, self.device)));
+        let name = name.to_owned();
+        let padding = stride / 2;
+        self.push(Op::ConvTranspose(ConvTranspose { name, weight, bias, stride, padding, learned }), &[input])
+    }
+
+    pub(super) fn relu(&mut self, input: Value) -> Value {
+        self.push(Op::Relu, &[input])
+    }
+
+    pub(super) fn relu6(&mut self, input: Value) -> Value {
+        self.push(Op::Relu6, &[input])
+    }
+
+    pub(super) fn add(&mut self, a: Value, b: Value) -> Value {
+        self.push(Op::Add, &[a, b])
+    }
+
+    pub(super) fn max_pool(&mut self, input: Value, kernel: i64, stride: i64, padding: i64) -> Value {
+        self.push(Op::MaxPool(MaxPool { kernel, stride, padding }), &[input])
+    }
+}
+
+/// What a transposed convolution looks like.
+#[derive(Debug)]
+pub(super) struct Enlarge<'a> {
+    pub(super) name: &'a str,
+    pub(super) weight: Tensor,
+    pub(super) bias: bool,
+    pub(super) stride: i64,
+    pub(super) learned: bool,
+}

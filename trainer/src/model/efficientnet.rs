@@ -1,0 +1,73 @@
+//! EfficientNet-Lite0 (Tan and Le 2019; the "lite" form has ReLU6 and no squeeze-and-excitation) without its last 1 x 1
+//! convolution, pooling and classifier, under the parameter names of `efficientnet-lite0-57934424.pth`.
+
+use super::build::{Builder, Feature, Features, Shape};
+use super::graph::{Padding, Value};
+
+/// What TensorFlow's batch normalisations add to the variance, and the share of the newest batch.
+pub(super) const NORM: (f64, f64) = (1e-3, 0.01);
+
+/// A row of the architecture's table.
+struct Stage {
+    repeats: usize,
+    kernel: i64,
+    stride: i64,
+    expand: i64,
+    output: i64,
+}
+
+const fn stage(repeats: usize, kernel: i64, stride: i64, expand: i64, output: i64) -> Stage {
+    Stage { repeats, kernel, stride, expand, output }
+}
+
+const STAGES: [Stage; 7] = [
+    stage(1, 3, 1, 1, 16),
+    stage(2, 3, 2, 6, 24),
+    stage(2, 5, 2, 6, 40),
+    stage(3, 3, 2, 6, 80),
+    stage(3, 5, 1, 6, 112),
+    stage(4, 5, 2, 6, 192),
+    stage(1, 3, 1, 6, 320),
+];
+
+pub(super) fn build(b: &mut Builder) -> Features {
+    let mut x = b.conv(Builder::IMAGE, "_conv_stem", shape(3, 32, 3, 2, 1));
+    x = b.batch_norm(x, "_bn0", 32);
+    x = b.relu6(x);
+    let mut channels = 32;
+    let mut block = 0;
+    let stages = STAGES.map(|stage| {
+        for repeat in 0..stage.repeats {
+            let stride = if repeat == 0 { stage.stride } else { 1 };
+            x = inverted_residual(b, x, &format!("_blocks.{block}"), channels, &stage, stride);
+            channels = stage.output;
+            block += 1;
+        }
+        Feature { value: x, channels }
+    });
+    Features { stride8: stages[2], stride16: stages[4], stride32: stages[6] }
+}
+
+/// Expand, filter each channel, project (Sandler et al. 2018, figure 3b).
+fn inverted_residual(b: &mut Builder, input: Value, name: &str, channels: i64, stage: &Stage, stride: i64) -> Value {
+    let wide = channels * stage.expand;
+    let mut x = input;
+    if stage.expand > 1 {
+        x = b.conv(x, &format!("{name}._expand_conv"), shape(channels, wide, 1, 1, 1));
+        x = b.batch_norm(x, &format!("{name}._bn0"), wide);
+        x = b.relu6(x);
+    }
+    x = b.conv(x, &format!("{name}._depthwise_conv"), shape(wide, wide, stage.kernel, stride, wide));
+    x = b.batch_norm(x, &format!("{name}._bn1"), wide);
+    x = b.relu6(x);
+    x = b.conv(x, &format!("{name}._project_conv"), shape(wide, stage.output, 1, 1, 1));
+    x = b.batch_norm(x, &format!("{name}._bn2"), stage.output);
+    if stride == 1 && channels == stage.output { b.add(x, input) } else { x }
+}
+
+/// TensorFlow's SAME padding of an even side: kernel minus stride, the odd pixel at the end.
+fn shape(input: i64, output: i64, kernel: i64, stride: i64, groups: i64) -> Shape {
+    let total = kernel - stride;
+    let padding = Padding { before: total / 2, after: total - total / 2 };
+    Shape { input, output, kernel, stride, padding, groups }
+}

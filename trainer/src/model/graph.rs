@@ -1,0 +1,250 @@
+//! A network as a list of operations. Training, inference and the ONNX writer walk the same list, so none of them can
+//! drift from the others.
+
+use tch::{Device, Tensor};
+
+use crate::error::Result;
+
+/// A tensor that flows through the network: 0 is the image, `n` the result of node `n - 1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Value(pub usize);
+
+/// One operation and what it works on.
+#[derive(Debug)]
+pub struct Node {
+    /// What is computed.
+    pub op: Op,
+    /// One value, or two for [`Op::Add`].
+    pub inputs: Vec<Value>,
+}
+
+/// The operations that networks are made of. Values are N x C x H x W float32.
+#[derive(Debug)]
+pub enum Op {
+    /// Convolution.
+    Conv(Conv),
+    /// Batch normalisation (Ioffe and Szegedy 2015).
+    BatchNorm(BatchNorm),
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+    /// The sum of two values of one shape.
+    Add,
+    /// The largest value of each window.
+    MaxPool(MaxPool),
+    /// Transposed convolution, which enlarges by its stride.
+    ConvTranspose(ConvTranspose),
+}
+
+/// Zeros around a value, the same for rows and columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Padding {
+    /// At the top and at the left, in pixels.
+    pub before: i64,
+    /// At the bottom and at the right, in pixels.
+    pub after: i64,
+}
+
+impl Padding {
+    /// The same on all four sides.
+    pub fn even(pixels: i64) -> Padding {
+        Padding { before: pixels, after: pixels }
+    }
+}
+
+/// A convolution with square kernel.
+#[derive(Debug)]
+pub struct Conv {
+    /// The parameters are `NAME.weight` and `NAME.bias`.
+    pub name: String,
+    /// Out x in / groups x k x k.
+    pub weight: Tensor,
+    /// One number per output channel.
+    pub bias: Option<Tensor>,
+    /// In pixels, on both axes.
+    pub stride: i64,
+    /// Zeros around the input.
+    pub padding: Padding,
+    /// 1, or the number of channels for a depthwise convolution.
+    pub groups: i64,
+}
+
+/// Batch normalisation; all tensors hold one number per channel.
+#[derive(Debug)]
+pub struct BatchNorm {
+    /// The parameters are `NAME.weight`, `NAME.bias`, `NAME.running_mean` and `NAME.running_var`.
+    pub name: String,
+    /// The scale.
+    pub weight: Tensor,
+    /// The shift.
+    pub bias: Tensor,
+    /// The mean that inference subtracts.
+    pub running_mean: Tensor,
+    /// The variance that inference divides by.
+    pub running_var: Tensor,
+    /// Added to the variance.
+    pub eps: f64,
+    /// The share of the newest batch in the running statistics.
+    pub momentum: f64,
+}
+
+/// Max pooling with square window; the padding never wins.
+#[derive(Debug)]
+pub struct MaxPool {
+    /// The window's side.
+    pub kernel: i64,
+    /// In pixels, on both axes.
+    pub stride: i64,
+    /// On all four sides.
+    pub padding: i64,
+}
+
+/// A transposed convolution with square kernel.
+#[derive(Debug)]
+pub struct ConvTranspose {
+    /// The parameters are `NAME.weight` and `NAME.bias`.
+    pub name: String,
+    /// In x out x k x k.
+    pub weight: Tensor,
+    /// One number per output channel.
+    pub bias: Option<Tensor>,
+    /// The enlargement.
+    pub stride: i64,
+    /// Pixels cut off the result on all four sides.
+    pub padding: i64,
+    /// Whether training changes the parameters.
+    pub learned: bool,
+}
+
+/// A named tensor of a network. It shares its memory with the network.
+#[derive(Debug)]
+pub struct Parameter {
+    /// For example `layer1.0.conv1.weight`.
+    pub name: String,
+    /// The numbers.
+    pub tensor: Tensor,
+    /// Whether the optimizer changes it: not so for running statistics and frozen upsampling.
+    pub learned: bool,
+}
+
+/// The whole network.
+#[derive(Debug)]
+pub struct Graph {
+    /// In the order of computation.
+    pub nodes: Vec<Node>,
+    /// The value that is the result.
+    pub output: Value,
+    /// Where the parameters lie.
+    pub device: Device,
+}
+
+impl Graph {
+    /// Every tensor of the network, in order.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let mut all = Vec::new();
+        let mut push = |layer: &str, kind: &str, tensor: &Tensor, learned: bool| {
+            all.push(Parameter { name: format!("{layer}.{kind}"), tensor: tensor.shallow_clone(), learned });
+        };
+        for node in &self.nodes {
+            match &node.op {
+                Op::Conv(conv) => {
+                    push(&conv.name, "weight", &conv.weight, true);
+                    conv.bias.iter().for_each(|bias| push(&conv.name, "bias", bias, true));
+                }
+                Op::BatchNorm(norm) => {
+                    push(&norm.name, "weight", &norm.weight, true);
+                    push(&norm.name, "bias", &norm.bias, true);
+                    push(&norm.name, "running_mean", &norm.running_mean, false);
+                    push(&norm.name, "running_var", &norm.running_var, false);
+                }
+                Op::ConvTranspose(up) => {
+                    push(&up.name, "weight", &up.weight, up.learned);
+                    up.bias.iter().for_each(|bias| push(&up.name, "bias", bias, up.learned));
+                }
+                Op::Relu | Op::Relu6 | Op::Add | Op::MaxPool(_) => {}
+            }
+        }
+        all
+    }
+
+    /// Computes the network's output. `training` normalises by the batch's statistics and updates the running ones.
+    pub fn forward(&self, image: &Tensor, training: bool) -> Result<Tensor> {
+        let mut values = self.evaluate(image, training, &[self.output])?;
+        Ok(values.remove(0))
+    }
+
+    /// Computes several values of the network, for example the backbone's features.
+    pub fn evaluate(&self, image: &Tensor, training: bool, wanted: &[Value]) -> Result<Vec<Tensor>> {
+        let last = wanted.iter().map(|value| value.0).max().unwrap_or(0);
+        let mut uses = vec![0; self.nodes.len() + 1];
+        for input in self.nodes[..last].iter().flat_map(|node| &node.inputs).chain(wanted) {
+            uses[input.0] += 1;
+        }
+        let mut values: Vec<Option<Tensor>> = uses.iter().map(|_| None).collect();
+        values[0] = Some(image.shallow_clone());
+        for (index, node) in self.nodes[..last].iter().enumerate() {
+            let inputs: Vec<Tensor> = node.inputs.iter().map(|v| shared(&values, *v)).collect();
+            // A value is let go after its last use, so that inference holds few of them at a time.
+            for input in &node.inputs {
+                uses[input.0] -= 1;
+                if uses[input.0] == 0 {
+                    values[input.0] = None;
+                }
+            }
+            // Activations overwrite a value that nothing else needs. Value 0 is the caller's.
+            let spare = node.inputs.iter().all(|v| v.0 > 0 && uses[v.0] == 0);
+            values[index + 1] = Some(node.op.apply(inputs, spare, training)?);
+        }
+        Ok(wanted.iter().map(|v| shared(&values, *v)).collect())
+    }
+}
+
+fn shared(values: &[Option<Tensor>], value: Value) -> Tensor {
+    values[value.0].as_ref().expect("a value is computed before its use and kept until its last").shallow_clone()
+}
+
+impl Op {
+    fn apply(&self, mut inputs: Vec<Tensor>, spare: bool, training: bool) -> Result<Tensor> {
+        let mut x = inputs.remove(0);
+        Ok(match self {
+            Op::Conv(conv) => {
+                let Padding { before, after } = conv.padding;
+                if before != after {
+                    x = x.f_constant_pad_nd([before, after, before, after])?;
+                }
+                let padding = if before == after { before } else { 0 };
+                let (stride, padding) = ([conv.stride; 2], [padding; 2]);
+                x.f_conv2d(&conv.weight, conv.bias.as_ref(), stride, padding, [1, 1], conv.groups)?
+            }
+            Op::BatchNorm(norm) => x.f_batch_norm(
+                Some(&norm.weight),
+                Some(&norm.bias),
+                Some(&norm.running_mean),
+                Some(&norm.running_var),
+                training,
+                norm.momentum,
+                norm.eps,
+                true,
+            )?,
+            Op::Relu if spare => x.f_relu_()?,
+            Op::Relu => x.f_relu()?,
+            Op::Relu6 if spare => x.f_relu6_()?,
+            Op::Relu6 => x.f_relu6()?,
+            Op::Add => x.f_add(&inputs[0])?,
+            Op::MaxPool(MaxPool { kernel, stride, padding }) => {
+                x.f_max_pool2d([*kernel; 2], [*stride; 2], [*padding; 2], [1, 1], false)?
+            }
+            // Scores go on as plain N x C x H x W, as the loss wants them: cheaper here, where they are small.
+            Op::ConvTranspose(up) => x.f_contiguous()?.f_conv_transpose2d(
+                &up.weight,
+                up.bias.as_ref(),
+                [up.stride; 2],
+                [up.padding; 2],
+                [0, 0],
+                1,
+                [1, 1],
+            )?,
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! The networks: a backbone and an FCN head, as one [`Graph`].
+
+mod build;
+mod efficientnet;
+mod fcn;
+pub mod graph;
+pub mod init;
+mod resnet;
+pub mod weights;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor};
+
+pub use build::{Feature, Features};
+pub use fcn::is_head;
+pub use graph::Graph;
+
+use crate::augment::Normalise;
+use build::Builder;
+
+/// Which features the scores are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// Stride 32 alone; coarse outlines.
+    Fcn32s,
+    /// Strides 32 and 16.
+    Fcn16s,
+    /// Strides 32, 16 and 8; the finest outlines.
+    Fcn8s,
+}
+
+/// The network that makes features out of pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backbone {
+    /// 11 M parameters; the chapter's.
+    #[value(name = "resnet18")]
+    #[serde(rename = "resnet18")]
+    ResNet18,
+    /// 21 M parameters.
+    #[value(name = "resnet34")]
+    #[serde(rename = "resnet34")]
+    ResNet34,
+    /// 24 M parameters.
+    #[value(name = "resnet50")]
+    #[serde(rename = "resnet50")]
+    ResNet50,
+    /// 3.4 M parameters, a quarter of ResNet-18's work: for robots.
+    #[value(name = "efficientnet_lite0")]
+    #[serde(rename = "efficientnet_lite0")]
+    EfficientNetLite0,
+}
+
+impl Backbone {
+    /// How its ImageNet weights want pixels, in red, green, blue order.
+    pub fn normalise(self) -> Normalise {
+        match self {
+            Backbone::EfficientNetLite0 => Normalise { mean: [127.0 / 255.0; 3], std: [128.0 / 255.0; 3] },
+            _ => Normalise { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
+        }
+    }
+}
+
+/// Whether training changes the final transposed convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Upsampling {
+    /// Trained like every other layer.
+    Learned,
+    /// Stays as it started (Long et al. 2015, section 4.3).
+    Frozen,
+}
+
+/// How the final transposed convolution starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// Bilinear interpolation.
+    Bilinear,
+    /// Xavier's random numbers.
+    Xavier,
+}
+
+/// Everything that determines a network's shape and its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The head.
+    pub architecture: Architecture,
+    /// The backbone.
+    pub backbone: Backbone,
+    /// How many classes are scored.
+    pub classes: i64,
+    /// Whether the final upsampling is trained.
+    pub upsample: Upsampling,
+    /// How the final upsampling starts.
+    pub init: Init,
+}
+
+impl Spec {
+    /// For example `fcn8s-efficientnet_lite0`.
+    pub fn name(&self) -> String {
+        let word = |value: Option<clap::builder::PossibleValue>| value.map_or(String::new(), |v| v.get_name().to_owned());
+        format!("{}-{}", word(self.architecture.to_possible_value()), word(self.backbone.to_possible_value()))
+    }
+}
+
+/// A network that labels pixels: N x 3 x H x W normalised RGB to N x classes x H x W scores; 32 divides H and W.
+#[derive(Debug)]
+pub struct Network {
+    /// What it was built from.
+    pub spec: Spec,
+    /// Its layers and parameters.
+    pub graph: Graph,
+    /// The backbone's features, for those who look inside.
+    pub features: Features,
+}
+
+impl Network {
+    /// The stride of the coarsest features: sides of images must be multiples of it.
+    pub const STRIDE: usize = 32;
+
+    /// Builds a network whose random numbers depend on `seed` alone.
+    pub fn new(spec: Spec, seed: u64, device: Device) -> Network {
+        tch::manual_seed(seed as i64);
+        let norm = match spec.backbone {
+            Backbone::EfficientNetLite0 => efficientnet::NORM,
+            _ => resnet::NORM,
+        };
+        let mut b = Builder::new(device, norm);
+        let features = match spec.backbone {
+            Backbone::ResNet18 => resnet::build(&mut b, resnet::RESNET18),
+            Backbone::ResNet34 => resnet::build(&mut b, resnet::RESNET34),
+            Backbone::ResNet50 => resnet::build(&mut b, resnet::RESNET50),
+            Backbone::EfficientNetLite0 => efficientnet::build(&mut b),
+        };
+        let output = fcn::build(&mut b, &spec, features);
+        Network { spec, graph: b.finish(output), features }
+    }
+}
+
+/// Images as N x C x H x W that lie in memory as N x H x W x C, the order in which convolutions on a CPU are fastest.
+pub fn channels_last(images: &Tensor) -> Tensor {
+    images.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}

@@ -1,0 +1,97 @@
+//! Loads parameters from files, by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors};
+use tch::{Kind, Tensor, no_grad};
+
+use super::Graph;
+use crate::error::{Error, Result};
+
+/// What a file had for a network, and what not.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Parameters that were loaded.
+    pub matched: Vec<String>,
+    /// Parameters that the file lacks; they keep their start.
+    pub missing: Vec<String>,
+    /// Tensors of the file that the network has no place for.
+    pub unused: Vec<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tensors loaded", self.matched.len())?;
+        for (names, what) in [(&self.missing, "not in the file, start fresh"), (&self.unused, "in the file, unused")] {
+            if !names.is_empty() {
+                write!(f, "\n{} {what}: {}", names.len(), names.join(", "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the tensors of a .safetensors file, or of a .pth file that `torch.save` wrote.
+pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let failed = |why: String| Error::new(format!("{} cannot be read as weights: {why}", path.display()));
+    if path.extension().is_some_and(|ending| ending == "safetensors") {
+        let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        return parse_safetensors(&bytes).map_err(|error| failed(error.0));
+    }
+    std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+    let tensors = Tensor::loadz_multi(path).map_err(|error| failed(Error::from(error).0))?;
+    Ok(tensors.into_iter().collect())
+}
+
+/// The tensors of a .safetensors file's bytes.
+pub(crate) fn parse_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| Error::new(error.to_string()))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.iter() {
+        let kind = match view.dtype() {
+            Dtype::F32 => Kind::Float,
+            Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
+            Dtype::F64 => Kind::Double,
+            Dtype::I64 => Kind::Int64,
+            other => return Err(Error::new(format!("{name} is {other:?}; this takes F32, F16, BF16, F64 and I64"))),
+        };
+        let size: Vec<i64> = view.shape().iter().map(|side| *side as i64).collect();
+        tensors.insert(name.to_owned(), Tensor::f_from_data_size(view.data(), &size, kind)?);
+    }
+    Ok(tensors)
+}
+
+/// Copies what fits by name into the network. A name that fits with another shape is an error.
+pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Report> {
+    let mut report = Report::default();
+    for mut parameter in graph.parameters() {
+        let Some(source) = tensors.get(&parameter.name) else {
+            report.missing.push(parameter.name);
+            continue;
+        };
+        copy(&parameter.name, &mut parameter.tensor, source)?;
+        report.matched.push(parameter.name);
+    }
+    let matched: BTreeSet<&String> = report.matched.iter().collect();
+    // PyTorch's counters of batches serve no one here: our batch normalisations keep a moving average.
+    let unused = tensors.keys().filter(|name| !matched.contains(name) && !name.ends_with(".num_batches_tracked"));
+    report.unused = unused.cloned().collect();
+    Ok(report)
+}
+
+/// Overwrites `target` with `source`, which must have its shape.
+pub(crate) fn copy(name: &str, target: &mut Tensor, source: &Tensor) -> Result<()> {
+    if target.size() != source.size() {
+        return Err(Error::new(format!(
+            "{name} has shape {:?} in the file, but {:?} in this network; choose the backbone and the classes that the \
+             file was made for",
+            source.size(),
+            target.size()
+        )));
+    }
+    no_grad(|| target.f_copy_(source))?;
+    Ok(())
+}
