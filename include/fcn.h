@@ -1,5 +1,22 @@
 /* fcn: labels every pixel of a camera frame with a fully convolutional network.
  *
+ *     fcn_segmenter *segmenter = NULL;
+ *     if (fcn_create("street.onnx", NULL, &segmenter) != FCN_OK) {
+ *         fprintf(stderr, "%s\n", fcn_last_error());
+ *         return 1;
+ *     }
+ *     fcn_mask *mask = fcn_mask_new();
+ *     fcn_frame frame = fcn_frame_packed(FCN_FORMAT_BGR8, pixels, width, height, stride);
+ *     fcn_segment(segmenter, &frame, mask);           // as often as frames come
+ *     const uint8_t *labels = fcn_mask_labels(mask);  // width x height class indices
+ *     fcn_mask_free(mask);
+ *     fcn_free(segmenter);
+ *
+ * Create, segment, free; everything else is optional. What can fail returns a status, and fcn_last_error() has the
+ * sentence. Results are written only on success. Functions that return a value answer 0 or NULL where there is none.
+ * "Safety" names what the caller must keep to: the library cannot check it. The library never prints, and never touches
+ * signals, locale or working directory.
+ *
  * Generated from the Rust sources in src/ffi by cbindgen: change those, then call `make header`. */
 
 #ifndef FCN_H

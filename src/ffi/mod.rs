@@ -3,7 +3,7 @@
 //! Rust programs use the types of the crate's root; these functions call nothing else. The header `include/fcn.h` is
 //! generated from this module, and its text is the manual of C users.
 //!
-//! The body of each function is one closure given to [`guard`] (functions that return a status) or [`answer`] (functions
+//! The body of each function is one closure given to `guard` (functions that return a status) or `answer` (functions
 //! that return a value), so that no panic crosses the border and every failure leaves its message.
 #![expect(non_camel_case_types, reason = "the names are those of the C header")]
 

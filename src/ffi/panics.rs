@@ -68,21 +68,53 @@ fn message(payload: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::{env, ffi::CStr, process::Command};
+
     use super::*;
     use crate::ffi::{fcn_last_error, fcn_status, guard};
 
     #[test]
     fn a_panic_is_an_internal_error_that_tells_where() {
+        let pool =
+            || rayon::ThreadPoolBuilder::new().num_threads(1).thread_name(|i| format!("fcn-{i}")).build().unwrap();
         for (work, words) in [
             ((|| panic!("plain words")) as fn() -> Result<()>, "plain words"),
             (|| panic!("index {}", 7), "index 7"),
-            (|| std::panic::panic_any(1), "without words"),
+            (|| panic::panic_any(1), "without words"),
         ] {
-            assert_eq!(guard(work), fcn_status::FCN_ERROR_INTERNAL, "{words}");
-            // SAFETY: fcn_last_error returns a NUL-terminated string that lives until the next failure on this thread.
-            let text = unsafe { std::ffi::CStr::from_ptr(fcn_last_error()) }.to_str().expect("UTF-8");
-            assert!(text.contains(words) && text.contains("panics.rs:"), "{text}");
+            let on_worker = || pool().install(work);
+            for status in [guard(work), guard(on_worker)] {
+                assert_eq!(status, fcn_status::FCN_ERROR_INTERNAL, "{words}");
+                // SAFETY: a NUL-terminated string that lives until the next failure on this thread.
+                let text = unsafe { CStr::from_ptr(fcn_last_error()) }.to_str().unwrap();
+                assert!(text.contains(words) && text.contains("panics.rs:"), "{text}");
+            }
         }
         assert!(!INSIDE.get());
+    }
+
+    #[test]
+    fn a_caught_panic_prints_nothing() {
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "ffi::panics::tests::a_panic_is_an_internal_error_that_tells_where", "--nocapture"])
+            .output()
+            .unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+
+    #[test]
+    fn other_panics_go_to_the_hook_that_was_there() {
+        let child = "FCN_TEST_HOST_PANIC";
+        if env::var_os(child).is_some() {
+            silence();
+            panic!("a panic of the host");
+        }
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "ffi::panics::tests::other_panics_go_to_the_hook_that_was_there", "--nocapture"])
+            .env(child, "1")
+            .output()
+            .unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).contains("a panic of the host"), "{output:?}");
     }
 }
