@@ -21,7 +21,7 @@ use crate::{Error, Result};
 use types::{ModelProto, TensorProto, tensor_proto::DataType};
 
 /// The bytes of a model.
-pub(crate) fn encode(model: &ModelProto) -> Vec<u8> {
+pub fn encode(model: &ModelProto) -> Vec<u8> {
     model.encode_to_vec()
 }
 

@@ -2,8 +2,6 @@
 //! and everything else as JSON in the file's metadata.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use fcn::palette::Class;
@@ -107,17 +105,7 @@ pub fn save(path: &Path, network: &Network, sgd: Option<&Sgd>, state: &State) ->
     let json = serde_json::to_string(state).map_err(|error| failed(&error))?;
     let metadata = HashMap::from([(KEY.to_owned(), json)]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| failed(&error))?;
-    write_atomically(path, &bytes).map_err(|error| failed(&error))
-}
-
-fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let beside = path.with_extension("safetensors.part");
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    // The rename itself is on the disk once the folder is.
-    File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+    crate::file::write(path, &bytes)
 }
 
 fn encode(name: String, tensor: &Tensor) -> Result<(String, Vec<usize>, Vec<u8>)> {
@@ -151,6 +139,12 @@ impl Checkpoint {
         let state = serde_json::from_str(json).map_err(|error| failed(&error))?;
         let tensors = weights::parse_safetensors(&bytes).map_err(|error| failed(&error))?;
         Ok(Checkpoint { state, path, tensors })
+    }
+
+    /// Reads a checkpoint file, or the best checkpoint of a run folder.
+    pub fn best(path: &Path) -> Result<Checkpoint> {
+        let best = best(path);
+        Checkpoint::read(if best.is_file() { &best } else { path })
     }
 
     /// The network with the checkpoint's parameters.

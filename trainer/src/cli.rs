@@ -1,7 +1,10 @@
 //! The command line.
 
+mod evaluate;
+mod export;
 mod train;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -21,13 +24,25 @@ pub struct Cli {
 enum Command {
     /// Train a network on photos and masks.
     Train(Box<train::Train>),
+    /// Measure a checkpoint, or an ONNX file through libfcn, on a split.
+    Evaluate(evaluate::Evaluate),
+    /// Write a checkpoint as an ONNX file.
+    Export(export::Export),
 }
 
 /// Carries out a command line.
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Train(command) => command.run(),
+        Command::Evaluate(command) => command.run(),
+        Command::Export(command) => command.run(),
     }
+}
+
+/// Writes to stdout; where nobody listens any more, that is an error like any other.
+fn say(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Error::new(format!("stdout: {error}")))
 }
 
 /// Where to compute.

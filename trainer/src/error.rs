@@ -29,3 +29,9 @@ impl From<tch::TchError> for Error {
         Error(text.lines().next().unwrap_or("libtorch failed").to_owned())
     }
 }
+
+impl From<fcn::Error> for Error {
+    fn from(error: fcn::Error) -> Error {
+        Error(error.to_string())
+    }
+}

@@ -1,20 +1,112 @@
 //! Measures a network on a split.
 
+use std::path::Path;
+
+use fcn::palette::Class;
+use fcn::{Frame, Mask, PixelFormat, Provider, Segmenter};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::augment::{Normalise, normalise_whole};
+use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, VOID};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::Confusion;
 use crate::model::{Network, channels_last};
 
+/// Something that labels photos: a checkpoint through libtorch, or an ONNX file through libfcn, as it is deployed.
+pub enum Labeller {
+    /// A checkpoint's network.
+    Checkpoint {
+        /// The network.
+        network: Network,
+        /// What the checkpoint says beside its tensors.
+        checkpoint: Box<Checkpoint>,
+    },
+    /// An ONNX file.
+    Onnx {
+        /// libfcn.
+        segmenter: Segmenter,
+        /// Its result, used again for each photo.
+        mask: Mask,
+    },
+}
+
+impl Labeller {
+    /// Opens an ONNX file (`.onnx`), a checkpoint file, or the best checkpoint of a run folder.
+    pub fn open(path: &Path, device: Device) -> Result<Labeller> {
+        if path.extension().is_some_and(|ending| ending == "onnx") {
+            return Ok(Labeller::onnx(Segmenter::from_file(path, &cpu())?));
+        }
+        let checkpoint = Box::new(Checkpoint::best(path)?);
+        Ok(Labeller::Checkpoint { network: checkpoint.network(device)?, checkpoint })
+    }
+
+    /// The bytes of an ONNX file.
+    pub fn from_onnx(bytes: &[u8]) -> Result<Labeller> {
+        Ok(Labeller::onnx(Segmenter::from_memory(bytes, &cpu())?))
+    }
+
+    fn onnx(segmenter: Segmenter) -> Labeller {
+        Labeller::Onnx { segmenter, mask: Mask::new() }
+    }
+
+    /// The classes in index order.
+    pub fn classes(&self) -> &[Class] {
+        match self {
+            Labeller::Checkpoint { checkpoint, .. } => &checkpoint.state.classes,
+            Labeller::Onnx { segmenter, .. } => segmenter.classes(),
+        }
+    }
+
+    /// Whether void pixels were trained as class 0; an ONNX file does not tell.
+    pub fn void_is_background(&self) -> bool {
+        matches!(self, Labeller::Checkpoint { checkpoint, .. } if checkpoint.state.config.void_is_background)
+    }
+
+    /// Labels a photo (RGB, row by row) of `width` x `height` pixels.
+    pub fn label(&mut self, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
+        match self {
+            Labeller::Checkpoint { network, .. } => label(network, rgb, width, height),
+            Labeller::Onnx { segmenter, mask } => {
+                let frame = Frame::packed(PixelFormat::Rgb8, rgb, width as u32, height as u32, 0)?;
+                segmenter.segment(&frame, mask)?;
+                Ok(mask.labels().to_vec())
+            }
+        }
+    }
+
+    /// Checks that a dataset has the classes that this labels, and counts.
+    pub fn measure(&mut self, dataset: &Dataset, void_is_background: bool) -> Result<Confusion> {
+        if dataset.classes().len() != self.classes().len() {
+            return Err(Error::new(format!(
+                "the dataset has {} classes, but the network has {}; measure on data with the classes it was trained on",
+                dataset.classes().len(),
+                self.classes().len()
+            )));
+        }
+        let mut confusion = Confusion::new(dataset.classes().len());
+        for index in 0..dataset.len() {
+            count(dataset, index, void_is_background, &mut confusion, |rgb, w, h| self.label(rgb, w, h))?;
+        }
+        Ok(confusion)
+    }
+}
+
+/// libfcn on the CPU: libtorch's CUDA and ONNX Runtime's do not go well together in one process.
+fn cpu() -> fcn::Options {
+    let mut options = fcn::Options::default();
+    options.provider = Provider::Cpu;
+    options
+}
+
 /// Labels a whole photo (RGB, row by row): padded with the mean colour at the right and at the bottom to sides that 32
 /// divides, and cut back. The same as libfcn's size mode `pad`.
-pub fn label(network: &Network, rgb: &[u8], width: usize, height: usize, normalise: &Normalise) -> Result<Vec<u8>> {
+pub fn label(network: &Network, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
     let (h, w) = (height.next_multiple_of(Network::STRIDE), width.next_multiple_of(Network::STRIDE));
     let mut image = vec![0.0; 3 * h * w];
-    normalise_whole(rgb, width, height, normalise, h, w, &mut image);
-    let image = Tensor::from_slice(&image).view([1, 3, h as i64, w as i64]).to_device(network.graph.device);
+    let normalise: Normalise = network.spec.backbone.normalise();
+    normalise_whole(rgb, width, height, &normalise, h, w, &mut image);
+    let image = Tensor::f_from_slice(&image)?.f_view([1, 3, h as i64, w as i64])?.f_to_device(network.graph.device)?;
     let scores = no_grad(|| network.graph.forward(&channels_last(&image), false))?;
     let labels = scores.f_argmax(1, false)?.f_narrow(1, 0, height as i64)?.f_narrow(2, 0, width as i64)?;
     let labels = labels.f_to_kind(Kind::Uint8)?.f_to_device(Device::Cpu)?.f_contiguous()?;
@@ -23,28 +115,20 @@ pub fn label(network: &Network, rgb: &[u8], width: usize, height: usize, normali
     Ok(bytes)
 }
 
-/// Labels every photo of `dataset` and counts. `void_is_background` counts void pixels as class 0. `go_on` is asked after
-/// every photo; where it says no, there is no result.
-pub fn measure(
-    network: &Network,
+/// Labels photo `index` of a dataset and adds its pixels to `confusion`.
+pub fn count(
     dataset: &Dataset,
+    index: usize,
     void_is_background: bool,
-    mut go_on: impl FnMut() -> bool,
-) -> Result<Option<Confusion>> {
-    let normalise = network.spec.backbone.normalise();
-    let mut confusion = Confusion::new(dataset.classes().len());
-    for index in 0..dataset.len() {
-        let mut sample = dataset.read(index)?;
-        if void_is_background {
-            void_to_background(&mut sample.mask);
-        }
-        let labels = label(network, &sample.image, sample.width, sample.height, &normalise)?;
-        confusion.add(&sample.mask, &labels);
-        if !go_on() {
-            return Ok(None);
-        }
+    confusion: &mut Confusion,
+    mut label: impl FnMut(&[u8], usize, usize) -> Result<Vec<u8>>,
+) -> Result<()> {
+    let mut sample = dataset.read(index)?;
+    if void_is_background {
+        void_to_background(&mut sample.mask);
     }
-    Ok(Some(confusion))
+    confusion.add(&sample.mask, &label(&sample.image, sample.width, sample.height)?);
+    Ok(())
 }
 
 /// Gives void pixels class 0.

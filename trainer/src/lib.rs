@@ -7,6 +7,8 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod evaluate;
+pub mod export;
+pub mod file;
 pub mod labelmap;
 pub mod loader;
 pub mod metrics;

@@ -1,5 +1,9 @@
 //! Segmentation metrics from a confusion matrix (Long et al. 2015, section 5).
 
+use std::collections::BTreeMap;
+
+use fcn::palette::Class;
+
 use crate::data::VOID;
 
 /// Counts of pixels by true and predicted class. All rates are fractions, 0 to 1.
@@ -76,6 +80,20 @@ impl Confusion {
     /// How many of the counted pixels truly are of this class.
     pub fn truth_pixels(&self, class: usize) -> u64 {
         (0..=self.classes).map(|prediction| self.count(class, prediction)).sum()
+    }
+
+    /// All rates by name, as model cards hold them: `iou/NAME` for the classes that occur.
+    pub fn metrics(&self, classes: &[Class]) -> BTreeMap<String, f64> {
+        let mut metrics = BTreeMap::from([
+            ("pixel_accuracy".to_owned(), self.pixel_accuracy()),
+            ("mean_accuracy".to_owned(), self.mean_accuracy()),
+            ("miou".to_owned(), self.mean_iou()),
+            ("frequency_weighted_iou".to_owned(), self.frequency_weighted_iou()),
+        ]);
+        for (index, class) in classes.iter().enumerate() {
+            metrics.extend(self.iou(index).map(|iou| (format!("iou/{}", class.name), iou)));
+        }
+        metrics
     }
 
     fn count(&self, truth: usize, prediction: usize) -> u64 {

@@ -14,7 +14,7 @@ use crate::checkpoint::{self, Checkpoint, Progress, Running, State};
 use crate::config::Config;
 use crate::data::{Dataset, VOID};
 use crate::error::{Error, Result};
-use crate::evaluate::{measure, void_to_background};
+use crate::evaluate::{count, label, void_to_background};
 use crate::loader::{self, Batch, Plan};
 use crate::metrics::Confusion;
 use crate::model::{Network, Spec, channels_last, weights};
@@ -228,12 +228,18 @@ impl Run {
     /// `None` where it was stopped.
     fn validate(&self, execution: &Execution) -> Result<Option<Confusion>> {
         let bar = progress_bar(self.val.len(), "validation");
-        let confusion = measure(&self.network, &self.val, self.state.config.void_is_background, || {
+        let mut confusion = Confusion::new(self.val.classes().len());
+        for index in 0..self.val.len() {
+            if execution.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            count(&self.val, index, self.state.config.void_is_background, &mut confusion, |rgb, width, height| {
+                label(&self.network, rgb, width, height)
+            })?;
             bar.inc(1);
-            !execution.stop.load(Ordering::Relaxed)
-        });
+        }
         bar.finish_and_clear();
-        confusion
+        Ok(Some(confusion))
     }
 
     fn save(&self, execution: &Execution) -> Result<()> {

@@ -19,8 +19,7 @@ pub fn xavier_uniform(size: [i64; 4], device: Device) -> Tensor {
 pub fn bilinear_kernel(channels: i64, kernel: i64, device: Device) -> Tensor {
     let factor = (kernel + 1) / 2;
     let center = if kernel % 2 == 1 { factor as f64 - 1.0 } else { factor as f64 - 0.5 };
-    let line: Vec<f32> =
-        (0..kernel).map(|at| (1.0 - (at as f64 - center).abs() / factor as f64) as f32).collect();
+    let line: Vec<f32> = (0..kernel).map(|at| (1.0 - (at as f64 - center).abs() / factor as f64) as f32).collect();
     let line = Tensor::from_slice(&line).to_device(device);
     let tent = line.unsqueeze(1) * line.unsqueeze(0);
     let identity = Tensor::eye(channels, (Kind::Float, device));

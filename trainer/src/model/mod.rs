@@ -101,7 +101,8 @@ pub struct Spec {
 impl Spec {
     /// For example `fcn8s-efficientnet_lite0`.
     pub fn name(&self) -> String {
-        let word = |value: Option<clap::builder::PossibleValue>| value.map_or(String::new(), |v| v.get_name().to_owned());
+        let word =
+            |value: Option<clap::builder::PossibleValue>| value.map_or(String::new(), |v| v.get_name().to_owned());
         format!("{}-{}", word(self.architecture.to_possible_value()), word(self.backbone.to_possible_value()))
     }
 }

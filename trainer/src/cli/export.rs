@@ -1,0 +1,72 @@
+//! `trainer export`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use fcn::onnx;
+use tch::Device;
+
+use crate::checkpoint::Checkpoint;
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::evaluate::Labeller;
+use crate::export::{self, Storage};
+use crate::file;
+
+/// Options of `trainer export`.
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// A checkpoint file, or a run folder, whose best checkpoint is taken.
+    checkpoint: PathBuf,
+
+    /// The ONNX file to write.
+    #[arg(long, value_name = "OUT")]
+    onnx: PathBuf,
+
+    /// Store weights as int8 with one scale for each channel: a quarter of the file, float32 arithmetic.
+    #[arg(long)]
+    compact: bool,
+
+    /// What the model card says of the training data and its licence [default: the name of the data's folder].
+    #[arg(long, value_name = "TEXT")]
+    dataset: Option<String>,
+
+    /// Measure the written file, through libfcn, on this folder in the Pascal VOC layout, and note the figures in the
+    /// model card.
+    #[arg(long, value_name = "FOLDER")]
+    measure: Option<PathBuf>,
+
+    /// The split to measure on.
+    #[arg(long, value_name = "SPLIT", default_value = "val", requires = "measure")]
+    split: String,
+}
+
+impl Export {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let checkpoint = Checkpoint::best(&self.checkpoint)?;
+        let network = checkpoint.network(Device::Cpu)?;
+        let state = &checkpoint.state;
+        let storage = if self.compact { Storage::Compact } else { Storage::Full };
+        let folder = || state.config.data.file_name().map(|name| name.to_string_lossy().into_owned());
+        let dataset = self.dataset.clone().or_else(folder).unwrap_or_default();
+        let mut card = export::card(state, dataset, BTreeMap::new());
+        let mut bytes = onnx::encode(&export::onnx(&network, storage, &card)?);
+        if let Some(folder) = &self.measure {
+            let dataset = Dataset::open(folder, &self.split)?;
+            let confusion = Labeller::from_onnx(&bytes)?.measure(&dataset, state.config.void_is_background)?;
+            card.metrics = confusion.metrics(dataset.classes());
+            bytes = onnx::encode(&export::onnx(&network, storage, &card)?);
+        }
+        file::write(&self.onnx, &bytes)?;
+        super::say(&format!(
+            "{}: {} in {:.1} MB{}",
+            self.onnx.display(),
+            card.architecture,
+            bytes.len() as f64 / 1e6,
+            card.metrics.get("miou").map_or(String::new(), |miou| format!(", mIoU {miou:.4} on {}", self.split))
+        ))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

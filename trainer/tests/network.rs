@@ -1,0 +1,150 @@
+//! Networks and optimizer against PyTorch's and OpenCV's numbers; tests/reference/network.py made them.
+
+#![expect(clippy::print_stdout, reason = "a skipped test says so")]
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tch::{Device, Kind, Tensor, no_grad};
+use trainer::augment::normalise_whole;
+use trainer::model::graph::{Conv, Graph, Node, Op, Padding, Value as At};
+use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, init, weights};
+use trainer::sgd::{Rates, Sgd};
+
+fn reference() -> Value {
+    serde_json::from_str(include_str!("reference/network.json")).expect("the reference is JSON")
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("a list").iter().map(|number| number.as_f64().expect("a number")).collect()
+}
+
+fn spec(architecture: Architecture, backbone: Backbone) -> Spec {
+    Spec { architecture, backbone, classes: 21, upsample: Upsampling::Learned, init: Init::Bilinear }
+}
+
+/// The shared folder of weights and data, where it exists.
+fn shared() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let folder = std::env::var_os("FCN_SHARED").map_or(beside, PathBuf::from);
+    folder.is_dir().then_some(folder)
+}
+
+#[test]
+fn shapes_are_those_of_the_chapter() {
+    let network = Network::new(spec(Architecture::Fcn32s, Backbone::ResNet18), 1, Device::Cpu);
+    let image = Tensor::rand([1, 3, 320, 480], (Kind::Float, Device::Cpu));
+    let wanted = [network.features.stride32.value, network.graph.output];
+    let values = no_grad(|| network.graph.evaluate(&image, false, &wanted)).expect("the network computes");
+    assert_eq!(values[0].size(), [1, 512, 10, 15]);
+    assert_eq!(values[1].size(), [1, 21, 320, 480]);
+    let upsample = network.graph.parameters().into_iter().find(|p| p.name == "upsample.weight").expect("it upsamples");
+    assert_eq!(upsample.tensor.size(), [21, 21, 64, 64]);
+}
+
+#[test]
+fn every_network_scores_every_pixel() {
+    let image = Tensor::rand([1, 3, 64, 96], (Kind::Float, Device::Cpu));
+    for backbone in [Backbone::ResNet18, Backbone::ResNet34, Backbone::ResNet50, Backbone::EfficientNetLite0] {
+        for architecture in [Architecture::Fcn32s, Architecture::Fcn16s, Architecture::Fcn8s] {
+            let network = Network::new(spec(architecture, backbone), 1, Device::Cpu);
+            let scores = no_grad(|| network.graph.forward(&image, false)).expect("the network computes");
+            assert_eq!(scores.size(), [1, 21, 64, 96], "{}", network.spec.name());
+        }
+    }
+}
+
+#[test]
+fn parameters_of_resnets_are_as_many_as_torchvisions() {
+    // torchvision 0.28's resnet18, 34 and 50: learned parameters without fc.
+    for (backbone, count) in
+        [(Backbone::ResNet18, 11_176_512), (Backbone::ResNet34, 21_284_672), (Backbone::ResNet50, 23_508_032)]
+    {
+        let network = Network::new(spec(Architecture::Fcn32s, backbone), 1, Device::Cpu);
+        let learned = network.graph.parameters().into_iter().filter(|p| p.learned && !trainer::model::is_head(&p.name));
+        assert_eq!(learned.map(|p| p.tensor.numel()).sum::<usize>(), count, "{backbone:?}");
+    }
+}
+
+#[test]
+fn efficientnet_computes_what_pytorch_computes() {
+    let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps/photos/chelsea.png");
+    let Some(weights_file) = shared().map(|s| s.join("weights/efficientnet_lite0_imagenet.safetensors")) else {
+        println!("skipped: no shared folder with weights; set FCN_SHARED");
+        return;
+    };
+    let network = Network::new(spec(Architecture::Fcn8s, Backbone::EfficientNetLite0), 1, Device::Cpu);
+    let report = weights::load(&network.graph, &weights::read(&weights_file).expect("weights")).expect("they fit");
+    assert!(report.missing.iter().all(|name| trainer::model::is_head(name)), "{report}");
+
+    let photo = image::open(photo).expect("the photo opens").into_rgb8();
+    let photo = image::imageops::crop_imm(&photo, 0, 0, 448, 288).to_image();
+    let mut pixels = vec![0.0; 3 * 288 * 448];
+    normalise_whole(photo.as_raw(), 448, 288, &Backbone::EfficientNetLite0.normalise(), 288, 448, &mut pixels);
+    let image = Tensor::from_slice(&pixels).view([1, 3, 288, 448]);
+    let features = network.features;
+    let wanted = [features.stride8.value, features.stride16.value, features.stride32.value];
+    let values = no_grad(|| network.graph.evaluate(&image, false, &wanted)).expect("the network computes");
+    for (stride, value) in ["8", "16", "32"].iter().zip(values) {
+        let expected = &reference()["backbone"][stride];
+        assert_eq!(value.size().iter().map(|side| *side as f64).collect::<Vec<_>>(), numbers(&expected["shape"]));
+        let flat: Vec<f32> = value.contiguous().view([-1]).try_into().expect("floats");
+        let magnitude = expected["mean_magnitude"].as_f64().expect("a number");
+        for (index, (got, want)) in flat.iter().step_by(997).zip(numbers(&expected["every_997th"])).enumerate() {
+            let error = (f64::from(*got) - want).abs();
+            assert!(error < 1e-3 * magnitude, "stride {stride}, sample {index}: {got}, not {want}");
+        }
+    }
+}
+
+#[test]
+fn bilinear_kernel_doubles_a_picture() {
+    let picture: Vec<f32> = (0..561 * 728i64)
+        .map(|i| (i / 728, i % 728))
+        .map(|(r, c)| (r * 37 + c * 101 + r * c) % 256)
+        .map(|v| v as f32)
+        .collect();
+    let kernel = init::bilinear_kernel(1, 4, Device::Cpu);
+    let picture = Tensor::from_slice(&picture).view([1, 1, 561, 728]);
+    let large = picture.conv_transpose2d::<Tensor>(&kernel, None, [2, 2], [1, 1], [0, 0], 1, [1, 1]);
+    assert_eq!(large.size(), [1, 1, 1122, 1456]);
+    let places = reference()["doubled"].as_array().expect("places").clone();
+    assert_eq!(places.len(), 200);
+    for place in places {
+        let [row, column, want] = numbers(&place)[..] else { panic!("row, column, value") };
+        let got = large.double_value(&[0, 0, row as i64, column as i64]);
+        assert!((got - want).abs() < 0.02, "row {row}, column {column}: {got}, not {want}");
+    }
+}
+
+#[test]
+fn sgd_is_that_of_torch_optim() {
+    let tensor = |values: &[f32], size: &[i64]| Tensor::from_slice(values).view(size).set_requires_grad(true);
+    let conv = |name: &str, weight: Tensor, bias: Option<Tensor>, input: usize| Node {
+        op: Op::Conv(Conv { name: name.into(), weight, bias, stride: 1, padding: Padding::even(0), groups: 1 }),
+        inputs: vec![At(input)],
+    };
+    let graph = Graph {
+        nodes: vec![
+            conv("conv", tensor(&[0.5, -0.3, 0.2, 0.8], &[2, 2, 1, 1]), None, 0),
+            conv("score32", tensor(&[0.7, -0.6], &[1, 2, 1, 1]), Some(tensor(&[0.1], &[1])), 1),
+        ],
+        output: At(2),
+        device: Device::Cpu,
+    };
+    let mut sgd = Sgd::new(&graph, Rates { momentum: 0.9, weight_decay: 0.01, head_factor: 3.0 });
+    let x = Tensor::from_slice(&[1f32, 2.0]).view([1, 2, 1, 1]);
+    for (step, expected) in reference()["sgd"].as_array().expect("steps").iter().enumerate() {
+        sgd.zero_grad();
+        graph.forward(&x, true).expect("it computes").square().sum(Kind::Float).backward();
+        sgd.step(0.05).expect("it steps");
+        let got = graph
+            .parameters()
+            .iter()
+            .flat_map(|p| Vec::<f32>::try_from(p.tensor.view([-1])).expect("floats"))
+            .collect::<Vec<_>>();
+        for (got, want) in got.iter().zip(numbers(expected)) {
+            assert!((f64::from(*got) - want).abs() < 1e-6, "step {step}: {got}, not {want}");
+        }
+    }
+}
