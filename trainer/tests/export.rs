@@ -1,6 +1,8 @@
 //! What `trainer export` writes: accepted by the onnx package's checker, computed alike by ONNX Runtime (through its own
 //! Python package), by libfcn and by libtorch.
 
+#![expect(clippy::print_stdout, reason = "the versions and the differences belong into the log")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
