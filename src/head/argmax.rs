@@ -99,7 +99,7 @@ fn softmax(scores: &[Block], best: &Block) -> Block {
     sum.map(f32::recip)
 }
 
-/// e to the power of x, for x of at most 0, within 3e-7 of the value: 2^n times a polynomial of the rest, without branches, so that
+/// e to the power of x, for x of at most 0, within 5e-6 of the value: 2^n times a polynomial of the rest, without branches, so that
 /// the compiler computes several at once.
 #[inline(always)]
 fn exp(x: f32) -> f32 {

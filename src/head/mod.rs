@@ -15,7 +15,7 @@ use crate::{
     runtime::Scores,
 };
 use argmax::{Argmax, Part, parts};
-use kernel::{BLOCK, Block, Sink};
+use kernel::{Block, Sink};
 pub(crate) use upsample::Upsampling;
 use upsample::{Prepared, Rows};
 
@@ -211,9 +211,9 @@ impl Sink for Row<'_> {
     #[inline(always)]
     fn take(&mut self, _: usize, x: usize, step: usize, scores: &[Block]) {
         for (row, scores) in self.row.chunks_exact_mut(self.width).zip(scores) {
-            for lane in 0..BLOCK {
+            for (lane, score) in scores.iter().enumerate() {
                 if let Some(value) = row.get_mut(x.wrapping_add(lane * step)) {
-                    *value = scores[lane];
+                    *value = *score;
                 }
             }
         }
@@ -240,9 +240,9 @@ impl Sink for Sum<'_> {
             // What a padded tile computes right of the frame has no place.
             let row = &mut row[self.left..];
             let width = row.len().min(self.tile_width);
-            for lane in 0..BLOCK {
+            for (lane, score) in scores.iter().enumerate() {
                 if let Some(sum) = row[..width].get_mut(x.wrapping_add(lane * step)) {
-                    *sum += scores[lane];
+                    *sum += score;
                 }
             }
         }
