@@ -15,6 +15,7 @@ use crate::{
     model::Model,
     onnx::ModelCard,
     palette::Class,
+    pool::Pool,
     preprocess,
     resample::Axis,
     runtime::{Answer, Labels, Network, Networks, Runtime},
@@ -41,7 +42,7 @@ pub struct Segmenter {
     provider: &'static str,
     reason: String,
     version: &'static str,
-    pool: rayon::ThreadPool,
+    pool: Pool,
     lanes: Mutex<Vec<Lane>>,
     returned: Condvar,
     process: u32,
@@ -96,11 +97,7 @@ impl Segmenter {
         let Networks { networks, provider, reason } = Networks::new(runtime, &prepared.onnx, options, threads)?;
         let model = prepared.finish(networks[0].output_kind()?, options)?;
         let mode = model.size_mode(options.size_mode)?;
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("fcn-{index}"))
-            .build()
-            .map_err(|error| Error::Runtime(format!("{threads} threads cannot be started: {error}")))?;
+        let pool = Pool::new(threads)?;
         let lanes = networks.into_iter().map(Lane::new).collect();
         Ok(Segmenter {
             model,
@@ -207,6 +204,7 @@ impl Drop for Segmenter {
         if self.process != std::process::id() {
             let lanes = self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(std::mem::take(lanes));
+            self.pool.forget();
         }
     }
 }
