@@ -234,6 +234,18 @@ typedef struct {
     uint32_t reserved[6];
 } fcn_frame;
 
+/// How long the steps of a frame took, in microseconds. Filled by fcn_mask_timings().
+typedef struct {
+    /// From the frame to the network's input.
+    uint32_t preprocess;
+    /// The network itself, in ONNX Runtime.
+    uint32_t inference;
+    /// From the network's answer to labels.
+    uint32_t head;
+    /// All of it, and the wait for a free session before.
+    uint32_t total;
+} fcn_timings;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -380,6 +392,13 @@ void fcn_free(fcn_segmenter *segmenter);
 /// `mask` is NULL or a live mask that no other thread uses; the frame's pixels are not the mask's own memory.
 fcn_status fcn_segment(const fcn_segmenter *segmenter, const fcn_frame *frame, fcn_mask *mask);
 
+/// Does for frames of `width` x `height` pixels what is only done for the first one of a size: memory is set up and a
+/// picture goes through the network, once for each session. Later frames of this size are as fast as they get.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+fcn_status fcn_warm_up(const fcn_segmenter *segmenter, uint32_t width, uint32_t height);
+
 /// The number of classes, 2 to 255; 0 for NULL.
 ///
 /// # Safety
@@ -514,6 +533,12 @@ const float *fcn_mask_scores(const fcn_mask *mask);
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
 const uint64_t *fcn_mask_pixels(const fcn_mask *mask);
+
+/// How long the last successful fcn_segment() into this mask took; zeros before the first frame.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to. `timings` is NULL or can be written to.
+fcn_status fcn_mask_timings(const fcn_mask *mask, fcn_timings *timings);
 
 #if defined(FCN_WITH_IMAGE)
 /// Reads a JPEG or PNG file; transparency is dropped, and the picture is turned upright where its EXIF data says how.

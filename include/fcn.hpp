@@ -123,6 +123,13 @@ public:
     const float *scores() const noexcept { return fcn_mask_scores(get()); }
     const std::uint64_t *pixels() const noexcept { return fcn_mask_pixels(get()); }
 
+    /* Microseconds; zeros before the first frame. */
+    fcn_timings timings() const {
+        fcn_timings timings;
+        detail::check(fcn_mask_timings(get(), &timings));
+        return timings;
+    }
+
     fcn_mask *get() const noexcept { return handle_.get(); }
 
 private:
@@ -147,6 +154,9 @@ public:
         segment(frame, mask);
         return mask;
     }
+
+    /* Makes the first frame of this size as fast as later ones. */
+    void warm_up(std::uint32_t width, std::uint32_t height) const { detail::check(fcn_warm_up(get(), width, height)); }
 
     /* Blends the colours of the classes into a picture of the mask's size: alpha 0 leaves it, 1 paints over it. */
     void overlay(const Mask &mask, float alpha, fcn_format format, void *pixels, std::uint32_t width,

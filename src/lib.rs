@@ -42,7 +42,7 @@ pub use error::{Error, Result};
 pub use frame::{Frame, MAX_SIDE, PixelFormat, Rect, Rotation};
 #[cfg(feature = "image")]
 pub use image_file::{Image, read_image, write_labels, write_png};
-pub use mask::{Mask, Outputs};
+pub use mask::{Mask, Outputs, Timings};
 pub use options::{LogCallback, LogLevel, Options, Provider, SizeMode};
 pub use overlay::overlay;
 pub use segmenter::Segmenter;

@@ -1,5 +1,7 @@
 //! [`Mask`]: the reusable result of [`Segmenter::segment`](crate::Segmenter::segment).
 
+use std::time::Duration;
+
 use ndarray::ArrayView3;
 
 use crate::{Error, Result};
@@ -11,6 +13,19 @@ pub struct Outputs {
     pub confidence: bool,
     /// The scores (logits) of each class at each pixel.
     pub scores: bool,
+}
+
+/// How long the steps of a frame took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timings {
+    /// From the frame to the network's input.
+    pub preprocess: Duration,
+    /// The network itself, in ONNX Runtime.
+    pub inference: Duration,
+    /// From the network's answer to labels.
+    pub head: Duration,
+    /// All of it, and the wait for a free session before.
+    pub total: Duration,
 }
 
 /// The labels of a frame, and what else was asked for. Make one and use it again for every frame: its memory is kept.
@@ -32,6 +47,7 @@ pub(crate) struct MaskData {
     pub(crate) confidence: Vec<f32>,
     pub(crate) scores: Vec<f32>,
     pub(crate) pixels: Vec<u64>,
+    pub(crate) timings: Timings,
 }
 
 impl Mask {
@@ -81,6 +97,11 @@ impl Mask {
         if scores.is_empty() { None } else { ArrayView3::from_shape((*classes, *height, *width), scores).ok() }
     }
 
+    /// How long the steps of this frame took; zeros before the first frame.
+    pub fn timings(&self) -> Timings {
+        self.data.timings
+    }
+
     /// The pixels of each class, in class order.
     pub fn pixels(&self) -> &[u64] {
         &self.data.pixels
@@ -96,6 +117,7 @@ impl MaskData {
         resize(&mut self.scores, if outputs.scores { pixels * classes } else { 0 })?;
         resize(&mut self.pixels, classes)?;
         (self.width, self.height, self.classes) = (width, height, classes);
+        self.timings = Timings::default();
         Ok(())
     }
 }

@@ -6,12 +6,13 @@ use std::{
     ops::{Deref, DerefMut},
     path::Path,
     sync::{Condvar, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use crate::{
-    Error, Frame, Mask, Options, Rect, Result, SizeMode,
+    Error, Frame, Mask, Options, PixelFormat, Rect, Result, SizeMode, frame,
     head::{Fit, Workspace},
-    mask::{MaskData, Outputs},
+    mask::{MaskData, Outputs, resize},
     model::Model,
     onnx::ModelCard,
     palette::Class,
@@ -43,6 +44,7 @@ pub struct Segmenter {
     reason: String,
     version: &'static str,
     pool: Pool,
+    sessions: usize,
     lanes: Mutex<Vec<Lane>>,
     returned: Condvar,
     process: u32,
@@ -96,7 +98,7 @@ impl Segmenter {
         let model = prepared.finish(networks[0].output_kind()?, options)?;
         let mode = model.size_mode(options.size_mode)?;
         let pool = Pool::new(threads)?;
-        let lanes = networks.into_iter().map(Lane::new).collect();
+        let lanes: Vec<Lane> = networks.into_iter().map(Lane::new).collect();
         Ok(Segmenter {
             model,
             mode,
@@ -104,6 +106,7 @@ impl Segmenter {
             reason,
             version: runtime.version(),
             pool,
+            sessions: lanes.len(),
             lanes: Mutex::new(lanes),
             returned: Condvar::new(),
             process: std::process::id(),
@@ -112,8 +115,31 @@ impl Segmenter {
 
     /// Labels every pixel of a frame. `mask` holds the result at the frame's size, and changes only on success.
     pub fn segment(&self, frame: &Frame<'_>, mask: &mut Mask) -> Result<()> {
+        let start = Instant::now();
         self.check(frame, mask.outputs())?;
-        let mut lane = self.take_lane();
+        // The lane that was used last: its memory is still in cache.
+        self.run(&mut self.take(Vec::pop), start, frame, mask)
+    }
+
+    /// Does for frames of this size what is only done for the first one: memory is set up and a picture goes through
+    /// the network, once for each session.
+    pub fn warm_up(&self, width: u32, height: u32) -> Result<()> {
+        let stride = frame::row_stride(PixelFormat::Gray8, width, height, 0)?;
+        let mut pixels = Vec::new();
+        resize(&mut pixels, frame::span(PixelFormat::Gray8, width, height, stride)?)?;
+        let frame = Frame::packed(PixelFormat::Gray8, &pixels, width, height, 0)?;
+        self.check(&frame, Outputs::default())?;
+        for _ in 0..self.sessions {
+            // Lanes go back to the end, so this meets each of them.
+            let mut lane = self.take(|lanes| (!lanes.is_empty()).then(|| lanes.remove(0)));
+            let mut mask = Mask::new();
+            self.run(&mut lane, Instant::now(), &frame, &mut mask)?;
+            std::mem::swap(&mut mask.data, &mut lane.mask);
+        }
+        Ok(())
+    }
+
+    fn run(&self, lane: &mut Lane, start: Instant, frame: &Frame<'_>, mask: &mut Mask) -> Result<()> {
         let (height, width) = (frame.height() as usize, frame.width() as usize);
         lane.mask.prepare(width, height, self.model.classes.len(), mask.outputs())?;
         match self.mode {
@@ -128,6 +154,7 @@ impl Segmenter {
                 lane.tiled(self, frame, &side(height, rows as usize), &side(width, columns as usize))
             }
         }?;
+        lane.mask.timings.total = start.elapsed();
         std::mem::swap(&mut mask.data, &mut lane.mask);
         Ok(())
     }
@@ -184,11 +211,11 @@ impl Segmenter {
         Ok(())
     }
 
-    /// The next free lane; waits where all are taken.
-    fn take_lane(&self) -> Taken<'_> {
+    /// The free lane that `choose` takes; waits where all are in use.
+    fn take(&self, choose: impl Fn(&mut Vec<Lane>) -> Option<Lane>) -> Taken<'_> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(lane) = lanes.pop() {
+            if let Some(lane) = choose(&mut lanes) {
                 return Taken { segmenter: self, lane: Some(lane) };
             }
             lanes = self.returned.wait(lanes).unwrap_or_else(PoisonError::into_inner);
@@ -248,16 +275,23 @@ impl Lane {
 
     /// Runs the network once on the whole frame, at `size` (height, width).
     fn whole(&mut self, segmenter: &Segmenter, frame: &Frame<'_>, size: (usize, usize), fit: Fit) -> Result<()> {
+        let mut clock = Clock::start();
         self.load(segmenter, frame, size, fit)?;
         let Lane { network, head, mask, .. } = self;
         let Segmenter { model, pool, .. } = segmenter;
-        network.run(|answer| match answer {
-            Answer::Scores(scores) => {
-                model.expect_classes(scores.channels)?;
-                head.label(&model.upsampling, scores, size, fit, mask, pool)
+        clock.add(&mut mask.timings.preprocess);
+        network.run(|answer| {
+            clock.add(&mut mask.timings.inference);
+            match answer {
+                Answer::Scores(scores) => {
+                    model.expect_classes(scores.channels)?;
+                    head.label(&model.upsampling, scores, size, fit, mask, pool)
+                }
+                Answer::Labels { height, width, labels } => take_labels(labels, (height, width), size, fit, mask),
             }
-            Answer::Labels { height, width, labels } => take_labels(labels, (height, width), size, fit, mask),
-        })
+        })?;
+        clock.add(&mut mask.timings.head);
+        Ok(())
     }
 
     /// Runs the network on each tile, and labels rows as soon as no later tile reaches them.
@@ -265,6 +299,7 @@ impl Lane {
         let Segmenter { model, pool, .. } = segmenter;
         let size = (rows.tile, columns.tile);
         let (height, width) = (self.mask.height, self.mask.width);
+        let mut clock = Clock::start();
         self.band.start(rows.tile.min(height), self.mask.classes, columns)?;
         self.mask.pixels.fill(0);
         for y in 0..rows.starts.len() {
@@ -278,19 +313,23 @@ impl Lane {
                     height: lines.len() as u32,
                 })?;
                 self.load(segmenter, &tile, size, Fit::Crop)?;
-                let Lane { network, head, band, .. } = self;
-                network.run(|answer| match answer {
-                    Answer::Scores(scores) => {
-                        model.expect_classes(scores.channels)?;
-                        head.add(&model.upsampling, scores, size, band.sums(), (width, across.start), pool)
-                    }
-                    Answer::Labels { .. } => Err(Error::Model("class indices of tiles cannot be averaged".into())),
+                let Lane { network, head, band, mask, .. } = self;
+                clock.add(&mut mask.timings.preprocess);
+                network.run(|answer| {
+                    clock.add(&mut mask.timings.inference);
+                    let Answer::Scores(scores) = answer else {
+                        return Err(Error::Model("class indices of tiles cannot be averaged".into()));
+                    };
+                    model.expect_classes(scores.channels)?;
+                    head.add(&model.upsampling, scores, size, band.sums(), (width, across.start), pool)
                 })?;
+                clock.add(&mut mask.timings.head);
             }
             let finished = rows.starts.get(y + 1).map_or(height, |&next| next);
             let done = lines.start..finished;
             self.head.finish(self.band.mean(done.clone(), rows), done.clone(), &mut self.mask, pool)?;
             self.band.advance(done.len());
+            clock.add(&mut self.mask.timings.head);
         }
         Ok(())
     }
@@ -315,6 +354,22 @@ impl Lane {
             }
         }
         Ok(())
+    }
+}
+
+/// Measures steps that follow each other.
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// Adds the time since the last step to `total`.
+    fn add(&mut self, total: &mut Duration) {
+        let now = Instant::now();
+        *total += now - self.0;
+        self.0 = now;
     }
 }
 

@@ -1,9 +1,9 @@
 //! `fcn_mask`: the reusable result.
 
-use std::ptr;
+use std::{ptr, time::Duration};
 
 use super::{answer, fcn_status, guard, required};
-use crate::{Error, Mask, Outputs};
+use crate::{Error, Mask, Outputs, Timings};
 
 /// What a mask holds beside the labels: bits for fcn_mask_set_outputs(). Each costs time and memory.
 #[repr(u32)]
@@ -129,6 +129,41 @@ pub unsafe extern "C" fn fcn_mask_scores(mask: Option<&fcn_mask>) -> *const f32 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_mask_pixels(mask: Option<&fcn_mask>) -> *const u64 {
     answer(ptr::null(), || pointer(mask?.0.pixels()))
+}
+
+/// How long the steps of a frame took, in microseconds. Filled by fcn_mask_timings().
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct fcn_timings {
+    /// From the frame to the network's input.
+    pub preprocess: u32,
+    /// The network itself, in ONNX Runtime.
+    pub inference: u32,
+    /// From the network's answer to labels.
+    pub head: u32,
+    /// All of it, and the wait for a free session before.
+    pub total: u32,
+}
+
+/// How long the last successful fcn_segment() into this mask took; zeros before the first frame.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to. `timings` is NULL or can be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_mask_timings(mask: Option<&fcn_mask>, timings: Option<&mut fcn_timings>) -> fcn_status {
+    guard(|| {
+        let mask = required(mask, "mask")?;
+        let timings = required(timings, "timings")?;
+        let microseconds = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        let Timings { preprocess, inference, head, total } = mask.0.timings();
+        *timings = fcn_timings {
+            preprocess: microseconds(preprocess),
+            inference: microseconds(inference),
+            head: microseconds(head),
+            total: microseconds(total),
+        };
+        Ok(())
+    })
 }
 
 /// Where the values lie; none where there are none.

@@ -38,7 +38,7 @@ pub use image::{
 };
 pub use mask::{
     fcn_mask, fcn_mask_classes, fcn_mask_confidence, fcn_mask_free, fcn_mask_height, fcn_mask_labels, fcn_mask_new,
-    fcn_mask_pixels, fcn_mask_scores, fcn_mask_set_outputs, fcn_mask_width, fcn_output,
+    fcn_mask_pixels, fcn_mask_scores, fcn_mask_set_outputs, fcn_mask_timings, fcn_mask_width, fcn_output, fcn_timings,
 };
 pub use options::{
     fcn_log_callback, fcn_log_level, fcn_options, fcn_options_free, fcn_options_new, fcn_options_set_class_names,
@@ -49,7 +49,7 @@ pub use options::{
 pub use segmenter::{
     fcn_class_color, fcn_class_count, fcn_class_name, fcn_create, fcn_create_from_memory, fcn_free,
     fcn_model_card_json, fcn_model_stride, fcn_overlay, fcn_provider_name, fcn_provider_reason, fcn_runtime_version,
-    fcn_segment, fcn_segmenter,
+    fcn_segment, fcn_segmenter, fcn_warm_up,
 };
 pub use status::{fcn_last_error, fcn_status, fcn_status_name, fcn_version};
 

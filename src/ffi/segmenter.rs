@@ -146,6 +146,16 @@ pub unsafe extern "C" fn fcn_segment(
     })
 }
 
+/// Does for frames of `width` x `height` pixels what is only done for the first one of a size: memory is set up and a
+/// picture goes through the network, once for each session. Later frames of this size are as fast as they get.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_warm_up(segmenter: Option<&fcn_segmenter>, width: u32, height: u32) -> fcn_status {
+    guard(|| required(segmenter, "segmenter")?.segmenter.warm_up(width, height))
+}
+
 /// The number of classes, 2 to 255; 0 for NULL.
 ///
 /// # Safety

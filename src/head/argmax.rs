@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::kernel::{BLOCK, Block, Sink};
+use super::kernel::{self, BLOCK, Block, Eight, Sink};
 use crate::mask::MaskData;
 
 /// Some consecutive rows of a mask, for one thread to fill.
@@ -46,23 +46,15 @@ pub(super) struct Argmax<'a, 'b> {
 
 impl Sink for Argmax<'_, '_> {
     #[inline(always)]
-    fn take(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
+    fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
         let Part { rows, width, labels, confidence, scores: planes } = &mut *self.part;
-        let mut best = scores[0];
-        // As wide as the scores, so that both are computed in the same vector lanes.
-        let mut index = [0i32; BLOCK];
-        for (class, scores) in (0..).zip(scores).skip(1) {
-            for lane in 0..BLOCK {
-                let better = scores[lane] > best[lane];
-                best[lane] = if better { scores[lane] } else { best[lane] };
-                index[lane] = if better { class } else { index[lane] };
-            }
-        }
+        let (best, class) = kernel::best::<V>(scores);
         let row = (self.top + y - rows.start) * *width;
         let pixels = &mut *self.pixels;
         each(x, step, *width, |lane, x| {
-            labels[row + x] = index[lane] as u8;
-            pixels[index[lane] as usize] += 1;
+            let class = class[lane] as u8;
+            labels[row + x] = class;
+            pixels[usize::from(class)] += 1;
         });
         if !confidence.is_empty() {
             let highest = softmax(scores, &best);

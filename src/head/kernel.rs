@@ -1,7 +1,7 @@
 //! The inner loops of the head: sixteen columns of all classes at a time.
 //!
-//! There is one text for all processors, and that is the specification. On x86-64 it is compiled a second time for AVX2 and FMA, which
-//! are chosen where the processor has them; on aarch64 NEON is always there. Unsafe code: calling the second copy.
+//! There is one text for all processors, written for vectors of eight. They are arrays, which is the specification, or on x86-64
+//! AVX2 registers where the processor has them. Unsafe code: what only those processors can do.
 
 use super::upsample::Transposed;
 
@@ -17,7 +17,7 @@ const GROUP: usize = 4;
 /// Receives scores: those of row `y` and columns `x`, `x + step`, ... for each class, one row of `scores` a class. Columns
 /// outside the picture (also below 0, as wrapped numbers) are to be left out.
 pub(super) trait Sink {
-    fn take(&mut self, y: usize, x: usize, step: usize, scores: &[Block]);
+    fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]);
 }
 
 /// The rows of a transposed convolution's result that one thread computes.
@@ -32,27 +32,113 @@ pub(super) struct Job<'a> {
     pub(super) rows: std::ops::Range<usize>,
 }
 
-/// Computes the rows of a job, block by block, and hands the blocks to `sink`.
-pub(super) fn transposed<S: Sink>(job: &Job<'_>, block: &mut [Block], sink: &mut S) {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-        // SAFETY: the processor has the features that the function is compiled for.
-        return unsafe { transposed_avx2(job, block, sink) };
+/// Eight numbers that are computed with together.
+pub(super) trait Eight: Copy {
+    fn splat(value: f32) -> Self;
+    fn load(values: &[f32; 8]) -> Self;
+    fn store(self, values: &mut [f32; 8]);
+    /// `self * factor + sum`
+    fn multiply_add(self, factor: Self, sum: Self) -> Self;
+    /// Where `self` is greater than `other`, what lies in `then`, elsewhere what lies in `otherwise`.
+    fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self;
+}
+
+impl Eight for [f32; 8] {
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        [value; 8]
     }
-    transposed_plain::<{ cfg!(target_arch = "aarch64") }, S>(job, block, sink);
+
+    #[inline(always)]
+    fn load(values: &[f32; 8]) -> Self {
+        *values
+    }
+
+    #[inline(always)]
+    fn store(self, values: &mut [f32; 8]) {
+        *values = self;
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, factor: Self, sum: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] * factor[lane] + sum[lane])
+    }
+
+    #[inline(always)]
+    fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self {
+        std::array::from_fn(|lane| if self[lane] > other[lane] { then[lane] } else { otherwise[lane] })
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn transposed_avx2<S: Sink>(job: &Job<'_>, block: &mut [Block], sink: &mut S) {
-    transposed_plain::<true, S>(job, block, sink);
+mod avx2 {
+    use std::arch::x86_64::{
+        __m256, _CMP_GT_OQ, _mm256_blendv_ps, _mm256_cmp_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
+        _mm256_storeu_ps,
+    };
+
+    use super::{Eight, Work};
+
+    // Used in `run` alone, which is only called where the processor has AVX2 and FMA.
+    impl Eight for __m256 {
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            // SAFETY: the processor has AVX.
+            unsafe { _mm256_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        fn load(values: &[f32; 8]) -> Self {
+            // SAFETY: the processor has AVX, and there are eight values.
+            unsafe { _mm256_loadu_ps(values.as_ptr()) }
+        }
+
+        #[inline(always)]
+        fn store(self, values: &mut [f32; 8]) {
+            // SAFETY: the processor has AVX, and there is room for eight values.
+            unsafe { _mm256_storeu_ps(values.as_mut_ptr(), self) }
+        }
+
+        #[inline(always)]
+        fn multiply_add(self, factor: Self, sum: Self) -> Self {
+            // SAFETY: the processor has FMA.
+            unsafe { _mm256_fmadd_ps(self, factor, sum) }
+        }
+
+        #[inline(always)]
+        fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self {
+            // SAFETY: the processor has AVX.
+            unsafe { _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_GT_OQ>(self, other)) }
+        }
+    }
+
+    /// [`super::Work::by`] with AVX2 and FMA.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn run(work: impl Work) {
+        work.by::<__m256>();
+    }
+}
+
+/// Something to compute with vectors of eight.
+pub(super) trait Work {
+    fn by<V: Eight>(self);
+}
+
+/// Computes with the best vectors that this processor has.
+pub(super) fn run(work: impl Work) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        // SAFETY: the processor has the features that the function is compiled for.
+        return unsafe { avx2::run(work) };
+    }
+    work.by::<[f32; 8]>();
 }
 
 /// Row y of the result, with p = s / 2, meets input rows i and i - 1 where y + p = i s + r, by kernel rows r and r + s; columns
 /// likewise, so that outputs x = j s + phase - p share their weights. The sum runs over four shifted rows of each class.
 /// Rows of one r come one after the other, so that their weights are read once.
 #[inline(always)]
-fn transposed_plain<const FMA: bool, S: Sink>(job: &Job<'_>, block: &mut [Block], sink: &mut S) {
+pub(super) fn transposed<V: Eight, S: Sink>(job: &Job<'_>, block: &mut [Block], sink: &mut S) {
     let Job { convolution, padded, columns, size: (height, width), ref rows } = *job;
     let Transposed { stride, separate, ref weights, ref bias, .. } = *convolution;
     let classes = bias.len();
@@ -73,32 +159,58 @@ fn transposed_plain<const FMA: bool, S: Sink>(job: &Job<'_>, block: &mut [Block]
                     // The border makes row i - 1 of the input row i of the padded one.
                     let place = i * columns + start;
                     if separate {
-                        separate_block::<FMA>(padded, (height + 2) * columns, place, columns, taps, bias, block);
+                        separate_block::<V>(padded, (height + 2) * columns, place, columns, taps, bias, block);
                     } else {
-                        dense_block::<FMA>(padded, (height + 2) * columns, place, columns, taps, bias, block);
+                        dense_block::<V>(padded, (height + 2) * columns, place, columns, taps, bias, block);
                     }
-                    sink.take(y, (start * stride + phase).wrapping_sub(half), stride, block);
+                    sink.take::<V>(y, (start * stride + phase).wrapping_sub(half), stride, block);
                 }
             }
         }
     }
 }
 
+/// Sixteen numbers from `start` on.
 #[inline(always)]
-fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FMA { a.mul_add(b, c) } else { a * b + c }
+fn load<V: Eight>(values: &[f32], start: usize) -> [V; 2] {
+    let block: &Block = values[start..start + BLOCK].try_into().expect("a slice of sixteen");
+    let (first, second) = block.split_at(8);
+    [V::load(first.try_into().expect("eight")), V::load(second.try_into().expect("eight"))]
+}
+
+#[inline(always)]
+fn store<V: Eight>(values: [V; 2], block: &mut Block) {
+    let (first, second) = block.split_at_mut(8);
+    values[0].store(first.try_into().expect("eight"));
+    values[1].store(second.try_into().expect("eight"));
 }
 
 /// The four shifted rows that a block is made of: lower right, lower left, upper right, upper left.
 #[inline(always)]
-fn shifted(plane: &[f32], place: usize, columns: usize) -> [&Block; 4] {
-    let at = |start: usize| -> &Block { plane[start..start + BLOCK].try_into().expect("a slice of sixteen") };
-    [at(place + columns + 1), at(place + columns), at(place + 1), at(place)]
+fn shifted<V: Eight>(plane: &[f32], place: usize, columns: usize) -> [[V; 2]; 4] {
+    [load(plane, place + columns + 1), load(plane, place + columns), load(plane, place + 1), load(plane, place)]
+}
+
+/// The best score of each column, and its class; of equal scores the first.
+#[inline(always)]
+pub(super) fn best<V: Eight>(scores: &[Block]) -> (Block, Block) {
+    let mut best: [V; 2] = load(&scores[0], 0);
+    // Classes as numbers of the same width, so that one comparison serves both.
+    let mut class = [V::splat(0.0); 2];
+    for (index, scores) in scores.iter().enumerate().skip(1) {
+        let (scores, index): ([V; 2], V) = (load(scores, 0), V::splat(index as f32));
+        class = [scores[0].if_greater(best[0], index, class[0]), scores[1].if_greater(best[1], index, class[1])];
+        best = [scores[0].if_greater(best[0], scores[0], best[0]), scores[1].if_greater(best[1], scores[1], best[1])];
+    }
+    let mut result = ([0.0; BLOCK], [0.0; BLOCK]);
+    store(best, &mut result.0);
+    store(class, &mut result.1);
+    result
 }
 
 /// Each class from itself.
 #[inline(always)]
-fn separate_block<const FMA: bool>(
+fn separate_block<V: Eight>(
     padded: &[f32],
     plane: usize,
     place: usize,
@@ -107,21 +219,20 @@ fn separate_block<const FMA: bool>(
     bias: &[f32],
     block: &mut [Block],
 ) {
-    for (class, sums) in block.iter_mut().enumerate() {
-        let sources = shifted(&padded[class * plane..][..plane], place, columns);
-        let mut total = [bias[class]; BLOCK];
-        for (source, tap) in sources.into_iter().zip(taps) {
-            for lane in 0..BLOCK {
-                total[lane] = multiply_add::<FMA>(tap[class], source[lane], total[lane]);
-            }
+    for (class, (sums, plane)) in block.iter_mut().zip(padded.chunks_exact(plane)).enumerate() {
+        let sources: [[V; 2]; 4] = shifted(plane, place, columns);
+        let mut total = [V::splat(bias[class]); 2];
+        for index in 0..4 {
+            let tap = V::splat(taps[index][class]);
+            total = [tap.multiply_add(sources[index][0], total[0]), tap.multiply_add(sources[index][1], total[1])];
         }
-        *sums = total;
+        store(total, sums);
     }
 }
 
-/// Each class from all classes. Weights of a tap: from x to, in groups of four `to`.
+/// Each class from all classes.
 #[inline(always)]
-fn dense_block<const FMA: bool>(
+fn dense_block<V: Eight>(
     padded: &[f32],
     plane: usize,
     place: usize,
@@ -130,25 +241,22 @@ fn dense_block<const FMA: bool>(
     bias: &[f32],
     block: &mut [Block],
 ) {
-    let classes = bias.len();
-    for (group, sums) in block.chunks_mut(GROUP).enumerate() {
-        let to = group * GROUP;
-        match <&mut [Block; GROUP]>::try_from(&mut *sums) {
-            Ok(sums) => dense_group::<FMA, GROUP>(padded, plane, place, columns, taps, bias, to, sums),
-            Err(_) => {
-                for (offset, sums) in sums.iter_mut().enumerate() {
-                    let sums = std::array::from_mut(sums);
-                    dense_group::<FMA, 1>(padded, plane, place, columns, taps, bias, to + offset, sums);
-                }
-            }
-        }
+    let mut to = 0;
+    let mut groups = block.chunks_exact_mut(GROUP);
+    for sums in groups.by_ref() {
+        dense_group::<V, GROUP>(padded, plane, place, columns, taps, bias, to, sums);
+        to += GROUP;
     }
-    debug_assert_eq!(block.len(), classes);
+    for sums in groups.into_remainder() {
+        dense_group::<V, 1>(padded, plane, place, columns, taps, bias, to, std::slice::from_mut(sums));
+        to += 1;
+    }
 }
 
+/// `N` classes from all classes.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the innermost loop, called from one place")]
-fn dense_group<const FMA: bool, const N: usize>(
+fn dense_group<V: Eight, const N: usize>(
     padded: &[f32],
     plane: usize,
     place: usize,
@@ -156,20 +264,25 @@ fn dense_group<const FMA: bool, const N: usize>(
     taps: [&[f32]; 4],
     bias: &[f32],
     to: usize,
-    sums: &mut [Block; N],
+    sums: &mut [Block],
 ) {
     let classes = bias.len();
-    let mut totals: [Block; N] = std::array::from_fn(|index| [bias[to + index]; BLOCK]);
+    let mut totals = [[V::splat(0.0); 2]; N];
+    for index in 0..N {
+        totals[index] = [V::splat(bias[to + index]); 2];
+    }
     for (from, plane) in padded.chunks_exact(plane).enumerate() {
-        let sources = shifted(plane, place, columns);
-        for (source, tap) in sources.into_iter().zip(taps) {
+        let sources: [[V; 2]; 4] = shifted(plane, place, columns);
+        for (source, tap) in sources.iter().zip(&taps) {
             let tap: &[f32; N] = tap[from * classes + to..][..N].try_into().expect("a slice of N");
             for index in 0..N {
-                for lane in 0..BLOCK {
-                    totals[index][lane] = multiply_add::<FMA>(tap[index], source[lane], totals[index][lane]);
-                }
+                let tap = V::splat(tap[index]);
+                totals[index] =
+                    [tap.multiply_add(source[0], totals[index][0]), tap.multiply_add(source[1], totals[index][1])];
             }
         }
     }
-    *sums = totals;
+    for index in 0..N {
+        store(totals[index], &mut sums[index]);
+    }
 }

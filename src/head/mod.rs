@@ -15,7 +15,7 @@ use crate::{
     runtime::Scores,
 };
 use argmax::{Argmax, Part, parts};
-use kernel::{Block, Sink};
+use kernel::{Block, Eight, Sink};
 pub(crate) use upsample::Upsampling;
 use upsample::{Prepared, Rows};
 
@@ -209,7 +209,7 @@ struct Row<'a> {
 
 impl Sink for Row<'_> {
     #[inline(always)]
-    fn take(&mut self, _: usize, x: usize, step: usize, scores: &[Block]) {
+    fn take<V: Eight>(&mut self, _: usize, x: usize, step: usize, scores: &[Block]) {
         for (row, scores) in self.row.chunks_exact_mut(self.width).zip(scores) {
             for (lane, score) in scores.iter().enumerate() {
                 if let Some(value) = row.get_mut(x.wrapping_add(lane * step)) {
@@ -233,7 +233,7 @@ struct Sum<'a> {
 
 impl Sink for Sum<'_> {
     #[inline(always)]
-    fn take(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
+    fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
         let length = scores.len() * self.band_width;
         let row = &mut self.sums[(y - self.first) * length..][..length];
         for (row, scores) in row.chunks_exact_mut(self.band_width).zip(scores) {

@@ -2,8 +2,14 @@
 
 use std::ops::Range;
 
-use super::kernel::{self, BLOCK, Block, Job, Sink};
-use crate::{Error, Result, mask::resize, onnx::Tail, resample::Axis, runtime::Scores};
+use super::kernel::{self, BLOCK, Block, Eight, Job, Sink, Work};
+use crate::{
+    Error, Result,
+    mask::resize,
+    onnx::Tail,
+    resample::{Axis, Tap},
+    runtime::Scores,
+};
 
 /// How a network's answer becomes scores at the size of its input.
 pub(crate) enum Upsampling {
@@ -183,44 +189,53 @@ impl<'a> Rows<'a> {
 
     /// Computes the rows `rows` and hands them to `sink` block by block; `block` has room for one row of each class.
     pub(super) fn compute<S: Sink>(&self, rows: Range<usize>, block: &mut [Block], sink: &mut S) {
-        let width = self.width;
-        match self.kind {
-            Kind::Transposed { convolution, padded, columns, size } => {
-                kernel::transposed(&Job { convolution, padded, columns, size, rows }, block, sink);
-            }
-            Kind::There { data, class, row } => in_order(rows, width, block, sink, |y, x, lanes, block| {
-                for (index, scores) in block.iter_mut().enumerate() {
-                    scores[..lanes].copy_from_slice(&data[index * class + y * row + x..][..lanes]);
-                }
-            }),
-            Kind::Interpolate { scores: Scores { height, width: columns, data, .. }, vertical, horizontal } => {
-                in_order(rows, width, block, sink, |y, x, lanes, block| {
-                    let y = vertical.taps()[y];
-                    for (scores, plane) in block.iter_mut().zip(data.chunks_exact(height * columns)) {
-                        let (first, second) = (&plane[y.first * columns..], &plane[y.second * columns..]);
-                        for (score, x) in scores[..lanes].iter_mut().zip(&horizontal.taps()[x..]) {
-                            *score =
-                                y.mix(x.mix(first[x.first], first[x.second]), x.mix(second[x.first], second[x.second]));
+        kernel::run(Compute { source: self, rows, block, sink });
+    }
+}
+
+struct Compute<'a, 'b, S> {
+    source: &'a Rows<'a>,
+    rows: Range<usize>,
+    block: &'b mut [Block],
+    sink: &'b mut S,
+}
+
+impl<S: Sink> Work for Compute<'_, '_, S> {
+    #[inline(always)]
+    fn by<V: Eight>(self) {
+        let Compute { source: &Rows { width, kind, .. }, rows, block, sink } = self;
+        if let Kind::Transposed { convolution, padded, columns, size } = kind {
+            return kernel::transposed::<V, S>(&Job { convolution, padded, columns, size, rows }, block, sink);
+        }
+        for y in rows {
+            for x in (0..width).step_by(BLOCK) {
+                // What a block holds right of the picture is whatever was there.
+                let lanes = BLOCK.min(width - x);
+                match kind {
+                    Kind::There { data, class, row } => {
+                        for (index, scores) in block.iter_mut().enumerate() {
+                            scores[..lanes].copy_from_slice(&data[index * class + y * row + x..][..lanes]);
                         }
                     }
-                });
+                    Kind::Interpolate { scores, vertical, horizontal } => {
+                        interpolate(scores, vertical.taps()[y], &horizontal.taps()[x..][..lanes], block);
+                    }
+                    Kind::Transposed { .. } => {}
+                }
+                sink.take::<V>(y, x, 1, block);
             }
         }
     }
 }
 
-/// Blocks of neighbouring columns, left to right, row by row. What is right of the picture is whatever was there.
-fn in_order<S: Sink>(
-    rows: Range<usize>,
-    width: usize,
-    block: &mut [Block],
-    sink: &mut S,
-    fill: impl Fn(usize, usize, usize, &mut [Block]),
-) {
-    for y in rows {
-        for x in (0..width).step_by(BLOCK) {
-            fill(y, x, BLOCK.min(width - x), block);
-            sink.take(y, x, 1, block);
+/// The scores of some neighbouring columns, between four of the answer each.
+#[inline(always)]
+fn interpolate(scores: Scores<'_>, y: Tap, columns: &[Tap], block: &mut [Block]) {
+    let Scores { height, width, data, .. } = scores;
+    for (scores, plane) in block.iter_mut().zip(data.chunks_exact(height * width)) {
+        let (first, second) = (&plane[y.first * width..][..width], &plane[y.second * width..][..width]);
+        for (score, x) in scores.iter_mut().zip(columns) {
+            *score = y.mix(x.mix(first[x.first], first[x.second]), x.mix(second[x.first], second[x.second]));
         }
     }
 }
