@@ -3,10 +3,7 @@
 //! `include/fcn.h` is a checked-in copy of that header: a test compares them, `make header` renews it. A build script
 //! may not write there itself, because the sources of a package can be read-only.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{env, path::Path};
 
 fn main() {
     println!("cargo:rerun-if-changed=src/ffi");
@@ -27,21 +24,13 @@ fn write_header(path: &Path) {
     config.after_includes = Some(format!(
         "\n/* The version of this header; fcn_version() tells that of the library. */\n\
          #define FCN_VERSION_MAJOR {major}\n#define FCN_VERSION_MINOR {minor}\n#define FCN_VERSION_PATCH {patch}\n\
-         #define FCN_VERSION \"{major}.{minor}.{patch}\""
+         #define FCN_VERSION \"{major}.{minor}.{patch}\"\n\n\
+         /* Define FCN_WITHOUT_IMAGE where libfcn was built without its cargo feature `image`. */\n\
+         #ifndef FCN_WITHOUT_IMAGE\n#define FCN_WITH_IMAGE 1\n#endif"
     ));
-    let mut builder = cbindgen::Builder::new().with_config(config);
-    for source in c_sources() {
-        builder = builder.with_src(source);
-    }
+    // cbindgen follows the module's `mod` lines, so the header has the items in that order.
+    let builder = cbindgen::Builder::new().with_config(config).with_src("src/ffi/mod.rs");
     builder.generate().expect("the C header from src/ffi").write_to_file(path);
-}
-
-/// The files that make up the C API, in the order in which the header shows their items.
-fn c_sources() -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir("src/ffi").into_iter().flatten().flatten().map(|e| e.path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    files.sort();
-    files
 }
 
 fn version() -> [String; 3] {

@@ -18,15 +18,19 @@
 //! upsampling and argmax -> [`Mask`]. [`Segmenter::segment`] reads as that list. C and C++ programs use the same
 //! through `include/fcn.h` and `include/fcn.hpp`.
 
+pub mod ffi;
 pub mod onnx;
 pub mod palette;
 
 mod error;
 mod frame;
 mod head;
+#[cfg(feature = "image")]
+mod image_file;
 mod mask;
 mod model;
 mod options;
+mod overlay;
 mod preprocess;
 mod resample;
 mod runtime;
@@ -35,6 +39,9 @@ mod tiles;
 
 pub use error::{Error, Result};
 pub use frame::{Frame, MAX_SIDE, PixelFormat, Rect, Rotation};
+#[cfg(feature = "image")]
+pub use image_file::{Image, read_image, write_labels, write_png};
 pub use mask::{Mask, Outputs};
 pub use options::{LogCallback, LogLevel, Options, Provider, SizeMode};
+pub use overlay::overlay;
 pub use segmenter::Segmenter;

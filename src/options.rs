@@ -147,6 +147,13 @@ impl Options {
                     "a size of {width} x {height} pixels is asked for; at most {MAX_SIDE} a side are possible"
                 ))
             }
+            Some(SizeMode::Tile { width, height, overlap })
+                if [width, height].into_iter().any(|side| side != 0 && overlap >= side) =>
+            {
+                wrong(format!(
+                    "tiles of {width} x {height} pixels cannot share {overlap}; the overlap must be less than a side"
+                ))
+            }
             _ => Ok(()),
         }
     }

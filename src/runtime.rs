@@ -343,8 +343,10 @@ fn unavailable(provider: Provider, error: &ort::Error) -> Error {
     Error::Provider(format!("the {} provider does not work here: {}", provider.name(), one_line(&error.to_string())))
 }
 
+/// ONNX Runtime's message on one line, without the place in its source code that some begin with.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let said = text.split_once("[ONNXRuntimeError] : ").and_then(|(_, coded)| coded.splitn(3, " : ").nth(2));
+    said.unwrap_or(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn session_builder(

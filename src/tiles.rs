@@ -25,7 +25,7 @@ impl Side {
         let rest = length.saturating_sub(tile);
         let step = tile - overlap.min(tile - 1);
         let gaps = rest.div_ceil(step);
-        let starts = (0..=gaps).map(|index| if gaps == 0 { 0 } else { rest * index / gaps }).collect();
+        let starts = (0..=gaps).map(|index| rest * index / gaps.max(1)).collect();
         Side { tile, starts, length }
     }
 

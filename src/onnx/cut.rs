@@ -31,7 +31,7 @@ pub(crate) enum Tail {
 pub(crate) fn cut(graph: &mut GraphProto) -> Result<Tail> {
     let Some(tail) = recognise(graph)? else { return Ok(Tail::Whole) };
     let output = graph.output[0].name().to_owned();
-    let Some(last) = graph.node.iter().position(|node| node.output.iter().any(|name| *name == output)) else {
+    let Some(last) = graph.node.iter().position(|node| node.output.contains(&output)) else {
         return Ok(Tail::Whole);
     };
     let node = graph.node.remove(last);
@@ -101,7 +101,7 @@ fn transposed(graph: &GraphProto, node: &NodeProto) -> Result<Option<Tail>> {
         && matches!(text(node, "auto_pad", "NOTSET"), "NOTSET" | "");
     let dense = group == 1 && inputs == outputs;
     let separate = group == inputs && outputs == 1;
-    if !plain || !(dense || separate) || inputs < 2 || inputs > 255 || has_bias != bias.is_some() {
+    if !plain || !(dense || separate) || !(2..=255).contains(&inputs) || has_bias != bias.is_some() {
         return Ok(None);
     }
     let (classes, stride) = (inputs as usize, stride as usize);

@@ -18,14 +18,14 @@ pub enum Labeller {
     /// A checkpoint's network.
     Checkpoint {
         /// The network.
-        network: Network,
+        network: Box<Network>,
         /// What the checkpoint says beside its tensors.
         checkpoint: Box<Checkpoint>,
     },
     /// An ONNX file.
     Onnx {
         /// libfcn.
-        segmenter: Segmenter,
+        segmenter: Box<Segmenter>,
         /// Its result, used again for each photo.
         mask: Mask,
     },
@@ -38,7 +38,7 @@ impl Labeller {
             return Ok(Labeller::onnx(Segmenter::from_file(path, &cpu())?));
         }
         let checkpoint = Box::new(Checkpoint::best(path)?);
-        Ok(Labeller::Checkpoint { network: checkpoint.network(device)?, checkpoint })
+        Ok(Labeller::Checkpoint { network: Box::new(checkpoint.network(device)?), checkpoint })
     }
 
     /// The bytes of an ONNX file.
@@ -47,7 +47,7 @@ impl Labeller {
     }
 
     fn onnx(segmenter: Segmenter) -> Labeller {
-        Labeller::Onnx { segmenter, mask: Mask::new() }
+        Labeller::Onnx { segmenter: Box::new(segmenter), mask: Mask::new() }
     }
 
     /// The classes in index order.

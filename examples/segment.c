@@ -1,0 +1,98 @@
+/* segment: labels a photo, tells what is in it, and writes the photo with the classes' colours over it.
+ *
+ *     cc -std=c99 segment.c -o segment $(pkg-config --cflags --libs fcn)
+ *     ./segment MODEL.onnx PHOTO.jpg OVERLAY.png [RUNS]
+ *
+ * RUNS (default 5) is how many times the photo is segmented for the time per frame. */
+
+#define _POSIX_C_SOURCE 199309L /* clock_gettime */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "fcn.h"
+
+/* Milliseconds on a clock that never jumps. */
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
+}
+
+static int ascending(const void *a, const void *b) {
+    double difference = *(const double *)a - *(const double *)b;
+    return (difference > 0) - (difference < 0);
+}
+
+/* Says what went wrong, and gives the exit code. */
+static int failed(const char *what) {
+    fprintf(stderr, "segment: %s: %s\n", what, fcn_last_error());
+    return 1;
+}
+
+static int run(const fcn_segmenter *segmenter, fcn_image *photo, fcn_mask *mask, const char *overlay, int runs) {
+    uint32_t width = fcn_image_width(photo), height = fcn_image_height(photo);
+    fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, fcn_image_pixels(photo), width, height, 0);
+    const uint64_t *pixels;
+    double *times;
+    uint32_t class;
+    int i;
+
+    /* The first frame of a size is slower: memory is set up. */
+    if (fcn_segment(segmenter, &frame, mask) != FCN_OK) return failed("segmenting the photo");
+
+    printf("photo    %" PRIu32 " x %" PRIu32 " pixels\n", width, height);
+    printf("running  ONNX Runtime %s on %s", fcn_runtime_version(segmenter), fcn_provider_name(segmenter));
+    if (fcn_provider_reason(segmenter)[0] != '\0') printf(" (%s)", fcn_provider_reason(segmenter));
+    printf("\n");
+    pixels = fcn_mask_pixels(mask);
+    for (class = 0; class < fcn_class_count(segmenter); class++) {
+        double share = 100.0 * (double)pixels[class] / ((double)width * (double)height);
+        if (pixels[class] > 0) printf("%7.2f %%  %s\n", share, fcn_class_name(segmenter, class));
+    }
+
+    times = malloc((size_t)runs * sizeof *times);
+    if (times == NULL) return fprintf(stderr, "segment: no memory for %d runs\n", runs), 1;
+    for (i = 0; i < runs; i++) {
+        double start = now();
+        if (fcn_segment(segmenter, &frame, mask) != FCN_OK) break;
+        times[i] = now() - start;
+    }
+    if (i == runs) {
+        qsort(times, (size_t)runs, sizeof *times, ascending);
+        printf("time     %.1f ms per frame (median of %d)\n", times[runs / 2], runs);
+    }
+    free(times);
+    if (i < runs) return failed("segmenting the photo again");
+
+    if (fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, fcn_image_pixels(photo), width, height, 0) != FCN_OK)
+        return failed("drawing the overlay");
+    if (fcn_image_write_png(photo, overlay) != FCN_OK) return failed("writing the overlay");
+    printf("overlay  %s\n", overlay);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    fcn_segmenter *segmenter = NULL;
+    fcn_image *photo = NULL;
+    fcn_mask *mask = fcn_mask_new();
+    int runs = argc == 5 ? atoi(argv[4]) : 5;
+    int code;
+
+    if (argc < 4 || argc > 5 || runs < 1 || runs > 100000) {
+        fprintf(stderr, "usage: segment MODEL.onnx PHOTO OVERLAY.png [RUNS, 1 to 100000]\n");
+        code = 2;
+    } else if (fcn_create(argv[1], NULL, &segmenter) != FCN_OK) {
+        code = failed("loading the model");
+    } else if (fcn_image_read(argv[2], &photo) != FCN_OK) {
+        code = failed("reading the photo");
+    } else {
+        code = run(segmenter, photo, mask, argv[3], runs);
+    }
+    fcn_image_free(photo);
+    fcn_mask_free(mask);
+    fcn_free(segmenter);
+    return code;
+}

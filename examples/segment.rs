@@ -1,0 +1,66 @@
+//! segment: labels a photo, tells what is in it, and writes the photo with the classes' colours over it.
+//!
+//!     cargo run --release --example segment -- MODEL.onnx PHOTO.jpg OVERLAY.png [RUNS]
+//!
+//! RUNS (default 5) is how many times the photo is segmented for the time per frame.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to its user")]
+
+use std::{
+    env,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use fcn::{Frame, Mask, Options, PixelFormat, Result, Segmenter, overlay, read_image, write_png};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let runs = arguments.get(3).map_or(Ok(5), |runs| runs.parse());
+    let ([model, photo, overlay] | [model, photo, overlay, _], Ok(runs @ 1..=100_000)) = (&arguments[..], runs) else {
+        eprintln!("usage: segment MODEL.onnx PHOTO OVERLAY.png [RUNS, 1 to 100000]");
+        return ExitCode::from(2);
+    };
+    match run(model, photo, overlay, runs) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("segment: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(model: &str, photo: &str, overlay_file: &str, runs: usize) -> Result<()> {
+    let segmenter = Segmenter::from_file(model, &Options::default())?;
+    let mut image = read_image(photo)?;
+    let (width, height) = (image.width, image.height);
+    let frame = Frame::packed(PixelFormat::Rgb8, &image.pixels, width, height, 0)?;
+    let mut mask = Mask::new();
+    // The first frame of a size is slower: memory is set up.
+    segmenter.segment(&frame, &mut mask)?;
+
+    println!("photo    {width} x {height} pixels");
+    print!("running  ONNX Runtime {} on {}", segmenter.runtime_version(), segmenter.provider());
+    match segmenter.provider_reason() {
+        "" => println!(),
+        reason => println!(" ({reason})"),
+    }
+    for (class, &pixels) in segmenter.classes().iter().zip(mask.pixels()).filter(|(_, pixels)| **pixels > 0) {
+        let share = 100.0 * pixels as f64 / (f64::from(width) * f64::from(height));
+        println!("{share:7.2} %  {}", class.name);
+    }
+
+    let mut times: Vec<Duration> = Vec::with_capacity(runs);
+    for _ in 0..runs {
+        let start = Instant::now();
+        segmenter.segment(&frame, &mut mask)?;
+        times.push(start.elapsed());
+    }
+    times.sort();
+    println!("time     {:.1} ms per frame (median of {runs})", times[runs / 2].as_secs_f64() * 1e3);
+
+    let classes = segmenter.classes();
+    overlay(&mut image.pixels, PixelFormat::Rgb8, width, height, 0, mask.labels(), classes, 0.5)?;
+    write_png(overlay_file, &image)?;
+    println!("overlay  {overlay_file}");
+    Ok(())
+}

@@ -1,0 +1,582 @@
+/* fcn: labels every pixel of a camera frame with a fully convolutional network.
+ *
+ *     fcn_segmenter *segmenter = NULL;
+ *     if (fcn_create("street.onnx", NULL, &segmenter) != FCN_OK) {
+ *         fprintf(stderr, "%s\n", fcn_last_error());
+ *         return 1;
+ *     }
+ *     fcn_mask *mask = fcn_mask_new();
+ *     fcn_frame frame = fcn_frame_packed(FCN_FORMAT_BGR8, pixels, width, height, stride);
+ *     fcn_segment(segmenter, &frame, mask);           // as often as frames come
+ *     const uint8_t *labels = fcn_mask_labels(mask);  // width x height class indices
+ *     fcn_mask_free(mask);
+ *     fcn_free(segmenter);
+ *
+ * Create, segment, free; everything else is optional. What can fail returns a status, and fcn_last_error() has the
+ * sentence. Results are written only on success. Functions that return a value answer 0 or NULL where there is none.
+ * "Safety" names what the caller must keep to: the library cannot check it. The library never prints, and never touches
+ * signals, locale or working directory.
+ *
+ * Generated from the Rust sources in src/ffi by cbindgen: change those, then call `make header`. */
+
+#ifndef FCN_H
+#define FCN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The version of this header; fcn_version() tells that of the library. */
+#define FCN_VERSION_MAJOR 0
+#define FCN_VERSION_MINOR 1
+#define FCN_VERSION_PATCH 0
+#define FCN_VERSION "0.1.0"
+
+/* Define FCN_WITHOUT_IMAGE where libfcn was built without its cargo feature `image`. */
+#ifndef FCN_WITHOUT_IMAGE
+#define FCN_WITH_IMAGE 1
+#endif
+
+/// What a function answers: FCN_OK, or the kind of failure. fcn_last_error() has the sentence that goes with it.
+///
+/// The numbers never change and are never used again for something else. Later versions may add some.
+enum fcn_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// It worked.
+    FCN_OK = 0,
+    /// An argument that must not be NULL is NULL.
+    FCN_ERROR_NULL_ARGUMENT = 1,
+    /// An argument is outside its documented range.
+    FCN_ERROR_INVALID_ARGUMENT = 2,
+    /// The pixel format, or the kind of image file, is not one that this version takes.
+    FCN_ERROR_UNSUPPORTED_FORMAT = 3,
+    /// A file could not be read or written.
+    FCN_ERROR_IO = 4,
+    /// The model file is broken, or is no segmentation network.
+    FCN_ERROR_MODEL = 5,
+    /// ONNX Runtime is missing, too old, or failed while running.
+    FCN_ERROR_RUNTIME = 6,
+    /// The execution provider that was asked for does not work here.
+    FCN_ERROR_PROVIDER = 7,
+    /// Memory for a picture of this size could not be had.
+    FCN_ERROR_OUT_OF_MEMORY = 8,
+    /// A defect in this library; please report the message.
+    FCN_ERROR_INTERNAL = 9,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fcn_status fcn_status;
+#else
+typedef int32_t fcn_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// How the bytes of a pixel are laid out.
+enum fcn_format
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// 3 bytes: red, green, blue.
+    FCN_FORMAT_RGB8 = 1,
+    /// 3 bytes: blue, green, red (OpenCV's order).
+    FCN_FORMAT_BGR8 = 2,
+    /// 4 bytes: red, green, blue, alpha; alpha is not looked at.
+    FCN_FORMAT_RGBA8 = 3,
+    /// 4 bytes: blue, green, red, alpha; alpha is not looked at.
+    FCN_FORMAT_BGRA8 = 4,
+    /// 1 byte: grey, used for all three channels.
+    FCN_FORMAT_GRAY8 = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fcn_format fcn_format;
+#else
+typedef uint32_t fcn_format;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// What a mask holds beside the labels: bits for fcn_mask_set_outputs(). Each costs time and memory.
+enum fcn_output
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// The highest softmax probability of each pixel: fcn_mask_confidence().
+    FCN_OUTPUT_CONFIDENCE = 1,
+    /// The scores of each class at each pixel: fcn_mask_scores().
+    FCN_OUTPUT_SCORES = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fcn_output fcn_output;
+#else
+typedef uint32_t fcn_output;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// Where the network runs.
+enum fcn_provider
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// CUDA where it works, else the CPU; fcn_provider_reason() tells why. The default.
+    FCN_PROVIDER_AUTO = 0,
+    /// The CPU.
+    FCN_PROVIDER_CPU = 1,
+    /// An NVIDIA GPU through CUDA; fcn_create() fails with FCN_ERROR_PROVIDER where that does not work.
+    FCN_PROVIDER_CUDA = 2,
+    /// An NVIDIA GPU through TensorRT; fcn_create() fails with FCN_ERROR_PROVIDER where that does not work.
+    FCN_PROVIDER_TENSORRT = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fcn_provider fcn_provider;
+#else
+typedef int32_t fcn_provider;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// How urgent a message to the log callback is.
+enum fcn_log_level
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// What the library decided, for example which provider runs.
+    FCN_LOG_INFO = 0,
+    /// Something that works, but not as well as it could.
+    FCN_LOG_WARNING = 1,
+    /// Something that failed.
+    FCN_LOG_ERROR = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fcn_log_level fcn_log_level;
+#else
+typedef int32_t fcn_log_level;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+#if defined(FCN_WITH_IMAGE)
+/// A picture in memory: RGB, 8 bits a channel, rows without padding (FCN_FORMAT_RGB8, stride 0). Made by
+/// fcn_image_read(), freed by fcn_image_free(). Threads may read it together; one that writes must be alone.
+typedef struct fcn_image fcn_image;
+#endif
+
+/// The labels of a frame, and what else was asked for. Made by fcn_mask_new(), freed by fcn_mask_free(). Use one mask
+/// again for every frame: its memory is kept, and sizes may change from frame to frame.
+///
+/// One thread at a time may use a mask; give each thread its own. What its functions point to belongs to the mask and
+/// stays until the next fcn_segment() into it, or until it is freed. A call that fails leaves it as it was.
+typedef struct fcn_mask fcn_mask;
+
+/// How a segmenter is made. Made by fcn_options_new(), freed by fcn_options_free(), which may be as soon as
+/// fcn_create() has returned: options are copied. One thread at a time may use them.
+///
+/// Each setter checks its values at once; one that fails leaves the options as they were.
+typedef struct fcn_options fcn_options;
+
+/// A model, ready to run. Made by fcn_create() or fcn_create_from_memory(), freed by fcn_free().
+///
+/// Any thread may use it, several at once: calls of fcn_segment() take turns on its sessions. Only fcn_free() must be
+/// alone. The strings its functions return belong to it and stay until it is freed. After fork(), the child must make its
+/// own: with the parent's, fcn_segment() is FCN_ERROR_RUNTIME.
+typedef struct fcn_segmenter fcn_segmenter;
+
+/// Receives a message: its level (one of FCN_LOG_*), its text in UTF-8, and the pointer given to
+/// fcn_options_set_log(). The text is only valid during the call.
+///
+/// It is called from whichever thread has something to say, also from several at once. It must return: no C++
+/// exception and no longjmp may leave it. It must not call functions of this library on the same segmenter.
+typedef void (*fcn_log_callback)(int32_t level, const char *message, void *user);
+
+/// A rectangle of pixels inside a frame. All zero means the whole frame.
+typedef struct {
+    /// The leftmost column.
+    uint32_t x;
+    /// The topmost row.
+    uint32_t y;
+    /// Columns.
+    uint32_t width;
+    /// Rows.
+    uint32_t height;
+} fcn_rect;
+
+/// A picture in the caller's memory, which the library only borrows during a call. Made by fcn_frame_packed(), or by
+/// hand: set all of it to zero first. This struct is frozen: later versions of the library keep its layout.
+///
+/// The order is crop, rotation, mirror: the crop is in pixels of the picture as it lies in memory, and the mask comes
+/// out as the picture looks after all three. None of them copies the picture.
+///
+/// Owned by whoever made it; there is nothing to free. Threads may share it as long as nobody writes to the pixels.
+typedef struct {
+    /// The first pixel of each plane. Every format of this version has one plane; the others must be NULL.
+    const void *planes[3];
+    /// The distance in bytes from one row to the next, for each plane; 0 means rows without padding.
+    size_t strides[3];
+    /// Columns, 1 to 32767.
+    uint32_t width;
+    /// Rows, 1 to 32767.
+    uint32_t height;
+    /// One of FCN_FORMAT_*.
+    uint32_t format;
+    /// The part of the picture to look at; all zero means the whole picture.
+    fcn_rect crop;
+    /// How far the picture is turned clockwise, in degrees: 0, 90, 180 or 270.
+    uint32_t rotation;
+    /// 1 exchanges left and right, after the rotation; 0 does not.
+    uint32_t mirror;
+    /// Must be zero.
+    uint32_t reserved[6];
+} fcn_frame;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/// The sentence that tells what went wrong in the last call that failed on this thread, in UTF-8: it names the value
+/// and the bound it broke.
+///
+/// Never NULL; "" where nothing has failed yet. The library owns it; it stays as it is until the next call that fails
+/// on this thread.
+const char *fcn_last_error(void);
+
+/// The name of a status, for example "FCN_ERROR_IO"; "unknown status" for any other number. Never NULL, never freed.
+const char *fcn_status_name(int32_t status);
+
+/// The version of the library that is running, for example "0.1.0"; FCN_VERSION is that of the header. Never NULL,
+/// never freed.
+const char *fcn_version(void);
+
+/// Options with their defaults, which suit most programs. Free them with fcn_options_free().
+fcn_options *fcn_options_new(void);
+
+/// Frees options. NULL is fine.
+///
+/// # Safety
+/// `options` is NULL or comes from fcn_options_new(), was not freed before, and no thread uses it.
+void fcn_options_free(fcn_options *options);
+
+/// Where the network runs: one of FCN_PROVIDER_*. The default is FCN_PROVIDER_AUTO. A provider asked for by name
+/// either runs or makes fcn_create() fail: none replaces another in silence.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_provider(fcn_options *options, int32_t provider);
+
+/// Which GPU, counted from 0; at most 1023. The default is 0. The CPU does not look at it.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_device(fcn_options *options, uint32_t device);
+
+/// Threads that work on one frame, 1 to 256; 0, the default, means one for each CPU that this process may run on.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_threads(fcn_options *options, uint32_t threads);
+
+/// How many frames can be in work at once, 1 to 64; 0, the default, means 1. Further calls of fcn_segment() wait for
+/// their turn. Each session takes its own memory; the weights are shared.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_sessions(fcn_options *options, uint32_t sessions);
+
+/// At most this many bytes of GPU memory for each session; 0, the default, means no limit.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_gpu_memory_limit(fcn_options *options, size_t bytes);
+
+/// The file of ONNX Runtime's library. Without it, or with NULL, the environment variable ORT_DYLIB_PATH, the folder
+/// of libfcn and the system are searched in this order. The process keeps the one that its first segmenter loads;
+/// asking for another one later is FCN_ERROR_RUNTIME.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses; `path` is NULL or a NUL-terminated string.
+fcn_status fcn_options_set_runtime_library(fcn_options *options, const char *path);
+
+/// Pads frames at the right and at the bottom up to the next multiple of the model's stride, and crops the labels
+/// back. The default, but for models of one fixed size.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_pad(fcn_options *options);
+
+/// Resamples frames to `width` x `height` pixels, both rounded up to multiples of the model's stride, and labels them
+/// at their own size. Sides are 1 to 32767; 0 means the frame's own side.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_resize(fcn_options *options, uint32_t width, uint32_t height);
+
+/// Covers frames with rectangles of `width` x `height` pixels, multiples of the model's stride, whose neighbours share
+/// at least `overlap` rows and columns; where they overlap, the mean of their scores counts. Keeps full resolution and
+/// bounds the memory. Sides are 1 to 32767; 0 means the size of the crops that the model was trained on. `overlap` is
+/// less than both sides.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_tile(fcn_options *options, uint32_t width, uint32_t height, uint32_t overlap);
+
+/// What the model expects of its input: (value / 255 - mean) / std for each channel, in the order red, green, blue.
+/// For models without a card; wins over a card. NULL for either means what the card says, or without a card 0 and 1.
+/// Means are finite; standard deviations are finite and greater than 0.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses; `mean` and `std` are NULL or point to 3 floats each.
+fcn_status fcn_options_set_mean_std(fcn_options *options, const float *mean, const float *std);
+
+/// The names of the classes in index order, 2 to 255 strings in UTF-8 that are not empty; they are copied. For models
+/// without a card; wins over a card. NULL and 0 mean what the card says.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses; `names` is NULL or points to `count` pointers, each
+/// NULL or a NUL-terminated string.
+fcn_status fcn_options_set_class_names(fcn_options *options, const char *const *names, size_t count);
+
+/// Where messages of the library and of ONNX Runtime go; NULL, the default, means nowhere: the library never prints.
+/// `user` is handed to each call of `callback`; both must stay valid as long as a segmenter made with them.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses; `callback` and `user` may be used from any thread.
+fcn_status fcn_options_set_log(fcn_options *options, fcn_log_callback callback, void *user);
+
+/// Loads the model in the ONNX file `path`. `options` may be NULL for the defaults. Stores the segmenter in
+/// `*segmenter`, to be freed by fcn_free(); where it fails, `*segmenter` stays as it was.
+///
+/// # Safety
+/// `path` is NULL or a NUL-terminated string, `options` NULL or live options, `segmenter` NULL or a place to write to.
+fcn_status fcn_create(const char *path, const fcn_options *options, fcn_segmenter **segmenter);
+
+/// Loads the model in the `length` bytes at `model`, the content of an ONNX file; they are not needed any more after
+/// the call. Otherwise as fcn_create().
+///
+/// # Safety
+/// `model` is NULL or points to `length` bytes, `options` is NULL or live options, `segmenter` NULL or a place to
+/// write to.
+fcn_status fcn_create_from_memory(const void *model,
+                                  size_t length,
+                                  const fcn_options *options,
+                                  fcn_segmenter **segmenter);
+
+/// Frees a segmenter and the strings that its functions returned. NULL is fine. Masks stay.
+///
+/// # Safety
+/// `segmenter` is NULL or comes from fcn_create() or fcn_create_from_memory(), was not freed before, and no thread
+/// uses it.
+void fcn_free(fcn_segmenter *segmenter);
+
+/// Labels every pixel of `frame` and stores the result in `mask`. Where it fails, the mask stays as it was. After the
+/// first frame of a size no memory is allocated for the result.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter. `frame` is NULL or describes pixels that nobody writes to during the call.
+/// `mask` is NULL or a live mask that no other thread uses; the frame's pixels are not the mask's own memory.
+fcn_status fcn_segment(const fcn_segmenter *segmenter, const fcn_frame *frame, fcn_mask *mask);
+
+/// The number of classes, 2 to 255; 0 for NULL.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+uint32_t fcn_class_count(const fcn_segmenter *segmenter);
+
+/// The name of class `index` in UTF-8, for example "cat". NULL where there is no such class.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+const char *fcn_class_name(const fcn_segmenter *segmenter, uint32_t index);
+
+/// Stores the colour that class `index` is drawn in, red, green and blue, in the 3 bytes at `rgb`.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter; `rgb` is NULL or points to 3 bytes to write to.
+fcn_status fcn_class_color(const fcn_segmenter *segmenter, uint32_t index, uint8_t *rgb);
+
+/// Where the network runs: "cpu", "cuda" or "tensorrt". NULL for NULL.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+const char *fcn_provider_name(const fcn_segmenter *segmenter);
+
+/// Why FCN_PROVIDER_AUTO took no better provider, in ONNX Runtime's words; "" where there was none better, or where
+/// the provider was asked for by name. NULL for NULL.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+const char *fcn_provider_reason(const fcn_segmenter *segmenter);
+
+/// The version of ONNX Runtime that runs the network, for example "1.32.0". NULL for NULL.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+const char *fcn_runtime_version(const fcn_segmenter *segmenter);
+
+/// The model's stride in pixels: it works on sides that are multiples of this. Frames may have any size; see
+/// fcn_options_set_pad(), fcn_options_set_resize() and fcn_options_set_tile(). 0 for NULL.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+uint32_t fcn_model_stride(const fcn_segmenter *segmenter);
+
+/// The model card as JSON: classes, colours, training data and what was measured. NULL for a model without a card.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+const char *fcn_model_card_json(const fcn_segmenter *segmenter);
+
+/// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
+/// paints over it. The class "background", where it has index 0 and is black, is left as it is. `format` is one of
+/// FCN_FORMAT_* but FCN_FORMAT_GRAY8, which cannot show colours; alpha bytes stay. `stride` is the distance of rows in
+/// bytes, 0 for rows without padding. Where it fails, the picture stays as it was.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread writes to; `pixels` is
+/// NULL or points to the pixels that format, width, height and stride describe, and no other thread uses them.
+fcn_status fcn_overlay(const fcn_segmenter *segmenter,
+                       const fcn_mask *mask,
+                       float alpha,
+                       uint32_t format,
+                       void *pixels,
+                       uint32_t width,
+                       uint32_t height,
+                       size_t stride);
+
+/// A frame of `width` x `height` pixels in one plane, whose rows start `stride` bytes apart; a stride of 0 means rows
+/// without padding. The last row may end without padding.
+///
+/// Nothing is checked here and the pixels are not looked at; fcn_segment() does both.
+fcn_frame fcn_frame_packed(uint32_t format, const void *pixels, uint32_t width, uint32_t height, size_t stride);
+
+/// An empty mask that will hold labels and pixels per class. Free it with fcn_mask_free().
+fcn_mask *fcn_mask_new(void);
+
+/// Frees a mask and everything its functions pointed to. NULL is fine.
+///
+/// # Safety
+/// `mask` is NULL or comes from fcn_mask_new(), was not freed before, and no thread uses it.
+void fcn_mask_free(fcn_mask *mask);
+
+/// Chooses what later calls of fcn_segment() are to yield beside the labels: FCN_OUTPUT_CONFIDENCE and
+/// FCN_OUTPUT_SCORES joined by `|`, or 0. What the mask holds now stays.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread uses.
+fcn_status fcn_mask_set_outputs(fcn_mask *mask, uint32_t outputs);
+
+/// Columns of the frame, after crop and rotation; 0 before the first frame.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to.
+uint32_t fcn_mask_width(const fcn_mask *mask);
+
+/// Rows of the frame, after crop and rotation; 0 before the first frame.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to.
+uint32_t fcn_mask_height(const fcn_mask *mask);
+
+/// Classes of the model that filled the mask; 0 before the first frame.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to.
+uint32_t fcn_mask_classes(const fcn_mask *mask);
+
+/// The class index of each pixel, row by row without padding: height x width bytes, each less than the number of
+/// classes. NULL before the first frame.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to.
+const uint8_t *fcn_mask_labels(const fcn_mask *mask);
+
+/// The highest softmax probability of each pixel, row by row: height x width floats, greater than 0 and at most 1.
+/// NULL where the last frame was segmented without FCN_OUTPUT_CONFIDENCE.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to.
+const float *fcn_mask_confidence(const fcn_mask *mask);
+
+/// The scores before softmax: classes x height x width floats. NULL where the last frame was segmented without
+/// FCN_OUTPUT_SCORES.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to.
+const float *fcn_mask_scores(const fcn_mask *mask);
+
+/// The number of pixels of each class, in class order: fcn_mask_classes() values that add up to height x width. NULL
+/// before the first frame.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to.
+const uint64_t *fcn_mask_pixels(const fcn_mask *mask);
+
+#if defined(FCN_WITH_IMAGE)
+/// Reads a JPEG or PNG file; transparency is dropped, and the picture is turned upright where its EXIF data says how.
+/// Sides are at most 32767 pixels, and the decoded picture at most 1 GiB. Stores the image in `*image`, to be freed by
+/// fcn_image_free(); where it fails, `*image` stays as it was.
+///
+/// # Safety
+/// `path` is NULL or a NUL-terminated string; `image` is NULL or a place to write to.
+fcn_status fcn_image_read(const char *path, fcn_image **image);
+#endif
+
+#if defined(FCN_WITH_IMAGE)
+/// Frees an image. NULL is fine.
+///
+/// # Safety
+/// `image` is NULL or comes from fcn_image_read(), was not freed before, and no thread uses it.
+void fcn_image_free(fcn_image *image);
+#endif
+
+#if defined(FCN_WITH_IMAGE)
+/// Columns; 0 for NULL.
+///
+/// # Safety
+/// `image` is NULL or a live image.
+uint32_t fcn_image_width(const fcn_image *image);
+#endif
+
+#if defined(FCN_WITH_IMAGE)
+/// Rows; 0 for NULL.
+///
+/// # Safety
+/// `image` is NULL or a live image.
+uint32_t fcn_image_height(const fcn_image *image);
+#endif
+
+#if defined(FCN_WITH_IMAGE)
+/// The pixels: height x width x 3 bytes, which may be written to. They belong to the image. NULL for NULL.
+///
+/// # Safety
+/// `image` is NULL or a live image that no other thread uses.
+uint8_t *fcn_image_pixels(fcn_image *image);
+#endif
+
+#if defined(FCN_WITH_IMAGE)
+/// Writes the image as a PNG file. A file of that name is replaced only once the new one is complete.
+///
+/// # Safety
+/// `image` is NULL or a live image that no other thread writes to; `path` is NULL or a NUL-terminated string.
+fcn_status fcn_image_write_png(const fcn_image *image, const char *path);
+#endif
+
+#if defined(FCN_WITH_IMAGE)
+/// Writes the mask as a PNG file with a palette: each pixel's value is its class index, shown in the class's colour.
+/// A file of that name is replaced only once the new one is complete.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread writes to; `path` is
+/// NULL or a NUL-terminated string.
+fcn_status fcn_mask_write_png(const fcn_segmenter *segmenter, const fcn_mask *mask, const char *path);
+#endif
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* FCN_H */

@@ -1,0 +1,232 @@
+/* fcn for C++11 and later: the functions of fcn.h with destructors and exceptions.
+ *
+ *     fcn::Segmenter segmenter("street.onnx");
+ *     fcn::Mask mask;
+ *     segmenter.segment(fcn::frame(FCN_FORMAT_BGR8, pixels, width, height), mask);  // as often as frames come
+ *     const std::uint8_t *labels = mask.labels();                                   // width x height class indices
+ *
+ * Everything here is in the header. Objects can be moved, not copied. What fails throws fcn::Error; what fcn.h says
+ * about threads and about who owns which pointer holds here, too. A moved-from object may only be assigned to or
+ * destroyed. get() gives the handle for functions of fcn.h that have no counterpart here. */
+
+#ifndef FCN_HPP
+#define FCN_HPP
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "fcn.h"
+
+namespace fcn {
+
+/* What a call that failed has to say: what() is the sentence, status() its kind. */
+class Error : public std::runtime_error {
+public:
+    Error(fcn_status status, const std::string &message) : std::runtime_error(message), status_(status) {}
+
+    fcn_status status() const noexcept { return status_; }
+
+private:
+    fcn_status status_;
+};
+
+namespace detail {
+
+inline void check(fcn_status status) {
+    if (status != FCN_OK) throw Error(status, fcn_last_error());
+}
+
+struct Free {
+    void operator()(fcn_options *options) const noexcept { fcn_options_free(options); }
+    void operator()(fcn_segmenter *segmenter) const noexcept { fcn_free(segmenter); }
+    void operator()(fcn_mask *mask) const noexcept { fcn_mask_free(mask); }
+#ifdef FCN_WITH_IMAGE
+    void operator()(fcn_image *image) const noexcept { fcn_image_free(image); }
+#endif
+};
+
+template <typename T>
+using Handle = std::unique_ptr<T, Free>;
+
+}  // namespace detail
+
+/* A frame in one plane; a stride of 0 means rows without padding. Set crop, rotation and mirror on the result. */
+inline fcn_frame frame(fcn_format format, const void *pixels, std::uint32_t width, std::uint32_t height,
+                       std::size_t stride = 0) {
+    return fcn_frame_packed(format, pixels, width, height, stride);
+}
+
+/* How a segmenter is made. Setters can be chained: fcn::Options().provider(FCN_PROVIDER_CPU).threads(2). */
+class Options {
+public:
+    Options() : handle_(fcn_options_new()) {}
+
+    Options &provider(fcn_provider provider) { return checked(fcn_options_set_provider(get(), provider)); }
+    Options &device(std::uint32_t device) { return checked(fcn_options_set_device(get(), device)); }
+    Options &threads(std::uint32_t threads) { return checked(fcn_options_set_threads(get(), threads)); }
+    Options &sessions(std::uint32_t sessions) { return checked(fcn_options_set_sessions(get(), sessions)); }
+    Options &gpu_memory_limit(std::size_t bytes) { return checked(fcn_options_set_gpu_memory_limit(get(), bytes)); }
+    Options &runtime_library(const std::string &path) {
+        return checked(fcn_options_set_runtime_library(get(), path.c_str()));
+    }
+    Options &pad() { return checked(fcn_options_set_pad(get())); }
+    Options &resize(std::uint32_t width, std::uint32_t height) {
+        return checked(fcn_options_set_resize(get(), width, height));
+    }
+    Options &tile(std::uint32_t width, std::uint32_t height, std::uint32_t overlap) {
+        return checked(fcn_options_set_tile(get(), width, height, overlap));
+    }
+    Options &mean_std(const std::array<float, 3> &mean, const std::array<float, 3> &std) {
+        return checked(fcn_options_set_mean_std(get(), mean.data(), std.data()));
+    }
+    Options &class_names(const std::vector<std::string> &names) {
+        std::vector<const char *> pointers;
+        for (const std::string &name : names) pointers.push_back(name.c_str());
+        return checked(fcn_options_set_class_names(get(), pointers.data(), pointers.size()));
+    }
+    /* No exception may leave the callback; it and `user` outlive every segmenter that is made with them. */
+    Options &log(fcn_log_callback callback, void *user = nullptr) {
+        return checked(fcn_options_set_log(get(), callback, user));
+    }
+
+    fcn_options *get() const noexcept { return handle_.get(); }
+
+private:
+    Options &checked(fcn_status status) {
+        detail::check(status);
+        return *this;
+    }
+
+    detail::Handle<fcn_options> handle_;
+};
+
+/* The labels of a frame, and what else was asked for. Use one again for every frame; one thread at a time. */
+class Mask {
+public:
+    /* `outputs`: what to compute beside the labels, FCN_OUTPUT_* joined by `|`. */
+    explicit Mask(std::uint32_t outputs = 0) : handle_(fcn_mask_new()) { set_outputs(outputs); }
+
+    void set_outputs(std::uint32_t outputs) { detail::check(fcn_mask_set_outputs(get(), outputs)); }
+
+    std::uint32_t width() const noexcept { return fcn_mask_width(get()); }
+    std::uint32_t height() const noexcept { return fcn_mask_height(get()); }
+    std::uint32_t classes() const noexcept { return fcn_mask_classes(get()); }
+
+    /* Valid until the next segment() into this mask; nullptr before the first frame, or where not asked for. */
+    const std::uint8_t *labels() const noexcept { return fcn_mask_labels(get()); }
+    const float *confidence() const noexcept { return fcn_mask_confidence(get()); }
+    const float *scores() const noexcept { return fcn_mask_scores(get()); }
+    const std::uint64_t *pixels() const noexcept { return fcn_mask_pixels(get()); }
+
+    fcn_mask *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::Handle<fcn_mask> handle_;
+};
+
+/* A model, ready to run, from any thread. */
+class Segmenter {
+public:
+    explicit Segmenter(const std::string &path) : Segmenter(path, nullptr) {}
+    Segmenter(const std::string &path, const Options &options) : Segmenter(path, options.get()) {}
+
+    /* From the content of an ONNX file, which is not needed any more afterwards. */
+    static Segmenter from_memory(const void *model, std::size_t length) { return Segmenter(model, length, nullptr); }
+    static Segmenter from_memory(const void *model, std::size_t length, const Options &options) {
+        return Segmenter(model, length, options.get());
+    }
+
+    void segment(const fcn_frame &frame, Mask &mask) const { detail::check(fcn_segment(get(), &frame, mask.get())); }
+    Mask segment(const fcn_frame &frame) const {
+        Mask mask;
+        segment(frame, mask);
+        return mask;
+    }
+
+    /* Blends the colours of the classes into a picture of the mask's size: alpha 0 leaves it, 1 paints over it. */
+    void overlay(const Mask &mask, float alpha, fcn_format format, void *pixels, std::uint32_t width,
+                 std::uint32_t height, std::size_t stride = 0) const {
+        detail::check(fcn_overlay(get(), mask.get(), alpha, format, pixels, width, height, stride));
+    }
+
+    std::uint32_t class_count() const noexcept { return fcn_class_count(get()); }
+    std::string class_name(std::uint32_t index) const {
+        color(index);  // Throws where there is no such class.
+        return fcn_class_name(get(), index);
+    }
+    std::array<std::uint8_t, 3> color(std::uint32_t index) const {
+        std::array<std::uint8_t, 3> rgb = {{0, 0, 0}};
+        detail::check(fcn_class_color(get(), index, rgb.data()));
+        return rgb;
+    }
+
+    std::string provider() const { return fcn_provider_name(get()); }
+    std::string provider_reason() const { return fcn_provider_reason(get()); }
+    std::string runtime_version() const { return fcn_runtime_version(get()); }
+    std::uint32_t stride() const noexcept { return fcn_model_stride(get()); }
+    /* "" for a model without a card. */
+    std::string card_json() const {
+        const char *card = fcn_model_card_json(get());
+        return card ? card : "";
+    }
+
+    fcn_segmenter *get() const noexcept { return handle_.get(); }
+
+private:
+    Segmenter(const std::string &path, const fcn_options *options) {
+        fcn_segmenter *segmenter = nullptr;
+        detail::check(fcn_create(path.c_str(), options, &segmenter));
+        handle_.reset(segmenter);
+    }
+    Segmenter(const void *model, std::size_t length, const fcn_options *options) {
+        fcn_segmenter *segmenter = nullptr;
+        detail::check(fcn_create_from_memory(model, length, options, &segmenter));
+        handle_.reset(segmenter);
+    }
+
+    detail::Handle<fcn_segmenter> handle_;
+};
+
+#ifdef FCN_WITH_IMAGE
+
+/* A picture in memory: RGB, 8 bits a channel, rows without padding. */
+class Image {
+public:
+    /* Reads a JPEG or PNG file. */
+    explicit Image(const std::string &path) {
+        fcn_image *image = nullptr;
+        detail::check(fcn_image_read(path.c_str(), &image));
+        handle_.reset(image);
+    }
+
+    std::uint32_t width() const noexcept { return fcn_image_width(get()); }
+    std::uint32_t height() const noexcept { return fcn_image_height(get()); }
+    std::uint8_t *pixels() noexcept { return fcn_image_pixels(get()); }
+    const std::uint8_t *pixels() const noexcept { return fcn_image_pixels(get()); }
+
+    /* The picture as a frame; it borrows the pixels of this object. */
+    fcn_frame frame() const noexcept { return fcn_frame_packed(FCN_FORMAT_RGB8, pixels(), width(), height(), 0); }
+
+    void write_png(const std::string &path) const { detail::check(fcn_image_write_png(get(), path.c_str())); }
+
+    fcn_image *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::Handle<fcn_image> handle_;
+};
+
+/* Writes the mask as a PNG file with a palette: each pixel's value is its class index. */
+inline void write_png(const Segmenter &segmenter, const Mask &mask, const std::string &path) {
+    detail::check(fcn_mask_write_png(segmenter.get(), mask.get(), path.c_str()));
+}
+
+#endif  // FCN_WITH_IMAGE
+
+}  // namespace fcn
+
+#endif  // FCN_HPP

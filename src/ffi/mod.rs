@@ -1,0 +1,102 @@
+//! The C API: every `extern "C"` function and every raw pointer of this crate.
+//!
+//! Rust programs use the types of the crate's root; these functions call nothing else. The header `include/fcn.h` is
+//! generated from this module, and its text is the manual of C users.
+//!
+//! The body of each function is one closure given to `guard` (functions that return a status) or `answer` (functions
+//! that return a value), so that no panic crosses the border and every failure leaves its message.
+#![expect(non_camel_case_types, reason = "the names are those of the C header")]
+
+// The header shows their items in this order; the empty lines keep rustfmt from sorting them.
+
+mod status;
+
+mod options;
+
+mod segmenter;
+
+mod frame;
+
+mod mask;
+
+#[cfg(feature = "image")]
+mod image;
+
+mod panics;
+
+use std::{
+    ffi::{CStr, CString, OsStr, c_char},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
+
+pub use frame::{fcn_format, fcn_frame, fcn_frame_packed, fcn_rect};
+#[cfg(feature = "image")]
+pub use image::{
+    fcn_image, fcn_image_free, fcn_image_height, fcn_image_pixels, fcn_image_read, fcn_image_width,
+    fcn_image_write_png, fcn_mask_write_png,
+};
+pub use mask::{
+    fcn_mask, fcn_mask_classes, fcn_mask_confidence, fcn_mask_free, fcn_mask_height, fcn_mask_labels, fcn_mask_new,
+    fcn_mask_pixels, fcn_mask_scores, fcn_mask_set_outputs, fcn_mask_width, fcn_output,
+};
+pub use options::{
+    fcn_log_callback, fcn_log_level, fcn_options, fcn_options_free, fcn_options_new, fcn_options_set_class_names,
+    fcn_options_set_device, fcn_options_set_gpu_memory_limit, fcn_options_set_log, fcn_options_set_mean_std,
+    fcn_options_set_pad, fcn_options_set_provider, fcn_options_set_resize, fcn_options_set_runtime_library,
+    fcn_options_set_sessions, fcn_options_set_threads, fcn_options_set_tile, fcn_provider,
+};
+pub use segmenter::{
+    fcn_class_color, fcn_class_count, fcn_class_name, fcn_create, fcn_create_from_memory, fcn_free,
+    fcn_model_card_json, fcn_model_stride, fcn_overlay, fcn_provider_name, fcn_provider_reason, fcn_runtime_version,
+    fcn_segment, fcn_segmenter,
+};
+pub use status::{fcn_last_error, fcn_status, fcn_status_name, fcn_version};
+
+use crate::{Error, Result};
+
+/// The body of a function that returns a status: what fails, or panics, becomes a status and this thread's message.
+fn guard(work: impl FnOnce() -> Result<()>) -> fcn_status {
+    match panics::caught(work).and_then(|result| result) {
+        Ok(()) => fcn_status::FCN_OK,
+        Err(error) => {
+            status::remember(&error);
+            fcn_status::of(&error)
+        }
+    }
+}
+
+/// The body of a function that returns a value: `otherwise` where there is none.
+fn answer<T>(otherwise: T, work: impl FnOnce() -> Option<T>) -> T {
+    match panics::caught(work) {
+        Ok(value) => value.unwrap_or(otherwise),
+        Err(error) => {
+            status::remember(&error);
+            otherwise
+        }
+    }
+}
+
+/// The argument called `name`, which must not be NULL.
+fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
+    argument.ok_or_else(|| Error::NullArgument(format!("the argument {name} is NULL")))
+}
+
+/// A path in the bytes that the file system uses: on Unix any bytes but 0, UTF-8 or not.
+///
+/// # Safety
+/// `path` is NULL or a NUL-terminated string that outlives `'a`.
+unsafe fn path_argument<'a>(path: *const c_char, name: &str) -> Result<&'a Path> {
+    required((!path.is_null()).then_some(()), name)?;
+    // SAFETY: not NULL, and the caller promises a NUL-terminated string that lives long enough.
+    let bytes = unsafe { CStr::from_ptr(path) }.to_bytes();
+    if bytes.is_empty() {
+        return Err(Error::InvalidArgument(format!("the argument {name} is an empty string; it must name a file")));
+    }
+    Ok(Path::new(OsStr::from_bytes(bytes)))
+}
+
+/// `text` for C; a NUL inside it, which C would take for the end, becomes U+FFFD.
+fn c_string(text: &str) -> CString {
+    CString::new(text.replace('\0', "\u{FFFD}")).unwrap_or_default()
+}

@@ -1,0 +1,269 @@
+//! `fcn_segmenter`: create, segment, free, and what a model says about itself.
+
+use std::{
+    ffi::{CString, c_char, c_void},
+    ptr, slice,
+};
+
+use super::{
+    answer, c_string, fcn_frame, fcn_mask, fcn_options, fcn_status, frame::pixel_format, guard, path_argument, required,
+};
+use crate::{
+    Error, Options, Segmenter,
+    frame::{row_stride, span},
+};
+
+/// A model, ready to run. Made by fcn_create() or fcn_create_from_memory(), freed by fcn_free().
+///
+/// Any thread may use it, several at once: calls of fcn_segment() take turns on its sessions. Only fcn_free() must be
+/// alone. The strings its functions return belong to it and stay until it is freed. After fork(), the child must make its
+/// own: with the parent's, fcn_segment() is FCN_ERROR_RUNTIME.
+pub struct fcn_segmenter {
+    segmenter: Segmenter,
+    /// The segmenter's texts, as C strings.
+    class_names: Vec<CString>,
+    provider: CString,
+    provider_reason: CString,
+    runtime_version: CString,
+    card: Option<CString>,
+}
+
+// C programs share a segmenter between threads without asking the compiler.
+const _: () = {
+    const fn is_thread_safe<T: Send + Sync>() {}
+    is_thread_safe::<fcn_segmenter>();
+};
+
+impl fcn_segmenter {
+    fn new(segmenter: Segmenter) -> Box<Self> {
+        Box::new(fcn_segmenter {
+            class_names: segmenter.classes().iter().map(|class| c_string(&class.name)).collect(),
+            provider: c_string(segmenter.provider()),
+            provider_reason: c_string(segmenter.provider_reason()),
+            runtime_version: c_string(segmenter.runtime_version()),
+            card: segmenter.card().map(|card| c_string(&card.to_json())),
+            segmenter,
+        })
+    }
+
+    /// The classes with their colours.
+    #[cfg(feature = "image")]
+    pub(super) fn classes(&self) -> &[crate::palette::Class] {
+        self.segmenter.classes()
+    }
+}
+
+/// Loads the model in the ONNX file `path`. `options` may be NULL for the defaults. Stores the segmenter in
+/// `*segmenter`, to be freed by fcn_free(); where it fails, `*segmenter` stays as it was.
+///
+/// # Safety
+/// `path` is NULL or a NUL-terminated string, `options` NULL or live options, `segmenter` NULL or a place to write to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_create(
+    path: *const c_char,
+    options: Option<&fcn_options>,
+    segmenter: *mut *mut fcn_segmenter,
+) -> fcn_status {
+    guard(|| {
+        // SAFETY: the caller promises a NUL-terminated string.
+        let path = unsafe { path_argument(path, "path") }?;
+        required((!segmenter.is_null()).then_some(()), "segmenter")?;
+        let made = fcn_segmenter::new(Segmenter::from_file(path, &given(options))?);
+        // SAFETY: not NULL, and the caller promises a place to write to.
+        unsafe { segmenter.write(Box::into_raw(made)) };
+        Ok(())
+    })
+}
+
+/// Loads the model in the `length` bytes at `model`, the content of an ONNX file; they are not needed any more after
+/// the call. Otherwise as fcn_create().
+///
+/// # Safety
+/// `model` is NULL or points to `length` bytes, `options` is NULL or live options, `segmenter` NULL or a place to
+/// write to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_create_from_memory(
+    model: *const c_void,
+    length: usize,
+    options: Option<&fcn_options>,
+    segmenter: *mut *mut fcn_segmenter,
+) -> fcn_status {
+    guard(|| {
+        required((!model.is_null()).then_some(()), "model")?;
+        required((!segmenter.is_null()).then_some(()), "segmenter")?;
+        if length > isize::MAX as usize {
+            return Err(Error::InvalidArgument(format!(
+                "length is {length}, more than the {} bytes that can be addressed",
+                isize::MAX
+            )));
+        }
+        // SAFETY: not NULL, not longer than isize::MAX, and the caller promises `length` bytes.
+        let bytes = unsafe { slice::from_raw_parts(model.cast::<u8>(), length) };
+        let made = fcn_segmenter::new(Segmenter::from_memory(bytes, &given(options))?);
+        // SAFETY: not NULL, and the caller promises a place to write to.
+        unsafe { segmenter.write(Box::into_raw(made)) };
+        Ok(())
+    })
+}
+
+/// The options given, or the defaults.
+fn given(options: Option<&fcn_options>) -> Options {
+    options.map(|options| options.0.clone()).unwrap_or_default()
+}
+
+/// Frees a segmenter and the strings that its functions returned. NULL is fine. Masks stay.
+///
+/// # Safety
+/// `segmenter` is NULL or comes from fcn_create() or fcn_create_from_memory(), was not freed before, and no thread
+/// uses it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_free(segmenter: Option<Box<fcn_segmenter>>) {
+    answer((), || {
+        drop(segmenter);
+        None
+    });
+}
+
+/// Labels every pixel of `frame` and stores the result in `mask`. Where it fails, the mask stays as it was. After the
+/// first frame of a size no memory is allocated for the result.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter. `frame` is NULL or describes pixels that nobody writes to during the call.
+/// `mask` is NULL or a live mask that no other thread uses; the frame's pixels are not the mask's own memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_segment(
+    segmenter: Option<&fcn_segmenter>,
+    frame: Option<&fcn_frame>,
+    mask: Option<&mut fcn_mask>,
+) -> fcn_status {
+    guard(|| {
+        let segmenter = required(segmenter, "segmenter")?;
+        let frame = required(frame, "frame")?;
+        let mask = required(mask, "mask")?;
+        // SAFETY: the caller promises that the frame describes pixels which stay and do not change during the call.
+        let frame = unsafe { frame.checked() }?;
+        segmenter.segmenter.segment(&frame, &mut mask.0)
+    })
+}
+
+/// The number of classes, 2 to 255; 0 for NULL.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_class_count(segmenter: Option<&fcn_segmenter>) -> u32 {
+    answer(0, || u32::try_from(segmenter?.class_names.len()).ok())
+}
+
+/// The name of class `index` in UTF-8, for example "cat". NULL where there is no such class.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_class_name(segmenter: Option<&fcn_segmenter>, index: u32) -> *const c_char {
+    answer(ptr::null(), || Some(segmenter?.class_names.get(index as usize)?.as_ptr()))
+}
+
+/// Stores the colour that class `index` is drawn in, red, green and blue, in the 3 bytes at `rgb`.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter; `rgb` is NULL or points to 3 bytes to write to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_class_color(segmenter: Option<&fcn_segmenter>, index: u32, rgb: *mut u8) -> fcn_status {
+    guard(|| {
+        let classes = required(segmenter, "segmenter")?.segmenter.classes();
+        required((!rgb.is_null()).then_some(()), "rgb")?;
+        let class = classes.get(index as usize).ok_or_else(|| {
+            Error::InvalidArgument(format!("the class {index} does not exist; the model has {} classes", classes.len()))
+        })?;
+        // SAFETY: not NULL, and the caller promises 3 bytes to write to; an array of bytes needs no alignment.
+        unsafe { rgb.cast::<[u8; 3]>().write(class.color) };
+        Ok(())
+    })
+}
+
+/// Where the network runs: "cpu", "cuda" or "tensorrt". NULL for NULL.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_provider_name(segmenter: Option<&fcn_segmenter>) -> *const c_char {
+    answer(ptr::null(), || Some(segmenter?.provider.as_ptr()))
+}
+
+/// Why FCN_PROVIDER_AUTO took no better provider, in ONNX Runtime's words; "" where there was none better, or where
+/// the provider was asked for by name. NULL for NULL.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_provider_reason(segmenter: Option<&fcn_segmenter>) -> *const c_char {
+    answer(ptr::null(), || Some(segmenter?.provider_reason.as_ptr()))
+}
+
+/// The version of ONNX Runtime that runs the network, for example "1.32.0". NULL for NULL.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_runtime_version(segmenter: Option<&fcn_segmenter>) -> *const c_char {
+    answer(ptr::null(), || Some(segmenter?.runtime_version.as_ptr()))
+}
+
+/// The model's stride in pixels: it works on sides that are multiples of this. Frames may have any size; see
+/// fcn_options_set_pad(), fcn_options_set_resize() and fcn_options_set_tile(). 0 for NULL.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_model_stride(segmenter: Option<&fcn_segmenter>) -> u32 {
+    answer(0, || Some(segmenter?.segmenter.stride()))
+}
+
+/// The model card as JSON: classes, colours, training data and what was measured. NULL for a model without a card.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_model_card_json(segmenter: Option<&fcn_segmenter>) -> *const c_char {
+    answer(ptr::null(), || Some(segmenter?.card.as_ref()?.as_ptr()))
+}
+
+/// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
+/// paints over it. The class "background", where it has index 0 and is black, is left as it is. `format` is one of
+/// FCN_FORMAT_* but FCN_FORMAT_GRAY8, which cannot show colours; alpha bytes stay. `stride` is the distance of rows in
+/// bytes, 0 for rows without padding. Where it fails, the picture stays as it was.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread writes to; `pixels` is
+/// NULL or points to the pixels that format, width, height and stride describe, and no other thread uses them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_overlay(
+    segmenter: Option<&fcn_segmenter>,
+    mask: Option<&fcn_mask>,
+    alpha: f32,
+    format: u32,
+    pixels: *mut c_void,
+    width: u32,
+    height: u32,
+    stride: usize,
+) -> fcn_status {
+    guard(|| {
+        let classes = required(segmenter, "segmenter")?.segmenter.classes();
+        let mask = &required(mask, "mask")?.0;
+        let format = pixel_format(format)?;
+        required((!pixels.is_null()).then_some(()), "pixels")?;
+        if (width, height) != (mask.width(), mask.height()) {
+            return Err(Error::InvalidArgument(format!(
+                "the picture has {width} x {height} pixels, but the mask {} x {}; they must be equal",
+                mask.width(),
+                mask.height()
+            )));
+        }
+        let length = span(format, width, height, row_stride(format, width, height, stride)?)?;
+        // SAFETY: not NULL; the caller promises the pixels that the arguments describe to this call alone, and
+        // `length` is exactly from the first to the last of them, no more than isize::MAX bytes.
+        let pixels = unsafe { slice::from_raw_parts_mut(pixels.cast::<u8>(), length) };
+        crate::overlay(pixels, format, width, height, stride, mask.labels(), classes, alpha)
+    })
+}

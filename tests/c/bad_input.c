@@ -1,0 +1,330 @@
+/* Bad input through the C border: each case has its status, a message with the value in it, and leaves outputs as they
+ * were. The one argument is the folder with the models that c_api.rs wrote. */
+
+#include "check.h"
+
+#include <math.h>
+
+/* A pointer that no function may follow or change. */
+static char sentinel;
+#define UNTOUCHED ((void *)&sentinel)
+
+static void null_arguments(const char *folder) {
+    fcn_segmenter *segmenter = UNTOUCHED;
+    fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, &sentinel, 1, 1, 0);
+    fcn_mask *mask = fcn_mask_new();
+    fcn_options *options = fcn_options_new();
+    const char *names[2] = {"a", NULL};
+    uint8_t color[3] = {7, 7, 7};
+    const fcn_status null = FCN_ERROR_NULL_ARGUMENT;
+
+    FAILS(fcn_create(NULL, NULL, &segmenter), null, "path is NULL");
+    FAILS(fcn_create(path_in(folder, "good.onnx"), NULL, NULL), null, "segmenter is NULL");
+    FAILS(fcn_create_from_memory(NULL, 5, NULL, &segmenter), null, "model is NULL");
+    FAILS(fcn_create_from_memory("x", 1, NULL, NULL), null, "segmenter is NULL");
+    CHECK(segmenter == UNTOUCHED);
+    FAILS(fcn_segment(NULL, &frame, mask), null, "segmenter is NULL");
+    FAILS(fcn_options_set_provider(NULL, FCN_PROVIDER_CPU), null, "options is NULL");
+    FAILS(fcn_options_set_device(NULL, 0), null, "options is NULL");
+    FAILS(fcn_options_set_threads(NULL, 1), null, "options is NULL");
+    FAILS(fcn_options_set_sessions(NULL, 1), null, "options is NULL");
+    FAILS(fcn_options_set_gpu_memory_limit(NULL, 1), null, "options is NULL");
+    FAILS(fcn_options_set_runtime_library(NULL, "x"), null, "options is NULL");
+    FAILS(fcn_options_set_pad(NULL), null, "options is NULL");
+    FAILS(fcn_options_set_resize(NULL, 1, 1), null, "options is NULL");
+    FAILS(fcn_options_set_tile(NULL, 1, 1, 0), null, "options is NULL");
+    FAILS(fcn_options_set_mean_std(NULL, NULL, NULL), null, "options is NULL");
+    FAILS(fcn_options_set_class_names(NULL, names, 1), null, "options is NULL");
+    FAILS(fcn_options_set_class_names(options, NULL, 2), null, "names is NULL");
+    FAILS(fcn_options_set_class_names(options, names, 2), null, "names[1] is NULL");
+    FAILS(fcn_options_set_log(NULL, NULL, NULL), null, "options is NULL");
+    FAILS(fcn_mask_set_outputs(NULL, 0), null, "mask is NULL");
+    FAILS(fcn_class_color(NULL, 0, color), null, "segmenter is NULL");
+    FAILS(fcn_overlay(NULL, mask, 0.5f, FCN_FORMAT_RGB8, color, 1, 1, 0), null, "segmenter is NULL");
+    FAILS(fcn_image_read(NULL, UNTOUCHED), null, "path is NULL");
+    FAILS(fcn_image_read("photo.png", NULL), null, "image is NULL");
+    FAILS(fcn_image_write_png(NULL, "out.png"), null, "image is NULL");
+    FAILS(fcn_mask_write_png(NULL, mask, "out.png"), null, "segmenter is NULL");
+    CHECK(color[0] == 7 && color[1] == 7 && color[2] == 7);
+
+    CHECK(fcn_mask_width(NULL) == 0 && fcn_mask_height(NULL) == 0 && fcn_mask_classes(NULL) == 0);
+    CHECK(fcn_mask_labels(NULL) == NULL && fcn_mask_confidence(NULL) == NULL && fcn_mask_scores(NULL) == NULL);
+    CHECK(fcn_mask_pixels(NULL) == NULL);
+    CHECK(fcn_class_count(NULL) == 0 && fcn_class_name(NULL, 0) == NULL && fcn_model_stride(NULL) == 0);
+    CHECK(fcn_provider_name(NULL) == NULL && fcn_provider_reason(NULL) == NULL);
+    CHECK(fcn_runtime_version(NULL) == NULL && fcn_model_card_json(NULL) == NULL);
+    CHECK(fcn_image_width(NULL) == 0 && fcn_image_height(NULL) == 0 && fcn_image_pixels(NULL) == NULL);
+    /* A mask that no frame has filled yet. */
+    CHECK(fcn_mask_width(mask) == 0 && fcn_mask_labels(mask) == NULL && fcn_mask_pixels(mask) == NULL);
+    fcn_free(NULL);
+    fcn_mask_free(NULL);
+    fcn_options_free(NULL);
+    fcn_image_free(NULL);
+    fcn_mask_free(mask);
+    fcn_options_free(options);
+}
+
+static void option_values(const char *folder) {
+    fcn_options *options = fcn_options_new();
+    fcn_segmenter *segmenter = NULL;
+    const float good[3] = {0.5f, 0.5f, 0.5f}, not_finite[3] = {0.5f, NAN, 0.5f}, zero[3] = {0.5f, 0.5f, 0.0f};
+    const char *names[300], *not_utf8[2] = {"a", "\xff"}, *empty[2] = {"a", ""}, *three[3] = {"a", "b", "c"};
+    const fcn_status invalid = FCN_ERROR_INVALID_ARGUMENT;
+    size_t i;
+    for (i = 0; i < 300; i++) names[i] = "a";
+
+    FAILS(fcn_options_set_provider(options, 4), invalid, "provider 4 does not exist; there are FCN_PROVIDER_AUTO (0)");
+    FAILS(fcn_options_set_provider(options, -1), invalid, "provider -1");
+    FAILS(fcn_options_set_device(options, 1024), invalid, "1024");
+    FAILS(fcn_options_set_threads(options, 257), invalid, "257");
+    FAILS(fcn_options_set_threads(options, UINT32_MAX), invalid, "4294967295");
+    FAILS(fcn_options_set_sessions(options, 65), invalid, "65");
+    FAILS(fcn_options_set_runtime_library(options, ""), invalid, "empty");
+    FAILS(fcn_options_set_resize(options, 32768, 1), invalid, "32768");
+    FAILS(fcn_options_set_tile(options, 1, UINT32_MAX, 0), invalid, "4294967295");
+    FAILS(fcn_options_set_tile(options, 320, 240, 240), invalid, "240");
+    FAILS(fcn_options_set_mean_std(options, not_finite, good), invalid, "NaN");
+    FAILS(fcn_options_set_mean_std(options, good, zero), invalid, "0.0");
+    FAILS(fcn_options_set_class_names(options, names, 0), invalid, "0 class names");
+    FAILS(fcn_options_set_class_names(options, names, 1), invalid, "1 class names");
+    FAILS(fcn_options_set_class_names(options, names, 256), invalid, "256 class names");
+    FAILS(fcn_options_set_class_names(options, names, SIZE_MAX), invalid, "18446744073709551615 class names");
+    FAILS(fcn_options_set_class_names(options, not_utf8, 2), invalid, "names[1], \"\\xff\", is not UTF-8");
+    FAILS(fcn_options_set_class_names(options, empty, 2), invalid, "names[1] is an empty string");
+
+    /* None of them left anything behind: the options still make a segmenter. */
+    WORKS(fcn_create(path_in(folder, "good.onnx"), options, &segmenter));
+    fcn_free(segmenter);
+    segmenter = UNTOUCHED;
+    WORKS(fcn_options_set_class_names(options, three, 3));
+    FAILS(fcn_create(path_in(folder, "good.onnx"), options, &segmenter), invalid, "3 class names");
+    CHECK(segmenter == UNTOUCHED);
+    WORKS(fcn_options_set_class_names(options, NULL, 0));
+    WORKS(fcn_create(path_in(folder, "good.onnx"), options, &segmenter));
+    fcn_free(segmenter);
+    fcn_options_free(options);
+}
+
+static void models(const char *folder) {
+    static const struct {
+        const char *file;
+        fcn_status status;
+        const char *words;
+    } cases[] = {
+        {"", FCN_ERROR_IO, "is not a file"},
+        {"missing.onnx", FCN_ERROR_IO, "missing.onnx"},
+        {"\xff-missing.onnx", FCN_ERROR_IO, "-missing.onnx"},
+        {"good.onnx/below", FCN_ERROR_IO, "good.onnx/below"},
+        {"empty.onnx", FCN_ERROR_MODEL, "0 bytes"},
+        {"truncated.onnx", FCN_ERROR_MODEL, "truncated.onnx"},
+        {"text.onnx", FCN_ERROR_MODEL, "text.onnx"},
+        {"external.onnx", FCN_ERROR_MODEL, "stored outside the model, in 'weights.bin'"},
+        {"one_channel.onnx", FCN_ERROR_MODEL, "1 x 1 x ? x ?"},
+        {"vector.onnx", FCN_ERROR_MODEL, "2 dimensions"},
+        {"unknown_operator.onnx", FCN_ERROR_MODEL, "NoSuchOperator"},
+        {"card.onnx", FCN_ERROR_MODEL, "version 7"},
+    };
+    fcn_segmenter *segmenter = UNTOUCHED;
+    size_t i;
+
+    FAILS(fcn_create("", NULL, &segmenter), FCN_ERROR_INVALID_ARGUMENT, "path is an empty string");
+    for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        FAILS(fcn_create(path_in(folder, cases[i].file), NULL, &segmenter), cases[i].status, cases[i].words);
+        CHECK(segmenter == UNTOUCHED);
+    }
+    FAILS(fcn_create_from_memory("x", 0, NULL, &segmenter), FCN_ERROR_MODEL, "0 bytes");
+    FAILS(fcn_create_from_memory("x", SIZE_MAX, NULL, &segmenter), FCN_ERROR_INVALID_ARGUMENT, "18446744073709551615");
+    CHECK(segmenter == UNTOUCHED);
+
+    /* A path need not be UTF-8. */
+    WORKS(fcn_create(path_in(folder, "\xff.onnx"), NULL, &segmenter));
+    CHECK(fcn_class_count(segmenter) == 5);
+    fcn_free(segmenter);
+}
+
+/* A frame that differs from a good one in one respect. */
+struct frame_case {
+    fcn_frame frame;
+    fcn_status status;
+    const char *words;
+};
+
+static void frames(const fcn_segmenter *segmenter) {
+    enum { WIDTH = 40, HEIGHT = 24, COUNT = 23 };
+    static uint8_t pixels[HEIGHT * WIDTH * 4];
+    uint8_t before[HEIGHT * WIDTH];
+    struct frame_case cases[COUNT];
+    fcn_mask *mask = fcn_mask_new();
+    const fcn_frame good = fcn_frame_packed(FCN_FORMAT_RGB8, pixels, WIDTH, HEIGHT, 0);
+    const fcn_status invalid = FCN_ERROR_INVALID_ARGUMENT;
+    int i;
+    for (i = 0; i < (int)sizeof pixels; i++) pixels[i] = (uint8_t)(i * 7 + i / 50);
+
+    FAILS(fcn_segment(segmenter, NULL, mask), FCN_ERROR_NULL_ARGUMENT, "frame is NULL");
+    FAILS(fcn_segment(segmenter, &good, NULL), FCN_ERROR_NULL_ARGUMENT, "mask is NULL");
+    WORKS(fcn_segment(segmenter, &good, mask));
+    CHECK(fcn_mask_width(mask) == WIDTH && fcn_mask_height(mask) == HEIGHT);
+    memcpy(before, fcn_mask_labels(mask), sizeof before);
+
+    for (i = 0; i < COUNT; i++) {
+        cases[i].frame = good;
+        cases[i].status = invalid;
+    }
+    i = 0;
+#define CASE(change, text) cases[i].frame.change, cases[i].words = text, i++
+    cases[i].status = FCN_ERROR_NULL_ARGUMENT;
+    CASE(planes[0] = NULL, "frame.planes[0] is NULL");
+    cases[i].status = FCN_ERROR_UNSUPPORTED_FORMAT;
+    CASE(format = 0, "format 0 does not exist; there are FCN_FORMAT_RGB8 (1)");
+    cases[i].status = FCN_ERROR_UNSUPPORTED_FORMAT;
+    CASE(format = 6, "format 6");
+    cases[i].status = FCN_ERROR_UNSUPPORTED_FORMAT;
+    CASE(format = UINT32_MAX, "format 4294967295");
+    CASE(width = 0, "width is 0");
+    CASE(height = 0, "height is 0");
+    CASE(width = 32768, "width is 32768");
+    CASE(height = UINT32_MAX, "height is 4294967295");
+    CASE(strides[0] = WIDTH * 3 - 1, "stride 119 is less than the 120 bytes");
+    CASE(strides[0] = 1, "stride 1 is less than the 120 bytes");
+    CASE(strides[0] = SIZE_MAX, "stride 18446744073709551615 times 24 rows");
+    CASE(strides[0] = SIZE_MAX / 32, "stride 576460752303423487 times 24 rows");
+    CASE(planes[1] = pixels, "frame.planes[1]");
+    CASE(strides[2] = 120, "frame.strides[2] (120)");
+    CASE(reserved[0] = 1, "frame.reserved holds 1");
+    CASE(reserved[5] = 77, "frame.reserved holds 77");
+    CASE(rotation = 45, "frame.rotation is 45");
+    CASE(rotation = 360, "frame.rotation is 360");
+    CASE(mirror = 2, "frame.mirror is 2");
+    CASE(crop.width = 8, "crop of 8 x 0");
+    CASE(crop = ((fcn_rect){33, 0, 8, 8}), "crop of 8 x 8 pixels at (33, 0)");
+    CASE(crop = ((fcn_rect){UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX}), "4294967295");
+    CASE(crop = ((fcn_rect){0, 24, 1, 1}), "at (0, 24)");
+#undef CASE
+    CHECK(i == COUNT);
+
+    for (i = 0; i < COUNT; i++) {
+        FAILS(fcn_segment(segmenter, &cases[i].frame, mask), cases[i].status, cases[i].words);
+        CHECK(fcn_mask_width(mask) == WIDTH && fcn_mask_height(mask) == HEIGHT);
+        CHECK(memcmp(before, fcn_mask_labels(mask), sizeof before) == 0);
+    }
+
+    FAILS(fcn_mask_set_outputs(mask, 4), invalid, "0x4");
+    FAILS(fcn_mask_set_outputs(mask, UINT32_MAX), invalid, "0xffffffff");
+    WORKS(fcn_segment(segmenter, &good, mask));
+    CHECK(fcn_mask_confidence(mask) == NULL && fcn_mask_scores(mask) == NULL);
+    fcn_mask_free(mask);
+}
+
+/* One mask for frames of several sizes: it always has the last one's. */
+static void sizes(const fcn_segmenter *segmenter) {
+    static const uint32_t sides[][2] = {{40, 24}, {1, 1}, {96, 64}, {33, 7}, {7, 33}, {40, 24}};
+    static uint8_t pixels[96 * 64 * 3];
+    fcn_mask *mask = fcn_mask_new(), *fresh;
+    size_t i, j;
+    for (i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * 11 + i / 31);
+
+    for (i = 0; i < sizeof sides / sizeof sides[0]; i++) {
+        size_t area = (size_t)sides[i][0] * sides[i][1];
+        uint64_t sum = 0;
+        fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, pixels, sides[i][0], sides[i][1], 0);
+        /* Every other frame asks for everything. */
+        uint32_t outputs = i % 2 ? FCN_OUTPUT_CONFIDENCE | FCN_OUTPUT_SCORES : 0;
+        WORKS(fcn_mask_set_outputs(mask, outputs));
+        WORKS(fcn_segment(segmenter, &frame, mask));
+        CHECK(fcn_mask_width(mask) == sides[i][0] && fcn_mask_height(mask) == sides[i][1]);
+        CHECK(fcn_mask_classes(mask) == fcn_class_count(segmenter));
+        CHECK((fcn_mask_confidence(mask) != NULL) == (outputs != 0));
+        CHECK((fcn_mask_scores(mask) != NULL) == (outputs != 0));
+        for (j = 0; j < fcn_mask_classes(mask); j++) sum += fcn_mask_pixels(mask)[j];
+        CHECK(sum == area);
+        fresh = fcn_mask_new();
+        WORKS(fcn_segment(segmenter, &frame, fresh));
+        CHECK(memcmp(fcn_mask_labels(fresh), fcn_mask_labels(mask), area) == 0);
+        fcn_mask_free(fresh);
+    }
+    fcn_mask_free(mask);
+}
+
+static void information_and_overlay(const fcn_segmenter *segmenter, const char *folder) {
+    uint8_t color[3] = {7, 7, 7}, pixels[8 * 4 * 3], before[8 * 4 * 3];
+    fcn_mask *mask = fcn_mask_new();
+    fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, pixels, 8, 4, 0);
+    fcn_segmenter *other = NULL;
+    fcn_image *image = UNTOUCHED;
+    const fcn_status invalid = FCN_ERROR_INVALID_ARGUMENT;
+    memset(pixels, 100, sizeof pixels);
+    memset(before, 100, sizeof before);
+
+    CHECK(fcn_class_name(segmenter, 5) == NULL);
+    FAILS(fcn_class_color(segmenter, 5, color), invalid, "class 5 does not exist; the model has 5 classes");
+    FAILS(fcn_class_color(segmenter, UINT32_MAX, color), invalid, "class 4294967295");
+    FAILS(fcn_class_color(segmenter, 0, NULL), FCN_ERROR_NULL_ARGUMENT, "rgb is NULL");
+    CHECK(color[0] == 7 && color[1] == 7 && color[2] == 7);
+
+    FAILS(fcn_overlay(segmenter, NULL, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 0), FCN_ERROR_NULL_ARGUMENT, "mask");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "the mask 0 x 0");
+    WORKS(fcn_segment(segmenter, &frame, mask));
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, NULL, 8, 4, 0), FCN_ERROR_NULL_ARGUMENT, "pixels");
+    FAILS(fcn_overlay(segmenter, mask, 1.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "alpha is 1.5");
+    FAILS(fcn_overlay(segmenter, mask, NAN, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "alpha is NaN");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, 9, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "format 9");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_GRAY8, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "GRAY8");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 4, 8, 0), invalid, "4 x 8 pixels, but the mask 8 x 4");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 23), invalid, "stride 23");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, SIZE_MAX), invalid, "18446744073709551615");
+    CHECK(memcmp(pixels, before, sizeof pixels) == 0);
+    WORKS(fcn_overlay(segmenter, mask, 0.0f, FCN_FORMAT_RGB8, pixels, 8, 4, 0));
+    CHECK(memcmp(pixels, before, sizeof pixels) == 0);
+
+    FAILS(fcn_image_read(path_in(folder, "missing.png"), &image), FCN_ERROR_IO, "missing.png");
+    FAILS(fcn_image_read(folder, &image), FCN_ERROR_IO, folder);
+    FAILS(fcn_image_read(path_in(folder, "text.onnx"), &image), FCN_ERROR_UNSUPPORTED_FORMAT, "text.onnx");
+    FAILS(fcn_image_read(path_in(folder, "truncated.png"), &image), FCN_ERROR_IO, "truncated.png");
+    FAILS(fcn_image_read(path_in(folder, "huge.png"), &image), FCN_ERROR_OUT_OF_MEMORY, "1073741824");
+    FAILS(fcn_image_read(path_in(folder, "long.png"), &image), invalid, "40000 x 1");
+    CHECK(image == UNTOUCHED);
+    FAILS(fcn_mask_write_png(segmenter, NULL, "x.png"), FCN_ERROR_NULL_ARGUMENT, "mask is NULL");
+    FAILS(fcn_mask_write_png(segmenter, mask, NULL), FCN_ERROR_NULL_ARGUMENT, "path is NULL");
+    FAILS(fcn_mask_write_png(segmenter, mask, path_in(folder, "missing/x.png")), FCN_ERROR_IO, "missing/x.png");
+    FAILS(fcn_mask_write_png(segmenter, mask, folder), FCN_ERROR_IO, folder);
+    WORKS(fcn_mask_write_png(segmenter, mask, path_in(folder, "\xff.png")));
+    WORKS(fcn_image_read(path_in(folder, "\xff.png"), &image));
+    CHECK(fcn_image_width(image) == 8 && fcn_image_height(image) == 4);
+    FAILS(fcn_image_write_png(image, path_in(folder, "missing/x.png")), FCN_ERROR_IO, "missing/x.png");
+    fcn_image_free(image);
+
+    /* A model that answers class indices has no scores; the mask stays. */
+    WORKS(fcn_create(path_in(folder, "labels.onnx"), NULL, &other));
+    WORKS(fcn_mask_set_outputs(mask, FCN_OUTPUT_SCORES));
+    FAILS(fcn_segment(other, &frame, mask), invalid, "neither confidence nor scores");
+    CHECK(fcn_mask_width(mask) == 8 && fcn_mask_height(mask) == 4 && fcn_mask_classes(mask) == 5);
+    fcn_free(other);
+    fcn_mask_free(mask);
+}
+
+static void statuses(void) {
+    fcn_status status;
+    CHECK(strcmp(fcn_version(), FCN_VERSION) == 0);
+    CHECK(strcmp(fcn_status_name(FCN_OK), "FCN_OK") == 0);
+    for (status = FCN_OK; status <= FCN_ERROR_INTERNAL; status++) CHECK(strncmp(fcn_status_name(status), "FCN_", 4) == 0);
+    CHECK(strcmp(fcn_status_name(10), "unknown status") == 0);
+    CHECK(strcmp(fcn_status_name(-1), "unknown status") == 0);
+}
+
+int main(int argc, char **argv) {
+    fcn_segmenter *segmenter = NULL;
+    if (argc != 2) return 2;
+    CHECK(strcmp(fcn_last_error(), "") == 0);
+    statuses();
+    null_arguments(argv[1]);
+    option_values(argv[1]);
+    models(argv[1]);
+    WORKS(fcn_create(path_in(argv[1], "good.onnx"), NULL, &segmenter));
+    if (segmenter != NULL) {
+        frames(segmenter);
+        sizes(segmenter);
+        information_and_overlay(segmenter, argv[1]);
+    }
+    fcn_free(segmenter);
+    return report();
+}

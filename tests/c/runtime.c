@@ -1,0 +1,57 @@
+/* A missing, a wrong and a too old ONNX Runtime, and then the right one in the same process. Arguments: a model, the right
+ * library, then pairs of a library that does not work and words of its message. */
+
+#include "check.h"
+
+static void failing(const char *model, const char *library, const char *words) {
+    fcn_options *options = fcn_options_new();
+    fcn_segmenter *segmenter = NULL;
+    WORKS(fcn_options_set_runtime_library(options, library));
+    FAILS(fcn_create(model, options, &segmenter), FCN_ERROR_RUNTIME, words);
+    FAILS(fcn_create(model, options, &segmenter), FCN_ERROR_RUNTIME, library);
+    CHECK(segmenter == NULL);
+    fcn_options_free(options);
+}
+
+static void count(int32_t level, const char *message, void *user) {
+    CHECK(level >= FCN_LOG_INFO && level <= FCN_LOG_ERROR);
+    CHECK(message[0] != '\0');
+    ++*(int *)user;
+}
+
+int main(int argc, char **argv) {
+    fcn_options *options = fcn_options_new();
+    fcn_segmenter *segmenter = NULL;
+    int messages = 0, i;
+    if (argc < 3) return 2;
+    for (i = 3; i + 1 < argc; i += 2) failing(argv[1], argv[i], argv[i + 1]);
+
+    WORKS(fcn_options_set_runtime_library(options, argv[2]));
+    WORKS(fcn_options_set_log(options, count, &messages));
+    /* A provider that this build of ONNX Runtime does not have: strict by name, told about by AUTO. */
+    WORKS(fcn_options_set_provider(options, FCN_PROVIDER_CUDA));
+    FAILS(fcn_create(argv[1], options, &segmenter), FCN_ERROR_PROVIDER, "cuda");
+    WORKS(fcn_options_set_provider(options, FCN_PROVIDER_TENSORRT));
+    FAILS(fcn_create(argv[1], options, &segmenter), FCN_ERROR_PROVIDER, "tensorrt");
+    CHECK(segmenter == NULL);
+    WORKS(fcn_options_set_provider(options, FCN_PROVIDER_AUTO));
+    WORKS(fcn_create(argv[1], options, &segmenter));
+    if (segmenter != NULL) {
+        CHECK(strcmp(fcn_provider_name(segmenter), "cpu") == 0);
+        CHECK(strlen(fcn_provider_reason(segmenter)) > 0);
+        CHECK(strncmp(fcn_runtime_version(segmenter), "1.", 2) == 0);
+        CHECK(messages > 0);
+    }
+    fcn_free(segmenter);
+
+    segmenter = NULL;
+    WORKS(fcn_options_set_provider(options, FCN_PROVIDER_CPU));
+    WORKS(fcn_create(argv[1], options, &segmenter));
+    CHECK(segmenter != NULL && strcmp(fcn_provider_reason(segmenter), "") == 0);
+    fcn_free(segmenter);
+    fcn_options_free(options);
+
+    /* The process keeps the library that it has. */
+    if (argc > 4) failing(argv[1], argv[3], "already loaded");
+    return report();
+}

@@ -1,0 +1,310 @@
+//! The C API as C and C++ programs see it: the headers compile everywhere, and the programs in `tests/c` run against the
+//! library that was built for these tests.
+
+mod common;
+#[path = "common/models.rs"]
+mod models;
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use fcn::onnx::{
+    ModelCard,
+    build::{self, Dim},
+    types::{StringStringEntryProto, tensor_proto::DataLocation, tensor_proto::DataType},
+};
+use models::{End, Spec, network};
+use prost::Message;
+
+const WARNINGS: [&str; 6] = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs a command that must succeed, and gives what it printed.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{command:?}:\n{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Compiles `source` (below the project's folder) with `compiler -std=standard` into `folder`, linked with libfcn.
+fn build(folder: &Path, compiler: &str, standard: &str, source: &str) -> PathBuf {
+    let program = folder.join(Path::new(source).file_stem().unwrap());
+    let library = common::library_dir();
+    run(Command::new(compiler)
+        .arg(format!("-std={standard}"))
+        .args(WARNINGS)
+        .arg("-g")
+        .arg("-I")
+        .arg(root().join("include"))
+        .arg(root().join(source))
+        .arg("-L")
+        .arg(&library)
+        .arg(format!("-Wl,-rpath,{}", library.display()))
+        .args(["-lfcn", "-pthread", "-o"])
+        .arg(&program));
+    program
+}
+
+/// Whether the test called `what` has this tool; it is listed as skipped where not.
+fn have(what: &str, tool: &str) -> bool {
+    let found = common::tool(tool).is_some();
+    if !found {
+        common::skip(what, &format!("{tool} not found"));
+    }
+    found
+}
+
+/// The good model of these tests: 5 classes, stride 8, a card.
+fn good_model() -> Vec<u8> {
+    network(Spec::default())
+}
+
+#[test]
+fn headers_compile_alone_in_every_standard() {
+    let folder = tempfile::tempdir().unwrap();
+    let (c, cpp) = (folder.path().join("alone.c"), folder.path().join("alone.cpp"));
+    let (wrapped, plain) = (folder.path().join("wrapped.cpp"), folder.path().join("without_image.c"));
+    fs::write(&c, "#include <fcn.h>\nint main(void) { return fcn_version() == 0; }\n").unwrap();
+    fs::write(&cpp, "#include <fcn.h>\nint main() { return fcn_version() == nullptr; }\n").unwrap();
+    fs::write(&wrapped, "#include <fcn.hpp>\nint main() { return fcn_version() == nullptr; }\n").unwrap();
+    // Without the cargo feature the functions for image files are not declared.
+    let own = "#define FCN_WITHOUT_IMAGE\n#include <fcn.h>\nint fcn_image_read(void);\nint main(void) { return 0; }\n";
+    fs::write(&plain, own).unwrap();
+    let compile = |compiler: &str, standard: &str, source: &Path| {
+        run(Command::new(compiler)
+            .arg(format!("-std={standard}"))
+            .args(WARNINGS)
+            .arg("-I")
+            .arg(root().join("include"))
+            .args(["-fsyntax-only".as_ref(), source.as_os_str()]));
+    };
+    let mut compiled = 0;
+    for (c_compiler, cpp_compiler) in [("gcc", "g++"), ("clang", "clang++")] {
+        let what = format!("headers with {c_compiler}");
+        if !have(&what, c_compiler) || !have(&what, cpp_compiler) {
+            continue;
+        }
+        for standard in ["c99", "c11", "c17"] {
+            compile(c_compiler, standard, &c);
+            compile(c_compiler, standard, &plain);
+        }
+        for standard in ["c++11", "c++14", "c++17", "c++20"] {
+            compile(cpp_compiler, standard, &cpp);
+            compile(cpp_compiler, standard, &wrapped);
+        }
+        compiled += 1;
+    }
+    assert!(compiled > 0, "no C compiler at all");
+}
+
+/// Models and pictures that are wrong in one respect each, for `tests/c/bad_input.c`.
+fn write_bad_files(folder: &Path) {
+    let write = |name: &[u8], content: &[u8]| fs::write(folder.join(OsStr::from_bytes(name)), content).unwrap();
+    let good = good_model();
+    write(b"good.onnx", &good);
+    write(b"\xff.onnx", &good);
+    write(b"empty.onnx", b"");
+    write(b"truncated.onnx", &good[..good.len() / 2]);
+    write(b"text.onnx", b"This is no model, but a sentence in English.\n");
+    write(b"labels.onnx", &network(Spec { end: End::Labels, ..Spec::default() }));
+
+    let mut model = models::model(Spec::default());
+    let weight = &mut model.graph.as_mut().unwrap().initializer[0];
+    weight.raw_data = None;
+    weight.data_location = Some(DataLocation::External as i32);
+    weight.external_data =
+        vec![StringStringEntryProto { key: Some("location".into()), value: Some("weights.bin".into()) }];
+    write(b"external.onnx", &model.encode_to_vec());
+
+    for (name, dims) in [
+        (&b"one_channel.onnx"[..], &[Dim::Fixed(1), Dim::Fixed(1), Dim::Named("H"), Dim::Named("W")][..]),
+        (b"vector.onnx", &[Dim::Named("N"), Dim::Fixed(10)]),
+    ] {
+        let mut model = models::model(Spec::default());
+        model.graph.as_mut().unwrap().input = vec![build::value("image", DataType::Float, dims)];
+        write(name, &model.encode_to_vec());
+    }
+
+    let mut model = models::model(Spec::default());
+    model.graph.as_mut().unwrap().node[0].op_type = Some("NoSuchOperator".into());
+    write(b"unknown_operator.onnx", &model.encode_to_vec());
+
+    let mut model = models::model(Spec::default());
+    let card = ModelCard { version: 7, ..models::card(5, 8) };
+    model.metadata_props[0].value = Some(card.to_json());
+    write(b"card.onnx", &model.encode_to_vec());
+
+    let picture = |width: u32, height: u32| {
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        // A header that promises more pixels than come: none but the start of an empty zlib stream.
+        encoder.write_header().unwrap().write_chunk(png::chunk::IDAT, &[0x78, 0x9c]).unwrap();
+        file
+    };
+    write(b"truncated.png", &picture(8, 4));
+    write(b"huge.png", &picture(30000, 30000));
+    write(b"long.png", &picture(40000, 1));
+}
+
+#[test]
+fn bad_input_is_answered_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    write_bad_files(folder.path());
+    let program = build(folder.path(), "cc", "c99", "tests/c/bad_input.c");
+    let output = run(Command::new(program).arg(folder.path()));
+    assert!(output.ends_with(" 0 failures\n"), "{output}");
+}
+
+#[test]
+fn bad_input_leaks_nothing() {
+    if !have("bad input under valgrind", "valgrind") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write_bad_files(folder.path());
+    let program = build(folder.path(), "cc", "c99", "tests/c/bad_input.c");
+    let output = Command::new("valgrind")
+        .args(["--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"])
+        .arg("--error-exitcode=99")
+        .arg(format!("--suppressions={}", root().join("tests/c/valgrind.supp").display()))
+        .arg(program)
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    // Nothing on stderr: neither valgrind nor the library has anything to say.
+    assert!(output.status.success() && errors.is_empty(), "{errors}");
+}
+
+#[test]
+fn many_threads_share_a_handle() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("good.onnx");
+    fs::write(&model, good_model()).unwrap();
+    let program = build(folder.path(), "cc", "c11", "tests/c/threads.c");
+    for sessions in ["1", "3"] {
+        let output = run(Command::new(&program).arg(&model).arg(sessions));
+        assert!(output.ends_with(" 0 failures\n"), "{sessions} sessions: {output}");
+    }
+}
+
+#[test]
+fn a_wrong_onnx_runtime_is_an_error_and_the_right_one_still_loads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("good.onnx"), good_model()).unwrap();
+    fs::write(path("text.so"), "no library").unwrap();
+    run(Command::new("cc")
+        .args(["-std=c99", "-shared", "-fPIC"])
+        .args(WARNINGS)
+        .arg(root().join("tests/c/old_runtime.c"))
+        .arg("-o")
+        .arg(path("libold.so")));
+    let program = build(folder.path(), "cc", "c17", "tests/c/runtime.c");
+    let right = env::var_os("ORT_DYLIB_PATH").expect("cargo sets ORT_DYLIB_PATH to the library in .deps");
+    let other = common::library_dir().join("libfcn.so");
+    let wrong: [(OsString, &str); 5] = [
+        (path("missing.so").into(), "no such file"),
+        (folder.path().into(), "no such file"),
+        (path("text.so").into(), "1.24 or newer"),
+        (other.into(), "1.24 or newer"),
+        (path("libold.so").into(), "1.16.3"),
+    ];
+    let mut command = Command::new(&program);
+    command.env_remove("ORT_DYLIB_PATH").arg(path("good.onnx")).arg(&right);
+    for (library, words) in &wrong {
+        command.arg(library).arg(words);
+    }
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{errors}");
+
+    // The environment's choice is as strict as the option's, and the message says where it comes from.
+    let program = build(folder.path(), "cc", "c99", "examples/segment.c");
+    let arguments = [path("good.onnx"), path("photo.png"), path("overlay.png")];
+    let output = Command::new(program).env("ORT_DYLIB_PATH", path("missing.so")).args(arguments).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains("missing.so") && errors.contains("ORT_DYLIB_PATH"), "{errors}");
+}
+
+#[test]
+fn wrapper_works_for_cpp() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("good.onnx");
+    fs::write(&model, good_model()).unwrap();
+    for standard in ["c++11", "c++20"] {
+        let program = build(folder.path(), "c++", standard, "tests/c/wrapper.cpp");
+        let output = run(Command::new(program).arg(&model).arg(folder.path()));
+        assert_eq!(output, "0 failures\n", "{standard}");
+    }
+}
+
+#[test]
+fn only_fcn_symbols_are_exported() {
+    let library = common::library_dir().join("libfcn.so");
+    let output = run(Command::new("nm").args(["--dynamic", "--defined-only", "--format=posix"]).arg(library));
+    let exported: Vec<&str> = output.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let others: Vec<&&str> = exported.iter().filter(|name| !name.starts_with("fcn_")).collect();
+    assert!(others.is_empty(), "{others:?}");
+
+    // And each function of the header is there.
+    let header = fs::read_to_string(root().join("include/fcn.h")).unwrap();
+    let declared: Vec<&str> = header
+        .lines()
+        .filter(|line| !line.starts_with(['/', '#', ' ', 't']))
+        .filter_map(|line| line.split_once('('))
+        .map(|(start, _)| start.rsplit([' ', '*']).next().unwrap())
+        .collect();
+    assert!(declared.len() > 40, "{declared:?}");
+    for name in declared {
+        assert!(exported.contains(&name), "{name} is declared, but not exported");
+    }
+}
+
+#[test]
+fn example_and_its_rust_twin_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("good.onnx"), good_model()).unwrap();
+    let pixels = models::random_bytes(5, 60 * 44 * 3);
+    fcn::write_png(path("photo.png"), &fcn::Image { width: 60, height: 44, pixels }).unwrap();
+    let program = build(folder.path(), "cc", "c99", "examples/segment.c");
+    let twin = common::profile_dir().join("examples/segment");
+    if !twin.is_file() {
+        return common::skip(
+            "segment.rs beside segment.c",
+            "only `cargo test` of everything builds examples/segment.rs",
+        );
+    }
+    let mut answers = Vec::new();
+    for (program, overlay) in [(&program, "c.png"), (&twin, "rust.png")] {
+        let arguments = [path("good.onnx"), path("photo.png"), path(overlay)];
+        let answer = run(Command::new(program).args(&arguments).arg("3"));
+        assert!(answer.contains("60 x 44 pixels") && answer.contains("median of 3"), "{answer}");
+        // Times and the overlay's name differ.
+        let stays = |line: &&str| !line.starts_with("time ") && !line.starts_with("overlay ");
+        answers.push(answer.lines().filter(stays).map(str::to_owned).collect::<Vec<_>>());
+        for wrong in [vec![], vec!["0"], vec!["-1"]] {
+            let complete = if wrong.is_empty() { &arguments[..2] } else { &arguments[..] };
+            let output = Command::new(program).args(complete).args(wrong).output().unwrap();
+            assert_eq!(output.status.code(), Some(2));
+            assert!(String::from_utf8_lossy(&output.stderr).starts_with("usage: segment"));
+        }
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert!(answers[0].iter().any(|line| line.contains('%')), "{answers:?}");
+    assert_eq!(fs::read(path("c.png")).unwrap(), fs::read(path("rust.png")).unwrap());
+    assert_ne!(fs::read(path("c.png")).unwrap(), fs::read(path("photo.png")).unwrap());
+}

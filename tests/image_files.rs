@@ -1,0 +1,139 @@
+//! Image files: what is read, what is written, and what is refused.
+
+use std::{fs, path::Path};
+
+use fcn::{
+    Error, Image, Mask,
+    palette::{Class, voc_color},
+    read_image, write_labels, write_png,
+};
+
+fn image(width: u32, height: u32) -> Image {
+    let pixels = (0..width * height * 3).map(|i| (i * 7 + i / 50) as u8).collect();
+    Image { width, height, pixels }
+}
+
+/// The files in a folder, to see that no temporary one stays.
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn png_comes_back_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("picture.png");
+    for (width, height) in [(1, 1), (33, 7), (64, 48)] {
+        // Writing over a file replaces it.
+        let image = image(width, height);
+        write_png(&path, &image).unwrap();
+        assert_eq!(read_image(&path).unwrap(), image);
+    }
+    assert_eq!(files(folder.path()), ["picture.png"]);
+}
+
+#[test]
+fn jpeg_is_turned_upright() {
+    // 16 x 8, red left and blue right, to be turned clockwise: red comes to the top (tests/images/make.py).
+    let image = read_image(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/turned.jpg")).unwrap();
+    assert_eq!((image.width, image.height), (8, 16));
+    for (row, color) in [(0, [255u8, 0, 0]), (7, [255, 0, 0]), (8, [0, 0, 255]), (15, [0, 0, 255])] {
+        for pixel in image.pixels[row * 8 * 3..(row + 1) * 8 * 3].chunks_exact(3) {
+            let near = pixel.iter().zip(color).all(|(&found, expected)| found.abs_diff(expected) <= 3);
+            assert!(near, "row {row}: {pixel:?} is not {color:?}");
+        }
+    }
+}
+
+#[test]
+fn other_kinds_of_png_become_rgb() {
+    let folder = tempfile::tempdir().unwrap();
+    struct Case {
+        name: &'static str,
+        color: png::ColorType,
+        depth: png::BitDepth,
+        data: &'static [u8],
+        rgb: [u8; 6],
+    }
+    for case in [
+        Case {
+            name: "alpha is dropped",
+            color: png::ColorType::Rgba,
+            depth: png::BitDepth::Eight,
+            data: &[1, 2, 3, 0, 4, 5, 6, 255],
+            rgb: [1, 2, 3, 4, 5, 6],
+        },
+        Case {
+            name: "grey is all three",
+            color: png::ColorType::Grayscale,
+            depth: png::BitDepth::Eight,
+            data: &[9, 200],
+            rgb: [9, 9, 9, 200, 200, 200],
+        },
+        Case {
+            name: "16 bits are rounded to 8",
+            color: png::ColorType::Grayscale,
+            depth: png::BitDepth::Sixteen,
+            data: &[0x12, 0x12, 0xff, 0xff],
+            rgb: [0x12, 0x12, 0x12, 255, 255, 255],
+        },
+    ] {
+        let path = folder.path().join("picture.png");
+        let mut encoder = png::Encoder::new(fs::File::create(&path).unwrap(), 2, 1);
+        encoder.set_color(case.color);
+        encoder.set_depth(case.depth);
+        encoder.write_header().unwrap().write_image_data(case.data).unwrap();
+        let image = read_image(&path).unwrap();
+        assert_eq!((image.width, image.height, &image.pixels[..]), (2, 1, &case.rgb[..]), "{}", case.name);
+    }
+}
+
+#[test]
+fn labels_are_a_palette_png() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mask.png");
+    let classes =
+        [("background", [0, 0, 0]), ("road", [1, 2, 3])].map(|(name, color)| Class { name: name.to_owned(), color });
+    write_labels(&path, &[0, 1, 255, 1, 1, 0], 3, 2, &classes).unwrap();
+    assert_eq!(files(folder.path()), ["mask.png"]);
+
+    let mut decoder = png::Decoder::new(std::io::BufReader::new(fs::File::open(&path).unwrap()));
+    decoder.set_transformations(png::Transformations::IDENTITY);
+    let mut reader = decoder.read_info().unwrap();
+    assert_eq!(reader.info().color_type, png::ColorType::Indexed);
+    let palette = reader.info().palette.as_ref().unwrap().to_vec();
+    let mut indices = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut indices).unwrap();
+    assert_eq!(indices, [0, 1, 255, 1, 1, 0]);
+    assert_eq!(palette[..6], [0, 0, 0, 1, 2, 3]);
+    // Void has the colour that Pascal VOC gives it.
+    assert_eq!(palette[765..], voc_color(255));
+    assert_eq!(read_image(&path).unwrap().pixels[..9], [0, 0, 0, 1, 2, 3, 224, 224, 192]);
+}
+
+#[test]
+fn wrong_sizes_and_places_are_errors_and_leave_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.png");
+    let short = Image { pixels: vec![0; 5], ..image(2, 1) };
+    let empty = Mask::new();
+    type Check = fn(&Error) -> bool;
+    let invalid: Check = |error| matches!(error, Error::InvalidArgument(_));
+    let io: Check = |error| matches!(error, Error::Io(_));
+    for (result, kind, words) in [
+        (write_png(&path, &short), invalid, "2 x 1 pixels of 3 bytes, but the data holds 5 bytes"),
+        (write_labels(&path, empty.labels(), empty.width(), empty.height(), &[]), invalid, "0 x 0 pixels"),
+        (write_labels(&path, &[0; 7], 2, 4, &[]), invalid, "the data holds 7 bytes"),
+        (write_png(folder.path().join("missing/out.png"), &image(2, 1)), io, "missing/out.png cannot be written"),
+        (write_png(folder.path(), &image(2, 1)), io, "cannot be written"),
+        (write_png("/", &image(2, 1)), io, "/ cannot be written"),
+        (read_image(folder.path()).map(drop), io, "cannot be read"),
+        (read_image(folder.path().join("no.jpg")).map(drop), io, "no.jpg cannot be opened"),
+    ] {
+        let error = result.expect_err(words);
+        assert!(kind(&error) && error.to_string().contains(words), "{error:?}");
+    }
+    assert!(files(folder.path()).is_empty());
+}

@@ -1,0 +1,235 @@
+//! What `trainer export` writes: accepted by the onnx package's checker, computed alike by ONNX Runtime (through its own
+//! Python package), by libfcn and by libtorch.
+
+#![expect(clippy::print_stdout, reason = "the versions and the differences belong into the log")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fcn::{Frame, Mask, Outputs, PixelFormat, Provider, Segmenter};
+use tch::{Device, Kind, Tensor};
+use trainer::augment::normalise_whole;
+use trainer::checkpoint::{self, Progress, State};
+use trainer::config::Config;
+use trainer::evaluate::Labeller;
+use trainer::export::{Storage, card, onnx};
+use trainer::model::graph::Op;
+use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, weights};
+
+const CLASSES: i64 = 21;
+
+fn deps() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps")
+}
+
+/// A network whose batch normalisations do something, as after training.
+fn network(architecture: Architecture, backbone: Backbone, upsample: Upsampling) -> Network {
+    let spec = Spec { architecture, backbone, classes: CLASSES, upsample, init: Init::Bilinear };
+    let network = Network::new(spec, 3, Device::Cpu);
+    if backbone == Backbone::EfficientNetLite0 {
+        let file = deps().join("weights/efficientnet-lite0-57934424.pth");
+        let report = weights::load(&network.graph, &weights::read(&file).unwrap()).unwrap();
+        assert_eq!(report.matched.len(), 240);
+    }
+    tch::no_grad(|| {
+        for node in &network.graph.nodes {
+            match &node.op {
+                Op::BatchNorm(norm) if backbone != Backbone::EfficientNetLite0 => {
+                    let _ = norm.weight.shallow_clone().uniform_(0.7, 1.3);
+                    let _ = norm.bias.shallow_clone().uniform_(-0.2, 0.2);
+                    let _ = norm.running_mean.shallow_clone().uniform_(-0.2, 0.2);
+                    let _ = norm.running_var.shallow_clone().uniform_(0.5, 2.0);
+                }
+                // Skips start from zero; trained ones are not.
+                Op::Conv(conv) if conv.name.starts_with("score") => {
+                    let _ = conv.weight.shallow_clone().uniform_(-0.1, 0.1);
+                }
+                Op::ConvTranspose(up) if up.learned => {
+                    let noise = up.weight.rand_like() * 0.02;
+                    let _ = up.weight.shallow_clone().g_add_(&noise);
+                }
+                _ => {}
+            }
+        }
+    });
+    network
+}
+
+fn state(network: &Network) -> State {
+    let normalise = network.spec.backbone.normalise();
+    State {
+        config: Config { arch: network.spec.architecture, backbone: network.spec.backbone, ..Config::standard() },
+        spec: network.spec,
+        classes: fcn::palette::voc_classes(),
+        mean: normalise.mean,
+        std: normalise.std,
+        progress: Progress::default(),
+    }
+}
+
+/// The cat photo: its pixels, normalised and padded to 320 x 480 as well.
+struct Photo {
+    rgb: Vec<u8>,
+    width: usize,
+    height: usize,
+    image: Vec<f32>,
+}
+
+/// The size that the photo is padded to.
+const H: usize = 320;
+const W: usize = 480;
+
+fn photo(network: &Network) -> Photo {
+    let picture = image::open(deps().join("photos/chelsea.png")).unwrap().to_rgb8();
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let rgb = picture.into_raw();
+    let mut image = vec![0.0; 3 * H * W];
+    normalise_whole(&rgb, width, height, &network.spec.backbone.normalise(), H, W, &mut image);
+    Photo { rgb, width, height, image }
+}
+
+/// Runs the Python script on a model file; gives the scores and what it printed.
+fn python(folder: &Path, model: &[u8], image: &[f32]) -> (Vec<f32>, String) {
+    let file = |name: &str| folder.join(name);
+    std::fs::write(file("model.onnx"), model).unwrap();
+    std::fs::write(file("image"), image.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/run_onnx.py");
+    let output = Command::new(deps().join("python/bin/python"))
+        .arg(script)
+        .args([file("model.onnx"), file("image")])
+        .args([H.to_string(), W.to_string()])
+        .arg(file("scores"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let scores = std::fs::read(file("scores")).unwrap();
+    let scores = scores.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    (scores, String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn range(values: &[f32]) -> f32 {
+    values.iter().fold(f32::MIN, |a, &b| a.max(b)) - values.iter().fold(f32::MAX, |a, &b| a.min(b))
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).fold(0.0, |worst, (a, b)| worst.max((a - b).abs()))
+}
+
+/// What libfcn answers, at 320 x 480 with the photo at the top left.
+fn libfcn(model: &[u8], photo: &Photo) -> (Vec<u8>, Vec<f32>) {
+    let mut options = fcn::Options::default();
+    options.provider = Provider::Cpu;
+    let segmenter = Segmenter::from_memory(model, &options).unwrap();
+    let frame = Frame::packed(PixelFormat::Rgb8, &photo.rgb, photo.width as u32, photo.height as u32, 0).unwrap();
+    let mut mask = Mask::with_outputs(Outputs { confidence: false, scores: true });
+    segmenter.segment(&frame, &mut mask).unwrap();
+    (mask.labels().to_vec(), mask.scores().unwrap().iter().copied().collect())
+}
+
+/// The part of full scores that lies on the photo.
+fn cut(scores: &[f32], photo: &Photo) -> Vec<f32> {
+    let rows = scores.chunks_exact(H * W).flat_map(|plane| plane.chunks_exact(W).take(photo.height));
+    rows.flat_map(|row| row[..photo.width].iter().copied()).collect()
+}
+
+#[test]
+fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
+    let folder = tempfile::tempdir().unwrap();
+    for (architecture, backbone, upsample) in [
+        (Architecture::Fcn32s, Backbone::ResNet18, Upsampling::Learned),
+        (Architecture::Fcn32s, Backbone::ResNet18, Upsampling::Frozen),
+        (Architecture::Fcn16s, Backbone::ResNet50, Upsampling::Learned),
+        (Architecture::Fcn8s, Backbone::ResNet34, Upsampling::Learned),
+        (Architecture::Fcn8s, Backbone::EfficientNetLite0, Upsampling::Learned),
+    ] {
+        let network = network(architecture, backbone, upsample);
+        let name = format!("{} {upsample:?}", network.spec.name());
+        let photo = photo(&network);
+        let image = Tensor::from_slice(&photo.image).view([1, 3, H as i64, W as i64]);
+        let scores = tch::no_grad(|| network.graph.forward(&image, false)).unwrap();
+        let truth = Vec::<f32>::try_from(scores.to_kind(Kind::Float).flatten(0, -1)).unwrap();
+        let card = card(&state(&network), "test".into(), BTreeMap::new());
+
+        let full = fcn::onnx::encode(&onnx(&network, Storage::Full, &card).unwrap());
+        let (scores, versions) = python(folder.path(), &full, &photo.image);
+        let worst = largest_difference(&scores, &truth) / range(&truth);
+        println!("{name}: {worst:.1e} of the range, {}", versions.trim());
+        assert!(worst < 1e-4, "{name}: ONNX Runtime differs from libtorch by {worst} of the range");
+        let (_, own) = libfcn(&full, &photo);
+        let worst = largest_difference(&own, &cut(&truth, &photo)) / range(&truth);
+        assert!(worst < 1e-4, "{name}: libfcn differs from libtorch by {worst} of the range");
+
+        let compact = fcn::onnx::encode(&onnx(&network, Storage::Compact, &card).unwrap());
+        let share = compact.len() as f64 / full.len() as f64;
+        assert!(share < 0.27, "{name}: the compact file has {share} of the size");
+        let (scores, _) = python(folder.path(), &compact, &photo.image);
+        let (labels, own) = libfcn(&compact, &photo);
+        let scores = cut(&scores, &photo);
+        let worst = largest_difference(&own, &scores) / range(&scores);
+        assert!(worst < 1e-4, "{name}: libfcn restores compact weights with an error of {worst} of the range");
+        let (exact, _) = libfcn(&full, &photo);
+        let same = labels.iter().zip(&exact).filter(|(a, b)| a == b).count() as f64 / exact.len() as f64;
+        assert!(same > 0.9, "{name}: compact weights keep only {same} of the labels");
+    }
+}
+
+#[test]
+fn the_card_tells_what_the_checkpoint_knows() {
+    let network = network(Architecture::Fcn32s, Backbone::ResNet18, Upsampling::Learned);
+    let metrics = BTreeMap::from([("miou".to_owned(), 0.5)]);
+    let written = card(&state(&network), "photos of cats, CC0".into(), metrics);
+    let model = onnx(&network, Storage::Full, &written).unwrap();
+    let segmenter = Segmenter::from_memory(&fcn::onnx::encode(&model), &fcn::Options::default()).unwrap();
+    let card = segmenter.card().unwrap();
+    assert_eq!(*card, written);
+    assert_eq!((card.architecture.as_str(), card.stride, card.void_index), ("fcn32s-resnet18", 32, 255));
+    assert_eq!((card.mean, card.std), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]));
+    assert_eq!(segmenter.classes()[8].name, "cat");
+}
+
+#[test]
+fn a_checkpoint_and_its_onnx_file_measure_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    for name in ["JPEGImages", "SegmentationClass", "ImageSets/Segmentation"] {
+        std::fs::create_dir_all(data.join(name)).unwrap();
+    }
+    let picture = image::open(deps().join("photos/chelsea.png")).unwrap().to_rgb8();
+    // Three parts of the cat photo, of sizes that 32 does not divide; any mask will do.
+    let mut ids = String::new();
+    for (id, x, y, width, height) in [("a", 0, 0, 200, 150), ("b", 130, 40, 97, 211), ("c", 250, 10, 160, 64)] {
+        let part = image::imageops::crop_imm(&picture, x, y, width, height).to_image();
+        part.save(data.join(format!("JPEGImages/{id}.png"))).unwrap();
+        let mask = image::GrayImage::from_fn(width, height, |x, y| image::Luma([((x / 20 + y / 30) % 22) as u8]));
+        let mask = image::GrayImage::from_fn(width, height, |x, y| match mask.get_pixel(x, y).0[0] {
+            21 => image::Luma([255]),
+            class => image::Luma([class]),
+        });
+        mask.save(data.join(format!("SegmentationClass/{id}.png"))).unwrap();
+        ids += &format!("{id}\n");
+    }
+    std::fs::write(data.join("ImageSets/Segmentation/val.txt"), ids).unwrap();
+
+    let network = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, Upsampling::Learned);
+    let state = state(&network);
+    let path = folder.path().join("best.safetensors");
+    checkpoint::save(&path, &network, None, &state).unwrap();
+    let file = folder.path().join("model.onnx");
+    let trainer = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_trainer")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (run, onnx, data) = (folder.path().to_str().unwrap(), file.to_str().unwrap(), data.to_str().unwrap());
+    let said = trainer(&["export", run, "--onnx", onnx, "--measure", data]);
+    let from_checkpoint = trainer(&["evaluate", run, "--data", data]);
+    let from_onnx = trainer(&["evaluate", onnx, "--data", data]);
+    assert_eq!(from_checkpoint, from_onnx);
+    let Ok(Labeller::Onnx { segmenter, .. }) = Labeller::open(&file, Device::Cpu) else { panic!("an ONNX file") };
+    let metrics = &segmenter.card().unwrap().metrics;
+    assert!(from_onnx.contains(&format!("mIoU              {:.4}", metrics["miou"])), "{from_onnx}");
+    assert!(said.contains(&format!("mIoU {:.4} on val", metrics["miou"])), "{said}");
+    assert!(metrics["pixel_accuracy"] > 0.0 && metrics["iou/cat"] >= 0.0);
+}
