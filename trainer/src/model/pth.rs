@@ -94,9 +94,8 @@ fn zip_format(bytes: &[u8]) -> Result<Parts<'_>> {
 /// in the order of the keys, each as its length and its numbers.
 fn old_format(bytes: &[u8]) -> Result<Parts<'_>> {
     let input = &mut Input::new(bytes);
-    let version = pickle::read(input)?.root;
-    if version != Value::Int(OLD_VERSION) {
-        return Err(Error::new(format!("its version is {version:?}; {OLD_VERSION} is the only one known")));
+    if pickle::read(input)?.root != Value::Int(OLD_VERSION) {
+        return Err(Error::new(format!("its version is not {OLD_VERSION}, the only one known")));
     }
     let machine = pickle::read(input)?;
     if machine.get(machine.root, "little_endian") != Some(Value::Bool(true)) {

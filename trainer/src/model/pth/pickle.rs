@@ -276,14 +276,15 @@ impl<'a> Machine<'a> {
     /// A storage: ("storage", type, key, device, length), and in the old format None for "all of it".
     fn storage(&mut self) -> Result<Value<'a>> {
         let reference = self.pop()?;
-        let (kind, key, len) = match self.tuple(reference)? {
-            [Value::Text("storage"), Value::Global(Global::Storage(kind)), Value::Text(key), _, len, whole @ ..]
-                if matches!(whole, [] | [Value::None]) =>
-            {
-                (*kind, *key, length(*len)?)
-            }
-            _ => return Err(Error::new("it refers to something other than a whole storage")),
+        let (parts, whole) = self.tuple(reference)?.split_at_checked(5).ok_or_else(damaged)?;
+        let (
+            &[Value::Text("storage"), Value::Global(Global::Storage(kind)), Value::Text(key), _, len],
+            [] | [Value::None],
+        ) = (parts, whole)
+        else {
+            return Err(Error::new("it refers to something other than a whole storage"));
         };
+        let len = length(len)?;
         self.pickle.storages.push(Storage { kind, key, len });
         Ok(Value::Storage(self.pickle.storages.len() - 1))
     }
@@ -304,7 +305,7 @@ impl<'a> Machine<'a> {
                 self.pickle.tensors.push(View { storage, offset, size, strides });
                 Ok(Value::Tensor(self.pickle.tensors.len() - 1))
             }
-            (function, arguments) => Err(Error::new(format!("it calls {function:?} with {arguments:?}"))),
+            (function, _) => Err(Error::new(format!("it calls {function:?} in a way that no state dict does"))),
         }
     }
 
@@ -331,7 +332,9 @@ fn long(input: &mut Input) -> Result<Value<'static>> {
 fn global(module: &str, name: &str) -> Result<Global> {
     let known = GLOBALS.iter().find(|known| (known.0, known.1) == (module, name));
     known.map(|known| known.2).ok_or_else(|| {
-        Error::new(format!("it asks for {module}.{name}, which no state dict needs; save a network's state_dict()"))
+        // A hostile name may be long and hold line breaks.
+        let asked: String = format!("{module}.{name}").escape_debug().take(100).collect();
+        Error::new(format!("it asks for {asked}, which no state dict needs; save a network's state_dict()"))
     })
 }
 
