@@ -31,6 +31,7 @@ mod mask;
 mod model;
 mod options;
 mod overlay;
+mod pool;
 mod preprocess;
 mod resample;
 mod runtime;

@@ -157,7 +157,7 @@ impl PreparedModel {
         let fixed = input.height.zip(input.width);
         let model = Model {
             normalise: normalise(card.as_ref(), options),
-            upsampling: Upsampling::new(tail),
+            upsampling: Upsampling::new(tail, classes.len()),
             answers_labels: output == OutputKind::Labels,
             classes,
             card,

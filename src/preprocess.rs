@@ -1,10 +1,17 @@
 //! From a [`Frame`] to the network's input: normalised float32, planes of height x width (NCHW with N = 1), in one pass.
 
-use crate::{Frame, resample::Axis};
+use crate::{
+    Frame,
+    pool::{Pool, Queue},
+    resample::{Axis, Tap},
+};
 
-/// What a network expects of its input: `value * scale + offset` for each channel, in the network's channel order.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// What a network expects of its input.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Normalise {
+    /// For each channel, what each byte becomes: a look-up is as fast as the arithmetic, and the same on every processor.
+    tables: [[f32; 256]; 3],
+    /// The same as `byte * scale + offset`, for values between bytes.
     scale: [f32; 3],
     offset: [f32; 3],
     /// Which of red, green and blue each channel is.
@@ -14,8 +21,10 @@ pub(crate) struct Normalise {
 impl Normalise {
     /// `(value / 255 - mean) / std`, means and deviations in the network's own channel order.
     pub(crate) fn new(mean: [f32; 3], std: [f32; 3], channels: [usize; 3]) -> Self {
-        let each = |f: &dyn Fn(usize) -> f32| [f(0), f(1), f(2)];
-        Normalise { scale: each(&|c| 1.0 / (255.0 * std[c])), offset: each(&|c| -mean[c] / std[c]), channels }
+        let scale = std.map(|std| 1.0 / (255.0 * std));
+        let offset = std::array::from_fn(|c| -mean[c] / std[c]);
+        let tables = std::array::from_fn(|c| std::array::from_fn(|byte| byte as f32 * scale[c] + offset[c]));
+        Normalise { tables, scale, offset, channels }
     }
 
     /// The byte of a pixel that feeds each channel.
@@ -25,53 +34,101 @@ impl Normalise {
     }
 }
 
-/// Pixel by pixel into the top left of `image` (3 x `height` x `width`, each at least the frame's); the rest becomes 0,
-/// which is the mean colour.
-pub(crate) fn copy(frame: &Frame<'_>, normalise: &Normalise, image: &mut [f32], height: usize, width: usize) {
+/// Some rows of the network's input: the number of the first, and the three planes.
+type Band<'a> = (usize, [&'a mut [f32]; 3]);
+
+/// Fills `image` (3 planes of `size`, height and width) on all threads, a band of rows at a time.
+fn each_band(image: &mut [f32], size: (usize, usize), pool: &Pool, fill: impl Fn(Band<'_>) + Sync) {
+    let (height, width) = size;
+    let share = height.div_ceil(pool.threads());
+    let (first, rest) = image.split_at_mut(height * width);
+    let (second, third) = rest.split_at_mut(height * width);
+    let [first, second, third] = [first, second, third].map(|plane| plane.chunks_mut(share * width));
+    let bands = first.zip(second).zip(third).enumerate();
+    let bands = Queue::new(bands.map(|(index, ((a, b), c))| (index * share, [a, b, c])));
+    pool.run(&|| {
+        while let Some(band) = bands.next() {
+            fill(band);
+        }
+    });
+}
+
+/// Pixel by pixel into the top left of `image` (3 planes of `size`, at least the frame's); the rest becomes 0, which is
+/// the mean colour.
+pub(crate) fn copy(frame: &Frame<'_>, normalise: &Normalise, image: &mut [f32], size: (usize, usize), pool: &Pool) {
     let offsets = normalise.offsets(frame);
     let (rows, columns) = (frame.height() as usize, frame.width() as usize);
-    let bytes = frame.format().bytes();
-    for (c, plane) in image.chunks_exact_mut(height * width).enumerate() {
-        let (scale, offset) = (normalise.scale[c], normalise.offset[c]);
-        for (y, row) in plane.chunks_exact_mut(width).enumerate() {
-            if y >= rows {
-                row.fill(0.0);
+    each_band(image, size, pool, |(first, planes)| {
+        let [a, b, c] = planes.map(|plane| plane.chunks_exact_mut(size.1));
+        for (y, ((a, b), c)) in (first..).zip(a.zip(b).zip(c)) {
+            let mut row = [a, b, c];
+            let inside = if y < rows { columns } else { 0 };
+            row.iter_mut().for_each(|row| row[inside..].fill(0.0));
+            if inside == 0 {
                 continue;
             }
-            let (inside, outside) = row.split_at_mut(columns);
-            outside.fill(0.0);
+            let row = row.map(|row| &mut row[..columns]);
             // HWC => CHW
-            match frame.contiguous_row(y as u32) {
-                Some(source) => {
-                    for (value, pixel) in inside.iter_mut().zip(source.chunks_exact(bytes)) {
-                        *value = f32::from(pixel[offsets[c]]) * scale + offset;
-                    }
-                }
-                None => {
-                    for (x, value) in inside.iter_mut().enumerate() {
-                        *value = f32::from(frame.pixel(x as u32, y as u32)[offsets[c]]) * scale + offset;
+            match (frame.contiguous_row(y as u32), frame.format().bytes()) {
+                (Some(source), 1) => contiguous::<1>(source, offsets, &normalise.tables, row),
+                (Some(source), 3) => contiguous::<3>(source, offsets, &normalise.tables, row),
+                (Some(source), _) => contiguous::<4>(source, offsets, &normalise.tables, row),
+                (None, _) => {
+                    for (x, ((a, b), c)) in each(row).enumerate() {
+                        let pixel = frame.pixel(x as u32, y as u32);
+                        for (c, value) in [a, b, c].into_iter().enumerate() {
+                            *value = normalise.tables[c][usize::from(pixel[offsets[c]])];
+                        }
                     }
                 }
             }
         }
+    });
+}
+
+/// The values of three rows, side by side.
+fn each(row: [&mut [f32]; 3]) -> impl Iterator<Item = ((&mut f32, &mut f32), &mut f32)> {
+    let [a, b, c] = row.map(|row| row.iter_mut());
+    a.zip(b).zip(c)
+}
+
+/// A row of pixels of `BYTES` bytes.
+fn contiguous<const BYTES: usize>(source: &[u8], offsets: [usize; 3], tables: &[[f32; 256]; 3], row: [&mut [f32]; 3]) {
+    // Tells the compiler what holds anyway, so that it checks nothing for each pixel.
+    let offsets = offsets.map(|offset| offset.min(BYTES - 1));
+    for (pixel, ((a, b), c)) in source.chunks_exact(BYTES).zip(each(row)) {
+        *a = tables[0][usize::from(pixel[offsets[0]])];
+        *b = tables[1][usize::from(pixel[offsets[1]])];
+        *c = tables[2][usize::from(pixel[offsets[2]])];
     }
 }
 
 /// The whole frame, resampled (bilinear) to the size of the axes, into `image` (3 x height x width).
-pub(crate) fn resize(frame: &Frame<'_>, normalise: &Normalise, image: &mut [f32], vertical: &Axis, horizontal: &Axis) {
+pub(crate) fn resize(
+    frame: &Frame<'_>,
+    normalise: &Normalise,
+    image: &mut [f32],
+    (vertical, horizontal): (&Axis, &Axis),
+    pool: &Pool,
+) {
     let offsets = normalise.offsets(frame);
-    let (height, width) = (vertical.taps().len(), horizontal.taps().len());
-    for (c, plane) in image.chunks_exact_mut(height * width).enumerate() {
-        let (scale, offset) = (normalise.scale[c], normalise.offset[c]);
-        for (row, y) in plane.chunks_exact_mut(width).zip(vertical.taps()) {
-            let at = |x: usize, y: usize| f32::from(frame.pixel(x as u32, y as u32)[offsets[c]]);
-            for (value, x) in row.iter_mut().zip(horizontal.taps()) {
-                let upper = x.mix(at(x.first, y.first), at(x.second, y.first));
-                let lower = x.mix(at(x.first, y.second), at(x.second, y.second));
-                *value = y.mix(upper, lower) * scale + offset;
+    let (vertical, horizontal) = (vertical.taps(), horizontal.taps());
+    each_band(image, (vertical.len(), horizontal.len()), pool, |(first, planes)| {
+        for (c, plane) in planes.into_iter().enumerate() {
+            let (scale, offset) = (normalise.scale[c], normalise.offset[c]);
+            for (row, &y) in plane.chunks_exact_mut(horizontal.len()).zip(&vertical[first..]) {
+                for (value, &x) in row.iter_mut().zip(horizontal) {
+                    *value = between(frame, offsets[c], x, y) * scale + offset;
+                }
             }
         }
-    }
+    });
+}
+
+/// The value between four pixels.
+fn between(frame: &Frame<'_>, offset: usize, x: Tap, y: Tap) -> f32 {
+    let at = |x: usize, y: usize| f32::from(frame.pixel(x as u32, y as u32)[offset]);
+    y.mix(x.mix(at(x.first, y.first), at(x.second, y.first)), x.mix(at(x.first, y.second), at(x.second, y.second)))
 }
 
 #[cfg(test)]
@@ -89,7 +146,7 @@ mod tests {
         horizontal.prepare(4, 6);
         let normalise = Normalise::new([0.5, 0.25, 0.0], [0.5, 1.0, 2.0], [0, 1, 2]);
         let mut image = vec![0.0; 3 * 5 * 6];
-        resize(&frame, &normalise, &mut image, &vertical, &horizontal);
+        resize(&frame, &normalise, &mut image, (&vertical, &horizontal), &Pool::new(2).unwrap());
         for (i, (found, expected)) in image.iter().zip(RESIZED).enumerate() {
             assert!((found - expected).abs() < 1e-5, "value {i} is {found}, not {expected}");
         }

@@ -13,11 +13,12 @@ use ort::{
     environment::Environment,
     ep,
     logging::LogLevel as OrtLogLevel,
+    memory::Allocator,
     session::{
-        Session,
+        HasSelectedOutputs, OutputSelector, RunOptions, Session,
         builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
     },
-    value::{TensorElementType, TensorRef, ValueType},
+    value::{DynValue, Tensor, TensorElementType, ValueType},
 };
 
 use crate::{
@@ -169,6 +170,15 @@ fn version(path: &Path) -> Option<String> {
 /// A network that is ready to run, one frame at a time.
 pub(crate) struct Network {
     session: Session,
+    bound: Option<Bound>,
+}
+
+/// The tensors for one size of picture, used again as long as the size stays.
+struct Bound {
+    size: (usize, usize),
+    image: Tensor<f32>,
+    /// The tensor that scores are written to, from the second run of a size on.
+    output: Option<RunOptions<HasSelectedOutputs>>,
 }
 
 /// Several [`Network`]s over the same weights, and the provider that runs them.
@@ -267,7 +277,7 @@ impl Network {
                 }
                 _ => unavailable(provider, &error),
             })?;
-        Ok(Network { session })
+        Ok(Network { session, bound: None })
     }
 
     /// What the first output is, or a sentence on why it is no segmentation.
@@ -289,47 +299,77 @@ impl Network {
         }
     }
 
-    /// Runs the network on one normalised picture, 3 x height x width, and hands its answer to `consume`.
-    pub(crate) fn run<R>(
-        &mut self,
-        image: &[f32],
-        height: usize,
-        width: usize,
-        consume: impl FnOnce(Answer<'_>) -> Result<R>,
-    ) -> Result<R> {
+    /// The network's input for a picture of this size, 3 x height x width, to be filled before [`Network::run`].
+    pub(crate) fn input(&mut self, height: usize, width: usize) -> Result<&mut [f32]> {
+        if self.bound.as_ref().is_none_or(|bound| bound.size != (height, width)) {
+            // The old one goes first, so that no two sizes need memory at once.
+            self.bound = None;
+            let image = Tensor::new(&Allocator::default(), [1, 3, height, width]).map_err(|error| {
+                Error::OutOfMemory(format!(
+                    "the network's input for {width} x {height} pixels cannot be had: {}",
+                    one_line(&error.to_string())
+                ))
+            })?;
+            self.bound = Some(Bound { size: (height, width), image, output: None });
+        }
+        let bound = self.bound.as_mut().ok_or_else(|| Error::Internal("the input was just bound".into()))?;
+        Ok(bound.image.extract_tensor_mut().1)
+    }
+
+    /// Runs the network on its input and hands its answer to `consume`.
+    pub(crate) fn run<R>(&mut self, consume: impl FnOnce(Answer<'_>) -> Result<R>) -> Result<R> {
+        let Network { session, bound } = self;
+        let bound = bound.as_mut().ok_or_else(|| Error::Internal("the network has no input yet".into()))?;
+        let Bound { size: (rows, columns), image, output } = bound;
         let failed = |error: ort::Error| {
-            Error::Runtime(format!("the network failed on {width} x {height} pixels: {}", one_line(&error.to_string())))
+            Error::Runtime(format!("the network failed on {columns} x {rows} pixels: {}", one_line(&error.to_string())))
         };
-        let input = TensorRef::from_array_view(([1, 3, height, width], image)).map_err(failed)?;
-        let outputs = self.session.run(ort::inputs![input]).map_err(failed)?;
-        let output = &outputs[0];
-        let shape = match output.dtype() {
-            ValueType::Tensor { shape, .. } => shape.iter().map(|&side| side as usize).collect::<Vec<_>>(),
-            other => return Err(no_segmentation("0", &format!("{other:?}"))),
-        };
-        let answer = match shape[..] {
-            [1, height, width] | [1, 1, height, width] if !output_is_float(output.dtype()) => {
-                let labels = if let Ok((_, values)) = output.try_extract_tensor::<i64>() {
-                    Labels::I64(values)
-                } else if let Ok((_, values)) = output.try_extract_tensor::<i32>() {
-                    Labels::I32(values)
-                } else {
-                    Labels::U8(output.try_extract_tensor::<u8>().map_err(failed)?.1)
-                };
-                Answer::Labels { height, width, labels }
-            }
-            [1, channels, height, width] => {
-                let (_, data) = output.try_extract_tensor::<f32>().map_err(failed)?;
-                Answer::Scores(Scores { channels, height, width, data })
-            }
-            _ => return Err(no_segmentation("0", &format!("a tensor of shape {shape:?}"))),
-        };
-        consume(answer)
+        if let Some(options) = output {
+            let outputs = session.run_with_options(ort::inputs![&*image], options).map_err(failed)?;
+            return consume(answer(&outputs[0])?);
+        }
+        let outputs = session.run(ort::inputs![&*image]).map_err(failed)?;
+        let first = answer(&outputs[0])?;
+        // Now that its shape is known, later runs write into one tensor.
+        if let Answer::Scores(Scores { channels, height, width, .. }) = first {
+            let name = outputs.keys().next().unwrap_or_default().to_owned();
+            let tensor = Tensor::<f32>::new(&Allocator::default(), [1, channels, height, width]).map_err(failed)?;
+            let selected = OutputSelector::no_default().with(&name).preallocate(name, tensor);
+            *output = Some(RunOptions::new().map_err(failed)?.with_outputs(selected));
+        }
+        consume(first)
     }
 }
 
-fn output_is_float(value: &ValueType) -> bool {
-    matches!(value, ValueType::Tensor { ty: TensorElementType::Float32, .. })
+/// What a network answered.
+fn answer(output: &DynValue) -> Result<Answer<'_>> {
+    let wrong = |found: String| no_segmentation("0", &found);
+    let ValueType::Tensor { ty, shape, .. } = output.dtype() else {
+        return Err(wrong(format!("{:?}", output.dtype())));
+    };
+    let sides = |side: i64| usize::try_from(side).ok();
+    let found = || format!("a {ty:?} tensor of shape {shape:?}");
+    let extract = |error: ort::Error| Error::Runtime(one_line(&error.to_string()));
+    let labels = match ty {
+        TensorElementType::Float32 => None,
+        TensorElementType::Int64 => Some(Labels::I64(output.try_extract_tensor().map_err(extract)?.1)),
+        TensorElementType::Int32 => Some(Labels::I32(output.try_extract_tensor().map_err(extract)?.1)),
+        TensorElementType::Uint8 => Some(Labels::U8(output.try_extract_tensor().map_err(extract)?.1)),
+        _ => return Err(wrong(found())),
+    };
+    match (labels, &shape[..]) {
+        (Some(labels), &[1, height, width] | &[1, 1, height, width]) => {
+            let (height, width) = sides(height).zip(sides(width)).ok_or_else(|| wrong(found()))?;
+            Ok(Answer::Labels { height, width, labels })
+        }
+        (None, &[1, channels, height, width]) => {
+            let (channels, (height, width)) =
+                sides(channels).zip(sides(height).zip(sides(width))).ok_or_else(|| wrong(found()))?;
+            let (_, data) = output.try_extract_tensor().map_err(extract)?;
+            Ok(Answer::Scores(Scores { channels, height, width, data }))
+        }
+        _ => Err(wrong(found())),
+    }
 }
 
 fn no_segmentation(output: &str, found: &str) -> Error {

@@ -11,10 +11,11 @@ use std::{
 use crate::{
     Error, Frame, Mask, Options, Rect, Result, SizeMode,
     head::{Fit, Workspace},
-    mask::{MaskData, Outputs, resize},
+    mask::{MaskData, Outputs},
     model::Model,
     onnx::ModelCard,
     palette::Class,
+    pool::Pool,
     preprocess,
     resample::Axis,
     runtime::{Answer, Labels, Network, Networks, Runtime},
@@ -41,7 +42,7 @@ pub struct Segmenter {
     provider: &'static str,
     reason: String,
     version: &'static str,
-    pool: rayon::ThreadPool,
+    pool: Pool,
     lanes: Mutex<Vec<Lane>>,
     returned: Condvar,
     process: u32,
@@ -50,8 +51,6 @@ pub struct Segmenter {
 /// One session and the memory it works in.
 struct Lane {
     network: Network,
-    /// The network's input: 3 x height x width.
-    image: Vec<f32>,
     vertical: Axis,
     horizontal: Axis,
     head: Workspace,
@@ -96,11 +95,7 @@ impl Segmenter {
         let Networks { networks, provider, reason } = Networks::new(runtime, &prepared.onnx, options, threads)?;
         let model = prepared.finish(networks[0].output_kind()?, options)?;
         let mode = model.size_mode(options.size_mode)?;
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("fcn-{index}"))
-            .build()
-            .map_err(|error| Error::Runtime(format!("{threads} threads cannot be started: {error}")))?;
+        let pool = Pool::new(threads)?;
         let lanes = networks.into_iter().map(Lane::new).collect();
         Ok(Segmenter {
             model,
@@ -207,6 +202,7 @@ impl Drop for Segmenter {
         if self.process != std::process::id() {
             let lanes = self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(std::mem::take(lanes));
+            self.pool.forget();
         }
     }
 }
@@ -242,7 +238,6 @@ impl Lane {
     fn new(network: Network) -> Lane {
         Lane {
             network,
-            image: Vec::new(),
             vertical: Axis::default(),
             horizontal: Axis::default(),
             head: Workspace::default(),
@@ -254,9 +249,9 @@ impl Lane {
     /// Runs the network once on the whole frame, at `size` (height, width).
     fn whole(&mut self, segmenter: &Segmenter, frame: &Frame<'_>, size: (usize, usize), fit: Fit) -> Result<()> {
         self.load(segmenter, frame, size, fit)?;
-        let Lane { network, image, head, mask, .. } = self;
+        let Lane { network, head, mask, .. } = self;
         let Segmenter { model, pool, .. } = segmenter;
-        network.run(image, size.0, size.1, |answer| match answer {
+        network.run(|answer| match answer {
             Answer::Scores(scores) => {
                 model.expect_classes(scores.channels)?;
                 head.label(&model.upsampling, scores, size, fit, mask, pool)
@@ -283,8 +278,8 @@ impl Lane {
                     height: lines.len() as u32,
                 })?;
                 self.load(segmenter, &tile, size, Fit::Crop)?;
-                let Lane { network, image, head, band, .. } = self;
-                network.run(image, size.0, size.1, |answer| match answer {
+                let Lane { network, head, band, .. } = self;
+                network.run(|answer| match answer {
                     Answer::Scores(scores) => {
                         model.expect_classes(scores.channels)?;
                         head.add(&model.upsampling, scores, size, band.sums(), (width, across.start), pool)
@@ -309,14 +304,14 @@ impl Lane {
                  or a smaller working size"
             )));
         }
-        resize(&mut self.image, 3 * height * width)?;
-        let normalise = &segmenter.model.normalise;
+        let Segmenter { model: Model { normalise, .. }, pool, .. } = segmenter;
+        let image = self.network.input(height, width)?;
         match fit {
-            Fit::Crop => preprocess::copy(frame, normalise, &mut self.image, height, width),
+            Fit::Crop => preprocess::copy(frame, normalise, image, size, pool),
             Fit::Resample => {
                 self.vertical.prepare(frame.height() as usize, height);
                 self.horizontal.prepare(frame.width() as usize, width);
-                preprocess::resize(frame, normalise, &mut self.image, &self.vertical, &self.horizontal);
+                preprocess::resize(frame, normalise, image, (&self.vertical, &self.horizontal), pool);
             }
         }
         Ok(())

@@ -71,18 +71,28 @@ mod tests {
     use std::{env, ffi::CStr, process::Command};
 
     use super::*;
-    use crate::ffi::{fcn_last_error, fcn_status, guard};
+    use crate::{
+        ffi::{fcn_last_error, fcn_status, guard},
+        pool::Pool,
+    };
 
     #[test]
     fn a_panic_is_an_internal_error_that_tells_where() {
-        let pool =
-            || rayon::ThreadPoolBuilder::new().num_threads(1).thread_name(|i| format!("fcn-{i}")).build().unwrap();
+        let pool = Pool::new(2).unwrap();
+        let caller = thread::current().id();
         for (work, words) in [
             ((|| panic!("plain words")) as fn() -> Result<()>, "plain words"),
             (|| panic!("index {}", 7), "index 7"),
             (|| panic::panic_any(1), "without words"),
         ] {
-            let on_worker = || pool().install(work);
+            let on_worker = || {
+                pool.run(&|| {
+                    if thread::current().id() != caller {
+                        work().unwrap();
+                    }
+                });
+                Ok(())
+            };
             for status in [guard(work), guard(on_worker)] {
                 assert_eq!(status, fcn_status::FCN_ERROR_INTERNAL, "{words}");
                 // SAFETY: a NUL-terminated string that lives until the next failure on this thread.

@@ -1,107 +1,134 @@
-//! From a row of scores to labels, confidences and counts.
+//! From blocks of scores to labels, confidences and counts.
 
 use std::ops::Range;
 
-use crate::{
-    Result,
-    mask::{MaskData, resize},
-};
+use super::kernel::{BLOCK, Block, Sink};
+use crate::mask::MaskData;
 
 /// Some consecutive rows of a mask, for one thread to fill.
 pub(super) struct Part<'a> {
-    /// The frame's row that is the first here.
-    pub(super) first: usize,
-    pub(super) width: usize,
+    /// The frame's rows.
+    pub(super) rows: Range<usize>,
+    width: usize,
     labels: &'a mut [u8],
     /// Empty where it was not asked for.
     confidence: &'a mut [f32],
-    /// Some rows of each class; empty where they were not asked for.
+    /// These rows of each class; empty where they were not asked for.
     scores: Vec<&'a mut [f32]>,
 }
 
-impl Part<'_> {
-    pub(super) fn lines(&self) -> usize {
-        self.labels.len() / self.width
-    }
-}
-
-/// Splits the rows `lines` of a mask into `count` parts, or fewer where there are fewer rows.
-pub(super) fn parts(mask: &mut MaskData, lines: Range<usize>, count: usize) -> Vec<Part<'_>> {
+/// The rows `rows` of a mask in parts of `share` rows.
+pub(super) fn parts(mask: &mut MaskData, rows: Range<usize>, share: usize) -> impl Iterator<Item = Part<'_>> {
     let MaskData { width, height, labels, confidence, scores, .. } = mask;
     let (width, height) = (*width, *height);
-    let share = lines.len().div_ceil(count).max(1);
-    let pixels = lines.start * width..lines.end * width;
+    let pixels = rows.start * width..rows.end * width;
     let labels = labels[pixels.clone()].chunks_mut(share * width);
     let mut confidence = confidence.get_mut(pixels.clone()).unwrap_or_default().chunks_mut(share * width);
     let mut planes: Vec<_> =
         scores.chunks_exact_mut(width * height).map(|plane| plane[pixels.clone()].chunks_mut(share * width)).collect();
-    labels
-        .enumerate()
-        .map(|(index, labels)| Part {
-            first: lines.start + index * share,
-            width,
-            labels,
-            confidence: confidence.next().unwrap_or_default(),
-            scores: planes.iter_mut().filter_map(Iterator::next).collect(),
-        })
-        .collect()
+    labels.enumerate().map(move |(index, labels)| Part {
+        rows: rows.start + index * share..(rows.start + (index + 1) * share).min(rows.end),
+        width,
+        labels,
+        confidence: confidence.next().unwrap_or_default(),
+        scores: planes.iter_mut().filter_map(Iterator::next).collect(),
+    })
 }
 
-/// Finds the best class of each pixel of a row.
-#[derive(Default)]
-pub(super) struct Argmax {
-    best: Vec<f32>,
-    /// As wide as `best`, so that both are computed in the same vector lanes.
-    index: Vec<i32>,
-    pixels: Vec<u64>,
+/// Takes the best class of each pixel.
+pub(super) struct Argmax<'a, 'b> {
+    pub(super) part: &'a mut Part<'b>,
+    /// The pixels of each class so far.
+    pub(super) pixels: &'a mut [u64],
+    /// The row of the picture that is row 0 of the blocks.
+    pub(super) top: usize,
 }
 
-impl Argmax {
-    pub(super) fn prepare(&mut self, width: usize, classes: usize) -> Result<()> {
-        resize(&mut self.best, width)?;
-        resize(&mut self.index, width)?;
-        resize(&mut self.pixels, classes)
-    }
-
-    /// How many pixels of each class there were since the last call.
-    pub(super) fn take_pixels(&mut self) -> impl Iterator<Item = u64> + '_ {
-        self.pixels.iter_mut().map(std::mem::take)
-    }
-
-    /// Fills line `line` of `part` from a row of scores, classes x `stride`, of which the first columns count.
-    pub(super) fn line(&mut self, row: &[f32], stride: usize, part: &mut Part<'_>, line: usize) {
-        let width = part.width;
-        let place = line * width..(line + 1) * width;
-        let (best, index) = (&mut self.best[..width], &mut self.index[..width]);
-        best.copy_from_slice(&row[..width]);
-        index.fill(0);
-        for (class, scores) in (0..).zip(row.chunks_exact(stride)).skip(1) {
-            for ((best, index), &score) in best.iter_mut().zip(index.iter_mut()).zip(&scores[..width]) {
-                let better = score > *best;
-                *best = if better { score } else { *best };
-                *index = if better { class } else { *index };
+impl Sink for Argmax<'_, '_> {
+    #[inline(always)]
+    fn take(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
+        let Part { rows, width, labels, confidence, scores: planes } = &mut *self.part;
+        let mut best = scores[0];
+        // As wide as the scores, so that both are computed in the same vector lanes.
+        let mut index = [0i32; BLOCK];
+        for (class, scores) in (0..).zip(scores).skip(1) {
+            for lane in 0..BLOCK {
+                let better = scores[lane] > best[lane];
+                best[lane] = if better { scores[lane] } else { best[lane] };
+                index[lane] = if better { class } else { index[lane] };
             }
         }
-        for (label, &index) in part.labels[place.clone()].iter_mut().zip(index.iter()) {
-            *label = index as u8;
-            self.pixels[index as usize] += 1;
+        let row = (self.top + y - rows.start) * *width;
+        let pixels = &mut *self.pixels;
+        each(x, step, *width, |lane, x| {
+            labels[row + x] = index[lane] as u8;
+            pixels[index[lane] as usize] += 1;
+        });
+        if !confidence.is_empty() {
+            let highest = softmax(scores, &best);
+            each(x, step, *width, |lane, x| confidence[row + x] = highest[lane]);
         }
-        if let Some(confidence) = part.confidence.get_mut(place.clone()) {
-            softmax(row, stride, best, confidence);
-        }
-        for (scores, row) in part.scores.iter_mut().zip(row.chunks_exact(stride)) {
-            scores[place.clone()].copy_from_slice(&row[..width]);
+        for (plane, scores) in planes.iter_mut().zip(scores) {
+            each(x, step, *width, |lane, x| plane[row + x] = scores[lane]);
         }
     }
 }
 
-/// The highest softmax probability of each pixel: 1 / sum(exp(score - best)).
-fn softmax(row: &[f32], stride: usize, best: &[f32], confidence: &mut [f32]) {
-    confidence.fill(0.0);
-    for scores in row.chunks_exact(stride) {
-        for ((sum, &score), &best) in confidence.iter_mut().zip(scores).zip(best) {
-            *sum += (score - best).exp();
+/// Calls `put` with each lane of a block whose column lies in the picture, and the column.
+#[inline(always)]
+fn each(x: usize, step: usize, width: usize, mut put: impl FnMut(usize, usize)) {
+    let mut x = x;
+    for lane in 0..BLOCK {
+        // Columns left of the picture are wrapped, and so larger than any width.
+        if x < width {
+            put(lane, x);
+        }
+        x = x.wrapping_add(step);
+    }
+}
+
+/// The highest softmax probability: 1 / sum(exp(score - best)).
+#[inline(always)]
+fn softmax(scores: &[Block], best: &Block) -> Block {
+    let mut sum = [0.0; BLOCK];
+    for scores in scores {
+        for lane in 0..BLOCK {
+            sum[lane] += exp(scores[lane] - best[lane]);
         }
     }
-    confidence.iter_mut().for_each(|sum| *sum = sum.recip());
+    sum.map(f32::recip)
+}
+
+/// e to the power of x, for x of at most 0, within 5e-6 of the value: 2^n times a polynomial of the rest, without branches, so that
+/// the compiler computes several at once.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    // Adding and subtracting this rounds to a whole number, and leaves that number in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    // Below -87 the result has no exponent any more; it counts as about 1e-38.
+    let power = x.max(-87.0) * std::f32::consts::LOG2_E;
+    let rounded = power + ROUND;
+    let rest = (power - (rounded - ROUND)) * std::f32::consts::LN_2;
+    let mut polynomial = 1.0 / 720.0;
+    for factor in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        polynomial = polynomial * rest + factor;
+    }
+    let exponent = rounded.to_bits().wrapping_add(127) << 23;
+    polynomial * f32::from_bits(exponent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_close_to_that_of_double_precision() {
+        for i in 0..=870_000 {
+            let x = -(i as f32) * 1e-4;
+            let truth = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - truth).abs() / truth;
+            assert!(error < 5e-6, "exp({x}) is off by {error} of its value");
+        }
+        assert!(exp(-1e30) < 1e-36 && exp(0.0) == 1.0);
+    }
 }

@@ -1,7 +1,8 @@
-//! From a network's scores to labels: upsampling and argmax row by row, in cache, on all threads, so that the full-size
+//! From a network's scores to labels: upsampling and argmax block by block, in cache, on all threads, so that the full-size
 //! score map (12.9 MB at 320 x 480 and 21 classes) is never written to memory unless somebody asks for it.
 
 mod argmax;
+mod kernel;
 mod upsample;
 
 use std::ops::Range;
@@ -9,10 +10,12 @@ use std::ops::Range;
 use crate::{
     Result,
     mask::{MaskData, resize},
+    pool::{Pool, Queue},
     resample::{Axis, Tap},
     runtime::Scores,
 };
 use argmax::{Argmax, Part, parts};
+use kernel::{Block, Sink};
 pub(crate) use upsample::Upsampling;
 use upsample::{Prepared, Rows};
 
@@ -37,12 +40,14 @@ pub(crate) struct Workspace {
 /// What one thread keeps between rows.
 #[derive(Default)]
 struct Scratch {
+    block: Vec<Block>,
     /// Two rows at the size of the network's input, and which ones they are.
     rows: [Vec<f32>; 2],
     numbers: [Option<usize>; 2],
     /// A row at the frame's size.
     resampled: Vec<f32>,
-    argmax: Argmax,
+    /// The pixels of each class.
+    pixels: Vec<u64>,
 }
 
 impl Workspace {
@@ -55,27 +60,26 @@ impl Workspace {
         size: (usize, usize),
         fit: Fit,
         mask: &mut MaskData,
-        pool: &rayon::ThreadPool,
+        pool: &Pool,
     ) -> Result<()> {
-        let rows = self.prepared.rows(upsampling, scores, size)?;
+        let Workspace { prepared, vertical, horizontal, threads } = self;
+        let rows = prepared.rows(upsampling, scores, size)?;
+        prepare(threads, pool, mask.classes)?;
         if fit == Fit::Resample {
-            self.vertical.prepare(size.0, mask.height);
-            self.horizontal.prepare(size.1, mask.width);
-        }
-        prepare_threads(&mut self.threads, pool, rows.length(), mask)?;
-        let (vertical, horizontal) = (&self.vertical, &self.horizontal);
-        mask.pixels.fill(0);
-        pool.in_place_scope(|scope| {
-            let parts = parts(mask, 0..mask.height, self.threads.len());
-            for (mut part, scratch) in parts.into_iter().zip(&mut self.threads) {
-                let rows = &rows;
-                scope.spawn(move |_| match fit {
-                    Fit::Crop => scratch.crop(rows, &mut part),
-                    Fit::Resample => scratch.resample(rows, vertical.taps(), horizontal.taps(), &mut part),
-                });
+            vertical.prepare(size.0, mask.height);
+            horizontal.prepare(size.1, mask.width);
+            for scratch in &mut *threads {
+                scratch.rows.iter_mut().try_for_each(|row| resize(row, rows.length()))?;
+                scratch.numbers = [None, None];
+                resize(&mut scratch.resampled, mask.classes * mask.width)?;
             }
+        }
+        mask.pixels.fill(0);
+        let (vertical, horizontal) = (vertical.taps(), horizontal.taps());
+        each_part(mask, 0..mask.height, threads, pool, |scratch, part| match fit {
+            Fit::Crop => scratch.crop(&rows, part),
+            Fit::Resample => scratch.resample(&rows, vertical, horizontal, part),
         });
-        self.count(mask);
         Ok(())
     }
 
@@ -87,21 +91,22 @@ impl Workspace {
         size: (usize, usize),
         band: &mut [f32],
         (band_width, left): (usize, usize),
-        pool: &rayon::ThreadPool,
+        pool: &Pool,
     ) -> Result<()> {
-        let rows = self.prepared.rows(upsampling, scores, size)?;
-        let threads = pool.current_num_threads();
-        self.threads.resize_with(threads, Scratch::default);
-        let lines = band.len() / (scores.channels * band_width);
-        let share = lines.div_ceil(threads).max(1);
-        for scratch in &mut self.threads {
-            resize(&mut scratch.rows[0], rows.length())?;
-        }
-        pool.in_place_scope(|scope| {
-            let parts = band.chunks_mut(share * scores.channels * band_width).enumerate();
-            for ((index, part), scratch) in parts.zip(&mut self.threads) {
-                let rows = &rows;
-                scope.spawn(move |_| scratch.add(rows, index * share, part, band_width, left));
+        let Workspace { prepared, threads, .. } = self;
+        let rows = prepared.rows(upsampling, scores, size)?;
+        prepare(threads, pool, rows.channels())?;
+        let length = rows.channels() * band_width;
+        let share = (band.len() / length).div_ceil(pool.threads()).max(1);
+        let parts = Queue::new(band.chunks_mut(share * length).enumerate());
+        let scratches = Queue::new(threads.iter_mut());
+        pool.run(&|| {
+            let Some(scratch) = scratches.next() else { return };
+            while let Some((index, sums)) = parts.next() {
+                let first = index * share;
+                let lines = first..first + sums.len() / length;
+                let mut sink = Sum { sums, first, band_width, left, tile_width: rows.width() };
+                rows.compute(lines, &mut scratch.block, &mut sink);
             }
         });
         Ok(())
@@ -113,69 +118,73 @@ impl Workspace {
         scores: &[f32],
         lines: Range<usize>,
         mask: &mut MaskData,
-        pool: &rayon::ThreadPool,
+        pool: &Pool,
     ) -> Result<()> {
-        prepare_threads(&mut self.threads, pool, 0, mask)?;
-        let length = mask.classes * mask.width;
-        pool.in_place_scope(|scope| {
-            let first = lines.start;
-            let parts = parts(mask, lines, self.threads.len());
-            for (mut part, scratch) in parts.into_iter().zip(&mut self.threads) {
-                scope.spawn(move |_| {
-                    let rows = &scores[(part.first - first) * length..];
-                    for (line, row) in rows.chunks_exact(length).enumerate().take(part.lines()) {
-                        scratch.argmax.line(row, part.width, &mut part, line);
-                    }
-                });
-            }
+        prepare(&mut self.threads, pool, mask.classes)?;
+        let rows = Rows::there(scores, mask.classes, mask.width);
+        let top = lines.start;
+        each_part(mask, lines, &mut self.threads, pool, |scratch, part| {
+            let wanted = part.rows.start - top..part.rows.end - top;
+            rows.compute(wanted, &mut scratch.block, &mut Argmax { part, pixels: &mut scratch.pixels, top });
         });
-        self.count(mask);
         Ok(())
-    }
-
-    /// Adds what the threads counted to the mask's pixels of each class.
-    fn count(&mut self, mask: &mut MaskData) {
-        for scratch in &mut self.threads {
-            for (sum, count) in mask.pixels.iter_mut().zip(scratch.argmax.take_pixels()) {
-                *sum += count;
-            }
-        }
     }
 }
 
-/// One scratch for each thread, large enough for rows of `length` scores.
-fn prepare_threads(threads: &mut Vec<Scratch>, pool: &rayon::ThreadPool, length: usize, mask: &MaskData) -> Result<()> {
-    threads.resize_with(pool.current_num_threads(), Scratch::default);
+/// One scratch for each thread, with nothing counted.
+fn prepare(threads: &mut Vec<Scratch>, pool: &Pool, classes: usize) -> Result<()> {
+    threads.resize_with(pool.threads(), Scratch::default);
     for scratch in threads {
-        scratch.rows.iter_mut().try_for_each(|row| resize(row, length))?;
-        scratch.numbers = [None, None];
-        resize(&mut scratch.resampled, mask.classes * mask.width)?;
-        scratch.argmax.prepare(mask.width, mask.classes)?;
+        resize(&mut scratch.block, classes)?;
+        resize(&mut scratch.pixels, classes)?;
+        scratch.pixels.fill(0);
     }
     Ok(())
 }
 
+/// Fills the rows `lines` of a mask, each thread its share, and adds up what they counted.
+fn each_part(
+    mask: &mut MaskData,
+    lines: Range<usize>,
+    threads: &mut [Scratch],
+    pool: &Pool,
+    fill: impl Fn(&mut Scratch, &mut Part<'_>) + Sync,
+) {
+    let share = lines.len().div_ceil(threads.len()).max(1);
+    {
+        let parts = Queue::new(parts(mask, lines, share));
+        let scratches = Queue::new(threads.iter_mut());
+        pool.run(&|| {
+            let Some(scratch) = scratches.next() else { return };
+            while let Some(mut part) = parts.next() {
+                fill(scratch, &mut part);
+            }
+        });
+    }
+    for scratch in threads {
+        mask.pixels.iter_mut().zip(&scratch.pixels).for_each(|(sum, count)| *sum += count);
+    }
+}
+
 impl Scratch {
     fn crop(&mut self, rows: &Rows<'_>, part: &mut Part<'_>) {
-        for line in 0..part.lines() {
-            rows.row(part.first + line, &mut self.rows[0]);
-            self.argmax.line(&self.rows[0], rows.width(), part, line);
-        }
+        rows.compute(part.rows.clone(), &mut self.block, &mut Argmax { part, pixels: &mut self.pixels, top: 0 });
     }
 
     fn resample(&mut self, rows: &Rows<'_>, vertical: &[Tap], horizontal: &[Tap], part: &mut Part<'_>) {
-        for line in 0..part.lines() {
-            let y = vertical[part.first + line];
+        for line in part.rows.clone() {
+            let y = vertical[line];
             let (first, second) = (self.load(rows, y.first, y.second), self.load(rows, y.second, y.first));
             let (first, second) = (&self.rows[first], &self.rows[second]);
-            let (from, to) = (rows.width(), part.width);
+            let (from, to) = (rows.width(), horizontal.len());
             for (class, row) in self.resampled.chunks_exact_mut(to).enumerate() {
                 let (first, second) = (&first[class * from..][..from], &second[class * from..][..from]);
                 for (value, x) in row.iter_mut().zip(horizontal) {
                     *value = y.mix(x.mix(first[x.first], first[x.second]), x.mix(second[x.first], second[x.second]));
                 }
             }
-            self.argmax.line(&self.resampled, to, part, line);
+            let sink = &mut Argmax { part, pixels: &mut self.pixels, top: line };
+            Rows::there(&self.resampled, rows.channels(), to).compute(0..1, &mut self.block, sink);
         }
     }
 
@@ -185,19 +194,56 @@ impl Scratch {
             return index;
         }
         let index = usize::from(self.numbers[0] == Some(keep));
-        rows.row(number, &mut self.rows[index]);
+        let mut sink = Row { row: &mut self.rows[index], width: rows.width() };
+        rows.compute(number..number + 1, &mut self.block, &mut sink);
         self.numbers[index] = Some(number);
         index
     }
+}
 
-    fn add(&mut self, rows: &Rows<'_>, first: usize, part: &mut [f32], band_width: usize, left: usize) {
-        let width = rows.width();
-        let length = rows.length() / width * band_width;
-        for (line, sums) in part.chunks_exact_mut(length).enumerate() {
-            rows.row(first + line, &mut self.rows[0]);
-            for (sums, row) in sums.chunks_exact_mut(band_width).zip(self.rows[0].chunks_exact(width)) {
-                // What a padded tile computes right of the frame has no place.
-                sums[left..].iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+/// Writes a row of scores, classes x width.
+struct Row<'a> {
+    row: &'a mut [f32],
+    width: usize,
+}
+
+impl Sink for Row<'_> {
+    #[inline(always)]
+    fn take(&mut self, _: usize, x: usize, step: usize, scores: &[Block]) {
+        for (row, scores) in self.row.chunks_exact_mut(self.width).zip(scores) {
+            for (lane, score) in scores.iter().enumerate() {
+                if let Some(value) = row.get_mut(x.wrapping_add(lane * step)) {
+                    *value = *score;
+                }
+            }
+        }
+    }
+}
+
+/// Adds the scores of a tile to rows of sums.
+struct Sum<'a> {
+    sums: &'a mut [f32],
+    /// The tile's row that is the first of the sums.
+    first: usize,
+    band_width: usize,
+    /// The tile's first column among the sums, and its width.
+    left: usize,
+    tile_width: usize,
+}
+
+impl Sink for Sum<'_> {
+    #[inline(always)]
+    fn take(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
+        let length = scores.len() * self.band_width;
+        let row = &mut self.sums[(y - self.first) * length..][..length];
+        for (row, scores) in row.chunks_exact_mut(self.band_width).zip(scores) {
+            // What a padded tile computes right of the frame has no place.
+            let row = &mut row[self.left..];
+            let width = row.len().min(self.tile_width);
+            for (lane, score) in scores.iter().enumerate() {
+                if let Some(sum) = row[..width].get_mut(x.wrapping_add(lane * step)) {
+                    *sum += score;
+                }
             }
         }
     }

@@ -1,9 +1,9 @@
-//! Scores at the size of the network's input, computed one row at a time from what the network answered.
+//! Scores at the size of the network's input, computed sixteen columns at a time from what the network answered.
 
+use std::ops::Range;
+
+use super::kernel::{self, BLOCK, Block, Job, Sink};
 use crate::{Error, Result, mask::resize, onnx::Tail, resample::Axis, runtime::Scores};
-
-/// Columns of the answer computed together: enough to fill vector registers, few enough to stay in them.
-const BLOCK: usize = 16;
 
 /// How a network's answer becomes scores at the size of its input.
 pub(crate) enum Upsampling {
@@ -15,55 +15,93 @@ pub(crate) enum Upsampling {
 
 /// A transposed convolution with kernel 2 s, stride s and padding s / 2.
 pub(crate) struct Transposed {
-    stride: usize,
+    pub(super) stride: usize,
     /// Whether each class is upsampled by itself.
-    separate: bool,
-    /// For each row and column of the kernel: separate, one weight a class; dense, to x from.
-    weights: Vec<f32>,
-    bias: Vec<f32>,
+    pub(super) separate: bool,
+    /// For each row and column of the kernel: separate, one weight a class; dense, from x to.
+    pub(super) weights: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+    border: Border,
+}
+
+/// What lies around the low-resolution scores.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Border {
+    /// Nothing, as for a convolution.
+    Zero,
+    /// The outermost scores again, as for interpolation.
+    Edge,
 }
 
 impl Upsampling {
-    pub(crate) fn new(tail: Tail) -> Upsampling {
+    /// What undoes the cut; `classes` is the number of scores that the network answers for a pixel.
+    pub(crate) fn new(tail: Tail, classes: usize) -> Upsampling {
         match tail {
-            // A bilinear Resize by a whole factor is bilinear interpolation to the input's size.
-            Tail::Whole | Tail::Bilinear { .. } => Upsampling::Interpolate,
+            Tail::Whole => Upsampling::Interpolate,
+            // Bilinear interpolation by an even factor is a transposed convolution of each class with a tent.
+            Tail::Bilinear { factor } if factor % 2 == 0 => Upsampling::Transposed(Transposed {
+                stride: factor,
+                separate: true,
+                weights: tent(factor).into_iter().flat_map(|tap| std::iter::repeat_n(tap, classes)).collect(),
+                bias: vec![0.0; classes],
+                border: Border::Edge,
+            }),
+            // By an odd one it is what interpolation to the input's size does anyway.
+            Tail::Bilinear { .. } => Upsampling::Interpolate,
             Tail::Transposed { stride, classes, separate, weights, bias } => {
                 let taps = 4 * stride * stride;
-                let blocks = weights.len() / taps;
-                let mut packed = vec![0.0; weights.len()];
-                for (index, value) in weights.iter().enumerate() {
-                    let (block, tap) = (index / taps, index % taps);
-                    // from x to => to x from
-                    let place = if separate { block } else { block % classes * classes + block / classes };
-                    packed[tap * blocks + place] = *value;
-                }
-                Upsampling::Transposed(Transposed { stride, separate, weights: packed, bias })
+                let blocks = if separate { classes } else { classes * classes };
+                // from x to x row x column => row x column x from x to
+                let packed = (0..taps).flat_map(|tap| (0..blocks).map(move |block| (block, tap)));
+                let weights = packed.map(|(block, tap)| weights[block * taps + tap]).collect();
+                Upsampling::Transposed(Transposed { stride, separate, weights, bias, border: Border::Zero })
             }
         }
     }
 }
 
+/// The kernel of bilinear interpolation, 2 s x 2 s (`bilinear_kernel` of d2l 13.11).
+fn tent(stride: usize) -> Vec<f32> {
+    let line = |at: usize| 1.0 - (at as f32 - (stride as f32 - 0.5)).abs() / stride as f32;
+    (0..4 * stride * stride).map(|tap| line(tap / (2 * stride)) * line(tap % (2 * stride))).collect()
+}
+
 /// What is kept between frames.
 #[derive(Default)]
 pub(crate) struct Prepared {
-    /// The answer with a border of zeros: channels x (height + 2) x columns.
+    /// The answer with a border: channels x (height + 2) x columns.
     padded: Vec<f32>,
     vertical: Axis,
     horizontal: Axis,
 }
 
-/// The rows of one picture.
+/// Scores of one picture at some size, ready to be computed.
+#[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
-    scores: Scores<'a>,
+    channels: usize,
     width: usize,
     kind: Kind<'a>,
 }
 
+#[derive(Clone, Copy)]
 enum Kind<'a> {
-    Copy,
-    Interpolate { vertical: &'a Axis, horizontal: &'a Axis },
-    Transposed { convolution: &'a Transposed, padded: &'a [f32], columns: usize },
+    /// They are there: scores of a class start `class` values apart, rows `row` values.
+    There {
+        data: &'a [f32],
+        class: usize,
+        row: usize,
+    },
+    Interpolate {
+        scores: Scores<'a>,
+        vertical: &'a Axis,
+        horizontal: &'a Axis,
+    },
+    Transposed {
+        convolution: &'a Transposed,
+        padded: &'a [f32],
+        columns: usize,
+        size: (usize, usize),
+    },
 }
 
 impl Prepared {
@@ -74,123 +112,115 @@ impl Prepared {
         scores: Scores<'a>,
         size: (usize, usize),
     ) -> Result<Rows<'a>> {
-        let (height, width) = size;
+        let Scores { channels, height, width, data } = scores;
         let kind = match upsampling {
-            Upsampling::Interpolate if (scores.height, scores.width) == size => Kind::Copy,
+            Upsampling::Interpolate if (height, width) == size => {
+                Kind::There { data, class: height * width, row: width }
+            }
             Upsampling::Interpolate => {
-                self.vertical.prepare(scores.height, height);
-                self.horizontal.prepare(scores.width, width);
-                Kind::Interpolate { vertical: &self.vertical, horizontal: &self.horizontal }
+                self.vertical.prepare(height, size.0);
+                self.horizontal.prepare(width, size.1);
+                Kind::Interpolate { scores, vertical: &self.vertical, horizontal: &self.horizontal }
             }
             Upsampling::Transposed(convolution) => {
-                let answered = (scores.height * convolution.stride, scores.width * convolution.stride);
-                if answered != size || scores.channels != convolution.bias.len() {
+                let answered = (height * convolution.stride, width * convolution.stride);
+                if answered != size || channels != convolution.bias.len() {
                     return Err(Error::Model(format!(
-                        "the network answers {} x {} x {} scores, which its upsampling by {} makes {} x {} instead of the \
-                         {height} x {width} of its input",
-                        scores.channels, scores.height, scores.width, convolution.stride, answered.0, answered.1
+                        "the network answers {channels} x {height} x {width} scores, which its upsampling by {} makes {} x \
+                         {} instead of the {} x {} of its input",
+                        convolution.stride, answered.0, answered.1, size.0, size.1
                     )));
                 }
-                let columns = pad(scores, &mut self.padded)?;
-                Kind::Transposed { convolution, padded: &self.padded, columns }
+                let columns = pad(scores, convolution.border, &mut self.padded)?;
+                Kind::Transposed { convolution, padded: &self.padded, columns, size: (height, width) }
             }
         };
-        Ok(Rows { scores, width, kind })
+        Ok(Rows { channels, width: size.1, kind })
     }
 }
 
-/// Puts a border of zeros around the scores, one wide and at the right as wide as whole blocks need; gives the columns.
-fn pad(scores: Scores<'_>, padded: &mut Vec<f32>) -> Result<usize> {
-    let columns = (scores.width + 1).next_multiple_of(BLOCK) + 1;
-    resize(padded, scores.channels * (scores.height + 2) * columns)?;
-    padded.fill(0.0);
-    let planes = padded.chunks_exact_mut((scores.height + 2) * columns);
-    for (plane, source) in planes.zip(scores.data.chunks_exact(scores.height * scores.width)) {
-        let rows = plane.chunks_exact_mut(columns).skip(1);
-        for (row, source) in rows.zip(source.chunks_exact(scores.width)) {
-            row[1..=scores.width].copy_from_slice(source);
+/// Puts a border around the scores, one wide, and at the right as wide as whole blocks need; gives the columns.
+fn pad(scores: Scores<'_>, border: Border, padded: &mut Vec<f32>) -> Result<usize> {
+    let Scores { channels, height, width, data } = scores;
+    let columns = (width + 1).next_multiple_of(BLOCK) + 1;
+    resize(padded, channels * (height + 2) * columns)?;
+    let planes = padded.chunks_exact_mut((height + 2) * columns);
+    for (plane, source) in planes.zip(data.chunks_exact(height * width)) {
+        for (y, row) in plane.chunks_exact_mut(columns).enumerate() {
+            let inside = (1..=height).contains(&y);
+            if border == Border::Zero && !inside {
+                row.fill(0.0);
+                continue;
+            }
+            let source = &source[(y.max(1) - 1).min(height - 1) * width..][..width];
+            row[1..=width].copy_from_slice(source);
+            let edge = |value: f32| if border == Border::Edge { value } else { 0.0 };
+            row[0] = edge(source[0]);
+            row[width + 1..].fill(edge(source[width - 1]));
         }
     }
     Ok(columns)
 }
 
-impl Rows<'_> {
-    /// Scores in a row: classes x width.
+impl<'a> Rows<'a> {
+    /// Rows that are there already, one after the other, each `channels` x `width`.
+    pub(super) fn there(data: &'a [f32], channels: usize, width: usize) -> Rows<'a> {
+        Rows { channels, width, kind: Kind::There { data, class: width, row: channels * width } }
+    }
+
+    /// Scores in a row: channels x width.
     pub(super) fn length(&self) -> usize {
-        self.scores.channels * self.width
+        self.channels * self.width
+    }
+
+    pub(super) fn channels(&self) -> usize {
+        self.channels
     }
 
     pub(super) fn width(&self) -> usize {
         self.width
     }
 
-    /// Writes row `y`: classes x width.
-    pub(super) fn row(&self, y: usize, row: &mut [f32]) {
-        let Scores { height, width, data, .. } = self.scores;
+    /// Computes the rows `rows` and hands them to `sink` block by block; `block` has room for one row of each class.
+    pub(super) fn compute<S: Sink>(&self, rows: Range<usize>, block: &mut [Block], sink: &mut S) {
+        let width = self.width;
         match self.kind {
-            Kind::Copy => {
-                let planes = data.chunks_exact(height * width);
-                for (row, plane) in row.chunks_exact_mut(self.width).zip(planes) {
-                    row.copy_from_slice(&plane[y * width..][..width]);
-                }
+            Kind::Transposed { convolution, padded, columns, size } => {
+                kernel::transposed(&Job { convolution, padded, columns, size, rows }, block, sink);
             }
-            Kind::Interpolate { vertical, horizontal } => {
-                let y = vertical.taps()[y];
-                for (row, plane) in row.chunks_exact_mut(self.width).zip(data.chunks_exact(height * width)) {
-                    let (first, second) = (&plane[y.first * width..][..width], &plane[y.second * width..][..width]);
-                    for (value, x) in row.iter_mut().zip(horizontal.taps()) {
-                        *value =
-                            y.mix(x.mix(first[x.first], first[x.second]), x.mix(second[x.first], second[x.second]));
+            Kind::There { data, class, row } => in_order(rows, width, block, sink, |y, x, lanes, block| {
+                for (index, scores) in block.iter_mut().enumerate() {
+                    scores[..lanes].copy_from_slice(&data[index * class + y * row + x..][..lanes]);
+                }
+            }),
+            Kind::Interpolate { scores: Scores { height, width: columns, data, .. }, vertical, horizontal } => {
+                in_order(rows, width, block, sink, |y, x, lanes, block| {
+                    let y = vertical.taps()[y];
+                    for (scores, plane) in block.iter_mut().zip(data.chunks_exact(height * columns)) {
+                        let (first, second) = (&plane[y.first * columns..], &plane[y.second * columns..]);
+                        for (score, x) in scores[..lanes].iter_mut().zip(&horizontal.taps()[x..]) {
+                            *score =
+                                y.mix(x.mix(first[x.first], first[x.second]), x.mix(second[x.first], second[x.second]));
+                        }
                     }
-                }
-            }
-            Kind::Transposed { convolution, padded, columns } => {
-                let plane = (height + 2) * columns;
-                convolution.row(y, padded, plane, columns, width, row);
+                });
             }
         }
     }
 }
 
-impl Transposed {
-    /// Row `y` of the result. With p = s / 2, output (y, x) meets input rows i and i - 1 where y + p = i s + r, by
-    /// kernel rows r and r + s, and input columns likewise. For one r and one column phase, all outputs x = j s + phase - p
-    /// share their weights, and the sum runs over four shifted rows of each class.
-    fn row(&self, y: usize, padded: &[f32], plane: usize, columns: usize, width: usize, row: &mut [f32]) {
-        let (stride, classes) = (self.stride, self.bias.len());
-        let (i, r) = ((y + stride / 2) / stride, (y + stride / 2) % stride);
-        // The border makes row i - 1 of the input row i of the padded one.
-        let (upper, lower) = (i * columns, (i + 1) * columns);
-        let out_width = width * stride;
-        let block_weights = if self.separate { classes } else { classes * classes };
-        let tap =
-            |row: usize, column: usize| &self.weights[(row * 2 * stride + column) * block_weights..][..block_weights];
-        for phase in 0..stride {
-            let taps = [tap(r, phase), tap(r, phase + stride), tap(r + stride, phase), tap(r + stride, phase + stride)];
-            for start in (0..=width).step_by(BLOCK) {
-                for to in 0..classes {
-                    let mut sums = [self.bias[to]; BLOCK];
-                    let range = if self.separate { to..to + 1 } else { 0..classes };
-                    for from in range {
-                        let weight = if self.separate { to } else { to * classes + from };
-                        let [a, b, c, d] = taps.map(|tap| tap[weight]);
-                        let source = &padded[from * plane..][..plane];
-                        let lower = &source[lower + start..][..BLOCK + 1];
-                        let upper = &source[upper + start..][..BLOCK + 1];
-                        for lane in 0..BLOCK {
-                            sums[lane] += a * lower[lane + 1] + b * lower[lane] + c * upper[lane + 1] + d * upper[lane];
-                        }
-                    }
-                    let row = &mut row[to * out_width..][..out_width];
-                    for (lane, sum) in sums.iter().enumerate() {
-                        // The first and the last column of blocks reach over the edges.
-                        let x = ((start + lane) * stride + phase).wrapping_sub(stride / 2);
-                        if x < out_width {
-                            row[x] = *sum;
-                        }
-                    }
-                }
-            }
+/// Blocks of neighbouring columns, left to right, row by row. What is right of the picture is whatever was there.
+fn in_order<S: Sink>(
+    rows: Range<usize>,
+    width: usize,
+    block: &mut [Block],
+    sink: &mut S,
+    fill: impl Fn(usize, usize, usize, &mut [Block]),
+) {
+    for y in rows {
+        for x in (0..width).step_by(BLOCK) {
+            fill(y, x, BLOCK.min(width - x), block);
+            sink.take(y, x, 1, block);
         }
     }
 }

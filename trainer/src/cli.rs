@@ -2,6 +2,7 @@
 
 mod evaluate;
 mod export;
+mod predict;
 mod train;
 
 use std::io::Write;
@@ -26,6 +27,11 @@ enum Command {
     Train(Box<train::Train>),
     /// Measure a checkpoint, or an ONNX file through libfcn, on a split.
     Evaluate(evaluate::Evaluate),
+    /// Label photos, or draw predictions beside the ground truth.
+    ///
+    /// Prints a line for each photo: its file, the classes found with their share of the pixels in percent, and the
+    /// milliseconds from its pixels to its labels, without reading and writing files.
+    Predict(predict::Predict),
     /// Write a checkpoint as an ONNX file.
     Export(export::Export),
 }
@@ -35,6 +41,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Train(command) => command.run(),
         Command::Evaluate(command) => command.run(),
+        Command::Predict(command) => command.run(),
         Command::Export(command) => command.run(),
     }
 }

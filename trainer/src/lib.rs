@@ -13,6 +13,7 @@ pub mod labelmap;
 pub mod loader;
 pub mod metrics;
 pub mod model;
+pub mod predict;
 pub mod schedule;
 pub mod sgd;
 pub mod train;

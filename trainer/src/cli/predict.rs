@@ -1,0 +1,133 @@
+//! `trainer predict`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::DeviceChoice;
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::evaluate::Labeller;
+use crate::predict::{compare, jobs};
+
+/// Options of `trainer predict`.
+#[derive(Debug, Args)]
+pub(super) struct Predict {
+    /// An ONNX file (.onnx; run through libfcn on the CPU, as it is deployed), a checkpoint file, or a run folder, whose
+    /// best checkpoint is taken.
+    model: PathBuf,
+
+    /// JPEG and PNG files, and folders, whose .jpg, .jpeg and .png files are taken in the order of their names, without
+    /// subfolders. Photos are turned upright where their EXIF data says how.
+    #[arg(value_name = "PHOTO", required_unless_present = "compare", conflicts_with = "compare")]
+    photos: Vec<PathBuf>,
+
+    /// The folder for the results, made where it is missing: ID.png, whose pixels are class indices with the classes'
+    /// colours as palette, and ID_overlay.png, where ID is the photo's name without its ending. With --compare, the
+    /// PNG file to draw.
+    #[arg(long, value_name = "FOLDER|FILE.png")]
+    out: PathBuf,
+
+    /// How strongly the overlay covers the photo, from 0 (photo alone) to 1 (colours alone).
+    #[arg(long, value_name = "SHARE", default_value = "0.6", value_parser = share, conflicts_with = "compare")]
+    alpha: f32,
+
+    /// Where a checkpoint computes.
+    #[arg(long, value_enum, default_value = "auto")]
+    device: DeviceChoice,
+
+    /// Draw photos of a split (first row), their predictions (second row) and the ground truth (third row) into one PNG
+    /// file, a column for each photo. Photos with a side above 320 pixels are scaled down to that.
+    #[arg(long, requires = "data")]
+    compare: bool,
+
+    /// With --compare, the folder with JPEGImages, SegmentationClass and ImageSets/Segmentation.
+    #[arg(long, value_name = "FOLDER", requires = "compare")]
+    data: Option<PathBuf>,
+
+    /// With --compare, the split: a list in ImageSets/Segmentation, without .txt.
+    #[arg(long, value_name = "SPLIT", default_value = "val", requires = "compare")]
+    split: String,
+
+    /// With --compare, how many photos to draw.
+    #[arg(long, value_name = "N", default_value = "4", requires = "compare",
+          value_parser = clap::value_parser!(u8).range(1..=100))]
+    count: u8,
+
+    /// With --compare, the place of the first of them in the split, counted from 0.
+    #[arg(long, value_name = "N", default_value = "0", requires = "compare")]
+    first: u32,
+}
+
+/// A number from 0 to 1.
+fn share(text: &str) -> std::result::Result<f32, String> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "must be from 0 to 1".to_owned())
+}
+
+impl Predict {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        match &self.data {
+            Some(data) => self.compare(data)?,
+            None => self.label()?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn label(&self) -> Result<()> {
+        let jobs = jobs(&self.photos, &self.out)?;
+        let mut labeller = self.labeller()?;
+        make_folder(&self.out)?;
+        for job in jobs {
+            let found = job.run(&mut labeller, self.alpha)?;
+            let shares: Vec<String> =
+                found.shares.iter().map(|(name, percent)| format!("{name} {percent:.1} %")).collect();
+            let milliseconds = found.time.as_secs_f64() * 1e3;
+            super::say(&format!("{}: {}; {milliseconds:.0} ms", job.photo.display(), shares.join(", ")))?;
+        }
+        Ok(())
+    }
+
+    fn compare(&self, data: &Path) -> Result<()> {
+        let out = self.out.display();
+        if self.out.extension() != Some(OsStr::new("png")) {
+            return Err(Error::new(format!(
+                "--out {out}: --compare draws one PNG file, so give a file name that ends in .png"
+            )));
+        }
+        let dataset = Dataset::open(data, &self.split)?;
+        let first = self.first as usize;
+        if first + usize::from(self.count) > dataset.len() {
+            return Err(Error::new(format!(
+                "--first {first} --count {}: split {} of {} has {} photos, counted from 0; choose a smaller --first or \
+                 --count",
+                self.count,
+                self.split,
+                data.display(),
+                dataset.len()
+            )));
+        }
+        let picture = compare(&mut self.labeller()?, &dataset, first..first + usize::from(self.count))?;
+        if let Some(folder) = self.out.parent() {
+            make_folder(folder)?;
+        }
+        fcn::write_png(&self.out, &picture)?;
+        super::say(&format!("{out}: {} photos in {} x {} pixels", self.count, picture.width, picture.height))
+    }
+
+    fn labeller(&self) -> Result<Labeller> {
+        Labeller::open(&self.model, self.device.device()?)
+    }
+}
+
+/// Makes a folder where it is missing.
+fn make_folder(folder: &Path) -> Result<()> {
+    if folder.as_os_str().is_empty() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder).map_err(|error| {
+        Error::new(format!("the folder {} cannot be made: {error}; choose another --out", folder.display()))
+    })
+}

@@ -1,0 +1,84 @@
+//! Predictions beside the ground truth in one picture.
+
+use std::ops::Range;
+
+use fcn::Image;
+use fcn::palette::Class;
+use image::imageops::{FilterType, replace, resize};
+use image::{GrayImage, Rgb, RgbImage};
+
+use crate::data::{Dataset, Sample};
+use crate::error::{Error, Result};
+use crate::evaluate::Labeller;
+use crate::labelmap::VOID_COLOR;
+
+/// The longest side in pixels that a photo is shown with; larger ones are scaled down.
+pub const CELL: u32 = 320;
+/// The white gap between cells, in pixels.
+pub const GAP: u32 = 4;
+
+const WHITE: Rgb<u8> = Rgb([255; 3]);
+
+/// Draws the photos `range` of a dataset, at least one and none beyond the last, as *Dive into Deep Learning*, section
+/// 13.11, does: the photos in the first row, their predictions in the second, the ground truth in the third, a column
+/// for each photo.
+///
+/// Classes have the dataset's colours, and void VOC's (224, 224, 192). All cells are of one size, just large enough
+/// for the largest picture after scaling: photos bilinearly, labels to their nearest neighbours, sides in proportion.
+/// Smaller ones are in the middle of their cells, on white.
+pub fn compare(labeller: &mut Labeller, dataset: &Dataset, range: Range<usize>) -> Result<Image> {
+    let (of_data, of_network) = (dataset.classes().len(), labeller.classes().len());
+    if of_data != of_network {
+        return Err(Error::new(format!(
+            "the dataset has {of_data} classes, but the network has {of_network}; compare on data with the classes it \
+             was trained on"
+        )));
+    }
+    let columns = range.map(|index| column(labeller, dataset, index)).collect::<Result<Vec<_>>>()?;
+    let picture = draw(&columns);
+    Ok(Image { width: picture.width(), height: picture.height(), pixels: picture.into_raw() })
+}
+
+/// Photo, prediction and ground truth, all of the same size.
+fn column(labeller: &mut Labeller, dataset: &Dataset, index: usize) -> Result<[RgbImage; 3]> {
+    let Sample { id, width, height, image, mask } = dataset.read(index)?;
+    let labels = labeller.label(&image, width, height).map_err(|error| Error::new(format!("{id}: {error}")))?;
+    let size = (width as u32, height as u32);
+    let fitted = fit(size);
+    let photo = RgbImage::from_raw(size.0, size.1, image).expect("a sample has a photo's bytes");
+    let photo = resize(&photo, fitted.0, fitted.1, FilterType::Triangle);
+    Ok([photo, paint(labels, size, fitted, dataset.classes()), paint(mask, size, fitted, dataset.classes())])
+}
+
+/// The size that a picture is shown with: its longest side at most [`CELL`] pixels, never enlarged.
+fn fit((width, height): (u32, u32)) -> (u32, u32) {
+    let scale = (f64::from(CELL) / f64::from(width.max(height))).min(1.0);
+    [width, height].map(|side| ((f64::from(side) * scale).round() as u32).max(1)).into()
+}
+
+/// Labels of a picture of `size`, shown with the size `fitted` in the classes' colours.
+fn paint(labels: Vec<u8>, size: (u32, u32), fitted: (u32, u32), classes: &[Class]) -> RgbImage {
+    let labels = GrayImage::from_raw(size.0, size.1, labels).expect("there is a label for each pixel");
+    let labels = resize(&labels, fitted.0, fitted.1, FilterType::Nearest);
+    RgbImage::from_fn(fitted.0, fitted.1, |x, y| {
+        let label = labels.get_pixel(x, y).0[0];
+        Rgb(classes.get(label as usize).map_or(VOID_COLOR, |class| class.color))
+    })
+}
+
+/// Puts the columns side by side.
+fn draw(columns: &[[RgbImage; 3]]) -> RgbImage {
+    let largest = |side: fn(&RgbImage) -> u32| columns.iter().map(|[photo, ..]| side(photo)).max().unwrap_or(0);
+    let (cell_width, cell_height) = (largest(RgbImage::width), largest(RgbImage::height));
+    let extent = |cell: u32, cells: u32| cells * (cell + GAP) - GAP;
+    let size = (extent(cell_width, columns.len() as u32), extent(cell_height, 3));
+    let mut picture = RgbImage::from_pixel(size.0, size.1, WHITE);
+    for (x, column) in (0..).zip(columns) {
+        for (y, cell) in (0..).zip(column) {
+            let left = x * (cell_width + GAP) + (cell_width - cell.width()) / 2;
+            let top = y * (cell_height + GAP) + (cell_height - cell.height()) / 2;
+            replace(&mut picture, cell, left.into(), top.into());
+        }
+    }
+    picture
+}
