@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::labelmap::MAX_CLASSES;
 use crate::model::{Network, Spec, weights};
 use crate::sgd::Sgd;
 
@@ -73,6 +74,9 @@ impl Running {
 
 impl std::fmt::Display for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.counted == 0 {
+            return write!(f, "loss -, train acc - (every pixel was void)");
+        }
         write!(f, "loss {:.4}, train acc {:.4}", self.mean_loss(), self.right as f64 / self.counted as f64)
     }
 }
@@ -136,7 +140,15 @@ impl Checkpoint {
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| failed(&error))?;
         let json = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
         let json = json.ok_or_else(|| failed(&"it holds tensors alone; trainer train writes checkpoints"))?;
-        let state = serde_json::from_str(json).map_err(|error| failed(&error))?;
+        let state: State = serde_json::from_str(json).map_err(|error| failed(&error))?;
+        state.config.check().map_err(|error| failed(&error))?;
+        if state.spec.classes != state.classes.len() as i64 || !(1..=MAX_CLASSES).contains(&state.classes.len()) {
+            return Err(failed(&format!(
+                "it scores {} classes, but names {}",
+                state.spec.classes,
+                state.classes.len()
+            )));
+        }
         let tensors = weights::parse_safetensors(&bytes).map_err(|error| failed(&error))?;
         Ok(Checkpoint { state, path, tensors })
     }
@@ -157,7 +169,7 @@ impl Checkpoint {
     /// Overwrites the parameters of a network of the same kind.
     pub fn restore(&self, network: &Network) -> Result<()> {
         for mut parameter in network.graph.parameters() {
-            weights::copy(&parameter.name, &mut parameter.tensor, self.tensor(&parameter.name)?)?;
+            self.copy(&parameter.name, &mut parameter.tensor)?;
         }
         Ok(())
     }
@@ -165,14 +177,14 @@ impl Checkpoint {
     /// Overwrites the momentum buffers of an optimizer for a network of the same kind.
     pub fn restore_momentum(&self, sgd: &Sgd) -> Result<()> {
         for (name, buffer) in sgd.buffers() {
-            let name = format!("{MOMENTUM}{name}");
-            weights::copy(&name, &mut buffer.shallow_clone(), self.tensor(&name)?)?;
+            self.copy(&format!("{MOMENTUM}{name}"), &mut buffer.shallow_clone())?;
         }
         Ok(())
     }
 
-    fn tensor(&self, name: &str) -> Result<&Tensor> {
-        let missing = || Error::new(format!("{} lacks the tensor {name}", self.path.display()));
-        self.tensors.get(name).ok_or_else(missing)
+    fn copy(&self, name: &str, target: &mut Tensor) -> Result<()> {
+        let path = self.path.display();
+        let source = self.tensors.get(name).ok_or_else(|| Error::new(format!("{path} lacks the tensor {name}")))?;
+        weights::copy(name, target, source).map_err(|error| Error::new(format!("{path}: {error}")))
     }
 }

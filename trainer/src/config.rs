@@ -8,6 +8,11 @@ use crate::error::{Error, Result};
 use crate::model::{Architecture, Backbone, Init, Network, Upsampling};
 use crate::schedule::Schedule;
 
+/// The longest side of a crop in pixels: a photo of any camera has room in it.
+const LARGEST_CROP: usize = 16384;
+/// More than anyone has time for.
+const MOST_EPOCHS: u64 = 1_000_000;
+
 /// A training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
@@ -118,6 +123,19 @@ impl Config {
                  have that stride"
             )));
         }
+        if height.max(width) > LARGEST_CROP {
+            return Err(Error::new(format!("--crop {height}x{width}: sides are at most {LARGEST_CROP} pixels")));
+        }
+        if self.batch == 1 && (height, width) == (stride, stride) {
+            return Err(Error::new(format!(
+                "--crop {height}x{width} with --batch 1 leaves one value a channel, which batch normalisation cannot \
+                 learn from; choose a larger crop or batch"
+            )));
+        }
+        if self.data.to_str().is_none() {
+            // The checkpoints could not hold it.
+            return Err(Error::new(format!("--data {}: the path is not UTF-8; rename it", self.data.display())));
+        }
         let at_least_0 = |name: &str, value: f64| match value >= 0.0 && value.is_finite() {
             true => Ok(()),
             false => Err(Error::new(format!("{name} {value}: must be a finite number of at least 0"))),
@@ -129,8 +147,8 @@ impl Config {
             return Err(Error::new(format!("--momentum {}: must be at least 0 and below 1", self.momentum)));
         }
         for (name, value) in [("--epochs", self.epochs), ("--val-every", self.val_every)] {
-            if value == 0 {
-                return Err(Error::new(format!("{name} 0: must be at least 1")));
+            if !(1..=MOST_EPOCHS).contains(&value) {
+                return Err(Error::new(format!("{name} {value}: must be from 1 to {MOST_EPOCHS}")));
             }
         }
         Ok(())

@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 
 /// Writes a file: beside its place first, flushed to the disk, then renamed, so that a crash never leaves half of it.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
     let attempt = || {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".part");
         let mut file = File::create(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -18,5 +18,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         // The rename itself is on the disk once the folder is.
         File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
     };
-    attempt().map_err(|error: std::io::Error| Error::new(format!("{} cannot be written: {error}", path.display())))
+    attempt().map_err(|error: std::io::Error| {
+        // Half a file is no use to anyone; where it cannot be removed either, the first failure is the one to tell.
+        let _ = std::fs::remove_file(&beside);
+        Error::new(format!("{} cannot be written: {error}", path.display()))
+    })
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use fcn::{Frame, Mask, Outputs, PixelFormat, Provider, Segmenter};
 use tch::{Device, Kind, Tensor};
@@ -26,6 +27,9 @@ fn deps() -> PathBuf {
 /// A network whose batch normalisations do something, as after training.
 fn network(architecture: Architecture, backbone: Backbone, upsample: Upsampling) -> Network {
     let spec = Spec { architecture, backbone, classes: CLASSES, upsample, init: Init::Bilinear };
+    // libtorch's random numbers come from one place for the whole process: another test must not draw in between.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let network = Network::new(spec, 3, Device::Cpu);
     if backbone == Backbone::EfficientNetLite0 {
         let file = deps().join("weights/efficientnet-lite0-57934424.pth");
@@ -117,15 +121,15 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0, |worst, (a, b)| worst.max((a - b).abs()))
 }
 
-/// What libfcn answers, at 320 x 480 with the photo at the top left.
-fn libfcn(model: &[u8], photo: &Photo) -> (Vec<u8>, Vec<f32>) {
+/// The scores of libfcn, at 320 x 480 with the photo at the top left.
+fn libfcn(model: &[u8], photo: &Photo) -> Vec<f32> {
     let mut options = fcn::Options::default();
     options.provider = Provider::Cpu;
     let segmenter = Segmenter::from_memory(model, &options).unwrap();
     let frame = Frame::packed(PixelFormat::Rgb8, &photo.rgb, photo.width as u32, photo.height as u32, 0).unwrap();
     let mut mask = Mask::with_outputs(Outputs { confidence: false, scores: true });
     segmenter.segment(&frame, &mut mask).unwrap();
-    (mask.labels().to_vec(), mask.scores().unwrap().iter().copied().collect())
+    mask.scores().unwrap().iter().copied().collect()
 }
 
 /// The part of full scores that lies on the photo.
@@ -157,21 +161,22 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
         let worst = largest_difference(&scores, &truth) / range(&truth);
         println!("{name}: {worst:.1e} of the range, {}", versions.trim());
         assert!(worst < 1e-4, "{name}: ONNX Runtime differs from libtorch by {worst} of the range");
-        let (_, own) = libfcn(&full, &photo);
-        let worst = largest_difference(&own, &cut(&truth, &photo)) / range(&truth);
+        let exact = libfcn(&full, &photo);
+        let worst = largest_difference(&exact, &cut(&truth, &photo)) / range(&truth);
         assert!(worst < 1e-4, "{name}: libfcn differs from libtorch by {worst} of the range");
 
         let compact = fcn::onnx::encode(&onnx(&network, Storage::Compact, &card).unwrap());
         let share = compact.len() as f64 / full.len() as f64;
         assert!(share < 0.27, "{name}: the compact file has {share} of the size");
         let (scores, _) = python(folder.path(), &compact, &photo.image);
-        let (labels, own) = libfcn(&compact, &photo);
+        let own = libfcn(&compact, &photo);
         let scores = cut(&scores, &photo);
         let worst = largest_difference(&own, &scores) / range(&scores);
         assert!(worst < 1e-4, "{name}: libfcn restores compact weights with an error of {worst} of the range");
-        let (exact, _) = libfcn(&full, &photo);
-        let same = labels.iter().zip(&exact).filter(|(a, b)| a == b).count() as f64 / exact.len() as f64;
-        assert!(same > 0.9, "{name}: compact weights keep only {same} of the labels");
+        // Labels are no measure here: the classes of a head that was never trained are nearly tied.
+        let squares = own.iter().zip(&exact).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+        let error = (squares / exact.len() as f64).sqrt() / f64::from(range(&exact));
+        assert!(error < 0.02, "{name}: compact weights change scores by {error} of their range (root of mean square)");
     }
 }
 

@@ -1,7 +1,5 @@
 //! Networks and optimizer against PyTorch's and OpenCV's numbers; tests/reference/network.py made them.
 
-#![expect(clippy::print_stdout, reason = "a skipped test says so")]
-
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -10,6 +8,9 @@ use trainer::augment::normalise_whole;
 use trainer::model::graph::{Conv, Graph, Node, Op, Padding, Value as At};
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, init, weights};
 use trainer::sgd::{Rates, Sgd};
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
 
 fn reference() -> Value {
     serde_json::from_str(include_str!("reference/network.json")).expect("the reference is JSON")
@@ -23,11 +24,12 @@ fn spec(architecture: Architecture, backbone: Backbone) -> Spec {
     Spec { architecture, backbone, classes: 21, upsample: Upsampling::Learned, init: Init::Bilinear }
 }
 
-/// The shared folder of weights and data, where it exists.
-fn shared() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let folder = std::env::var_os("FCN_SHARED").map_or(beside, PathBuf::from);
-    folder.is_dir().then_some(folder)
+/// EfficientNet-Lite0's ImageNet weights below `.deps`.
+const WEIGHTS: &str = "weights/efficientnet-lite0-57934424.pth";
+
+/// A file below `.deps`.
+fn deps(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps").join(name)
 }
 
 #[test]
@@ -68,11 +70,11 @@ fn parameters_of_resnets_are_as_many_as_torchvisions() {
 
 #[test]
 fn efficientnet_computes_what_pytorch_computes() {
-    let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps/photos/chelsea.png");
-    let Some(weights_file) = shared().map(|s| s.join("weights/efficientnet_lite0_imagenet.safetensors")) else {
-        println!("skipped: no shared folder with weights; set FCN_SHARED");
+    let (photo, weights_file) = (deps("photos/chelsea.png"), deps(WEIGHTS));
+    if !photo.is_file() || !weights_file.is_file() {
+        common::skip("EfficientNet-Lite0 against PyTorch", "the photo or the weights are missing in .deps");
         return;
-    };
+    }
     let network = Network::new(spec(Architecture::Fcn8s, Backbone::EfficientNetLite0), 1, Device::Cpu);
     let report = weights::load(&network.graph, &weights::read(&weights_file).expect("weights")).expect("they fit");
     assert!(report.missing.iter().all(|name| trainer::model::is_head(name)), "{report}");
@@ -94,6 +96,27 @@ fn efficientnet_computes_what_pytorch_computes() {
             let error = (f64::from(*got) - want).abs();
             assert!(error < 1e-3 * magnitude, "stride {stride}, sample {index}: {got}, not {want}");
         }
+    }
+}
+
+#[test]
+fn real_weights_are_read_as_pytorch_reads_them() {
+    // The same tensors, which PyTorch read and safetensors' Python package wrote.
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let shared = std::env::var_os("FCN_SHARED").map_or(beside, PathBuf::from);
+    let expected = shared.join("weights/efficientnet_lite0_imagenet.safetensors");
+    if !expected.is_file() || !deps(WEIGHTS).is_file() {
+        common::skip_data("a real .pth file against PyTorch", "FCN_SHARED/weights or .deps/weights is missing");
+        return;
+    }
+    let (expected, got) = (weights::read(&expected).expect("safetensors"), weights::read(&deps(WEIGHTS)).expect("pth"));
+    assert_eq!(expected.len(), 296);
+    assert!(expected.keys().eq(got.keys()));
+    for (name, tensor) in &expected {
+        // The copy made lists of one number out of the counters of batches.
+        let size = if name.ends_with(".num_batches_tracked") { vec![] } else { tensor.size() };
+        assert_eq!((got[name].size(), got[name].kind()), (size, tensor.kind()), "{name}");
+        assert!(got[name].view_as(tensor) == *tensor, "{name}");
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use tch::Device;
 
 use super::DeviceChoice;
 use crate::checkpoint::{self, Checkpoint};
@@ -57,8 +58,7 @@ pub(super) struct Train {
 }
 
 /// What a run is determined by. Defaults are those of the default preset.
-#[derive(Debug, Args)]
-#[group(multiple = true, conflicts_with = "resume")]
+#[derive(Debug, Default, PartialEq, Args)]
 struct Setup {
     /// The folder with JPEGImages, SegmentationClass, ImageSets/Segmentation and, for other classes than Pascal VOC's,
     /// labelmap.txt.
@@ -152,7 +152,7 @@ struct Setup {
 }
 
 /// Two numbers with a sign between them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Pair<T, const SIGN: char>(T, T);
 
 impl<T: FromStr, const SIGN: char> FromStr for Pair<T, SIGN> {
@@ -205,13 +205,16 @@ impl Train {
         }
         let device = self.device.device()?;
         let (folder, mut run) = match (&self.resume, &self.setup.data, &self.setup.out) {
-            (Some(folder), ..) => (folder, Run::resume(Checkpoint::read(folder)?, device)?),
+            (Some(folder), ..) => (folder, self.resume(folder, device)?),
             (None, Some(data), Some(folder)) => {
+                check_new(folder)?;
                 let mut run = Run::start(self.setup.config(data), device)?;
                 if let Some(weights) = &self.setup.weights {
                     writeln!(out, "{}: {}", weights.display(), run.load_weights(weights)?)?;
                 }
-                create(folder)?;
+                std::fs::create_dir_all(folder).map_err(|error| {
+                    Error::new(format!("--out {}: the folder cannot be made: {error}", folder.display()))
+                })?;
                 (folder, run)
             }
             _ => return Err(Error::new("--data FOLDER and --out RUN are needed to begin, --resume RUN to continue")),
@@ -237,18 +240,38 @@ impl Train {
             }
         })
     }
+
+    /// The run in `folder` from its newest checkpoint on.
+    fn resume(&self, folder: &Path, device: Device) -> Result<Run> {
+        let shown = folder.display();
+        if self.setup != Setup::default() {
+            return Err(Error::new(format!(
+                "--resume {shown}: a run continues with the settings it was begun with; leave out all other options but \
+                 --device, --threads, --workers and --checkpoint-every"
+            )));
+        }
+        if !folder.is_dir() {
+            return Err(Error::new(format!("--resume {shown}: it is not a folder; give the --out folder of a run")));
+        }
+        if !checkpoint::last(folder).exists() {
+            return Err(Error::new(format!(
+                "--resume {shown}: it holds no checkpoint {}; begin the run anew with --out {shown}",
+                checkpoint::last(folder).display()
+            )));
+        }
+        Run::resume(Checkpoint::read(folder)?, device)
+    }
 }
 
-/// Makes the folder of a new run.
-fn create(folder: &Path) -> Result<()> {
+/// Checks that no other run would be overwritten.
+fn check_new(folder: &Path) -> Result<()> {
     if checkpoint::last(folder).exists() {
         let folder = folder.display();
         return Err(Error::new(format!(
             "--out {folder}: it holds a run already; continue it with --resume {folder}, or choose another folder"
         )));
     }
-    std::fs::create_dir_all(folder)
-        .map_err(|error| Error::new(format!("--out {}: cannot be made: {error}", folder.display())))
+    Ok(())
 }
 
 /// Set by Ctrl-C and by SIGTERM; a second one ends the program at once.

@@ -5,6 +5,7 @@ mod efficientnet;
 mod fcn;
 pub mod graph;
 pub mod init;
+mod pth;
 mod resnet;
 pub mod weights;
 

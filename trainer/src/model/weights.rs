@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor, no_grad};
 
-use super::Graph;
+use super::{Graph, pth};
 use crate::error::{Error, Result};
 
 /// What a file had for a network, and what not.
@@ -33,16 +33,15 @@ impl fmt::Display for Report {
     }
 }
 
-/// Reads the tensors of a .safetensors file, or of a .pth file that `torch.save` wrote.
+/// Reads the tensors of a .safetensors file, or of a state dict that `torch.save` wrote (.pth, .pt, .bin).
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let failed = |why: String| Error::new(format!("{} cannot be read as weights: {why}", path.display()));
-    if path.extension().is_some_and(|ending| ending == "safetensors") {
-        let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-        return parse_safetensors(&bytes).map_err(|error| failed(error.0));
-    }
-    std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-    let tensors = Tensor::loadz_multi(path).map_err(|error| failed(Error::from(error).0))?;
-    Ok(tensors.into_iter().collect())
+    let failed = |why: &dyn fmt::Display| Error::new(format!("{} cannot be read as weights: {why}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
+    let tensors = match path.extension().is_some_and(|ending| ending == "safetensors") {
+        true => parse_safetensors(&bytes),
+        false => pth::parse(&bytes),
+    };
+    tensors.map_err(|error| failed(&error))
 }
 
 /// The tensors of a .safetensors file's bytes.
@@ -64,7 +63,8 @@ pub(crate) fn parse_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>
     Ok(tensors)
 }
 
-/// Copies what fits by name into the network. A name that fits with another shape is an error.
+/// Copies what fits by name into the network. A name that fits with another shape is an error, and so is a file of
+/// which nothing fits.
 pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Report> {
     let mut report = Report::default();
     for mut parameter in graph.parameters() {
@@ -79,6 +79,13 @@ pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Report>
     // PyTorch's counters of batches serve no one here: our batch normalisations keep a moving average.
     let unused = tensors.keys().filter(|name| !matched.contains(name) && !name.ends_with(".num_batches_tracked"));
     report.unused = unused.cloned().collect();
+    if let (true, Some(name)) = (report.matched.is_empty(), report.unused.first()) {
+        return Err(Error::new(format!(
+            "none of its {} tensors belongs to this network (the first is {name}); choose the backbone that the file was \
+             made for",
+            report.unused.len()
+        )));
+    }
     Ok(report)
 }
 

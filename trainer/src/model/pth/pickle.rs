@@ -1,0 +1,351 @@
+//! The part of Python's pickle format (protocol 2, <https://docs.python.org/3/library/pickletools.html>) that state
+//! dicts are written in. Objects are records in lists, referred to by their number: nothing is recursive, whatever a
+//! file says.
+
+use std::collections::HashMap;
+
+use tch::Kind;
+
+use crate::error::{Error, Result};
+
+/// The classes and functions that a state dict may name.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Global {
+    OrderedDict,
+    /// `_rebuild_tensor` and its second version, which takes more that does not matter here.
+    RebuildTensor,
+    RebuildParameter,
+    Storage(Kind),
+}
+
+const GLOBALS: [(&str, &str, Global); 14] = [
+    ("collections", "OrderedDict", Global::OrderedDict),
+    ("torch._utils", "_rebuild_tensor", Global::RebuildTensor),
+    ("torch._utils", "_rebuild_tensor_v2", Global::RebuildTensor),
+    ("torch._utils", "_rebuild_parameter", Global::RebuildParameter),
+    ("torch", "FloatStorage", Global::Storage(Kind::Float)),
+    ("torch", "HalfStorage", Global::Storage(Kind::Half)),
+    ("torch", "BFloat16Storage", Global::Storage(Kind::BFloat16)),
+    ("torch", "DoubleStorage", Global::Storage(Kind::Double)),
+    ("torch", "LongStorage", Global::Storage(Kind::Int64)),
+    ("torch", "IntStorage", Global::Storage(Kind::Int)),
+    ("torch", "ShortStorage", Global::Storage(Kind::Int16)),
+    ("torch", "CharStorage", Global::Storage(Kind::Int8)),
+    ("torch", "ByteStorage", Global::Storage(Kind::Uint8)),
+    ("torch", "BoolStorage", Global::Storage(Kind::Bool)),
+];
+
+/// An object. Numbers are places in the [`Pickle`]'s lists.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Value<'a> {
+    None,
+    Bool(bool),
+    Int(i64),
+    /// Its value matters to no one.
+    Float,
+    Text(&'a str),
+    Global(Global),
+    Tuple(usize),
+    List(usize),
+    Dict(usize),
+    Storage(usize),
+    Tensor(usize),
+}
+
+/// Where the numbers of tensors lie.
+#[derive(Debug)]
+pub(super) struct Storage<'a> {
+    pub(super) kind: Kind,
+    pub(super) key: &'a str,
+    /// How many numbers.
+    pub(super) len: usize,
+}
+
+impl Storage<'_> {
+    /// Its size; `None` where it is larger than any memory.
+    pub(super) fn bytes(&self) -> Option<usize> {
+        self.len.checked_mul(self.kind.elt_size_in_bytes())
+    }
+}
+
+/// A tensor as a way to walk through a storage, counted in numbers.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) storage: usize,
+    pub(super) offset: usize,
+    pub(super) size: Vec<usize>,
+    /// As many as sides.
+    pub(super) strides: Vec<usize>,
+}
+
+/// What a pickle holds.
+#[derive(Debug)]
+pub(super) struct Pickle<'a> {
+    pub(super) root: Value<'a>,
+    /// Of tuples and lists the items; of dicts keys and values in turn.
+    items: Vec<Vec<Value<'a>>>,
+    pub(super) storages: Vec<Storage<'a>>,
+    pub(super) tensors: Vec<View>,
+}
+
+impl<'a> Pickle<'a> {
+    /// Keys and values of a dict, in turn.
+    pub(super) fn dict(&self, value: Value) -> Option<&[Value<'a>]> {
+        let Value::Dict(index) = value else { return None };
+        Some(&self.items[index])
+    }
+
+    /// The items of a list.
+    pub(super) fn list(&self, value: Value) -> Option<&[Value<'a>]> {
+        let Value::List(index) = value else { return None };
+        Some(&self.items[index])
+    }
+
+    /// What a dict has under a key.
+    pub(super) fn get(&self, dict: Value, key: &str) -> Option<Value<'a>> {
+        self.dict(dict)?.chunks_exact(2).find(|pair| pair[0] == Value::Text(key)).map(|pair| pair[1])
+    }
+}
+
+/// Bytes, read from front to back.
+pub(super) struct Input<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Input<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Input<'a> {
+        Input { bytes }
+    }
+
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        let (taken, rest) = self.bytes.split_at_checked(count).ok_or_else(|| Error::new("it was cut short"))?;
+        self.bytes = rest;
+        Ok(taken)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64> {
+        self.number(8)
+    }
+
+    /// A little-endian number of `width` bytes, at most 8.
+    fn number(&mut self, width: usize) -> Result<u64> {
+        Ok(self.take(width)?.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    fn text(&mut self, length: u64) -> Result<&'a str> {
+        let bytes = self.take(usize::try_from(length).unwrap_or(usize::MAX))?;
+        std::str::from_utf8(bytes).map_err(|_| Error::new("it holds a text that is not UTF-8"))
+    }
+
+    fn line(&mut self) -> Result<&'a str> {
+        let end = self.bytes.iter().position(|byte| *byte == b'\n').unwrap_or(self.bytes.len());
+        let line = self.text(end as u64)?;
+        self.take(1)?;
+        Ok(line)
+    }
+}
+
+/// Reads one pickle.
+pub(super) fn read<'a>(input: &mut Input<'a>) -> Result<Pickle<'a>> {
+    let pickle = Pickle { root: Value::None, items: Vec::new(), storages: Vec::new(), tensors: Vec::new() };
+    let mut machine = Machine { pickle, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+    while machine.step(input)? {}
+    machine.pickle.root = machine.pop()?;
+    Ok(machine.pickle)
+}
+
+struct Machine<'a> {
+    pickle: Pickle<'a>,
+    stack: Vec<Value<'a>>,
+    /// Heights of the stack.
+    marks: Vec<usize>,
+    memo: HashMap<u64, Value<'a>>,
+}
+
+impl<'a> Machine<'a> {
+    /// Carries out one instruction; `false` where it was the last.
+    fn step(&mut self, input: &mut Input<'a>) -> Result<bool> {
+        let value = match input.take(1)?[0] {
+            b'.' => return Ok(false),
+            0x80 => return input.take(1).map(|_| true),
+            b'(' => {
+                self.marks.push(self.stack.len());
+                return Ok(true);
+            }
+            b'q' => return self.remember(input.number(1)?),
+            b'r' => return self.remember(input.number(4)?),
+            code @ (b'a' | b'e' | b's' | b'u') => return self.fill(code),
+            b'b' => return self.build(),
+            b'h' => self.recall(input.number(1)?)?,
+            b'j' => self.recall(input.number(4)?)?,
+            b'N' => Value::None,
+            0x88 => Value::Bool(true),
+            0x89 => Value::Bool(false),
+            b'K' => Value::Int(input.number(1)? as i64),
+            b'M' => Value::Int(input.number(2)? as i64),
+            b'J' => Value::Int(i64::from(input.number(4)? as u32 as i32)),
+            0x8a => long(input)?,
+            b'G' => input.take(8).map(|_| Value::Float)?,
+            b'U' => {
+                let length = input.number(1)?;
+                Value::Text(input.text(length)?)
+            }
+            b'X' => {
+                let length = input.number(4)?;
+                Value::Text(input.text(length)?)
+            }
+            b'c' => Value::Global(global(input.line()?, input.line()?)?),
+            b')' => Value::Tuple(self.new_items(Vec::new())),
+            b']' => Value::List(self.new_items(Vec::new())),
+            b'}' => Value::Dict(self.new_items(Vec::new())),
+            b't' => {
+                let items = self.pop_mark()?;
+                Value::Tuple(self.new_items(items))
+            }
+            code @ 0x85..=0x87 => {
+                let start = self.stack.len().checked_sub(usize::from(code - 0x84)).ok_or_else(damaged)?;
+                let items = self.stack.split_off(start);
+                Value::Tuple(self.new_items(items))
+            }
+            b'Q' => self.storage()?,
+            b'R' => self.call()?,
+            code => {
+                return Err(Error::new(format!(
+                    "it holds the pickle instruction {code:#04x}, which no state dict needs"
+                )));
+            }
+        };
+        self.stack.push(value);
+        Ok(true)
+    }
+
+    fn new_items(&mut self, items: Vec<Value<'a>>) -> usize {
+        self.pickle.items.push(items);
+        self.pickle.items.len() - 1
+    }
+
+    fn pop(&mut self) -> Result<Value<'a>> {
+        self.stack.pop().ok_or_else(damaged)
+    }
+
+    /// What was pushed since the last mark.
+    fn pop_mark(&mut self) -> Result<Vec<Value<'a>>> {
+        let mark = self.marks.pop().filter(|mark| *mark <= self.stack.len()).ok_or_else(damaged)?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    fn remember(&mut self, key: u64) -> Result<bool> {
+        let value = *self.stack.last().ok_or_else(damaged)?;
+        self.memo.insert(key, value);
+        Ok(true)
+    }
+
+    fn recall(&self, key: u64) -> Result<Value<'a>> {
+        self.memo.get(&key).copied().ok_or_else(damaged)
+    }
+
+    /// Adds to the list or dict on top of the stack what lies above it: one item, one pair, or all since the last mark.
+    fn fill(&mut self, code: u8) -> Result<bool> {
+        let new = match code {
+            b'a' => vec![self.pop()?],
+            b's' => {
+                let value = self.pop()?;
+                vec![self.pop()?, value]
+            }
+            _ => self.pop_mark()?,
+        };
+        match (code, self.stack.last()) {
+            (b'a' | b'e', Some(Value::List(index))) => self.pickle.items[*index].extend(new),
+            (b's' | b'u', Some(Value::Dict(index))) if new.len().is_multiple_of(2) => {
+                self.pickle.items[*index].extend(new);
+            }
+            _ => return Err(damaged()),
+        }
+        Ok(true)
+    }
+
+    /// Gives a dict its attributes: a state dict's tell the versions of its modules, which do not matter here.
+    fn build(&mut self) -> Result<bool> {
+        let attributes = self.pop()?;
+        match (self.stack.last(), attributes) {
+            (Some(Value::Dict(_)), Value::Dict(_)) => Ok(true),
+            _ => Err(Error::new("it gives attributes to something other than a dict, which no state dict needs")),
+        }
+    }
+
+    /// A storage: ("storage", type, key, device, length), and in the old format None for "all of it".
+    fn storage(&mut self) -> Result<Value<'a>> {
+        let reference = self.pop()?;
+        let (parts, whole) = self.tuple(reference)?.split_at_checked(5).ok_or_else(damaged)?;
+        let (
+            &[Value::Text("storage"), Value::Global(Global::Storage(kind)), Value::Text(key), _, len],
+            [] | [Value::None],
+        ) = (parts, whole)
+        else {
+            return Err(Error::new("it refers to something other than a whole storage"));
+        };
+        let len = length(len)?;
+        self.pickle.storages.push(Storage { kind, key, len });
+        Ok(Value::Storage(self.pickle.storages.len() - 1))
+    }
+
+    /// A call of one of the few functions, as far as it matters here.
+    fn call(&mut self) -> Result<Value<'a>> {
+        let (arguments, function) = (self.pop()?, self.pop()?);
+        let Value::Global(function) = function else { return Err(damaged()) };
+        match (function, self.tuple(arguments)?) {
+            (Global::OrderedDict, []) => Ok(Value::Dict(self.new_items(Vec::new()))),
+            (Global::RebuildParameter, [tensor @ Value::Tensor(_), ..]) => Ok(*tensor),
+            (Global::RebuildTensor, &[Value::Storage(storage), offset, size, strides, ..]) => {
+                let lengths = |value| self.tuple(value)?.iter().map(|value| length(*value)).collect::<Result<Vec<_>>>();
+                let (offset, size, strides) = (length(offset)?, lengths(size)?, lengths(strides)?);
+                if size.len() != strides.len() {
+                    return Err(Error::new(format!("a tensor of size {size:?} has the strides {strides:?}")));
+                }
+                self.pickle.tensors.push(View { storage, offset, size, strides });
+                Ok(Value::Tensor(self.pickle.tensors.len() - 1))
+            }
+            (function, _) => Err(Error::new(format!("it calls {function:?} in a way that no state dict does"))),
+        }
+    }
+
+    fn tuple(&self, value: Value) -> Result<&[Value<'a>]> {
+        let Value::Tuple(index) = value else { return Err(damaged()) };
+        Ok(&self.pickle.items[index])
+    }
+}
+
+/// An integer of any length; 8 bytes are the most that anything here needs.
+fn long(input: &mut Input) -> Result<Value<'static>> {
+    let width = input.number(1)? as usize;
+    if width > 8 {
+        return Err(Error::new(format!(
+            "it holds an integer of {width} bytes; 8 are the most that a state dict needs"
+        )));
+    }
+    let unused = 64 - 8 * width as u32;
+    // The highest bit is the sign.
+    let number = input.number(width)?.checked_shl(unused).unwrap_or(0) as i64;
+    Ok(Value::Int(number.checked_shr(unused).unwrap_or(0)))
+}
+
+fn global(module: &str, name: &str) -> Result<Global> {
+    let known = GLOBALS.iter().find(|known| (known.0, known.1) == (module, name));
+    known.map(|known| known.2).ok_or_else(|| {
+        // A hostile name may be long and hold line breaks.
+        let asked: String = format!("{module}.{name}").escape_debug().take(100).collect();
+        Error::new(format!("it asks for {asked}, which no state dict needs; save a network's state_dict()"))
+    })
+}
+
+fn length(value: Value) -> Result<usize> {
+    match value {
+        Value::Int(number) => usize::try_from(number)
+            .map_err(|_| Error::new(format!("it holds the length, stride or offset {number}; none is negative"))),
+        _ => Err(damaged()),
+    }
+}
+
+fn damaged() -> Error {
+    Error::new("its pickle is damaged")
+}

@@ -1,0 +1,206 @@
+//! Whole runs of the program `trainer train`: killed, interrupted, resumed, and with the chapter's preset.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Output, Stdio};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use data::{Folder, differences, tensors, trainer};
+use tempfile::TempDir;
+use trainer::checkpoint::{Checkpoint, best, last};
+use trainer::config::Config;
+
+mod data;
+
+const EPOCHS: u32 = 8;
+/// Momentum, the poly schedule, random crops and flips: everything that a resumed run has to find again. Checkpoints
+/// fall within epochs and leave steps behind that a kill loses.
+const RUN: &str = "train --data {} --out {} --crop 64x64 --batch 2 --epochs 8 --val-every 2 --seed 7 \
+                   --checkpoint-every 3 --threads 2";
+const RESUME: &str = "train --resume {} --checkpoint-every 3 --threads 2";
+
+/// A run that nothing disturbed.
+struct Reference {
+    data: Folder,
+    out: TempDir,
+    stdout: String,
+    /// Of an epoch, the start of the program spread over all.
+    epoch: Duration,
+}
+
+static REFERENCE: LazyLock<Reference> = LazyLock::new(|| {
+    let (data, out) = (Folder::new(8), tempfile::tempdir().unwrap());
+    let started = Instant::now();
+    let output = trainer(RUN, &[data.root(), out.path()]).output().unwrap();
+    let epoch = started.elapsed() / EPOCHS;
+    Reference { stdout: success(output), data, out, epoch }
+});
+
+fn success(output: Output) -> String {
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The numbers of a run's last epoch, without its speed.
+fn last_line(stdout: &str) -> &str {
+    let line = stdout.lines().rfind(|line| line.starts_with("epoch ")).unwrap();
+    assert!(line.starts_with("epoch 8/8, loss "), "{line}");
+    line.rsplit_once(", ").unwrap().0
+}
+
+/// Starts a run and returns once it has printed an epoch's line.
+fn start(line: &str, paths: &[&Path]) -> (Child, BufReader<ChildStdout>) {
+    let mut child = trainer(line, paths).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("\nepoch ") {
+        assert_ne!(stdout.read_line(&mut text).unwrap(), 0, "it ended early: {text}");
+    }
+    (child, stdout)
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+fn assert_same_as_reference(out: &Path, stdout: &str, what: &str) {
+    for file in [last, best] {
+        let (expected, got) = (tensors(&file(REFERENCE.out.path())), tensors(&file(out)));
+        assert_eq!(differences(&expected, &got), [""; 0], "{what}: {}", file(out).display());
+    }
+    assert!(tensors(&last(out)).keys().any(|name| name.starts_with("momentum/")));
+    assert_eq!(last_line(stdout), last_line(&REFERENCE.stdout), "{what}");
+    assert_eq!(files(out), ["best.safetensors", "last.safetensors"], "{what}");
+}
+
+#[test]
+fn killed_runs_end_with_the_same_weights() {
+    let out = tempfile::tempdir().unwrap();
+    let mut kills = Vec::new();
+    for _ in 0..3 {
+        let (mut child, _stdout) = match kills.is_empty() {
+            true => start(RUN, &[REFERENCE.data.root(), out.path()]),
+            false => start(RESUME, &[out.path()]),
+        };
+        // A moment within the next epoch or its validation.
+        let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
+        let delay = REFERENCE.epoch.mul_f64(f64::from(nanos % 1000) / 1000.0);
+        thread::sleep(delay);
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL), "it was still running");
+        kills.push(delay);
+    }
+    let stdout = success(trainer(RESUME, &[out.path()]).output().unwrap());
+    assert_same_as_reference(out.path(), &stdout, &format!("killed {kills:?} after an epoch"));
+}
+
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let out = tempfile::tempdir().unwrap();
+    let (mut child, mut stdout) = start(RUN, &[REFERENCE.data.root(), out.path()]);
+    // SAFETY: kill takes plain integers, and the child has not been waited for, so its number is still its own.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
+    let advice = format!("stopped and saved; continue with: trainer train --resume {}\n", out.path().display());
+    assert!(rest.ends_with(&advice), "{rest}");
+    let progress = Checkpoint::read(out.path()).unwrap().state.progress;
+    assert!((1..u64::from(EPOCHS)).contains(&progress.epoch), "{progress:?}");
+
+    let stdout = success(trainer(RESUME, &[out.path()]).output().unwrap());
+    assert!(stdout.ends_with(&format!("done: {}\n", best(out.path()).display())), "{stdout}");
+    assert_same_as_reference(out.path(), &stdout, "interrupted");
+
+    // A complete run has nothing left to do.
+    let before = fs::metadata(last(out.path())).unwrap().modified().unwrap();
+    let stdout = success(trainer(RESUME, &[out.path()]).output().unwrap());
+    assert!(!stdout.contains("epoch ") && stdout.contains("done: "), "{stdout}");
+    assert_eq!(fs::metadata(last(out.path())).unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn d2l_is_the_chapter() {
+    let data = Folder::new(3);
+    // One too flat and one too narrow for the crop: three photos are left.
+    data.photo("flat", 96, 63);
+    data.photo("narrow", 95, 64);
+    data.photo("exact", 96, 64);
+    data.photo("p0", 120, 90);
+    data.photo("p1", 96, 70);
+    data.split("train", &["p0", "flat", "p1", "narrow", "exact"]);
+    let out = tempfile::tempdir().unwrap();
+    let line = "train --data {} --out {} --preset d2l --crop 64x96 --epochs 2 --threads 1 --batch";
+    let output = trainer(&format!("{line} 4"), &[data.root(), out.path()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("3 photos do not fill one batch of 4"));
+
+    let stdout = success(trainer(&format!("{line} 3"), &[data.root(), out.path()]).output().unwrap());
+    let config = Checkpoint::read(out.path()).unwrap().state.config;
+    let changed = Config { data: data.root().to_owned(), crop: (64, 96), epochs: 2, batch: 3, ..Config::d2l() };
+    assert_eq!(config, changed);
+    let epochs: Vec<&str> = stdout.lines().filter(|line| line.starts_with("epoch ")).collect();
+    assert_eq!(epochs.len(), 2, "{stdout}");
+    for (number, line) in (1..).zip(epochs) {
+        assert_epoch_line(line, &format!("epoch {number}/2"));
+    }
+}
+
+/// For example `epoch 1/2, loss 1.0986, train acc 0.3333, val acc 0.3333, val mIoU 0.1111, 9.9 examples/sec on cpu (1
+/// threads)`.
+fn assert_epoch_line(line: &str, epoch: &str) {
+    let parts: Vec<&str> = line.split(", ").collect();
+    assert_eq!((parts.len(), parts[0]), (6, epoch), "{line}");
+    for (part, name) in parts[1..5].iter().zip(["loss ", "train acc ", "val acc ", "val mIoU "]) {
+        let number: f64 = part.strip_prefix(name).unwrap_or_else(|| panic!("{line}")).parse().unwrap();
+        assert!(number >= 0.0 && (name == "loss " || number <= 1.0), "{line}");
+    }
+    let (speed, device) = parts[5].split_once(" examples/sec on ").unwrap();
+    assert!(speed.parse::<f64>().unwrap() > 0.0, "{line}");
+    assert!(device == "cpu (1 threads)" || device.starts_with("cuda:"), "{line}");
+}
+
+#[test]
+fn loss_falls() {
+    let losses: Vec<f64> = REFERENCE
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("epoch ")?.split(", ").nth(1)?.strip_prefix("loss ")?.parse().ok())
+        .collect();
+    assert_eq!(losses.len(), EPOCHS as usize);
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    assert!(mean(&losses[5..]) < 0.85 * mean(&losses[..3]), "{losses:?}");
+}
+
+#[test]
+fn a_file_is_whole_or_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path: PathBuf = folder.path().join("file");
+    let content = |number: u8| vec![number; 1_000_000];
+    trainer::file::write(&path, &content(0)).unwrap();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| (1..60).for_each(|number| trainer::file::write(&path, &content(number)).unwrap()));
+        let mut seen = 0;
+        while !writer.is_finished() {
+            let bytes = fs::read(&path).unwrap();
+            assert_eq!(bytes, content(bytes[0]), "half a file");
+            assert!(bytes[0] >= seen, "an older file came back");
+            seen = bytes[0];
+        }
+    });
+    assert_eq!(files(folder.path()), ["file"]);
+
+    let taken = folder.path().join("taken");
+    fs::create_dir(&taken).unwrap();
+    let message = trainer::file::write(&taken, b"x").unwrap_err().0;
+    assert!(message.starts_with(&format!("{} cannot be written: ", taken.display())), "{message}");
+    assert_eq!(files(folder.path()), ["file", "taken"]);
+}
