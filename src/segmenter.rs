@@ -302,9 +302,9 @@ impl Lane {
         let mut clock = Clock::start();
         self.band.start(rows.tile.min(height), self.mask.classes, columns)?;
         self.mask.pixels.fill(0);
-        for y in 0..rows.starts.len() {
+        for y in 0..rows.count {
             let lines = rows.range(y);
-            for x in 0..columns.starts.len() {
+            for x in 0..columns.count {
                 let across = columns.range(x);
                 let tile = frame.crop(Rect {
                     x: across.start as u32,
@@ -325,8 +325,7 @@ impl Lane {
                 })?;
                 clock.add(&mut mask.timings.head);
             }
-            let finished = rows.starts.get(y + 1).map_or(height, |&next| next);
-            let done = lines.start..finished;
+            let done = lines.start..rows.start(y + 1);
             self.head.finish(self.band.mean(done.clone(), rows), done.clone(), &mut self.mask, pool)?;
             self.band.advance(done.len());
             clock.add(&mut self.mask.timings.head);

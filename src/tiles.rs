@@ -6,12 +6,12 @@ use std::ops::Range;
 use crate::{Result, mask::resize};
 
 /// Where tiles lie along one side of a picture.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Side {
     /// The side of a tile: a multiple of the stride.
     pub(crate) tile: usize,
-    /// The first pixel of each tile, rising from 0.
-    pub(crate) starts: Vec<usize>,
+    /// How many tiles there are.
+    pub(crate) count: usize,
     length: usize,
 }
 
@@ -24,20 +24,26 @@ impl Side {
         let tile = multiple(tile.min(length));
         let rest = length.saturating_sub(tile);
         let step = tile - overlap.min(tile - 1);
-        let gaps = rest.div_ceil(step);
-        let starts = (0..=gaps).map(|index| rest * index / gaps.max(1)).collect();
-        Side { tile, starts, length }
+        Side { tile, count: rest.div_ceil(step) + 1, length }
+    }
+
+    /// The first pixel of tile `index`, and the end of the picture for the one after the last.
+    pub(crate) fn start(&self, index: usize) -> usize {
+        if index == self.count {
+            return self.length;
+        }
+        self.length.saturating_sub(self.tile) * index / (self.count - 1).max(1)
     }
 
     /// The pixels of tile `index` that lie in the picture.
     pub(crate) fn range(&self, index: usize) -> Range<usize> {
-        let start = self.starts[index];
+        let start = self.start(index);
         start..(start + self.tile).min(self.length)
     }
 
     /// How many tiles cover pixel `at`.
     fn cover(&self, at: usize) -> usize {
-        (0..self.starts.len()).filter(|&index| self.range(index).contains(&at)).count()
+        (0..self.count).filter(|&index| self.range(index).contains(&at)).count()
     }
 }
 
@@ -100,11 +106,11 @@ mod tests {
                 let case = format!("length {length}, tile {tile}, overlap {overlap}: {side:?}");
                 assert_eq!(side.tile % 32, 0, "{case}");
                 assert!(side.tile <= tile.max(32) && side.tile <= length.max(32), "{case}");
-                assert_eq!(side.starts[0], 0, "{case}");
+                assert_eq!(side.start(0), 0, "{case}");
                 assert!((0..length).all(|at| side.cover(at) >= 1), "{case}");
-                assert_eq!(side.range(side.starts.len() - 1).end, length, "{case}");
-                for pair in side.starts.windows(2) {
-                    assert!(pair[0] < pair[1] && pair[0] + side.tile >= pair[1] + overlap.min(side.tile - 1), "{case}");
+                assert_eq!(side.range(side.count - 1).end, length, "{case}");
+                for (this, next) in (1..side.count).map(|index| (side.start(index - 1), side.start(index))) {
+                    assert!(this < next && this + side.tile >= next + overlap.min(side.tile - 1), "{case}");
                 }
             }
         }

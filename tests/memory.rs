@@ -1,0 +1,109 @@
+//! What a warm segmenter allocates: nothing. What it keeps: no more after the hundredth size than after the first.
+
+#[path = "common/models.rs"]
+mod models;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use fcn::{Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode};
+use models::{End, Spec, network, random_bytes};
+
+/// The system's allocator, counting.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is handed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps to the same contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps to the same contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps to the same contract.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// One test at a time: the count is one for the whole program.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn segmenter(spec: Spec, threads: u32, size_mode: Option<SizeMode>) -> Segmenter {
+    let mut options = Options::default();
+    (options.provider, options.threads, options.size_mode) = (Provider::Cpu, threads, size_mode);
+    Segmenter::from_memory(&network(spec), &options).unwrap()
+}
+
+#[test]
+fn a_warm_segmenter_allocates_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (width, height) = (96, 64);
+    let pixels = random_bytes(1, 3 * width * height);
+    let frame = Frame::packed(PixelFormat::Bgr8, &pixels, width as u32, height as u32, 0).unwrap();
+    let resize = Some(SizeMode::Resize { width: 64, height: 48 });
+    let tile = Some(SizeMode::Tile { width: 48, height: 32, overlap: 8 });
+    for end in [End::Transposed, End::Diagonal, End::Resize, End::Low] {
+        for threads in [1, 2] {
+            for (mode, confidence) in [(None, false), (None, true), (resize, false), (tile, true)] {
+                let segmenter = segmenter(Spec { end, ..Spec::default() }, threads, mode);
+                let mut mask = Mask::with_outputs(Outputs { confidence, scores: false });
+                segmenter.warm_up(width as u32, height as u32).unwrap();
+                // The mask and its session's exchange their memory, so each needs a frame to have its own.
+                for _ in 0..3 {
+                    segmenter.segment(&frame, &mut mask).unwrap();
+                }
+                let before = ALLOCATIONS.load(Ordering::Relaxed);
+                for _ in 0..20 {
+                    segmenter.segment(&frame, &mut mask).unwrap();
+                }
+                let count = ALLOCATIONS.load(Ordering::Relaxed) - before;
+                assert_eq!(count, 0, "{end:?}, {threads} threads, {mode:?}, confidence {confidence}");
+            }
+        }
+    }
+}
+
+/// The memory of this process that is in use, in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    status.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+fn changing_sizes_need_no_more_and_more_memory() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let segmenter = segmenter(Spec { classes: 21, stride: 32, ..Spec::default() }, 2, None);
+    let mut mask = Mask::new();
+    let pixels = random_bytes(2, 3 * 640 * 640);
+    let mut round = || {
+        for size in 0..50u32 {
+            let (width, height) = (640 - 11 * size, 90 + 11 * size);
+            let frame = Frame::packed(PixelFormat::Rgb8, &pixels, width, height, 0).unwrap();
+            segmenter.segment(&frame, &mut mask).unwrap();
+        }
+    };
+    round();
+    let first = resident();
+    for _ in 0..9 {
+        round();
+    }
+    let last = resident();
+    assert!(last < first + first / 20, "from {first} bytes after 50 frames of 50 sizes to {last} after 500");
+}
