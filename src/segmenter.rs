@@ -19,7 +19,7 @@ use crate::{
     pool::Pool,
     preprocess,
     resample::Axis,
-    runtime::{Answer, Labels, Network, Networks, Runtime},
+    runtime::{Answer, Labels, Network, Networks, Request, Runtime},
     tiles::{Band, Side},
 };
 
@@ -94,7 +94,8 @@ impl Segmenter {
         let runtime = Runtime::load(options.runtime_library.as_deref())?;
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cpus().min(256) } else { options.threads as usize };
-        let Networks { networks, provider, reason } = Networks::new(runtime, &prepared.onnx, options, threads)?;
+        let request = Request { onnx: &prepared.onnx, source: bytes, options, threads };
+        let Networks { networks, provider, reason } = Networks::new(runtime, &request)?;
         let model = prepared.finish(networks[0].output_kind()?, options)?;
         let mode = model.size_mode(options.size_mode)?;
         let pool = Pool::new(threads)?;

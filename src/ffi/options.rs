@@ -157,6 +157,26 @@ pub unsafe extern "C" fn fcn_options_set_runtime_library(
     })
 }
 
+/// A folder, which must exist, where networks are kept as ONNX Runtime has optimized them, so that making the same
+/// segmenter again is faster. With NULL, the default, none are kept. A file there that belongs to another model, version,
+/// provider or processor is not used; where none can be written, the log tells.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses; `folder` is NULL or a NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_options_set_cache(options: Option<&mut fcn_options>, folder: *const c_char) -> fcn_status {
+    guard(|| {
+        let options = required(options, "options")?;
+        let cache = if folder.is_null() {
+            None
+        } else {
+            // SAFETY: the caller promises a NUL-terminated string.
+            Some(unsafe { path_argument(folder, "folder") }?.to_owned())
+        };
+        change(Some(options), |options| options.cache = cache)
+    })
+}
+
 /// Pads frames at the right and at the bottom up to the next multiple of the model's stride, and crops the labels
 /// back. The default, but for models of one fixed size.
 ///

@@ -5,14 +5,14 @@
 
 use super::upsample::Transposed;
 
-/// Columns computed together: two AVX2 registers, which four classes at a time fill half of all registers with.
+/// Columns computed together: two AVX2 registers.
 pub(super) const BLOCK: usize = 16;
 
 /// Scores of sixteen columns, for each class.
 pub(super) type Block = [f32; BLOCK];
 
-/// Classes computed together.
-const GROUP: usize = 4;
+/// Classes computed together at most: with two registers each, twelve of sixteen.
+const GROUP: usize = 6;
 
 /// Receives scores: those of row `y` and columns `x`, `x + step`, ... for each class, one row of `scores` a class. Columns
 /// outside the picture (also below 0, as wrapped numbers) are to be left out.
@@ -241,15 +241,20 @@ fn dense_block<V: Eight>(
     bias: &[f32],
     block: &mut [Block],
 ) {
-    let mut to = 0;
-    let mut groups = block.chunks_exact_mut(GROUP);
-    for sums in groups.by_ref() {
-        dense_group::<V, GROUP>(padded, plane, place, columns, taps, bias, to, sums);
-        to += GROUP;
-    }
-    for sums in groups.into_remainder() {
-        dense_group::<V, 1>(padded, plane, place, columns, taps, bias, to, std::slice::from_mut(sums));
-        to += 1;
+    let classes = bias.len();
+    let groups = classes.div_ceil(GROUP);
+    for group in 0..groups {
+        // As equal as they can be: a small group waits for its own sums instead of filling the processor.
+        let (to, end) = (classes * group / groups, classes * (group + 1) / groups);
+        let sums = &mut block[to..end];
+        match end - to {
+            1 => dense_group::<V, 1>(padded, plane, place, columns, taps, bias, to, sums),
+            2 => dense_group::<V, 2>(padded, plane, place, columns, taps, bias, to, sums),
+            3 => dense_group::<V, 3>(padded, plane, place, columns, taps, bias, to, sums),
+            4 => dense_group::<V, 4>(padded, plane, place, columns, taps, bias, to, sums),
+            5 => dense_group::<V, 5>(padded, plane, place, columns, taps, bias, to, sums),
+            _ => dense_group::<V, GROUP>(padded, plane, place, columns, taps, bias, to, sums),
+        }
     }
 }
 
@@ -271,10 +276,12 @@ fn dense_group<V: Eight, const N: usize>(
     for index in 0..N {
         totals[index] = [V::splat(bias[to + index]); 2];
     }
-    for (from, plane) in padded.chunks_exact(plane).enumerate() {
+    let [first, second, third, fourth] = taps.map(|tap| tap.chunks_exact(classes));
+    let taps = first.zip(second).zip(third.zip(fourth));
+    for (plane, ((first, second), (third, fourth))) in padded.chunks_exact(plane).zip(taps) {
         let sources: [[V; 2]; 4] = shifted(plane, place, columns);
-        for (source, tap) in sources.iter().zip(&taps) {
-            let tap: &[f32; N] = tap[from * classes + to..][..N].try_into().expect("a slice of N");
+        for (source, tap) in sources.iter().zip([first, second, third, fourth]) {
+            let tap: &[f32; N] = tap[to..to + N].try_into().expect("a slice of N");
             for index in 0..N {
                 let tap = V::splat(tap[index]);
                 totals[index] =
