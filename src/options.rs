@@ -99,6 +99,10 @@ pub struct Options {
     pub std: Option<[f32; 3]>,
     /// The names of the classes in index order; wins over the model card.
     pub class_names: Option<Vec<String>>,
+    /// Whether also the CPU runs networks in the form for GPUs, which is slower there: how that form is tested where there is
+    /// no GPU.
+    #[doc(hidden)]
+    pub device_graph: bool,
     /// Receives what the library and ONNX Runtime have to say; without it nobody hears it.
     pub log: Option<LogCallback>,
 }
