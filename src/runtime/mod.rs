@@ -247,9 +247,8 @@ fn session_builder(
     let builder = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(request.threads)?
-        // Threads spin between the operators of a frame, which is a few percent faster, and sleep between frames.
-        .with_intra_op_spinning(true)?
-        .with_config_entry("session.force_spinning_stop", "1")?
+        // Threads that spin for their next piece of work save 3 % where nothing else runs, and cost 35 % where something does.
+        .with_intra_op_spinning(false)?
         .with_prepacked_weights(prepacked)?
         .with_log_level(OrtLogLevel::Warning)?
         .with_logger(Arc::new(move |level, _, _, _, message| {
