@@ -1,9 +1,9 @@
 """Runs one peer of the benchmark in this process and prints its measurements as JSON.
 
-    peers.py PEER JOB.json      a job is {model, frame, height, width, threads, seconds, mean, std, stride, labels}
+    peers.py PEER JOB      a job is JSON: {model, frame, height, width, threads, seconds, mean, std, stride, labels}
 
-Each peer is a class: what its constructor does is the time to create, what run() does the time of a frame. Where the row
-says "tensor in, scores out", the tensor is ready before the clock starts, and labels() is computed after it has stopped.
+Each peer is a class: its constructor measures the time to create, and run() is what a frame takes. Where the row says
+"tensor in, scores out", the tensor is ready before the clock starts, and labels() is computed after it has stopped.
 """
 
 import json

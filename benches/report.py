@@ -68,6 +68,8 @@ def bars(results):
                 quotient(large.get("libfcn"), large.get("ort-numpy"), "peak"), 1, True),
             Bar(f"{MODELS[model]}: create takes at most 1.25 of ort-whole's session",
                 quotient(small.get("libfcn"), small.get("ort-whole"), "create"), 1.25, True),
+            Bar(f"{MODELS[model]}: create from the cache takes at most that of ort-whole's session",
+                quotient(small.get("libfcn-cached"), small.get("ort-whole"), "create"), 1, True),
         ]
     return result
 

@@ -23,11 +23,14 @@ class Row:
     # Whether its labels must be those of libfcn.
     labels: bool = True
     smallest_only: bool = False
+    # Whether optimized networks are kept in a folder, and found there.
+    cached: bool = False
 
 
 ROWS = [
     Row("libfcn", "libfcn", "frame in, labels out, through the C interface (`examples/bench.c`)"),
     Row("libfcn-int8", "libfcn", "the same on the int8 file of the network", suffix="-int8", labels=False),
+    Row("libfcn-cached", "libfcn", "libfcn with `fcn_options_set_cache`, from the second start on", smallest_only=True, cached=True),
     Row("libfcn-frozen", "libfcn", "libfcn on the network whose last upsampling is bilinear and was not trained",
         suffix="-frozen", labels=False, smallest_only=True),
     Row("ort-backbone", "ort", "ONNX Runtime, the network without its last upsampling: tensor in, low-resolution scores out, "

@@ -1,10 +1,11 @@
 /* bench: how long a model takes to load, for its first frame, and for each of the warm ones after it. Prints JSON.
  *
  *     cc -std=c99 -O2 bench.c -o bench $(pkg-config --cflags --libs fcn)
- *     ./bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS [LABELS]
+ *     ./bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE]
  *
  * FRAME.bgr holds height x width x 3 bytes. Frames are measured for SECONDS, at least one and at most MAX_FRAMES. The
- * labels of the last go to the file LABELS, a byte for each pixel. `make bench` calls this. */
+ * labels of the last go to the file LABELS, a byte for each pixel. CACHE is a folder for optimized networks. `make bench`
+ * calls this. */
 
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 
@@ -104,13 +105,15 @@ int main(int argc, char **argv) {
     double start, create, first;
     FILE *labels;
 
-    if (argc < 7 || argc > 8) return failed("usage", "bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS [LABELS]");
+    if (argc < 8 || argc > 9)
+        return failed("usage", "bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE]");
     width = (uint32_t)strtoul(argv[3], NULL, 10);
     height = (uint32_t)strtoul(argv[4], NULL, 10);
     pixels = read_frame(argv[2], (size_t)width * height * 3);
     if (pixels == NULL) return failed(argv[2], "is not a file of width x height x 3 bytes");
     if (fcn_options_set_provider(options, FCN_PROVIDER_CPU) != FCN_OK ||
-        fcn_options_set_threads(options, (uint32_t)strtoul(argv[5], NULL, 10)) != FCN_OK)
+        fcn_options_set_threads(options, (uint32_t)strtoul(argv[5], NULL, 10)) != FCN_OK ||
+        fcn_options_set_cache(options, argc == 9 ? argv[8] : NULL) != FCN_OK)
         return failed("options", fcn_last_error());
 
     start = now();
@@ -126,12 +129,9 @@ int main(int argc, char **argv) {
         return failed("a warm frame", fcn_last_error());
     print(create, first, peak_memory(), segmenter, &result);
 
-    if (argc == 8) {
-        size_t size = (size_t)width * height;
-        labels = fopen(argv[7], "wb");
-        if (labels == NULL || fwrite(fcn_mask_labels(mask), 1, size, labels) != size || fclose(labels) != 0)
-            return failed(argv[7], "the labels cannot be written");
-    }
+    labels = fopen(argv[7], "wb");
+    if (labels == NULL || fwrite(fcn_mask_labels(mask), width, height, labels) != height || fclose(labels) != 0)
+        return failed(argv[7], "the labels cannot be written");
     fcn_mask_free(mask);
     fcn_free(segmenter);
     fcn_options_free(options);
