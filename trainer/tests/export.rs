@@ -14,7 +14,7 @@ use trainer::augment::normalise_whole;
 use trainer::checkpoint::{self, Progress, State};
 use trainer::config::Config;
 use trainer::evaluate::Labeller;
-use trainer::export::{Storage, card, onnx};
+use trainer::export::{Form, card, onnx};
 use trainer::model::graph::Op;
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, weights};
 
@@ -156,7 +156,7 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
         let truth = Vec::<f32>::try_from(scores.to_kind(Kind::Float).flatten(0, -1)).unwrap();
         let card = card(&state(&network), "test".into(), BTreeMap::new());
 
-        let full = fcn::onnx::encode(&onnx(&network, Storage::Full, &card).unwrap());
+        let full = fcn::onnx::encode(&onnx(&network, &Form::Full, &card).unwrap());
         let (scores, versions) = python(folder.path(), &full, &photo.image);
         let worst = largest_difference(&scores, &truth) / range(&truth);
         println!("{name}: {worst:.1e} of the range, {}", versions.trim());
@@ -165,7 +165,7 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
         let worst = largest_difference(&exact, &cut(&truth, &photo)) / range(&truth);
         assert!(worst < 1e-4, "{name}: libfcn differs from libtorch by {worst} of the range");
 
-        let compact = fcn::onnx::encode(&onnx(&network, Storage::Compact, &card).unwrap());
+        let compact = fcn::onnx::encode(&onnx(&network, &Form::Compact, &card).unwrap());
         let share = compact.len() as f64 / full.len() as f64;
         assert!(share < 0.27, "{name}: the compact file has {share} of the size");
         let (scores, _) = python(folder.path(), &compact, &photo.image);
@@ -185,7 +185,7 @@ fn the_card_tells_what_the_checkpoint_knows() {
     let network = network(Architecture::Fcn32s, Backbone::ResNet18, Upsampling::Learned);
     let metrics = BTreeMap::from([("miou".to_owned(), 0.5)]);
     let written = card(&state(&network), "photos of cats, CC0".into(), metrics);
-    let model = onnx(&network, Storage::Full, &written).unwrap();
+    let model = onnx(&network, &Form::Full, &written).unwrap();
     let segmenter = Segmenter::from_memory(&fcn::onnx::encode(&model), &fcn::Options::default()).unwrap();
     let card = segmenter.card().unwrap();
     assert_eq!(*card, written);
