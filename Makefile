@@ -1,6 +1,8 @@
 # make            builds libfcn into target/release
 # make demo       segments a photo of a cat; needs cargo, cc and python3 with pip
 # make test       every check of the project; needs no more than that, and says what it left out
+# make bench      compares libfcn with its peers and writes BENCHMARKS.md; half an hour on an idle machine; PEERS="libfcn ort"
+#                 chooses, RUNS=3 are rounds, QUICK=1 is a check that stays in target/bench; PyTorch is 3 GB to download
 # make install    libfcn, headers, fcn.pc and ONNX Runtime below PREFIX (/usr/local) and DESTDIR;
 #                 WITHOUT_ORT=1 leaves ONNX Runtime out; FROM=target/release installs without building (for sudo)
 # make weights    ImageNet weights for training, to .deps/weights
@@ -14,9 +16,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 LIB := $(or $(FROM),$(TARGET)/release)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SOVERSION := $(basename $(VERSION))
+PEERS ?= libfcn ort ort-numpy openvino ncnn opencv pytorch
 ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
 
-.PHONY: build demo test install weights header deps deps-runtime deps-torch clean
+.PHONY: build demo test bench install weights header deps deps-runtime deps-torch clean
 
 build:
 	cargo build --release
@@ -32,6 +35,16 @@ demo: deps-runtime build
 test:
 	$(PYTHON) scripts/deps.py onnxruntime photos libtorch weights python
 	bash scripts/test.sh
+
+bench: deps-runtime build
+	$(PYTHON) scripts/deps.py libtorch weights bench $(if $(filter pytorch,$(PEERS)),bench-torch)
+	mkdir -p $(TARGET)/bench
+	ln -sf ../release/libfcn.so $(TARGET)/bench/libfcn.so.$(SOVERSION)
+	$(CC) -std=c99 -O2 -Wall -Wextra -Iinclude examples/bench.c -o $(TARGET)/bench/bench \
+		$(TARGET)/bench/libfcn.so.$(SOVERSION) -Wl,-rpath,'$$ORIGIN'
+	cargo run --package trainer --example bench_models -- \
+		$(TARGET)/bench .deps/weights/efficientnet-lite0-57934424.pth
+	$(PYTHON) scripts/bench.py --peers "$(PEERS)" $(if $(RUNS),--rounds $(RUNS)) $(if $(QUICK),--quick)
 
 # ONNX Runtime is laid beside libfcn even for those who use another one while building.
 install: $(if $(FROM),,build)

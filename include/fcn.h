@@ -313,6 +313,15 @@ fcn_status fcn_options_set_gpu_memory_limit(fcn_options *options, size_t bytes);
 /// `options` is NULL or live options that no other thread uses; `path` is NULL or a NUL-terminated string.
 fcn_status fcn_options_set_runtime_library(fcn_options *options, const char *path);
 
+/// A folder, which must exist, where networks are kept as ONNX Runtime has optimized them, so that making the same
+/// segmenter again is faster. With NULL, the default, none are kept. A file there that belongs to another model, version,
+/// provider or processor is not used; where none can be written, the log tells.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses; `folder` is NULL or a NUL-terminated string.
+fcn_status fcn_options_set_cache(fcn_options *options,
+                                 const char *folder);
+
 /// Pads frames at the right and at the bottom up to the next multiple of the model's stride, and crops the labels
 /// back. The default, but for models of one fixed size.
 ///

@@ -74,6 +74,7 @@ public:
     Options &runtime_library(const std::string &path) {
         return checked(fcn_options_set_runtime_library(get(), path.c_str()));
     }
+    Options &cache(const std::string &folder) { return checked(fcn_options_set_cache(get(), folder.c_str())); }
     Options &pad() { return checked(fcn_options_set_pad(get())); }
     Options &resize(std::uint32_t width, std::uint32_t height) {
         return checked(fcn_options_set_resize(get(), width, height));

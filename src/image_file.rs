@@ -1,12 +1,9 @@
 //! Image files: JPEG and PNG in, PNG out.
 
 use std::{
-    ffi::OsString,
-    fs::{self, File},
-    io::{self, BufReader, Write},
-    path::{Path, PathBuf},
-    process,
-    sync::atomic::{AtomicU64, Ordering},
+    fs::File,
+    io::{self, BufReader},
+    path::Path,
 };
 
 use image::{
@@ -15,7 +12,7 @@ use image::{
 };
 
 use crate::{
-    Error, MAX_SIDE, Result,
+    Error, MAX_SIDE, Result, file,
     palette::{Class, voc_color},
 };
 
@@ -73,7 +70,7 @@ pub fn write_png(path: impl AsRef<Path>, image: &Image) -> Result<()> {
     PngEncoder::new(&mut file)
         .write_image(&image.pixels, image.width, image.height, ExtendedColorType::Rgb8)
         .map_err(|error| Error::Io(format!("{} cannot be encoded as PNG: {error}", path.display())))?;
-    write_file(path, &file)
+    file::write(path, &file)
 }
 
 /// Writes `height * width` labels as a PNG file with a palette: each pixel's value is its class index, shown in the
@@ -96,7 +93,7 @@ pub fn write_labels(path: impl AsRef<Path>, labels: &[u8], width: u32, height: u
         writer.finish()
     };
     encode().map_err(|error| Error::Io(format!("{} cannot be encoded as PNG: {error}", path.display())))?;
-    write_file(path, &file)
+    file::write(path, &file)
 }
 
 /// Whether the data fits the size, which must not be empty.
@@ -115,31 +112,6 @@ fn check_length(path: &Path, width: u32, height: u32, channels: u64, length: usi
         )));
     }
     Ok(())
-}
-
-/// Writes beside `path`, and renames once everything is on the disk.
-fn write_file(path: &Path, content: &[u8]) -> Result<()> {
-    let temporary = temporary_beside(path);
-    let write = || {
-        let mut file = File::create_new(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|error| {
-        // Nothing to clean up where not even the temporary file could be made.
-        let _ = fs::remove_file(&temporary);
-        io_error(path, "cannot be written", error)
-    })
-}
-
-/// A name in the same folder that no other call uses.
-fn temporary_beside(path: &Path) -> PathBuf {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}-{}.tmp", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
-    path.with_file_name(name)
 }
 
 fn io_error(path: &Path, what: &str, error: io::Error) -> Error {

@@ -19,9 +19,11 @@
 //! through `include/fcn.h` and `include/fcn.hpp`.
 
 pub mod ffi;
+pub mod file;
 pub mod onnx;
 pub mod palette;
 
+mod cache;
 mod error;
 mod frame;
 mod head;

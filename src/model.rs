@@ -3,7 +3,7 @@
 use crate::{
     Error, Options, Result, SizeMode,
     head::Upsampling,
-    onnx::{self, ImageInput, ModelCard, Tail},
+    onnx::{self, ImageInput, ModelCard, Tail, types::ModelProto},
     palette::{Class, voc_color},
     preprocess::Normalise,
     runtime::OutputKind,
@@ -19,9 +19,12 @@ const DEFAULT_TILE: [u32; 2] = [320, 480];
 pub(crate) struct PreparedModel {
     /// The network up to its last upsampling.
     pub(crate) onnx: Vec<u8>,
+    /// The whole network.
+    whole: ModelProto,
     input: ImageInput,
     tail: Tail,
     card: Option<ModelCard>,
+    normalise: Normalise,
 }
 
 /// Everything that a frame needs to know of the network.
@@ -44,6 +47,8 @@ impl Model {
         let graph = model.graph.as_mut().ok_or_else(|| Error::Model("the model has no graph".into()))?;
         let input = onnx::image_input(graph)?;
         onnx::dequantize_weights(graph)?;
+        let whole = model.clone();
+        let graph = model.graph.as_mut().ok_or_else(|| Error::Model("the model has no graph".into()))?;
         let tail = onnx::cut(graph)?;
         if let (Some(card), Some(names)) = (&card, &options.class_names)
             && card.classes.len() != names.len()
@@ -54,7 +59,8 @@ impl Model {
                 card.classes.len()
             )));
         }
-        Ok(PreparedModel { onnx: onnx::encode(&model), input, tail, card })
+        let normalise = normalise(card.as_ref(), options);
+        Ok(PreparedModel { onnx: onnx::encode(&model), whole, input, tail, card, normalise })
     }
 
     /// The size of the network's input that holds a frame of this size.
@@ -119,9 +125,19 @@ impl Model {
 }
 
 impl PreparedModel {
+    /// The network as it is best for a GPU, where it can be put into that form.
+    pub(crate) fn on_device(&self) -> Option<Vec<u8>> {
+        // Only of networks whose end is known it is sure that they score every pixel of their input.
+        if self.tail == Tail::Whole {
+            return None;
+        }
+        let (scale, offset) = self.normalise.factors();
+        onnx::on_device(&self.whole, &self.input.name, scale, offset).map(|model| onnx::encode(&model))
+    }
+
     /// Puts together what the file, the session and the options say.
     pub(crate) fn finish(self, output: OutputKind, options: &Options) -> Result<Model> {
-        let PreparedModel { input, tail, card, .. } = self;
+        let PreparedModel { input, tail, card, normalise, .. } = self;
         let channels = match output {
             OutputKind::Scores { channels } => channels,
             OutputKind::Labels => None,
@@ -156,7 +172,7 @@ impl PreparedModel {
         let stride = card.as_ref().map_or(DEFAULT_STRIDE, |card| card.stride as usize);
         let fixed = input.height.zip(input.width);
         let model = Model {
-            normalise: normalise(card.as_ref(), options),
+            normalise,
             upsampling: Upsampling::new(tail, classes.len()),
             answers_labels: output == OutputKind::Labels,
             classes,

@@ -87,6 +87,9 @@ pub struct Options {
     pub gpu_memory_limit: usize,
     /// The file of ONNX Runtime's library; without it `ORT_DYLIB_PATH`, the folder of libfcn and the system are searched.
     pub runtime_library: Option<PathBuf>,
+    /// An existing folder where optimized networks are kept, so that making the same segmenter again is faster; without
+    /// it none are kept. Files of other models, versions, providers or processors are not used.
+    pub cache: Option<PathBuf>,
     /// What happens with sizes that the stride does not divide: [`SizeMode::Pad`], or for a model of one fixed size
     /// [`SizeMode::Resize`].
     pub size_mode: Option<SizeMode>,
@@ -96,6 +99,10 @@ pub struct Options {
     pub std: Option<[f32; 3]>,
     /// The names of the classes in index order; wins over the model card.
     pub class_names: Option<Vec<String>>,
+    /// Whether also the CPU runs networks in the form for GPUs, which is slower there: how that form is tested where there is
+    /// no GPU.
+    #[doc(hidden)]
+    pub device_graph: bool,
     /// Receives what the library and ONNX Runtime have to say; without it nobody hears it.
     pub log: Option<LogCallback>,
 }
@@ -109,6 +116,7 @@ impl fmt::Debug for Options {
             .field("sessions", &self.sessions)
             .field("gpu_memory_limit", &self.gpu_memory_limit)
             .field("runtime_library", &self.runtime_library)
+            .field("cache", &self.cache)
             .field("size_mode", &self.size_mode)
             .field("mean", &self.mean)
             .field("std", &self.std)

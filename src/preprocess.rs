@@ -27,8 +27,13 @@ impl Normalise {
         Normalise { tables, scale, offset, channels }
     }
 
+    /// `byte * scale + offset` for each channel.
+    pub(crate) fn factors(&self) -> ([f32; 3], [f32; 3]) {
+        (self.scale, self.offset)
+    }
+
     /// The byte of a pixel that feeds each channel.
-    fn offsets(&self, frame: &Frame<'_>) -> [usize; 3] {
+    pub(crate) fn offsets(&self, frame: &Frame<'_>) -> [usize; 3] {
         let rgb = frame.format().rgb_offsets();
         self.channels.map(|channel| rgb[channel])
     }
@@ -84,6 +89,16 @@ pub(crate) fn copy(frame: &Frame<'_>, normalise: &Normalise, image: &mut [f32], 
             }
         }
     });
+}
+
+/// The bytes of a frame, row by row without padding; none where its pixels do not lie side by side.
+pub(crate) fn copy_bytes(frame: &Frame<'_>, bytes: &mut [u8]) {
+    let length = frame.width() as usize * frame.format().bytes();
+    for (y, row) in bytes.chunks_exact_mut(length).enumerate() {
+        if let Some(source) = frame.contiguous_row(y as u32) {
+            row.copy_from_slice(source);
+        }
+    }
 }
 
 /// The values of three rows, side by side.

@@ -19,7 +19,7 @@ use crate::{
     pool::Pool,
     preprocess,
     resample::Axis,
-    runtime::{Answer, Labels, Network, Networks, Runtime},
+    runtime::{Answer, DeviceNetwork, Labels, Layout, Network, Networks, Request, Runtime},
     tiles::{Band, Side},
 };
 
@@ -53,6 +53,8 @@ pub struct Segmenter {
 /// One session and the memory it works in.
 struct Lane {
     network: Network,
+    /// The same network as it is best for a GPU, where there is one.
+    device: Option<DeviceNetwork>,
     vertical: Axis,
     horizontal: Axis,
     head: Workspace,
@@ -94,8 +96,10 @@ impl Segmenter {
         let runtime = Runtime::load(options.runtime_library.as_deref())?;
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cpus().min(256) } else { options.threads as usize };
-        let Networks { networks, provider, reason } = Networks::new(runtime, &prepared.onnx, options, threads)?;
-        let model = prepared.finish(networks[0].output_kind()?, options)?;
+        let on_device = || prepared.on_device();
+        let request = Request { onnx: &prepared.onnx, on_device: &on_device, source: bytes, options, threads };
+        let Networks { networks, provider, reason } = Networks::new(runtime, &request)?;
+        let model = prepared.finish(networks[0].0.output_kind()?, options)?;
         let mode = model.size_mode(options.size_mode)?;
         let pool = Pool::new(threads)?;
         let lanes: Vec<Lane> = networks.into_iter().map(Lane::new).collect();
@@ -143,7 +147,16 @@ impl Segmenter {
         let (height, width) = (frame.height() as usize, frame.width() as usize);
         lane.mask.prepare(width, height, self.model.classes.len(), mask.outputs())?;
         match self.mode {
-            SizeMode::Pad => lane.whole(self, frame, self.model.padded(height, width)?, Fit::Crop),
+            SizeMode::Pad => {
+                let size = self.model.padded(height, width)?;
+                let labels_only = mask.outputs() == Outputs::default();
+                match &mut lane.device {
+                    Some(device) if labels_only && frame.contiguous_row(0).is_some() => {
+                        on_device(device, self, frame, size, &mut lane.mask)
+                    }
+                    _ => lane.whole(self, frame, size, Fit::Crop),
+                }
+            }
             SizeMode::Resize { width: columns, height: rows } => {
                 let size = (pick(rows, height), pick(columns, width));
                 lane.whole(self, frame, self.model.rounded_up(size), Fit::Resample)
@@ -262,9 +275,10 @@ impl Drop for Taken<'_> {
 }
 
 impl Lane {
-    fn new(network: Network) -> Lane {
+    fn new((network, device): (Network, Option<DeviceNetwork>)) -> Lane {
         Lane {
             network,
+            device,
             vertical: Axis::default(),
             horizontal: Axis::default(),
             head: Workspace::default(),
@@ -336,12 +350,7 @@ impl Lane {
     /// Fills the network's input from a frame.
     fn load(&mut self, segmenter: &Segmenter, frame: &Frame<'_>, size: (usize, usize), fit: Fit) -> Result<()> {
         let (height, width) = size;
-        if height * width > MAX_RUN_PIXELS {
-            return Err(Error::InvalidArgument(format!(
-                "{width} x {height} pixels are more than the {MAX_RUN_PIXELS} that one run takes; choose the size mode tile \
-                 or a smaller working size"
-            )));
-        }
+        check_run(size)?;
         let Segmenter { model: Model { normalise, .. }, pool, .. } = segmenter;
         let image = self.network.input(height, width)?;
         match fit {
@@ -354,6 +363,45 @@ impl Lane {
         }
         Ok(())
     }
+}
+
+/// Labels a frame by a network that does everything itself.
+fn on_device(
+    device: &mut DeviceNetwork,
+    segmenter: &Segmenter,
+    frame: &Frame<'_>,
+    padded: (usize, usize),
+    mask: &mut MaskData,
+) -> Result<()> {
+    check_run(padded)?;
+    let mut clock = Clock::start();
+    let (height, width) = (mask.height, mask.width);
+    let order = segmenter.model.normalise.offsets(frame);
+    let bytes = frame.format().bytes();
+    preprocess::copy_bytes(frame, device.frame(Layout { height, width, bytes, order, padded })?);
+    clock.add(&mut mask.timings.preprocess);
+    device.run(|labels| {
+        clock.add(&mut mask.timings.inference);
+        mask.pixels.fill(0);
+        for (label, &class) in mask.labels.iter_mut().zip(labels) {
+            *label = class;
+            mask.pixels[usize::from(class)] += 1;
+        }
+        Ok(())
+    })?;
+    clock.add(&mut mask.timings.head);
+    Ok(())
+}
+
+/// Whether the network can take a picture of this size (height, width) in one run.
+fn check_run((height, width): (usize, usize)) -> Result<()> {
+    if height * width > MAX_RUN_PIXELS {
+        return Err(Error::InvalidArgument(format!(
+            "{width} x {height} pixels are more than the {MAX_RUN_PIXELS} that one run takes; choose the size mode tile or a \
+             smaller working size"
+        )));
+    }
+    Ok(())
 }
 
 /// Measures steps that follow each other.

@@ -107,3 +107,26 @@ fn changing_sizes_need_no_more_and_more_memory() {
     let last = resident();
     assert!(last < first + first / 20, "from {first} bytes after 50 frames of 50 sizes to {last} after 500");
 }
+
+/// The CPU time of this process so far, in clock ticks (of 10 ms).
+fn ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn threads_sleep_between_frames() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let segmenter = segmenter(Spec { classes: 21, stride: 32, ..Spec::default() }, 4, None);
+    let pixels = random_bytes(3, 3 * 320 * 320);
+    let frame = Frame::packed(PixelFormat::Rgb8, &pixels, 320, 320, 0).unwrap();
+    let mut mask = Mask::new();
+    for _ in 0..5 {
+        segmenter.segment(&frame, &mut mask).unwrap();
+    }
+    let before = ticks();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let used = ticks() - before;
+    assert!(used <= 5, "{used} ticks of 10 ms in half a second without a frame");
+}

@@ -314,3 +314,44 @@ fn many_threads_share_one_segmenter() {
         });
     }
 }
+
+#[test]
+fn the_form_for_gpus_gives_the_same_labels() {
+    for end in [End::Transposed, End::Grouped, End::Resize] {
+        for fixed in [None, Some((64, 96))] {
+            let spec = Spec { end, fixed, ..Spec::default() };
+            let mut device = options(Some(SizeMode::Pad));
+            device.device_graph = true;
+            let device = Segmenter::from_memory(&network(spec), &device).unwrap();
+            let plain = segmenter(spec, Some(SizeMode::Pad));
+            let formats =
+                [PixelFormat::Rgb8, PixelFormat::Bgr8, PixelFormat::Rgba8, PixelFormat::Bgra8, PixelFormat::Gray8];
+            for (format, (width, height)) in formats.into_iter().zip([(96, 64), (95, 63), (33, 57), (8, 8), (90, 1)]) {
+                let name = format!("{end:?}, {fixed:?}, {format:?}, {width} x {height}");
+                let stride = width * 4 + 5;
+                let data = random_bytes(29, stride * height);
+                let frame = Frame::packed(format, &data, width as u32, height as u32, stride).unwrap();
+                let truth = everything(&plain, frame);
+                let mut mask = Mask::new();
+                for _ in 0..3 {
+                    device.segment(&frame, &mut mask).unwrap();
+                }
+                let scores = truth.scores().unwrap();
+                let range =
+                    scores.iter().fold(f32::MIN, |a, &b| a.max(b)) - scores.iter().fold(f32::MAX, |a, &b| a.min(b));
+                for (i, (&found, &best)) in mask.labels().iter().zip(truth.labels()).enumerate() {
+                    let at = |class: u8| scores[[class as usize, i / width, i % width]];
+                    assert!(
+                        found == best || at(best) - at(found) < 1e-4 * range,
+                        "{name}: pixel {i} is {found}, not {best}"
+                    );
+                }
+                assert_eq!(mask.pixels().iter().sum::<u64>(), (width * height) as u64, "{name}");
+                // What that form does not yield comes from the usual one.
+                assert_eq!(everything(&device, frame).scores(), truth.scores(), "{name}");
+                device.segment(&frame.mirror(), &mut mask).unwrap();
+                assert_eq!(mask.labels(), everything(&plain, frame.mirror()).labels(), "{name}, mirrored");
+            }
+        }
+    }
+}

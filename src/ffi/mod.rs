@@ -41,10 +41,11 @@ pub use mask::{
     fcn_mask_pixels, fcn_mask_scores, fcn_mask_set_outputs, fcn_mask_timings, fcn_mask_width, fcn_output, fcn_timings,
 };
 pub use options::{
-    fcn_log_callback, fcn_log_level, fcn_options, fcn_options_free, fcn_options_new, fcn_options_set_class_names,
-    fcn_options_set_device, fcn_options_set_gpu_memory_limit, fcn_options_set_log, fcn_options_set_mean_std,
-    fcn_options_set_pad, fcn_options_set_provider, fcn_options_set_resize, fcn_options_set_runtime_library,
-    fcn_options_set_sessions, fcn_options_set_threads, fcn_options_set_tile, fcn_provider,
+    fcn_log_callback, fcn_log_level, fcn_options, fcn_options_free, fcn_options_new, fcn_options_set_cache,
+    fcn_options_set_class_names, fcn_options_set_device, fcn_options_set_gpu_memory_limit, fcn_options_set_log,
+    fcn_options_set_mean_std, fcn_options_set_pad, fcn_options_set_provider, fcn_options_set_resize,
+    fcn_options_set_runtime_library, fcn_options_set_sessions, fcn_options_set_threads, fcn_options_set_tile,
+    fcn_provider,
 };
 pub use segmenter::{
     fcn_class_color, fcn_class_count, fcn_class_name, fcn_create, fcn_create_from_memory, fcn_free,

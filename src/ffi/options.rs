@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{CStr, c_char, c_void},
+    path::PathBuf,
     slice,
     sync::Arc,
 };
@@ -134,6 +135,18 @@ pub unsafe extern "C" fn fcn_options_set_gpu_memory_limit(
     guard(|| change(options, |options| options.gpu_memory_limit = bytes))
 }
 
+/// A path that may be left out.
+///
+/// # Safety
+/// `path` is NULL or a NUL-terminated string.
+unsafe fn optional_path(path: *const c_char, name: &str) -> Result<Option<PathBuf>> {
+    if path.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller promises a NUL-terminated string.
+    Ok(Some(unsafe { path_argument(path, name) }?.to_owned()))
+}
+
 /// The file of ONNX Runtime's library. Without it, or with NULL, the environment variable ORT_DYLIB_PATH, the folder
 /// of libfcn and the system are searched in this order. The process keeps the one that its first segmenter loads;
 /// asking for another one later is FCN_ERROR_RUNTIME.
@@ -147,13 +160,25 @@ pub unsafe extern "C" fn fcn_options_set_runtime_library(
 ) -> fcn_status {
     guard(|| {
         let options = required(options, "options")?;
-        let library = if path.is_null() {
-            None
-        } else {
-            // SAFETY: the caller promises a NUL-terminated string.
-            Some(unsafe { path_argument(path, "path") }?.to_owned())
-        };
+        // SAFETY: the caller promises a NUL-terminated string.
+        let library = unsafe { optional_path(path, "path") }?;
         change(Some(options), |options| options.runtime_library = library)
+    })
+}
+
+/// A folder, which must exist, where networks are kept as ONNX Runtime has optimized them, so that making the same
+/// segmenter again is faster. With NULL, the default, none are kept. A file there that belongs to another model, version,
+/// provider or processor is not used; where none can be written, the log tells.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses; `folder` is NULL or a NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_options_set_cache(options: Option<&mut fcn_options>, folder: *const c_char) -> fcn_status {
+    guard(|| {
+        let options = required(options, "options")?;
+        // SAFETY: the caller promises a NUL-terminated string.
+        let cache = unsafe { optional_path(folder, "folder") }?;
+        change(Some(options), |options| options.cache = cache)
     })
 }
 

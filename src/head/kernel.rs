@@ -5,14 +5,14 @@
 
 use super::upsample::Transposed;
 
-/// Columns computed together: two AVX2 registers, which four classes at a time fill half of all registers with.
+/// Columns computed together: two AVX2 registers.
 pub(super) const BLOCK: usize = 16;
 
 /// Scores of sixteen columns, for each class.
 pub(super) type Block = [f32; BLOCK];
 
-/// Classes computed together.
-const GROUP: usize = 4;
+/// Classes computed together at most: with two registers each, twelve of sixteen.
+const GROUP: usize = 6;
 
 /// Receives scores: those of row `y` and columns `x`, `x + step`, ... for each class, one row of `scores` a class. Columns
 /// outside the picture (also below 0, as wrapped numbers) are to be left out.
@@ -158,16 +158,30 @@ pub(super) fn transposed<V: Eight, S: Sink>(job: &Job<'_>, block: &mut [Block], 
                 for start in (0..=width).step_by(BLOCK) {
                     // The border makes row i - 1 of the input row i of the padded one.
                     let place = i * columns + start;
+                    let inputs = Inputs { padded, plane: (height + 2) * columns, place, columns, taps, bias };
                     if separate {
-                        separate_block::<V>(padded, (height + 2) * columns, place, columns, taps, bias, block);
+                        separate_block::<V>(&inputs, block);
                     } else {
-                        dense_block::<V>(padded, (height + 2) * columns, place, columns, taps, bias, block);
+                        dense_block::<V>(&inputs, block);
                     }
                     sink.take::<V>(y, (start * stride + phase).wrapping_sub(half), stride, block);
                 }
             }
         }
     }
+}
+
+/// What sixteen columns of the result are computed from.
+struct Inputs<'a> {
+    /// The low-resolution scores of all classes, `plane` values each, in rows of `columns`.
+    padded: &'a [f32],
+    plane: usize,
+    columns: usize,
+    /// Where in a plane the upper left of the four shifted rows starts.
+    place: usize,
+    /// The weights of the four.
+    taps: [&'a [f32]; 4],
+    bias: &'a [f32],
 }
 
 /// Sixteen numbers from `start` on.
@@ -210,15 +224,8 @@ pub(super) fn best<V: Eight>(scores: &[Block]) -> (Block, Block) {
 
 /// Each class from itself.
 #[inline(always)]
-fn separate_block<V: Eight>(
-    padded: &[f32],
-    plane: usize,
-    place: usize,
-    columns: usize,
-    taps: [&[f32]; 4],
-    bias: &[f32],
-    block: &mut [Block],
-) {
+fn separate_block<V: Eight>(inputs: &Inputs<'_>, block: &mut [Block]) {
+    let &Inputs { padded, plane, columns, place, taps, bias } = inputs;
     for (class, (sums, plane)) in block.iter_mut().zip(padded.chunks_exact(plane)).enumerate() {
         let sources: [[V; 2]; 4] = shifted(plane, place, columns);
         let mut total = [V::splat(bias[class]); 2];
@@ -232,49 +239,39 @@ fn separate_block<V: Eight>(
 
 /// Each class from all classes.
 #[inline(always)]
-fn dense_block<V: Eight>(
-    padded: &[f32],
-    plane: usize,
-    place: usize,
-    columns: usize,
-    taps: [&[f32]; 4],
-    bias: &[f32],
-    block: &mut [Block],
-) {
-    let mut to = 0;
-    let mut groups = block.chunks_exact_mut(GROUP);
-    for sums in groups.by_ref() {
-        dense_group::<V, GROUP>(padded, plane, place, columns, taps, bias, to, sums);
-        to += GROUP;
-    }
-    for sums in groups.into_remainder() {
-        dense_group::<V, 1>(padded, plane, place, columns, taps, bias, to, std::slice::from_mut(sums));
-        to += 1;
+fn dense_block<V: Eight>(inputs: &Inputs<'_>, block: &mut [Block]) {
+    let classes = inputs.bias.len();
+    let groups = classes.div_ceil(GROUP);
+    for group in 0..groups {
+        // As equal as they can be: a small group waits for its own sums instead of filling the processor.
+        let (to, end) = (classes * group / groups, classes * (group + 1) / groups);
+        let sums = &mut block[to..end];
+        match end - to {
+            1 => dense_group::<V, 1>(inputs, to, sums),
+            2 => dense_group::<V, 2>(inputs, to, sums),
+            3 => dense_group::<V, 3>(inputs, to, sums),
+            4 => dense_group::<V, 4>(inputs, to, sums),
+            5 => dense_group::<V, 5>(inputs, to, sums),
+            _ => dense_group::<V, GROUP>(inputs, to, sums),
+        }
     }
 }
 
 /// `N` classes from all classes.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the innermost loop, called from one place")]
-fn dense_group<V: Eight, const N: usize>(
-    padded: &[f32],
-    plane: usize,
-    place: usize,
-    columns: usize,
-    taps: [&[f32]; 4],
-    bias: &[f32],
-    to: usize,
-    sums: &mut [Block],
-) {
+fn dense_group<V: Eight, const N: usize>(inputs: &Inputs<'_>, to: usize, sums: &mut [Block]) {
+    let &Inputs { padded, plane, columns, place, taps, bias } = inputs;
     let classes = bias.len();
     let mut totals = [[V::splat(0.0); 2]; N];
     for index in 0..N {
         totals[index] = [V::splat(bias[to + index]); 2];
     }
-    for (from, plane) in padded.chunks_exact(plane).enumerate() {
+    let [first, second, third, fourth] = taps.map(|tap| tap.chunks_exact(classes));
+    let taps = first.zip(second).zip(third.zip(fourth));
+    for (plane, ((first, second), (third, fourth))) in padded.chunks_exact(plane).zip(taps) {
         let sources: [[V; 2]; 4] = shifted(plane, place, columns);
-        for (source, tap) in sources.iter().zip(&taps) {
-            let tap: &[f32; N] = tap[from * classes + to..][..N].try_into().expect("a slice of N");
+        for (source, tap) in sources.iter().zip([first, second, third, fourth]) {
+            let tap: &[f32; N] = tap[to..to + N].try_into().expect("a slice of N");
             for index in 0..N {
                 let tap = V::splat(tap[index]);
                 totals[index] =

@@ -7,6 +7,7 @@ pub mod types;
 mod card;
 mod cut;
 mod dequantize;
+mod device;
 mod scan;
 
 use prost::{Message, bytes::Bytes};
@@ -14,6 +15,7 @@ use prost::{Message, bytes::Bytes};
 pub use card::ModelCard;
 pub(crate) use cut::{Tail, cut};
 pub(crate) use dequantize::dequantize_weights;
+pub(crate) use device::{names, on_device};
 pub use scan::parse;
 pub(crate) use scan::{ImageInput, image_input};
 

@@ -1,0 +1,80 @@
+"""Makes what all peers of the benchmark get: frames of one photo, and the models in each peer's own format.
+
+    prepare.py FOLDER PHOTO PNNX HEIGHTxWIDTH...
+
+Each FOLDER/NAME.onnx, but for the frozen ones that only libfcn measures, yields NAME.json (what its card says),
+NAME-backbone.onnx (without the last upsampling), and ncnn/NAME.ncnn.param and .bin, where pnnx makes "_" of "-".
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import onnx
+from PIL import Image
+
+
+def frame(photo, height, width):
+    """The photo at its own scale, mirrored at its edges until it fills the frame: the same pixels per object at every
+    size. HWC, BGR."""
+    rgb = numpy.asarray(Image.open(photo).convert("RGB"))
+    pads = [(0, max(0, height - rgb.shape[0])), (0, max(0, width - rgb.shape[1])), (0, 0)]
+    return numpy.ascontiguousarray(numpy.pad(rgb, pads, mode="symmetric")[:height, :width, ::-1])
+
+
+def cut(model):
+    """Takes away the last node, an upsampling: what is left is the backbone and the layers that score."""
+    graph = model.graph
+    last = graph.node[-1]
+    if last.op_type != "ConvTranspose" or last.output[0] != graph.output[0].name:
+        sys.exit(f"prepare.py: the last node of {graph.name} is {last.op_type}, not the ConvTranspose that yields the output")
+    classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    del graph.output[:]
+    graph.output.append(
+        onnx.helper.make_tensor_value_info(last.input[0], onnx.TensorProto.FLOAT, ["N", classes, "h", "w"]))
+    weights = set(last.input[1:])
+    del graph.node[-1]
+    for unused in [tensor for tensor in graph.initializer if tensor.name in weights]:
+        graph.initializer.remove(unused)
+    return model
+
+
+def describe(model):
+    card = json.loads({entry.key: entry.value for entry in model.metadata_props}["fcn.model_card"])
+    return {key: card[key] for key in ("mean", "std", "stride")}
+
+
+def ncnn(path, pnnx):
+    """pnnx writes its files beside the model that it reads; two shapes tell it that height and width may vary."""
+    folder = path.parent / "ncnn"
+    folder.mkdir(exist_ok=True)
+    param = folder / path.with_suffix(".ncnn.param").name.replace("-", "_")
+    if param.exists() and param.stat().st_mtime >= path.stat().st_mtime:
+        return
+    link = folder / path.name
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path("..", path.name))
+    # fp16=0: the weights stay float32, as in every other row.
+    command = [pnnx, path.name, "inputshape=[1,3,320,480]f32", "inputshape2=[1,3,640,960]f32", "fp16=0"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0 or not param.exists():
+        sys.exit(f"prepare.py: pnnx failed on {path.name}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+def main():
+    folder, photo, pnnx = map(Path, sys.argv[1:4])
+    for size in sys.argv[4:]:
+        height, width = map(int, size.split("x"))
+        (folder / f"{size}.bgr").write_bytes(frame(photo, height, width).tobytes())
+    for name in ("resnet18-fcn32s", "efficientnet_lite0-fcn8s"):
+        path = folder / f"{name}.onnx"
+        model = onnx.load(path)
+        path.with_suffix(".json").write_text(json.dumps(describe(model)))
+        ncnn(path, pnnx.resolve())
+        onnx.save(cut(model), folder / f"{name}-backbone.onnx")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+/* bench: how long a model takes to load, for its first frame, and for each of the warm ones after it. Prints JSON.
+ *
+ *     cc -std=c99 -O2 bench.c -o bench $(pkg-config --cflags --libs fcn)
+ *     ./bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS [LABELS]
+ *
+ * FRAME.bgr holds height x width x 3 bytes. Frames are measured for SECONDS, at least one and at most MAX_FRAMES. The
+ * labels of the last go to the file LABELS, a byte for each pixel. `make bench` calls this. */
+
+#define _POSIX_C_SOURCE 199309L /* clock_gettime */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "fcn.h"
+
+#define MAX_FRAMES 500
+
+typedef struct {
+    int count;
+    double milliseconds[MAX_FRAMES];
+    fcn_timings steps[MAX_FRAMES];
+} measured;
+
+/* Milliseconds on a clock that never jumps. */
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
+}
+
+/* The most memory this process ever had, in KiB; 0 where the system does not tell. */
+static long peak_memory(void) {
+    char line[256];
+    long peak = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    if (status == NULL) return 0;
+    while (fgets(line, sizeof line, status) != NULL) {
+        if (strncmp(line, "VmHWM:", 6) == 0) peak = strtol(line + 6, NULL, 10);
+    }
+    fclose(status);
+    return peak;
+}
+
+/* Reads `length` bytes, no more and no less; NULL where that fails. */
+static uint8_t *read_frame(const char *path, size_t length) {
+    FILE *file = fopen(path, "rb");
+    uint8_t *pixels = malloc(length);
+    int whole = file != NULL && pixels != NULL && fread(pixels, 1, length, file) == length && fgetc(file) == EOF;
+    if (file != NULL) fclose(file);
+    if (whole) return pixels;
+    free(pixels);
+    return NULL;
+}
+
+/* Segments until `seconds` have passed: unmeasured for the first tenth of them, measured for the rest. */
+static fcn_status run(const fcn_segmenter *segmenter, const fcn_frame *frame, fcn_mask *mask, double seconds,
+                      measured *result) {
+    double begin = now(), end;
+    result->count = 0;
+    do {
+        fcn_status status = fcn_segment(segmenter, frame, mask);
+        if (status != FCN_OK) return status;
+    } while (now() - begin < 100 * seconds);
+    end = now() + 1000 * seconds;
+    do {
+        double start = now();
+        fcn_status status = fcn_segment(segmenter, frame, mask);
+        if (status != FCN_OK) return status;
+        result->milliseconds[result->count] = now() - start;
+        fcn_mask_timings(mask, &result->steps[result->count++]);
+    } while (now() < end && result->count < MAX_FRAMES);
+    return FCN_OK;
+}
+
+static void print(double create, double first, long peak, const fcn_segmenter *segmenter, const measured *result) {
+    int i;
+    printf("{\"version\": \"%s with ONNX Runtime %s\", ", fcn_version(), fcn_runtime_version(segmenter));
+    printf("\"create\": %.3f, \"first\": %.3f, \"peak\": %ld, \"frames\": [", create, first, peak);
+    for (i = 0; i < result->count; i++) printf("%s%.3f", i ? ", " : "", result->milliseconds[i]);
+    printf("], \"steps\": [");
+    for (i = 0; i < result->count; i++) {
+        const fcn_timings *step = &result->steps[i];
+        printf("%s[%" PRIu32 ", %" PRIu32 ", %" PRIu32 "]", i ? ", " : "", step->preprocess, step->inference, step->head);
+    }
+    printf("]}\n");
+}
+
+static int failed(const char *what, const char *why) {
+    fprintf(stderr, "bench: %s: %s\n", what, why);
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    static measured result;
+    fcn_options *options = fcn_options_new();
+    fcn_segmenter *segmenter = NULL;
+    fcn_mask *mask = fcn_mask_new();
+    fcn_frame frame;
+    uint8_t *pixels;
+    uint32_t width, height;
+    double start, create, first;
+    FILE *labels;
+
+    if (argc < 7 || argc > 8) return failed("usage", "bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS [LABELS]");
+    width = (uint32_t)strtoul(argv[3], NULL, 10);
+    height = (uint32_t)strtoul(argv[4], NULL, 10);
+    pixels = read_frame(argv[2], (size_t)width * height * 3);
+    if (pixels == NULL) return failed(argv[2], "is not a file of width x height x 3 bytes");
+    if (fcn_options_set_provider(options, FCN_PROVIDER_CPU) != FCN_OK ||
+        fcn_options_set_threads(options, (uint32_t)strtoul(argv[5], NULL, 10)) != FCN_OK)
+        return failed("options", fcn_last_error());
+
+    start = now();
+    if (fcn_create(argv[1], options, &segmenter) != FCN_OK) return failed(argv[1], fcn_last_error());
+    create = now() - start;
+
+    frame = fcn_frame_packed(FCN_FORMAT_BGR8, pixels, width, height, 0);
+    start = now();
+    if (fcn_segment(segmenter, &frame, mask) != FCN_OK) return failed("first frame", fcn_last_error());
+    first = now() - start;
+
+    if (run(segmenter, &frame, mask, strtod(argv[6], NULL), &result) != FCN_OK)
+        return failed("a warm frame", fcn_last_error());
+    print(create, first, peak_memory(), segmenter, &result);
+
+    if (argc == 8) {
+        size_t size = (size_t)width * height;
+        labels = fopen(argv[7], "wb");
+        if (labels == NULL || fwrite(fcn_mask_labels(mask), 1, size, labels) != size || fclose(labels) != 0)
+            return failed(argv[7], "the labels cannot be written");
+    }
+    fcn_mask_free(mask);
+    fcn_free(segmenter);
+    fcn_options_free(options);
+    free(pixels);
+    return 0;
+}

@@ -1,0 +1,109 @@
+//! One session of a network in the form of [`crate::onnx::on_device`]: bytes of a frame in, labels out, through tensors that stay bound
+//! and, on a GPU, in memory that the device reads and writes without a copy in between.
+
+use ort::{
+    memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
+    session::{HasSelectedOutputs, OutputSelector, RunOptions, Session},
+    value::Tensor,
+};
+
+use super::one_line;
+use crate::{Error, Result, onnx::names, options::Provider};
+
+/// A network that labels frames all by itself.
+pub(crate) struct DeviceNetwork {
+    session: Session,
+    /// Where tensors lie that the device and this process both use.
+    memory: Allocator,
+    bound: Option<Bound>,
+}
+
+/// Where a frame lies, and how its pixels become the network's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    /// The bytes of a pixel.
+    pub(crate) bytes: usize,
+    /// Which byte of a pixel is which channel of the network.
+    pub(crate) order: [usize; 3],
+    /// Height and width of the network's input.
+    pub(crate) padded: (usize, usize),
+}
+
+/// The tensors for one layout.
+struct Bound {
+    layout: Layout,
+    frame: Tensor<u8>,
+    order: Tensor<i64>,
+    pads: Tensor<i64>,
+    size: Tensor<i64>,
+    options: RunOptions<HasSelectedOutputs>,
+}
+
+impl DeviceNetwork {
+    pub(super) fn new(session: Session, provider: Provider, device: u32) -> ort::Result<DeviceNetwork> {
+        let memory = match provider {
+            Provider::Cuda | Provider::TensorRt => {
+                let device = device.cast_signed();
+                let pinned = AllocationDevice::CUDA_PINNED;
+                let info = MemoryInfo::new(pinned, device, AllocatorType::Device, MemoryType::CPUInput)?;
+                Allocator::new(&session, info)?
+            }
+            Provider::Cpu | Provider::Auto => Allocator::default(),
+        };
+        Ok(DeviceNetwork { session, memory, bound: None })
+    }
+
+    /// The place for the bytes of a frame, row by row without padding, to be filled before [`DeviceNetwork::run`].
+    pub(crate) fn frame(&mut self, layout: Layout) -> Result<&mut [u8]> {
+        if self.bound.as_ref().is_none_or(|bound| bound.layout != layout) {
+            self.bound = None;
+            self.bound = Some(Bound::new(&self.memory, layout).map_err(|error| {
+                Error::OutOfMemory(format!(
+                    "memory for frames of {} x {} pixels cannot be had: {}",
+                    layout.width,
+                    layout.height,
+                    one_line(&error.to_string())
+                ))
+            })?);
+        }
+        let bound = self.bound.as_mut().ok_or_else(|| Error::Internal("the frame was just bound".into()))?;
+        Ok(bound.frame.extract_tensor_mut().1)
+    }
+
+    /// Runs the network on the frame and hands the labels, height x width, to `consume`.
+    pub(crate) fn run<R>(&mut self, consume: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+        let bound = self.bound.as_ref().ok_or_else(|| Error::Internal("the network has no frame yet".into()))?;
+        let Bound { layout, frame, order, pads, size, options } = bound;
+        let failed = |error: ort::Error| {
+            Error::Runtime(format!(
+                "the network failed on {} x {} pixels: {}",
+                layout.width,
+                layout.height,
+                one_line(&error.to_string())
+            ))
+        };
+        // In the order in which the graph lists them.
+        let outputs = self.session.run_with_options(ort::inputs![frame, order, pads, size], options).map_err(failed)?;
+        consume(outputs[0].try_extract_tensor::<u8>().map_err(failed)?.1)
+    }
+}
+
+impl Bound {
+    fn new(memory: &Allocator, layout: Layout) -> ort::Result<Bound> {
+        let Layout { height, width, bytes, order, padded } = layout;
+        let whole = |values: Vec<i64>| Tensor::from_array(([values.len()], values));
+        let (below, right) = (padded.0 - height, padded.1 - width);
+        let labels = Tensor::<u8>::new(memory, [1, height, width])?;
+        let selected = OutputSelector::no_default().with(names::LABELS).preallocate(names::LABELS, labels);
+        Ok(Bound {
+            layout,
+            frame: Tensor::new(memory, [1, height, width, bytes])?,
+            order: whole(order.iter().map(|&byte| byte as i64).collect())?,
+            pads: whole(vec![0, 0, 0, 0, 0, 0, below as i64, right as i64])?,
+            size: whole(vec![height as i64, width as i64])?,
+            options: RunOptions::new()?.with_outputs(selected),
+        })
+    }
+}

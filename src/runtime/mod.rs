@@ -1,0 +1,295 @@
+//! ONNX Runtime: finding its library, choosing a provider, running a network. No file outside names `ort`.
+
+mod device;
+mod library;
+mod network;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use once_cell::sync::OnceCell;
+use ort::{
+    environment::Environment,
+    ep,
+    logging::LogLevel as OrtLogLevel,
+    session::{
+        Session,
+        builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
+    },
+};
+
+use crate::{
+    Error, Result,
+    cache::Entry,
+    options::{LogCallback, LogLevel, Options, Provider},
+};
+pub(crate) use device::{DeviceNetwork, Layout};
+pub(crate) use network::{Answer, Labels, Network, OutputKind, Scores};
+
+/// ONNX Runtime, loaded once for the life of the process: its library cannot be exchanged or unloaded safely.
+pub(crate) struct Runtime {
+    environment: Environment,
+    path: PathBuf,
+    version: String,
+}
+
+static RUNTIME: OnceCell<Runtime> = OnceCell::new();
+
+impl Runtime {
+    /// The process's ONNX Runtime, loaded on the first call: from `library`, else from `ORT_DYLIB_PATH`, else from the
+    /// folder of libfcn, else from where the system's linker finds it.
+    pub(crate) fn load(library: Option<&Path>) -> Result<&'static Runtime> {
+        let runtime = RUNTIME.get_or_try_init(|| Runtime::find(library))?;
+        if let Some(library) = library {
+            let wanted = absolute(library)?;
+            if wanted != runtime.path {
+                return Err(Error::Runtime(format!(
+                    "ONNX Runtime is already loaded from {} and cannot be exchanged for {} in the same process",
+                    runtime.path.display(),
+                    wanted.display()
+                )));
+            }
+        }
+        Ok(runtime)
+    }
+
+    /// The version of ONNX Runtime, for example `1.32.0`.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn find(library: Option<&Path>) -> Result<Runtime> {
+        // A place that somebody named is the only one that counts.
+        if let Some(library) = library {
+            return Runtime::open(&absolute(library)?);
+        }
+        if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
+            return absolute(Path::new(&path)).and_then(|path| Runtime::open(&path)).map_err(|error| {
+                Error::Runtime(format!("{error} (the environment variable ORT_DYLIB_PATH names this file)"))
+            });
+        }
+        let mut tried = String::new();
+        if let Some(folder) = library::own_path().as_deref().and_then(Path::parent) {
+            let beside = folder.join("libonnxruntime.so.1");
+            if beside.exists() {
+                return Runtime::open(&beside);
+            }
+            tried = format!("{} and ", beside.display());
+        }
+        match library::system_path() {
+            Some(path) => Runtime::open(&path),
+            None => Err(Error::Runtime(format!(
+                "ONNX Runtime was not found: tried {tried}the system's libonnxruntime.so.1; install it there, or name its \
+                 file in the option runtime_library or in the environment variable ORT_DYLIB_PATH"
+            ))),
+        }
+    }
+
+    fn open(path: &Path) -> Result<Runtime> {
+        let failed = |reason: String| {
+            Error::Runtime(format!(
+                "ONNX Runtime could not be loaded from {}: {reason}; version 1.24 or newer is needed",
+                path.display()
+            ))
+        };
+        if !path.is_file() {
+            return Err(failed("there is no such file".into()));
+        }
+        let builder = ort::init_from(path).map_err(|error| failed(error.to_string()))?;
+        // Without a logger of ours it would write to the host's stderr. What belongs to a session reaches its own.
+        let environment = builder
+            .with_name("fcn")
+            .with_telemetry(false)
+            .with_logger(Arc::new(|_, _, _, _, _| {}))
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        let version = library::version(path).ok_or_else(|| failed("it does not tell its version".into()))?;
+        Ok(Runtime { environment, path: path.to_path_buf(), version })
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path)
+        .map_err(|error| Error::Runtime(format!("the path '{}' of ONNX Runtime is unusable: {error}", path.display())))
+}
+
+/// Sessions of a network, and the provider that runs them.
+pub(crate) struct Networks {
+    /// One for each session that was asked for; beside it, on a GPU, the network as it is best there.
+    pub(crate) networks: Vec<(Network, Option<DeviceNetwork>)>,
+    pub(crate) provider: Provider,
+    /// Why it is not a better provider; empty where it was asked for by name.
+    pub(crate) reason: String,
+}
+
+/// A network and how it is to be run.
+pub(crate) struct Request<'a> {
+    /// The network as ONNX.
+    pub(crate) onnx: &'a [u8],
+    /// The network as [`crate::onnx::on_device`] changes it, where it can.
+    pub(crate) on_device: &'a dyn Fn() -> Option<Vec<u8>>,
+    /// The bytes that it was made from: what a cache knows it by.
+    pub(crate) source: &'a [u8],
+    pub(crate) options: &'a Options,
+    pub(crate) threads: usize,
+}
+
+impl Networks {
+    /// Loads the network once for each session that the options ask for.
+    pub(crate) fn new(runtime: &Runtime, request: &Request<'_>) -> Result<Networks> {
+        match request.options.provider {
+            Provider::Auto => match load_all(runtime, request, Provider::Cuda) {
+                Ok(networks) => Ok(Networks { networks, provider: Provider::Cuda, reason: String::new() }),
+                Err(error) => {
+                    let reason = error.to_string();
+                    log(request.options.log.as_ref(), LogLevel::Info, &format!("the CPU runs the network: {reason}"));
+                    let networks = load_all(runtime, request, Provider::Cpu)?;
+                    Ok(Networks { networks, provider: Provider::Cpu, reason })
+                }
+            },
+            provider => {
+                Ok(Networks { networks: load_all(runtime, request, provider)?, provider, reason: String::new() })
+            }
+        }
+    }
+}
+
+fn load_all(
+    runtime: &Runtime,
+    request: &Request<'_>,
+    provider: Provider,
+) -> Result<Vec<(Network, Option<DeviceNetwork>)>> {
+    let Request { onnx, options, .. } = request;
+    let loader = Loader { runtime, request, provider, prepacked: PrepackedWeights::new() };
+    let on_device = match provider {
+        Provider::Cuda | Provider::TensorRt => (request.on_device)(),
+        _ if options.device_graph => (request.on_device)(),
+        _ => None,
+    };
+    let lane = |_| {
+        let network = Network::new(loader.load(onnx, "")?);
+        let device = on_device.as_ref().map(|onnx| {
+            let session = loader.load(onnx, "-device")?;
+            DeviceNetwork::new(session, provider, options.device).map_err(|error| unavailable(provider, &error))
+        });
+        Ok((network, device.transpose()?))
+    };
+    (0..options.sessions.max(1)).map(lane).collect()
+}
+
+/// Makes sessions that share their packed weights.
+struct Loader<'a> {
+    runtime: &'a Runtime,
+    request: &'a Request<'a>,
+    provider: Provider,
+    prepacked: PrepackedWeights,
+}
+
+impl Loader<'_> {
+    /// A session of `onnx`, from the cache where there is one; `form` tells the forms of one model apart there.
+    fn load(&self, onnx: &[u8], form: &str) -> Result<Session> {
+        let Request { source, options, .. } = self.request;
+        let Some(folder) = &options.cache else { return self.session(onnx, &Ok) };
+        let name = format!("{}{form}", self.provider.name());
+        let entry = Entry::new(folder, source, self.runtime.version(), &name);
+        let as_it_is = |builder: SessionBuilder| Ok(builder.with_optimization_level(GraphOptimizationLevel::Disable)?);
+        // Whatever is wrong with a cached network, the model itself is as good.
+        if let Some(session) = entry.read().and_then(|network| self.session(&network, &as_it_is).ok()) {
+            return Ok(session);
+        }
+        let temporary = entry.temporary();
+        let kept = self
+            .session(onnx, &|builder| Ok(builder.with_optimized_model_path(&temporary)?))
+            .and_then(|session| entry.keep(&temporary).map(|()| session));
+        kept.or_else(|error| {
+            // What ONNX Runtime may have written of it.
+            let _ = std::fs::remove_file(&temporary);
+            let session = self.session(onnx, &Ok)?;
+            log(options.log.as_ref(), LogLevel::Warning, &format!("the optimized network is not kept: {error}"));
+            Ok(session)
+        })
+    }
+
+    fn session(&self, model: &[u8], adjust: &dyn Fn(SessionBuilder) -> ort::Result<SessionBuilder>) -> Result<Session> {
+        let on_cpu = matches!(self.provider, Provider::Cpu | Provider::Auto);
+        let failed = |what: &str, error: &ort::Error| match on_cpu {
+            true => Error::Model(format!("ONNX Runtime {what}: {}", one_line(&error.to_string()))),
+            false => unavailable(self.provider, error),
+        };
+        session_builder(self.runtime, self.request, &self.prepacked)
+            .and_then(|builder| with_provider(builder, self.request.options, self.provider))
+            .and_then(adjust)
+            .map_err(|error| failed("makes no session", &error))?
+            .commit_from_memory(model)
+            .map_err(|error| failed("does not take the model", &error))
+    }
+}
+
+fn unavailable(provider: Provider, error: &ort::Error) -> Error {
+    Error::Provider(format!("the {} provider does not work here: {}", provider.name(), one_line(&error.to_string())))
+}
+
+/// ONNX Runtime's message on one line, without the place in its source code that some begin with.
+fn one_line(text: &str) -> String {
+    let said = text.split_once("[ONNXRuntimeError] : ").and_then(|(_, coded)| coded.splitn(3, " : ").nth(2));
+    said.unwrap_or(text).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn session_builder(
+    runtime: &Runtime,
+    request: &Request<'_>,
+    prepacked: &PrepackedWeights,
+) -> ort::Result<SessionBuilder> {
+    let callback = request.options.log.clone();
+    let builder = Session::builder(&runtime.environment)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_intra_threads(request.threads)?
+        // Threads that spin for their next piece of work save 3 % where nothing else runs, and cost 35 % where something does.
+        .with_intra_op_spinning(false)?
+        .with_prepacked_weights(prepacked)?
+        .with_log_level(OrtLogLevel::Warning)?
+        .with_logger(Arc::new(move |level, _, _, _, message| {
+            let level = match level {
+                OrtLogLevel::Verbose | OrtLogLevel::Info => LogLevel::Info,
+                OrtLogLevel::Warning => LogLevel::Warning,
+                OrtLogLevel::Error | OrtLogLevel::Fatal => LogLevel::Error,
+            };
+            log(callback.as_ref(), level, message);
+        }))?;
+    Ok(builder)
+}
+
+/// Calls the host's callback; a panic in it must not travel into ONNX Runtime's C++.
+fn log(callback: Option<&LogCallback>, level: LogLevel, message: &str) {
+    if let Some(callback) = callback {
+        // A callback that panics has had its say; there is nobody else to tell.
+        let _ = catch_unwind(AssertUnwindSafe(|| callback(level, message)));
+    }
+}
+
+fn with_provider(builder: SessionBuilder, options: &Options, provider: Provider) -> ort::Result<SessionBuilder> {
+    let device = options.device.cast_signed();
+    let cuda = || {
+        let cuda = ep::CUDA::default()
+            .with_device_id(device)
+            .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic)
+            .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested);
+        match options.gpu_memory_limit {
+            0 => cuda,
+            limit => cuda.with_memory_limit(limit),
+        }
+        .build()
+        .error_on_failure()
+    };
+    let providers = match provider {
+        Provider::Cpu | Provider::Auto => return Ok(builder),
+        Provider::Cuda => vec![cuda()],
+        Provider::TensorRt => {
+            vec![ep::TensorRT::default().with_device_id(device).build().error_on_failure(), cuda()]
+        }
+    };
+    Ok(builder.with_execution_providers(providers)?)
+}

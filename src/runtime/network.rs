@@ -1,0 +1,172 @@
+//! One session and its tensors: a normalised picture in, scores or class indices out.
+
+use ort::{
+    memory::Allocator,
+    session::{HasSelectedOutputs, OutputSelector, RunOptions, Session},
+    value::{DynValue, Tensor, TensorElementType, ValueType},
+};
+
+use super::one_line;
+use crate::{Error, Result};
+
+/// A network that is ready to run, one frame at a time.
+pub(crate) struct Network {
+    session: Session,
+    bound: Option<Bound>,
+}
+
+/// The tensors for one size of picture, used again as long as the size stays.
+struct Bound {
+    size: (usize, usize),
+    image: Tensor<f32>,
+    /// The tensor that scores are written to, from the second run of a size on.
+    output: Option<RunOptions<HasSelectedOutputs>>,
+}
+
+/// What a network answers for one picture.
+pub(crate) enum Answer<'a> {
+    /// Scores, channels x height x width.
+    Scores(Scores<'a>),
+    /// Class indices, height x width.
+    Labels { height: usize, width: usize, labels: Labels<'a> },
+}
+
+/// Scores of one picture: channels x height x width.
+#[derive(Clone, Copy)]
+pub(crate) struct Scores<'a> {
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) data: &'a [f32],
+}
+
+/// Class indices as networks give them.
+#[derive(Clone, Copy)]
+pub(crate) enum Labels<'a> {
+    I64(&'a [i64]),
+    I32(&'a [i32]),
+    U8(&'a [u8]),
+}
+
+impl Labels<'_> {
+    pub(crate) fn get(&self, index: usize) -> i64 {
+        match self {
+            Labels::I64(values) => values[index],
+            Labels::I32(values) => i64::from(values[index]),
+            Labels::U8(values) => i64::from(values[index]),
+        }
+    }
+}
+
+/// What a network's first output is made of, as far as the model tells before it has run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OutputKind {
+    /// N x C x h x w; C where it is known.
+    Scores { channels: Option<usize> },
+    /// N x h x w or N x 1 x h x w.
+    Labels,
+}
+
+impl Network {
+    pub(super) fn new(session: Session) -> Network {
+        Network { session, bound: None }
+    }
+
+    /// What the first output is, or a sentence on why it is no segmentation.
+    pub(crate) fn output_kind(&self) -> Result<OutputKind> {
+        let output = self.session.outputs().first().ok_or_else(|| Error::Model("the model has no output".into()))?;
+        let (element, shape) = match output.dtype() {
+            ValueType::Tensor { ty, shape, .. } => (*ty, &shape[..]),
+            other => return Err(no_segmentation(output.name(), &format!("{other:?}"))),
+        };
+        match (element, shape) {
+            (TensorElementType::Float32, &[_, channels, _, _]) => {
+                Ok(OutputKind::Scores { channels: usize::try_from(channels).ok() })
+            }
+            (
+                TensorElementType::Int64 | TensorElementType::Int32 | TensorElementType::Uint8,
+                [_, _, _] | [_, 1, _, _],
+            ) => Ok(OutputKind::Labels),
+            _ => Err(no_segmentation(output.name(), &format!("a {element:?} tensor of shape {shape:?}"))),
+        }
+    }
+
+    /// The network's input for a picture of this size, 3 x height x width, to be filled before [`Network::run`].
+    pub(crate) fn input(&mut self, height: usize, width: usize) -> Result<&mut [f32]> {
+        if self.bound.as_ref().is_none_or(|bound| bound.size != (height, width)) {
+            // The old one goes first, so that no two sizes need memory at once.
+            self.bound = None;
+            let image = Tensor::new(&Allocator::default(), [1, 3, height, width]).map_err(|error| {
+                Error::OutOfMemory(format!(
+                    "the network's input for {width} x {height} pixels cannot be had: {}",
+                    one_line(&error.to_string())
+                ))
+            })?;
+            self.bound = Some(Bound { size: (height, width), image, output: None });
+        }
+        let bound = self.bound.as_mut().ok_or_else(|| Error::Internal("the input was just bound".into()))?;
+        Ok(bound.image.extract_tensor_mut().1)
+    }
+
+    /// Runs the network on its input and hands its answer to `consume`.
+    pub(crate) fn run<R>(&mut self, consume: impl FnOnce(Answer<'_>) -> Result<R>) -> Result<R> {
+        let Network { session, bound } = self;
+        let bound = bound.as_mut().ok_or_else(|| Error::Internal("the network has no input yet".into()))?;
+        let Bound { size: (rows, columns), image, output } = bound;
+        let failed = |error: ort::Error| {
+            Error::Runtime(format!("the network failed on {columns} x {rows} pixels: {}", one_line(&error.to_string())))
+        };
+        if let Some(options) = output {
+            let outputs = session.run_with_options(ort::inputs![&*image], options).map_err(failed)?;
+            return consume(answer(&outputs[0])?);
+        }
+        let outputs = session.run(ort::inputs![&*image]).map_err(failed)?;
+        let first = answer(&outputs[0])?;
+        // Now that its shape is known, later runs write into one tensor.
+        if let Answer::Scores(Scores { channels, height, width, .. }) = first {
+            let name = outputs.keys().next().unwrap_or_default().to_owned();
+            let tensor = Tensor::<f32>::new(&Allocator::default(), [1, channels, height, width]).map_err(failed)?;
+            let selected = OutputSelector::no_default().with(&name).preallocate(name, tensor);
+            *output = Some(RunOptions::new().map_err(failed)?.with_outputs(selected));
+        }
+        consume(first)
+    }
+}
+
+/// What a network answered.
+fn answer(output: &DynValue) -> Result<Answer<'_>> {
+    let wrong = |found: String| no_segmentation("0", &found);
+    let ValueType::Tensor { ty, shape, .. } = output.dtype() else {
+        return Err(wrong(format!("{:?}", output.dtype())));
+    };
+    let sides = |side: i64| usize::try_from(side).ok();
+    let found = || format!("a {ty:?} tensor of shape {shape:?}");
+    let extract = |error: ort::Error| Error::Runtime(one_line(&error.to_string()));
+    let labels = match ty {
+        TensorElementType::Float32 => None,
+        TensorElementType::Int64 => Some(Labels::I64(output.try_extract_tensor().map_err(extract)?.1)),
+        TensorElementType::Int32 => Some(Labels::I32(output.try_extract_tensor().map_err(extract)?.1)),
+        TensorElementType::Uint8 => Some(Labels::U8(output.try_extract_tensor().map_err(extract)?.1)),
+        _ => return Err(wrong(found())),
+    };
+    match (labels, &shape[..]) {
+        (Some(labels), &[1, height, width] | &[1, 1, height, width]) => {
+            let (height, width) = sides(height).zip(sides(width)).ok_or_else(|| wrong(found()))?;
+            Ok(Answer::Labels { height, width, labels })
+        }
+        (None, &[1, channels, height, width]) => {
+            let (channels, (height, width)) =
+                sides(channels).zip(sides(height).zip(sides(width))).ok_or_else(|| wrong(found()))?;
+            let (_, data) = output.try_extract_tensor().map_err(extract)?;
+            Ok(Answer::Scores(Scores { channels, height, width, data }))
+        }
+        _ => Err(wrong(found())),
+    }
+}
+
+fn no_segmentation(output: &str, found: &str) -> Error {
+    Error::Model(format!(
+        "output '{output}' is {found}; scores (float32, 1 x C x h x w) or class indices (int64, int32 or uint8, 1 x h x w) \
+         are expected"
+    ))
+}
