@@ -214,9 +214,9 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
 fn integers_and_halves_score_close_to_floats() {
     let folder = tempfile::tempdir().unwrap();
     let dataset = Dataset::open(&small_dataset(folder.path()), "val").unwrap();
-    // Of ResNet-18's convolutions all but the one that scores, of EfficientNet-Lite0's 49 likewise.
+    // All convolutions of the backbones: those that score stay in float32.
     for (architecture, backbone, integer) in
-        [(Architecture::Fcn32s, Backbone::ResNet18, 20), (Architecture::Fcn8s, Backbone::EfficientNetLite0, 49)]
+        [(Architecture::Fcn32s, Backbone::ResNet18, 20), (Architecture::Fcn8s, Backbone::EfficientNetLite0, 48)]
     {
         let network = network(architecture, backbone, Upsampling::Learned);
         let name = network.spec.name();
