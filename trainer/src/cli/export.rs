@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::evaluate::Labeller;
 use crate::export::calibrate::Calibration;
 use crate::export::{self, Form};
-use crate::file;
+use fcn::file;
 
 /// Options of `trainer export`.
 #[derive(Debug, Args)]
