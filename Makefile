@@ -43,7 +43,7 @@ bench: deps-runtime build
 	$(CC) -std=c99 -O2 -Wall -Wextra -Iinclude examples/bench.c -o $(TARGET)/bench/bench \
 		$(TARGET)/bench/libfcn.so.$(SOVERSION) -Wl,-rpath,'$$ORIGIN'
 	cargo run --package trainer --example bench_models -- \
-		$(TARGET)/bench .deps/weights/efficientnet-lite0-57934424.pth
+		$(TARGET)/bench .deps/weights/efficientnet-lite0-57934424.pth .deps/photos/chelsea.png
 	$(PYTHON) scripts/bench.py --peers "$(PEERS)" $(if $(RUNS),--rounds $(RUNS)) $(if $(QUICK),--quick)
 
 # ONNX Runtime is laid beside libfcn even for those who use another one while building.

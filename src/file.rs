@@ -38,3 +38,41 @@ pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
     name.push(format!(".{}-{}.tmp", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
     path.with_file_name(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<OsString> {
+        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_whole_or_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let content = |number: u8| vec![number; 1_000_000];
+        write(&path, &content(0)).unwrap();
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| (1..60).for_each(|number| write(&path, &content(number)).unwrap()));
+            let mut seen = 0;
+            while !writer.is_finished() {
+                let bytes = fs::read(&path).unwrap();
+                assert_eq!(bytes, content(bytes[0]), "half a file");
+                assert!(bytes[0] >= seen, "an older file came back");
+                seen = bytes[0];
+            }
+        });
+        assert_eq!(names(folder.path()), ["file"]);
+
+        let taken = folder.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        let message = write(&taken, b"x").unwrap_err().to_string();
+        assert!(message.starts_with(&format!("{} cannot be written: ", taken.display())), "{message}");
+        assert_eq!(names(folder.path()), ["file", "taken"]);
+    }
+}

@@ -20,6 +20,8 @@ pub(crate) struct Pool {
     workers: Vec<JoinHandle<()>>,
     /// Held by the frame that has the workers.
     turn: Mutex<()>,
+    /// Whether the workers are those of another process.
+    forgotten: bool,
 }
 
 struct Shared {
@@ -51,7 +53,7 @@ impl Pool {
     /// A pool of `threads` threads, of which one is the caller's.
     pub(crate) fn new(threads: usize) -> Result<Pool> {
         let shared = Arc::new(Shared { state: Mutex::default(), start: Condvar::new(), done: Condvar::new() });
-        let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()) };
+        let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()), forgotten: false };
         for index in 1..threads {
             let shared = Arc::clone(&pool.shared);
             let worker = std::thread::Builder::new().name(format!("fcn-{index}")).spawn(move || shared.work());
@@ -102,14 +104,17 @@ impl Pool {
         }
     }
 
-    /// Leaves the threads alone: in a forked child they do not exist.
+    /// Leaves the threads alone: in a forked child they do not exist, and what they held at the fork stays locked.
     pub(crate) fn forget(&mut self) {
-        std::mem::forget(std::mem::take(&mut self.workers));
+        self.forgotten = true;
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        if self.forgotten {
+            return;
+        }
         self.shared.lock().stop = true;
         self.shared.start.notify_all();
         for worker in self.workers.drain(..) {

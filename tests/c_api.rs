@@ -200,6 +200,16 @@ fn many_threads_share_a_handle() {
 }
 
 #[test]
+fn a_forked_child_leaves_the_parents_handle_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("good.onnx");
+    fs::write(&model, good_model()).unwrap();
+    let program = build(folder.path(), "cc", "c11", "tests/c/fork.c");
+    let output = run(Command::new(&program).arg(&model));
+    assert!(output.ends_with(" 0 failures\n"), "{output}");
+}
+
+#[test]
 fn a_wrong_onnx_runtime_is_an_error_and_the_right_one_still_loads() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

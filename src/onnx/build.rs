@@ -37,6 +37,21 @@ pub fn int8s(name: &str, dims: &[i64], values: &[i8]) -> TensorProto {
     constant(name, dims, DataType::Int8, values.iter().map(|value| value.cast_unsigned()).collect())
 }
 
+/// A uint8 constant.
+pub fn uint8s(name: &str, dims: &[i64], values: &[u8]) -> TensorProto {
+    constant(name, dims, DataType::Uint8, values.to_vec().into())
+}
+
+/// A float16 constant, from the bits of each value.
+pub fn halves(name: &str, dims: &[i64], bits: &[i16]) -> TensorProto {
+    constant(name, dims, DataType::Float16, bits.iter().flat_map(|value| value.to_le_bytes()).collect())
+}
+
+/// An int32 constant.
+pub fn int32s(name: &str, dims: &[i64], values: &[i32]) -> TensorProto {
+    constant(name, dims, DataType::Int32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+}
+
 /// An int64 constant.
 pub fn int64s(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
     constant(name, dims, DataType::Int64, values.iter().flat_map(|value| value.to_le_bytes()).collect())

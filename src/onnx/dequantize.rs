@@ -1,5 +1,8 @@
 //! Weights stored as integers, turned back into float32 when a model is loaded, so that ONNX Runtime can fold and pack
-//! them like any others. Activations that are quantized stay as they are.
+//! them like any others. Where the values that they meet are stored as integers, too, both stay as they are: ONNX Runtime
+//! computes in integers there.
+
+use std::collections::HashSet;
 
 use super::{
     expect_count, floats, raw,
@@ -7,8 +10,10 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// Replaces each DequantizeLinear node whose inputs are all constants by its float32 result.
+/// Replaces each DequantizeLinear node whose inputs are all constants by its float32 result, unless a node that reads it
+/// also reads a DequantizeLinear of values that are computed.
 pub(crate) fn dequantize_weights(graph: &mut GraphProto) -> Result<()> {
+    let beside_integers = beside_integers(graph);
     let mut weights = Vec::new();
     let mut kept = Vec::with_capacity(graph.node.len());
     for node in std::mem::take(&mut graph.node) {
@@ -19,7 +24,11 @@ pub(crate) fn dequantize_weights(graph: &mut GraphProto) -> Result<()> {
             .map(|name| graph.initializer.iter().find(|tensor| tensor.name() == name))
             .collect();
         match constants {
-            Some(inputs) if node.op_type() == "DequantizeLinear" && is_supported(&node, &inputs) => {
+            Some(inputs)
+                if node.op_type() == "DequantizeLinear"
+                    && is_supported(&node, &inputs)
+                    && node.output.iter().all(|output| !beside_integers.contains(output)) =>
+            {
                 weights.push(dequantize(&node, &inputs)?);
             }
             _ => kept.push(node),
@@ -29,6 +38,20 @@ pub(crate) fn dequantize_weights(graph: &mut GraphProto) -> Result<()> {
     graph.initializer.extend(weights);
     super::cut::drop_unused_weights(graph);
     Ok(())
+}
+
+/// What is read by nodes that read dequantized values, too.
+fn beside_integers(graph: &GraphProto) -> HashSet<String> {
+    let constants: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
+    let values: HashSet<&String> = graph
+        .node
+        .iter()
+        .filter(|node| node.op_type() == "DequantizeLinear")
+        .filter(|node| node.input.first().is_some_and(|input| !constants.contains(input.as_str())))
+        .flat_map(|node| &node.output)
+        .collect();
+    let readers = graph.node.iter().filter(|node| node.input.iter().any(|input| values.contains(input)));
+    readers.flat_map(|node| node.input.iter().cloned()).collect()
 }
 
 /// Whether this is the form that weights are stored in: 8-bit integers, one scale, or one for each index of an axis.
@@ -101,4 +124,51 @@ fn integers(tensor: &TensorProto) -> Result<Vec<i32>> {
     };
     expect_count(tensor, values.len())?;
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::build;
+    use super::*;
+
+    /// A convolution of `input` with weights 2 x -3 and bias 2 x 5, both stored as integers.
+    fn graph(input: &str, mut nodes: Vec<NodeProto>) -> GraphProto {
+        nodes.push(build::node("DequantizeLinear", &["w.int8", "step"], "w", vec![]));
+        nodes.push(build::node("DequantizeLinear", &["b.int8", "step"], "b", vec![]));
+        nodes.push(build::node("Conv", &[input, "w", "b"], "y", vec![]));
+        GraphProto {
+            node: nodes,
+            initializer: vec![
+                build::int8s("w.int8", &[1, 1, 1, 1], &[-3]),
+                build::int8s("b.int8", &[1], &[5]),
+                build::floats("step", &[], &[2.0]),
+                build::uint8s("zero", &[], &[7]),
+            ],
+            ..GraphProto::default()
+        }
+    }
+
+    fn operators(graph: &GraphProto) -> Vec<&str> {
+        graph.node.iter().map(|node| node.op_type()).collect()
+    }
+
+    #[test]
+    fn weights_beside_floats_become_floats() {
+        let mut graph = graph("x", vec![]);
+        dequantize_weights(&mut graph).unwrap();
+        assert_eq!(operators(&graph), ["Conv"]);
+        let value = |name| floats(graph.initializer.iter().find(|tensor| tensor.name() == name).unwrap()).unwrap();
+        assert_eq!((value("w"), value("b")), (vec![-6.0], vec![10.0]));
+        assert_eq!(graph.initializer.len(), 2);
+    }
+
+    #[test]
+    fn weights_beside_stored_values_stay_integers() {
+        let quantize = build::node("QuantizeLinear", &["x", "step", "zero"], "x.uint8", vec![]);
+        let dequantize = build::node("DequantizeLinear", &["x.uint8", "step", "zero"], "x.stored", vec![]);
+        let mut graph = graph("x.stored", vec![quantize, dequantize]);
+        let before = graph.clone();
+        dequantize_weights(&mut graph).unwrap();
+        assert_eq!(graph, before);
+    }
 }

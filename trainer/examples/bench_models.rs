@@ -1,33 +1,54 @@
 //! Writes the networks of `make bench`: 21 classes, and weights that nobody trained, because time does not depend on
 //! them.
 //!
-//!     bench_models FOLDER EFFICIENTNET_WEIGHTS.pth
+//!     bench_models FOLDER EFFICIENTNET_WEIGHTS.pth PHOTO
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use fcn::onnx;
+use fcn::{file, onnx};
 use tch::Device;
 use trainer::checkpoint::{Progress, State};
 use trainer::config::Config;
+use trainer::data::Dataset;
 use trainer::error::{Error, Result};
-use trainer::export::{self, Storage};
-use trainer::file;
+use trainer::export::calibrate::Calibration;
+use trainer::export::{self, Form};
 use trainer::model::graph::Op;
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, weights};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
-    let (Some(folder), Some(pretrained), None) = (arguments.next(), arguments.next(), arguments.next()) else {
-        return Err(Error::new("usage: bench_models FOLDER EFFICIENTNET_WEIGHTS.pth"));
-    };
+    let mut next =
+        || arguments.next().ok_or_else(|| Error::new("usage: bench_models FOLDER EFFICIENTNET_WEIGHTS.pth PHOTO"));
+    let (folder, pretrained, photo) = (next()?, next()?, next()?);
+    let photos = one_photo(&folder.join("calibration"), &photo)?;
     let resnet = |upsample| network(Architecture::Fcn32s, Backbone::ResNet18, upsample);
-    save(&folder.join("resnet18-fcn32s.onnx"), &resnet(Upsampling::Learned)?)?;
-    save(&folder.join("resnet18-fcn32s-frozen.onnx"), &resnet(Upsampling::Frozen)?)?;
+    let learned = resnet(Upsampling::Learned)?;
+    save(&folder.join("resnet18-fcn32s.onnx"), &learned, &Form::Full)?;
+    let int8 = Form::Int8(Calibration::new(&learned, &photos, 1)?);
+    save(&folder.join("resnet18-fcn32s-int8.onnx"), &learned, &int8)?;
+    save(&folder.join("resnet18-fcn32s-frozen.onnx"), &resnet(Upsampling::Frozen)?, &Form::Full)?;
     let lite0 = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, Upsampling::Learned)?;
     // Its random start has activations that fade to nothing; ImageNet's weights keep them in the usual range.
     weights::load(&lite0.graph, &weights::read(&pretrained)?)?;
-    save(&folder.join("efficientnet_lite0-fcn8s.onnx"), &lite0)
+    save(&folder.join("efficientnet_lite0-fcn8s.onnx"), &lite0, &Form::Full)?;
+    let int8 = Form::Int8(Calibration::new(&lite0, &photos, 1)?);
+    save(&folder.join("efficientnet_lite0-fcn8s-int8.onnx"), &lite0, &int8)
+}
+
+/// A dataset of one photo, to calibrate on.
+fn one_photo(folder: &Path, photo: &Path) -> Result<Dataset> {
+    for name in ["JPEGImages", "SegmentationClass", "ImageSets/Segmentation"] {
+        std::fs::create_dir_all(folder.join(name))?;
+    }
+    let fcn::Image { width, height, .. } = fcn::read_image(photo)?;
+    std::fs::copy(photo, folder.join("JPEGImages/photo.png"))?;
+    let mask = vec![0; width as usize * height as usize];
+    let classes = fcn::palette::voc_classes();
+    fcn::write_labels(folder.join("SegmentationClass/photo.png"), &mask, width, height, &classes)?;
+    std::fs::write(folder.join("ImageSets/Segmentation/val.txt"), "photo\n")?;
+    Dataset::open(folder, "val")
 }
 
 /// A network at its start, with noise in what training would have changed: the bilinear kernel a learned upsampling
@@ -53,7 +74,7 @@ fn network(architecture: Architecture, backbone: Backbone, upsample: Upsampling)
     Ok(network)
 }
 
-fn save(path: &Path, network: &Network) -> Result<()> {
+fn save(path: &Path, network: &Network, form: &Form) -> Result<()> {
     let normalise = network.spec.backbone.normalise();
     let state = State {
         config: Config { arch: network.spec.architecture, backbone: network.spec.backbone, ..Config::standard() },
@@ -64,5 +85,5 @@ fn save(path: &Path, network: &Network) -> Result<()> {
         progress: Progress::default(),
     };
     let card = export::card(&state, "none".to_owned(), BTreeMap::new());
-    file::write(path, &onnx::encode(&export::onnx(network, Storage::Full, &card)?))
+    Ok(file::write(path, &onnx::encode(&export::onnx(network, form, &card)?))?)
 }

@@ -109,7 +109,7 @@ pub fn save(path: &Path, network: &Network, sgd: Option<&Sgd>, state: &State) ->
     let json = serde_json::to_string(state).map_err(|error| failed(&error))?;
     let metadata = HashMap::from([(KEY.to_owned(), json)]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| failed(&error))?;
-    crate::file::write(path, &bytes)
+    Ok(fcn::file::write(path, &bytes)?)
 }
 
 fn encode(name: String, tensor: &Tensor) -> Result<(String, Vec<usize>, Vec<u8>)> {

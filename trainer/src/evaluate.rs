@@ -99,15 +99,21 @@ fn cpu() -> fcn::Options {
     options
 }
 
-/// Labels a whole photo (RGB, row by row): padded with the mean colour at the right and at the bottom to sides that 32
-/// divides, and cut back. The same as libfcn's size mode `pad`.
-pub fn label(network: &Network, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
+/// A whole photo (RGB, row by row) as the network's input: normalised, and padded with the mean colour at the right and
+/// at the bottom to sides that 32 divides. The same as libfcn's size mode `pad`.
+pub fn input(network: &Network, rgb: &[u8], width: usize, height: usize) -> Result<Tensor> {
     let (h, w) = (height.next_multiple_of(Network::STRIDE), width.next_multiple_of(Network::STRIDE));
     let mut image = vec![0.0; 3 * h * w];
     let normalise: Normalise = network.spec.backbone.normalise();
     normalise_whole(rgb, width, height, &normalise, h, w, &mut image);
     let image = Tensor::f_from_slice(&image)?.f_view([1, 3, h as i64, w as i64])?.f_to_device(network.graph.device)?;
-    let scores = no_grad(|| network.graph.forward(&channels_last(&image), false))?;
+    Ok(channels_last(&image))
+}
+
+/// Labels a whole photo (RGB, row by row).
+pub fn label(network: &Network, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
+    let image = input(network, rgb, width, height)?;
+    let scores = no_grad(|| network.graph.forward(&image, false))?;
     let labels = scores.f_argmax(1, false)?.f_narrow(1, 0, height as i64)?.f_narrow(2, 0, width as i64)?;
     let labels = labels.f_to_kind(Kind::Uint8)?.f_to_device(Device::Cpu)?.f_contiguous()?;
     let mut bytes = vec![0; width * height];

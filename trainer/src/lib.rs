@@ -8,7 +8,6 @@ pub mod data;
 pub mod error;
 pub mod evaluate;
 pub mod export;
-pub mod file;
 pub mod labelmap;
 pub mod loader;
 pub mod metrics;

@@ -13,8 +13,10 @@ use tch::{Device, Kind, Tensor};
 use trainer::augment::normalise_whole;
 use trainer::checkpoint::{self, Progress, State};
 use trainer::config::Config;
+use trainer::data::Dataset;
 use trainer::evaluate::Labeller;
-use trainer::export::{Storage, card, onnx};
+use trainer::export::calibrate::Calibration;
+use trainer::export::{Form, card, onnx};
 use trainer::model::graph::Op;
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, weights};
 
@@ -138,6 +140,35 @@ fn cut(scores: &[f32], photo: &Photo) -> Vec<f32> {
     rows.flat_map(|row| row[..photo.width].iter().copied()).collect()
 }
 
+/// A split `val` of three parts of the cat photo, of sizes that 32 does not divide; any mask will do.
+fn small_dataset(folder: &Path) -> PathBuf {
+    let data = folder.join("data");
+    for name in ["JPEGImages", "SegmentationClass", "ImageSets/Segmentation"] {
+        std::fs::create_dir_all(data.join(name)).unwrap();
+    }
+    let picture = image::open(deps().join("photos/chelsea.png")).unwrap().to_rgb8();
+    let mut ids = String::new();
+    for (id, x, y, width, height) in [("a", 0, 0, 200, 150), ("b", 130, 40, 97, 211), ("c", 250, 10, 160, 64)] {
+        let part = image::imageops::crop_imm(&picture, x, y, width, height).to_image();
+        part.save(data.join(format!("JPEGImages/{id}.png"))).unwrap();
+        let mask = image::GrayImage::from_fn(width, height, |x, y| image::Luma([((x / 20 + y / 30) % 22) as u8]));
+        let mask = image::GrayImage::from_fn(width, height, |x, y| match mask.get_pixel(x, y).0[0] {
+            21 => image::Luma([255]),
+            class => image::Luma([class]),
+        });
+        mask.save(data.join(format!("SegmentationClass/{id}.png"))).unwrap();
+        ids += &format!("{id}\n");
+    }
+    std::fs::write(data.join("ImageSets/Segmentation/val.txt"), ids).unwrap();
+    data
+}
+
+/// How far scores are off, as the root of the mean square, in parts of the range of the exact ones.
+fn error(scores: &[f32], exact: &[f32]) -> f64 {
+    let squares = scores.iter().zip(exact).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+    (squares / exact.len() as f64).sqrt() / f64::from(range(exact))
+}
+
 #[test]
 fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
     let folder = tempfile::tempdir().unwrap();
@@ -156,7 +187,7 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
         let truth = Vec::<f32>::try_from(scores.to_kind(Kind::Float).flatten(0, -1)).unwrap();
         let card = card(&state(&network), "test".into(), BTreeMap::new());
 
-        let full = fcn::onnx::encode(&onnx(&network, Storage::Full, &card).unwrap());
+        let full = fcn::onnx::encode(&onnx(&network, &Form::Full, &card).unwrap());
         let (scores, versions) = python(folder.path(), &full, &photo.image);
         let worst = largest_difference(&scores, &truth) / range(&truth);
         println!("{name}: {worst:.1e} of the range, {}", versions.trim());
@@ -165,7 +196,7 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
         let worst = largest_difference(&exact, &cut(&truth, &photo)) / range(&truth);
         assert!(worst < 1e-4, "{name}: libfcn differs from libtorch by {worst} of the range");
 
-        let compact = fcn::onnx::encode(&onnx(&network, Storage::Compact, &card).unwrap());
+        let compact = fcn::onnx::encode(&onnx(&network, &Form::Compact, &card).unwrap());
         let share = compact.len() as f64 / full.len() as f64;
         assert!(share < 0.27, "{name}: the compact file has {share} of the size");
         let (scores, _) = python(folder.path(), &compact, &photo.image);
@@ -174,9 +205,50 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
         let worst = largest_difference(&own, &scores) / range(&scores);
         assert!(worst < 1e-4, "{name}: libfcn restores compact weights with an error of {worst} of the range");
         // Labels are no measure here: the classes of a head that was never trained are nearly tied.
-        let squares = own.iter().zip(&exact).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
-        let error = (squares / exact.len() as f64).sqrt() / f64::from(range(&exact));
+        let error = error(&own, &exact);
         assert!(error < 0.02, "{name}: compact weights change scores by {error} of their range (root of mean square)");
+    }
+}
+
+#[test]
+fn integers_and_halves_score_close_to_floats() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = Dataset::open(&small_dataset(folder.path()), "val").unwrap();
+    // All convolutions of the backbones: those that score stay in float32.
+    for (architecture, backbone, integer) in
+        [(Architecture::Fcn32s, Backbone::ResNet18, 20), (Architecture::Fcn8s, Backbone::EfficientNetLite0, 48)]
+    {
+        let network = network(architecture, backbone, Upsampling::Learned);
+        let name = network.spec.name();
+        let photo = photo(&network);
+        let card = card(&state(&network), "test".into(), BTreeMap::new());
+        let full = fcn::onnx::encode(&onnx(&network, &Form::Full, &card).unwrap());
+        let exact = libfcn(&full, &photo);
+
+        let calibration = Calibration::new(&network, &dataset, 3).unwrap();
+        assert_eq!(
+            calibration,
+            Calibration::new(&network, &dataset, 3).unwrap(),
+            "{name}: the same photos, the same ranges"
+        );
+        let int8 = fcn::onnx::encode(&onnx(&network, &Form::Int8(calibration), &card).unwrap());
+        let share = int8.len() as f64 / full.len() as f64;
+        assert!(share < 0.3, "{name}: the int8 file has {share} of the size");
+        let (scores, said) = python(folder.path(), &int8, &photo.image);
+        assert!(said.contains(&format!(", {integer} integer")), "{name}: {said}");
+        let (scores, own) = (cut(&scores, &photo), libfcn(&int8, &photo));
+        let worst = largest_difference(&own, &scores) / range(&scores);
+        assert!(worst < 1e-4, "{name}: libfcn computes int8 with an error of {worst} of the range");
+        let error_int8 = error(&own, &exact);
+        assert!(error_int8 < 0.05, "{name}: int8 changes scores by {error_int8} of their range");
+
+        let half = fcn::onnx::encode(&onnx(&network, &Form::Half, &card).unwrap());
+        let (scores, _) = python(folder.path(), &half, &photo.image);
+        let worst = largest_difference(&cut(&scores, &photo), &exact) / range(&exact);
+        assert!(worst < 1e-2, "{name}: float16 changes scores by {worst} of their range");
+        let worst = largest_difference(&libfcn(&half, &photo), &exact) / range(&exact);
+        assert!(worst < 1e-2, "{name}: libfcn computes float16 with an error of {worst} of the range");
+        println!("{name}: int8 {error_int8:.4}, float16 at most {worst:.4} of the range");
     }
 }
 
@@ -185,7 +257,7 @@ fn the_card_tells_what_the_checkpoint_knows() {
     let network = network(Architecture::Fcn32s, Backbone::ResNet18, Upsampling::Learned);
     let metrics = BTreeMap::from([("miou".to_owned(), 0.5)]);
     let written = card(&state(&network), "photos of cats, CC0".into(), metrics);
-    let model = onnx(&network, Storage::Full, &written).unwrap();
+    let model = onnx(&network, &Form::Full, &written).unwrap();
     let segmenter = Segmenter::from_memory(&fcn::onnx::encode(&model), &fcn::Options::default()).unwrap();
     let card = segmenter.card().unwrap();
     assert_eq!(*card, written);
@@ -197,26 +269,7 @@ fn the_card_tells_what_the_checkpoint_knows() {
 #[test]
 fn a_checkpoint_and_its_onnx_file_measure_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    for name in ["JPEGImages", "SegmentationClass", "ImageSets/Segmentation"] {
-        std::fs::create_dir_all(data.join(name)).unwrap();
-    }
-    let picture = image::open(deps().join("photos/chelsea.png")).unwrap().to_rgb8();
-    // Three parts of the cat photo, of sizes that 32 does not divide; any mask will do.
-    let mut ids = String::new();
-    for (id, x, y, width, height) in [("a", 0, 0, 200, 150), ("b", 130, 40, 97, 211), ("c", 250, 10, 160, 64)] {
-        let part = image::imageops::crop_imm(&picture, x, y, width, height).to_image();
-        part.save(data.join(format!("JPEGImages/{id}.png"))).unwrap();
-        let mask = image::GrayImage::from_fn(width, height, |x, y| image::Luma([((x / 20 + y / 30) % 22) as u8]));
-        let mask = image::GrayImage::from_fn(width, height, |x, y| match mask.get_pixel(x, y).0[0] {
-            21 => image::Luma([255]),
-            class => image::Luma([class]),
-        });
-        mask.save(data.join(format!("SegmentationClass/{id}.png"))).unwrap();
-        ids += &format!("{id}\n");
-    }
-    std::fs::write(data.join("ImageSets/Segmentation/val.txt"), ids).unwrap();
-
+    let data = small_dataset(folder.path());
     let network = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, Upsampling::Learned);
     let state = state(&network);
     let path = folder.path().join("best.safetensors");

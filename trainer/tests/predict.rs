@@ -15,7 +15,7 @@ use trainer::checkpoint::{self, Progress, State};
 use trainer::config::Config;
 use trainer::data::{Dataset, VOID};
 use trainer::evaluate::Labeller;
-use trainer::export::{self, Storage};
+use trainer::export::{self, Form};
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling};
 
 const COLORS: [[u8; 3]; 4] = [[0, 0, 0], [200, 40, 0], [0, 120, 255], [8, 250, 90]];
@@ -54,7 +54,7 @@ fn models() -> &'static (Vec<u8>, Vec<u8>) {
         let file = folder.path().join("checkpoint");
         checkpoint::save(&file, &network, None, &state).expect("a checkpoint");
         let card = export::card(&state, "none".to_owned(), BTreeMap::new());
-        let onnx = onnx::encode(&export::onnx(&network, Storage::Full, &card).expect("a model"));
+        let onnx = onnx::encode(&export::onnx(&network, &Form::Full, &card).expect("a model"));
         (fs::read(file).expect("a checkpoint"), onnx)
     })
 }

@@ -1,7 +1,7 @@
 """Checks an ONNX file with the onnx package, runs it with ONNX Runtime, and writes its scores as raw float32.
 
 run_onnx.py MODEL IMAGE HEIGHT WIDTH SCORES: IMAGE holds 3 x HEIGHT x WIDTH raw float32. Prints the versions and the
-shape of the scores.
+shape of the scores, and how many convolutions ONNX Runtime computes in integers.
 """
 
 import sys
@@ -19,9 +19,13 @@ dims = [d.dim_param or d.dim_value for d in model.graph.input[0].type.tensor_typ
 assert dims == ["N", 3, "H", "W"], dims
 
 image = np.fromfile(image_path, dtype=np.float32).reshape(1, 3, int(height), int(width))
-session = onnxruntime.InferenceSession(model_path, providers=["CPUExecutionProvider"])
+options = onnxruntime.SessionOptions()
+options.optimized_model_filepath = scores_path + ".onnx"
+options.log_severity_level = 3
+session = onnxruntime.InferenceSession(model_path, options, providers=["CPUExecutionProvider"])
+integer = sum(node.op_type == "QLinearConv" for node in onnx.load(scores_path + ".onnx").graph.node)
 scores = session.run(["scores"], {"image": image})[0]
 two = session.run(["scores"], {"image": np.concatenate([image, image[:, :, ::-1]])})[0]
 assert np.allclose(two[0], scores[0], atol=1e-4 * np.ptp(scores)), "a batch of two is scored as one by one"
 scores.tofile(scores_path)
-print(f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}, scores {list(scores.shape)}")
+print(f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}, scores {list(scores.shape)}, {integer} integer")

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Output, Stdio};
 use std::sync::LazyLock;
 use std::thread;
@@ -178,29 +178,4 @@ fn loss_falls() {
     assert_eq!(losses.len(), EPOCHS as usize);
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     assert!(mean(&losses[5..]) < 0.85 * mean(&losses[..3]), "{losses:?}");
-}
-
-#[test]
-fn a_file_is_whole_or_not_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let path: PathBuf = folder.path().join("file");
-    let content = |number: u8| vec![number; 1_000_000];
-    trainer::file::write(&path, &content(0)).unwrap();
-    thread::scope(|scope| {
-        let writer = scope.spawn(|| (1..60).for_each(|number| trainer::file::write(&path, &content(number)).unwrap()));
-        let mut seen = 0;
-        while !writer.is_finished() {
-            let bytes = fs::read(&path).unwrap();
-            assert_eq!(bytes, content(bytes[0]), "half a file");
-            assert!(bytes[0] >= seen, "an older file came back");
-            seen = bytes[0];
-        }
-    });
-    assert_eq!(files(folder.path()), ["file"]);
-
-    let taken = folder.path().join("taken");
-    fs::create_dir(&taken).unwrap();
-    let message = trainer::file::write(&taken, b"x").unwrap_err().0;
-    assert!(message.starts_with(&format!("{} cannot be written: ", taken.display())), "{message}");
-    assert_eq!(files(folder.path()), ["file", "taken"]);
 }

@@ -1,6 +1,7 @@
 //! `trainer export`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,8 +13,9 @@ use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::Labeller;
-use crate::export::{self, Storage};
-use crate::file;
+use crate::export::calibrate::Calibration;
+use crate::export::{self, Form};
+use fcn::file;
 
 /// Options of `trainer export`.
 #[derive(Debug, Args)]
@@ -28,6 +30,31 @@ pub(super) struct Export {
     /// Store weights as int8 with one scale for each channel: a quarter of the file, float32 arithmetic.
     #[arg(long)]
     compact: bool,
+
+    /// Compute in integers, for speed on CPUs: values uint8 with one scale for each tensor, weights int8 (-64 to 63) with
+    /// one for each channel. The scores' layers stay float32.
+    ///
+    /// A tensor's range is that of its smallest and its largest value over the photos of --calibrate, each whole and
+    /// padded as in evaluation, and always contains 0. ReLU and ReLU6 become the ends of the range.
+    #[arg(long, requires = "calibrate", conflicts_with = "compact")]
+    int8: bool,
+
+    /// The folder in the Pascal VOC layout whose photos tell the ranges for --int8.
+    #[arg(long, value_name = "FOLDER", requires = "int8")]
+    calibrate: Option<PathBuf>,
+
+    /// The split to calibrate on; not the one to measure on.
+    #[arg(long, value_name = "SPLIT", default_value = "train", requires = "calibrate")]
+    calibrate_split: String,
+
+    /// How many photos to calibrate on, spread evenly over the split.
+    #[arg(long, value_name = "N", default_value = "64", requires = "calibrate")]
+    calibrate_photos: NonZeroUsize,
+
+    /// Store weights and compute in float16, meant for GPUs: half the file. Image and scores stay float32. It was never run
+    /// on a GPU; CPUs are slower with it.
+    #[arg(long, conflicts_with_all = ["compact", "int8"])]
+    fp16: bool,
 
     /// What the model card says of the training data and its licence [default: the name of the data's folder].
     #[arg(long, value_name = "TEXT")]
@@ -48,16 +75,24 @@ impl Export {
         let checkpoint = Checkpoint::best(&self.checkpoint)?;
         let network = checkpoint.network(Device::Cpu)?;
         let state = &checkpoint.state;
-        let storage = if self.compact { Storage::Compact } else { Storage::Full };
+        let form = match &self.calibrate {
+            Some(folder) => {
+                let dataset = Dataset::open(folder, &self.calibrate_split)?;
+                Form::Int8(Calibration::new(&network, &dataset, self.calibrate_photos.get())?)
+            }
+            None if self.compact => Form::Compact,
+            None if self.fp16 => Form::Half,
+            None => Form::Full,
+        };
         let folder = || state.config.data.file_name().map(|name| name.to_string_lossy().into_owned());
         let dataset = self.dataset.clone().or_else(folder).unwrap_or_default();
         let mut card = export::card(state, dataset, BTreeMap::new());
-        let mut bytes = onnx::encode(&export::onnx(&network, storage, &card)?);
+        let mut bytes = onnx::encode(&export::onnx(&network, &form, &card)?);
         if let Some(folder) = &self.measure {
             let dataset = Dataset::open(folder, &self.split)?;
             let confusion = Labeller::from_onnx(&bytes)?.measure(&dataset, state.config.void_is_background)?;
             card.metrics = confusion.metrics(dataset.classes());
-            bytes = onnx::encode(&export::onnx(&network, storage, &card)?);
+            bytes = onnx::encode(&export::onnx(&network, &form, &card)?);
         }
         file::write(&self.onnx, &bytes)?;
         super::say(&format!(

@@ -90,7 +90,7 @@ pub struct BatchNorm {
 }
 
 /// Max pooling with square window; the padding never wins.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct MaxPool {
     /// The window's side.
     pub kernel: i64,
@@ -176,6 +176,21 @@ impl Graph {
 
     /// Computes several values of the network, for example the backbone's features.
     pub fn evaluate(&self, image: &Tensor, training: bool, wanted: &[Value]) -> Result<Vec<Tensor>> {
+        self.walk(image, training, wanted, |_, _| Ok(()))
+    }
+
+    /// Computes the network's output as inference does, and shows every value to `see` when it is new.
+    pub fn observe(&self, image: &Tensor, see: impl FnMut(Value, &Tensor) -> Result<()>) -> Result<()> {
+        self.walk(image, false, &[self.output], see).map(|_| ())
+    }
+
+    fn walk(
+        &self,
+        image: &Tensor,
+        training: bool,
+        wanted: &[Value],
+        mut see: impl FnMut(Value, &Tensor) -> Result<()>,
+    ) -> Result<Vec<Tensor>> {
         let last = wanted.iter().map(|value| value.0).max().unwrap_or(0);
         let mut uses = vec![0; self.nodes.len() + 1];
         for input in self.nodes[..last].iter().flat_map(|node| &node.inputs).chain(wanted) {
@@ -194,7 +209,9 @@ impl Graph {
             }
             // Activations overwrite a value that nothing else needs. Value 0 is the caller's.
             let spare = node.inputs.iter().all(|v| v.0 > 0 && uses[v.0] == 0);
-            values[index + 1] = Some(node.op.apply(inputs, spare, training)?);
+            let result = node.op.apply(inputs, spare, training)?;
+            see(Value(index + 1), &result)?;
+            values[index + 1] = Some(result);
         }
         Ok(wanted.iter().map(|v| shared(&values, *v)).collect())
     }

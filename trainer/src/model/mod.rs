@@ -3,6 +3,7 @@
 mod build;
 mod efficientnet;
 mod fcn;
+mod fold;
 pub mod graph;
 pub mod init;
 mod pth;

@@ -1,0 +1,145 @@
+//! What the numbers of an int8 network stand for: which values are stored as uint8, and the range of each.
+//!
+//! The backbone computes in integers; the head, a hundredth of the work, in float32. A ReLU or ReLU6 is no operation of
+//! its own: the value before it is stored with the activation's range, whose ends cut off the rest. Ranges are the
+//! smallest and the largest value over the calibration photos, whole and padded as in evaluation, of the network with
+//! its batch normalisations folded; 0 always lies within (Jacob et al. 2018, section 3). The image's range follows from
+//! the normalisation.
+
+use tch::{Tensor, no_grad};
+
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::evaluate;
+use crate::model::graph::{Graph, Op, Value};
+use crate::model::{Network, is_head};
+
+/// What a stored number stands for: `(number - zero) * scale`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scale {
+    /// The step from one number to the next.
+    pub scale: f32,
+    /// The number that stands for 0.
+    pub zero: u8,
+}
+
+impl Scale {
+    /// Spreads 0 to 255 over a range that contains 0.
+    fn of(least: f32, most: f32) -> Scale {
+        // A value that is always 0 needs some scale.
+        let scale = if most > least { (most - least) / 255.0 } else { 1.0 };
+        Scale { scale, zero: (-least / scale).round() as u8 }
+    }
+}
+
+/// How a value of the folded network is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Storage {
+    /// As float32.
+    Float,
+    /// As uint8.
+    Int,
+    /// Not at all: it goes into the ReLU or ReLU6 that alone uses it.
+    Inside,
+}
+
+/// The scales of a network's values, for the ONNX writer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibration {
+    /// One for each value of the folded graph that is stored as uint8.
+    scales: Vec<Option<Scale>>,
+    storages: Vec<Storage>,
+}
+
+impl Calibration {
+    /// Measures the ranges on at most `photos` photos, spread evenly over a split.
+    pub fn new(network: &Network, dataset: &Dataset, photos: usize) -> Result<Calibration> {
+        let graph = network.graph.folded()?;
+        let storages = storages(&graph);
+        let mut ranges = vec![(0f32, 0f32); storages.len()];
+        ranges[0] = image_range(network);
+        let photos = photos.min(dataset.len());
+        for photo in 0..photos {
+            let index = photo * dataset.len() / photos;
+            let sample = dataset.read(index)?;
+            let image = evaluate::input(network, &sample.image, sample.width, sample.height)?;
+            no_grad(|| {
+                graph.observe(&image, |value, tensor| match storages[value.0] {
+                    Storage::Int => widen(&mut ranges[value.0], tensor, &sample.id),
+                    Storage::Float | Storage::Inside => Ok(()),
+                })
+            })?;
+        }
+        let mut scales: Vec<Option<Scale>> = Vec::new();
+        for (value, storage) in storages.iter().enumerate() {
+            let node = value.checked_sub(1).map(|index| &graph.nodes[index]);
+            scales.push(match (storage, node) {
+                (Storage::Float | Storage::Inside, _) => None,
+                // The largest numbers of windows stay what they are.
+                (_, Some(node)) if matches!(node.op, Op::MaxPool(_)) => scales[node.inputs[0].0],
+                _ => Some(Scale::of(ranges[value].0, ranges[value].1)),
+            });
+        }
+        Ok(Calibration { scales, storages })
+    }
+
+    /// The scale of a value, where it is stored as uint8.
+    pub(super) fn scale(&self, value: Value) -> Option<Scale> {
+        self.scales[value.0]
+    }
+
+    /// Whether a value goes into the activation after it.
+    pub(super) fn is_inside(&self, value: Value) -> bool {
+        self.storages[value.0] == Storage::Inside
+    }
+
+    /// Whether a value is computed in integers.
+    pub(super) fn is_integer(&self, value: Value) -> bool {
+        self.storages[value.0] != Storage::Float
+    }
+}
+
+/// The normalised values of black and white.
+fn image_range(network: &Network) -> (f32, f32) {
+    let normalise = network.spec.backbone.normalise();
+    let mut range = (0f32, 0f32);
+    for (mean, std) in normalise.mean.iter().zip(normalise.std) {
+        range = (range.0.min((0.0 - mean) / std), range.1.max((1.0 - mean) / std));
+    }
+    range
+}
+
+fn widen(range: &mut (f32, f32), tensor: &Tensor, photo: &str) -> Result<()> {
+    let (least, most) = tensor.f_aminmax(None, false)?;
+    let (least, most) = (f32::try_from(least)?, f32::try_from(most)?);
+    if !(least.is_finite() && most.is_finite()) {
+        return Err(Error::new(format!(
+            "on photo {photo} the network computes values from {least} to {most}, for which there is no scale; train it \
+             with a lower learning rate"
+        )));
+    }
+    *range = (range.0.min(least), range.1.max(most));
+    Ok(())
+}
+
+/// How each value of a folded graph is stored.
+fn storages(graph: &Graph) -> Vec<Storage> {
+    let mut storages = vec![Storage::Int];
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let inputs_are_integer = node.inputs.iter().all(|input| storages[input.0] != Storage::Float);
+        let is_integer = inputs_are_integer
+            && match &node.op {
+                Op::Conv(conv) => !is_head(&conv.name),
+                Op::ConvTranspose(_) | Op::BatchNorm(_) => false,
+                Op::Relu | Op::Relu6 | Op::Add | Op::MaxPool(_) => true,
+            };
+        let computes = matches!(node.op, Op::Conv(_) | Op::Add);
+        let limited = matches!(graph.only_user(Value(index + 1)), Some(Op::Relu | Op::Relu6));
+        storages.push(match (is_integer, computes && limited) {
+            (false, _) => Storage::Float,
+            (true, false) => Storage::Int,
+            (true, true) => Storage::Inside,
+        });
+    }
+    storages
+}

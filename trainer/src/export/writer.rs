@@ -1,0 +1,212 @@
+//! Nodes and constants of an ONNX graph under construction.
+
+use fcn::onnx::build;
+use fcn::onnx::types::tensor_proto::DataType;
+use fcn::onnx::types::{AttributeProto, NodeProto, TensorProto};
+use tch::{Device, Kind, Tensor};
+
+use super::calibrate::Scale;
+use crate::error::{Error, Result};
+use crate::model::graph::{Conv, ConvTranspose, MaxPool, Padding};
+
+/// How a tensor of weights is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weights {
+    /// As float32.
+    Full,
+    /// As int8 with one scale for each output channel, and a DequantizeLinear.
+    Compact,
+    /// As float16.
+    Half,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    pub(super) nodes: Vec<NodeProto>,
+    pub(super) constants: Vec<TensorProto>,
+}
+
+impl Writer {
+    pub(super) fn node(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        output: &str,
+        attributes: Vec<AttributeProto>,
+    ) -> String {
+        self.nodes.push(build::node(operator, inputs, output, attributes));
+        output.to_owned()
+    }
+
+    pub(super) fn conv(&mut self, conv: &Conv, weights: Weights, input: &str, output: &str) -> Result<String> {
+        let weight = self.weight(&format!("{}.weight", conv.name), &conv.weight, weights, 0)?;
+        let bias = self.bias(&conv.name, conv.bias.as_ref(), weights)?;
+        let inputs: Vec<&str> = [input, &weight].into_iter().chain(bias.as_deref()).collect();
+        Ok(self.node("Conv", &inputs, output, conv_attributes(conv)))
+    }
+
+    /// A convolution whose input, weights and bias are integers, in the form that ONNX Runtime takes for one: each
+    /// comes out of a DequantizeLinear.
+    pub(super) fn int8_conv(&mut self, conv: &Conv, scale: Scale, input: &str, output: &str) -> Result<String> {
+        let channels = conv.weight.size()[0];
+        let bias = conv.bias.as_ref().map_or(Ok(vec![0.0; channels as usize]), values)?;
+        let weight = values(&conv.weight)?;
+        let rows = || weight.chunks_exact(weight.len() / bias.len());
+        let scales: Vec<f32> = rows().zip(&bias).map(|(row, bias)| weight_scale(row, *bias, scale.scale)).collect();
+        let steps = rows().zip(&scales).flat_map(|(row, scale)| row.iter().map(move |v| (v / scale).round() as i8));
+        let steps: Vec<i8> = steps.collect();
+        let bias_scales: Vec<f32> = scales.iter().map(|weight| weight * scale.scale).collect();
+        let bias: Vec<i32> = bias.iter().zip(&bias_scales).map(|(bias, scale)| (bias / scale).round() as i32).collect();
+
+        let name = |what: &str| format!("{}.{what}", conv.name);
+        self.constants.extend([
+            build::int8s(&name("weight.int8"), &conv.weight.size(), &steps),
+            build::floats(&name("weight.scale"), &[channels], &scales),
+            build::int8s(&name("weight.zero"), &[channels], &vec![0; scales.len()]),
+            build::int32s(&name("bias.int32"), &[channels], &bias),
+            build::floats(&name("bias.scale"), &[channels], &bias_scales),
+        ]);
+        let stored = [name("weight.int8"), name("weight.scale"), name("weight.zero")];
+        let weight = self.dequantize(&stored.each_ref().map(String::as_str), &name("weight"), 0);
+        let stored = [name("bias.int32"), name("bias.scale")];
+        let bias = self.dequantize(&stored.each_ref().map(String::as_str), &name("bias"), 0);
+        Ok(self.node("Conv", &[input, &weight, &bias], output, conv_attributes(conv)))
+    }
+
+    pub(super) fn conv_transpose(
+        &mut self,
+        up: &ConvTranspose,
+        weights: Weights,
+        input: &str,
+        output: &str,
+    ) -> Result<String> {
+        let kernel = up.weight.size()[2];
+        let attributes = vec![
+            build::ints("kernel_shape", &[kernel, kernel]),
+            build::ints("strides", &[up.stride, up.stride]),
+            build::ints("pads", &[up.padding; 4]),
+        ];
+        let weight = self.weight(&format!("{}.weight", up.name), &up.weight, weights, 1)?;
+        let bias = self.bias(&up.name, up.bias.as_ref(), weights)?;
+        let inputs: Vec<&str> = [input, &weight].into_iter().chain(bias.as_deref()).collect();
+        Ok(self.node("ConvTranspose", &inputs, output, attributes))
+    }
+
+    pub(super) fn max_pool(&mut self, pool: &MaxPool, input: &str, output: &str) -> String {
+        let attributes = vec![
+            build::ints("kernel_shape", &[pool.kernel; 2]),
+            build::ints("strides", &[pool.stride; 2]),
+            build::ints("pads", &[pool.padding; 4]),
+        ];
+        self.node("MaxPool", &[input], output, attributes)
+    }
+
+    /// `min(max(x, 0), 6)`, whose bounds are constants that all such nodes share.
+    pub(super) fn clip(&mut self, half: bool, input: &str, output: &str) -> String {
+        if self.constants.iter().all(|tensor| tensor.name() != "zero") {
+            self.constants.extend(match half {
+                // The bits of 0 and 6 in float16.
+                true => [build::halves("zero", &[], &[0]), build::halves("six", &[], &[0x4600])],
+                false => [build::floats("zero", &[], &[0.0]), build::floats("six", &[], &[6.0])],
+            });
+        }
+        self.node("Clip", &[input, "zero", "six"], output, vec![])
+    }
+
+    pub(super) fn cast(&mut self, to: DataType, input: &str, output: &str) -> String {
+        self.node("Cast", &[input], output, vec![build::int("to", to as i64)])
+    }
+
+    /// Stores a value as uint8 and reads it back. The nodes around it then become integer arithmetic in ONNX Runtime.
+    pub(super) fn store(&mut self, value: &str, scale: Scale) -> String {
+        let [step, zero] = ["scale", "zero"].map(|what| format!("{value}.{what}"));
+        self.constants.push(build::floats(&step, &[], &[scale.scale]));
+        self.constants.push(build::uint8s(&zero, &[], &[scale.zero]));
+        let stored = self.node("QuantizeLinear", &[value, &step, &zero], &format!("{value}.uint8"), vec![]);
+        self.node("DequantizeLinear", &[&stored, &step, &zero], &format!("{value}.stored"), vec![])
+    }
+
+    fn dequantize(&mut self, inputs: &[&str], output: &str, axis: i64) -> String {
+        self.node("DequantizeLinear", inputs, output, vec![build::int("axis", axis)])
+    }
+
+    /// Stores a weight, whose output channels lie along `axis`.
+    fn weight(&mut self, name: &str, tensor: &Tensor, weights: Weights, axis: i64) -> Result<String> {
+        match weights {
+            Weights::Full => self.floats(name, tensor),
+            Weights::Compact => self.int8s(name, tensor, axis),
+            Weights::Half => self.halves(name, tensor),
+        }
+    }
+
+    /// Stores a layer's bias, where it has one.
+    fn bias(&mut self, layer: &str, bias: Option<&Tensor>, weights: Weights) -> Result<Option<String>> {
+        let name = format!("{layer}.bias");
+        bias.map(|bias| match weights {
+            Weights::Full | Weights::Compact => self.floats(&name, bias),
+            Weights::Half => self.halves(&name, bias),
+        })
+        .transpose()
+    }
+
+    fn floats(&mut self, name: &str, tensor: &Tensor) -> Result<String> {
+        self.constants.push(build::floats(name, &tensor.size(), &values(tensor)?));
+        Ok(name.to_owned())
+    }
+
+    fn halves(&mut self, name: &str, tensor: &Tensor) -> Result<String> {
+        let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Half)?.f_contiguous()?;
+        if !bool::try_from(tensor.f_isfinite()?.f_all()?)? {
+            return Err(Error::new(format!(
+                "{name} holds values beyond 65504, the largest of float16; export it without --fp16"
+            )));
+        }
+        let mut bits = vec![0i16; tensor.numel()];
+        tensor.f_view_dtype(Kind::Int16)?.f_copy_data(&mut bits, tensor.numel())?;
+        self.constants.push(build::halves(name, &tensor.size(), &bits));
+        Ok(name.to_owned())
+    }
+
+    /// Symmetric: the largest weight of a channel becomes 127 or -127.
+    fn int8s(&mut self, name: &str, tensor: &Tensor, axis: i64) -> Result<String> {
+        let others: Vec<i64> = (0..tensor.dim() as i64).filter(|dim| *dim != axis).collect();
+        let largest = tensor.f_abs()?.f_amax(&others[..], true)?;
+        // A channel of zeros needs some scale above 0.
+        let scale = largest.f_div_scalar(127.0)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
+        let rounded: Vec<i8> =
+            values(&tensor.f_div(&scale)?.f_round()?)?.into_iter().map(|value| value as i8).collect();
+        let (stored, scales) = (format!("{name}.int8"), format!("{name}.scale"));
+        self.constants.push(build::int8s(&stored, &tensor.size(), &rounded));
+        self.floats(&scales, &scale.f_flatten(0, -1)?)?;
+        Ok(self.dequantize(&[&stored, &scales], name, axis))
+    }
+}
+
+/// The scale of an output channel's weights: the smallest by which they lie within -64 and 63. With the whole range of
+/// int8, sums of two products with uint8 would saturate in the instructions of x86 processors without VNNI. The bias
+/// must fit into int32, too, with this scale times the input's.
+fn weight_scale(weights: &[f32], bias: f32, input: f32) -> f32 {
+    let weights = weights.iter().fold(0f32, |most, weight| most.max(weight / 63.0).max(weight / -64.0));
+    let bias = bias.abs() / input / (1 << 30) as f32;
+    // A channel of zeros needs some scale above 0; the product with the input's must be above 0, too.
+    weights.max(bias).max(1e-20)
+}
+
+fn conv_attributes(conv: &Conv) -> Vec<AttributeProto> {
+    let kernel = conv.weight.size()[2];
+    let Padding { before, after } = conv.padding;
+    vec![
+        build::ints("kernel_shape", &[kernel, kernel]),
+        build::ints("strides", &[conv.stride, conv.stride]),
+        build::ints("pads", &[before, before, after, after]),
+        build::int("group", conv.groups),
+    ]
+}
+
+/// A tensor's values as float32, row by row.
+fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
+    let mut values = vec![0.0; tensor.numel()];
+    tensor.f_copy_data(&mut values, tensor.numel())?;
+    Ok(values)
+}
