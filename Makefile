@@ -1,8 +1,8 @@
 # make            builds libfcn into target/release
 # make demo       segments a photo of a cat; needs cargo, cc and python3 with pip
 # make test       every check of the project; needs no more than that, and says what it left out
-# make bench      compares libfcn with its peers and writes BENCHMARKS.md; half an hour on an idle machine; PEERS="libfcn ort"
-#                 chooses, RUNS=3 are rounds, QUICK=1 is a check that stays in target/bench; PyTorch is 3 GB to download
+# make bench      compares libfcn with its peers and writes BENCHMARKS.md; 40 minutes on an idle machine; PEERS="libfcn ort"
+#                 chooses, RUNS=5 are rounds, QUICK=1 is a check that stays in target/bench; PyTorch is 3 GB to download
 # make install    libfcn, headers, fcn.pc and ONNX Runtime below PREFIX (/usr/local) and DESTDIR;
 #                 WITHOUT_ORT=1 leaves ONNX Runtime out; FROM=target/release installs without building (for sudo)
 # make weights    ImageNet weights for training, to .deps/weights

@@ -154,7 +154,7 @@ class OpenVinoFrame(OpenVino):
 
 
 class Ncnn(Peer):
-    """Frame in, labels out: ncnn's own conversion and normalisation, Winograd convolutions (its default), numpy's argmax."""
+    """Frame in, labels out: its own conversion and normalisation, Winograd (its default), numpy's argmax."""
 
     def __init__(self, job):
         import ncnn

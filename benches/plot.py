@@ -11,8 +11,8 @@ import matplotlib.pyplot as plot  # noqa: E402
 from rows import MODELS  # noqa: E402
 
 COLOURS = {
-    "libfcn": "#d1242f", "libfcn-int8": "#8250df", "ort-backbone": "#8c959f", "ort-whole": "#57606a", "ort-numpy": "#0969da",
-    "openvino": "#1a7f37", "ncnn": "#bf8700", "opencv": "#24292f", "pytorch": "#bc4c00"}
+    "libfcn": "#d1242f", "libfcn-int8": "#8250df", "ort-backbone": "#8c959f", "ort-whole": "#57606a",
+    "ort-numpy": "#0969da", "openvino": "#1a7f37", "ncnn": "#bf8700", "opencv": "#24292f", "pytorch": "#bc4c00"}
 
 
 def panel(axes, settings, title):
@@ -22,8 +22,8 @@ def panel(axes, settings, title):
         if points:
             ours = name.startswith("libfcn")
             style = "--" if name == "ort-backbone" else "-"
-            axes.plot(*zip(*points), style, marker="o", markersize=4, color=colour, label=name, linewidth=2.5 if ours else 1.3,
-                      zorder=3 if ours else 2)
+            axes.plot(*zip(*points), style, marker="o", markersize=4, color=colour, label=name,
+                      linewidth=2.5 if ours else 1.3, zorder=3 if ours else 2)
     axes.set(xscale="log", yscale="log", title=title, xlabel="millions of pixels")
     axes.set_xticks(pixels, [f"{s['height']} x {s['width']}\n{x:.2f}" for s, x in zip(settings, pixels)], minor=False)
     axes.minorticks_off()

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy
 import onnx
 from PIL import Image
+from rows import MODELS
 
 
 def frame(photo, height, width):
@@ -29,7 +30,7 @@ def cut(model):
     graph = model.graph
     last = graph.node[-1]
     if last.op_type != "ConvTranspose" or last.output[0] != graph.output[0].name:
-        sys.exit(f"prepare.py: the last node of {graph.name} is {last.op_type}, not the ConvTranspose that yields the output")
+        sys.exit(f"prepare.py: the last node of {graph.name} is {last.op_type}, not the output's ConvTranspose")
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
     del graph.output[:]
     graph.output.append(
@@ -68,7 +69,7 @@ def main():
     for size in sys.argv[4:]:
         height, width = map(int, size.split("x"))
         (folder / f"{size}.bgr").write_bytes(frame(photo, height, width).tobytes())
-    for name in ("resnet18-fcn32s", "efficientnet_lite0-fcn8s"):
+    for name in MODELS:
         path = folder / f"{name}.onnx"
         model = onnx.load(path)
         path.with_suffix(".json").write_text(json.dumps(describe(model)))

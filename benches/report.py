@@ -149,17 +149,17 @@ Written by `{results['command']}`; change nothing here by hand.
 
 ## How it is measured
 
-A BGR frame of 8 bits goes in, a byte of label for each pixel comes out, 21 classes. The photo is `chelsea.png`, at its own
-scale, mirrored at its edges until it fills the frame. All rows get the same ONNX file; weights were not trained, for time does
-not depend on them. Sides that 32 does not divide are padded by zeros, in every row.
+A BGR frame of 8 bits goes in, a byte of label for each pixel comes out, 21 classes. The photo is `chelsea.png`, at its
+own scale, mirrored at its edges until it fills the frame. All rows get the same ONNX file, or one made from it; weights
+were not trained, for time does not depend on them. Sides that 32 does not divide are padded by zeros, in every row.
 
-Each measurement is a process of its own: it loads the model (*create*), labels a *first frame*, labels frames for \
-{results['seconds'] / 10:g} s without measuring, and measures frames for {results['seconds']:g} s. The rows of a table take \
-turns, {results['rounds']} rounds, never side by side. Times are medians over all frames of all rounds, in milliseconds; *create* \
-does not contain the start of Python or its imports. *Peak* is the most memory of the process (VmHWM), with Python and \
-numpy where a row runs in Python (about 40 MiB of it). *Same labels* is the share of pixels that have libfcn's label: it shows that the \
-rows compute the same. A row whose first round needs more than {results['seconds']:g} s for a frame has that round only; one that \
-needs more than a second at 320 x 480 is not run at other sizes.
+Each measurement is a process of its own: it loads the model (*create*), labels a *first frame*, labels frames for
+{results['seconds'] / 10:g} s without measuring, and measures frames for {results['seconds']:g} s. The rows of a table
+take turns, {results['rounds']} rounds, never side by side. Times are medians over all frames of all rounds, in
+milliseconds; *create* does not contain the start of Python or its imports. *Peak* is the most memory of the process (VmHWM),
+with Python and numpy where a row runs in Python (about 40 MiB of it). *Same labels* is the share of pixels that have
+libfcn's label: it shows that the rows compute the same; int8 rows may differ. A row that needs more than a second at
+320 x 480 is not run at other sizes.
 """]
     out.append("\n".join(f"- **{row.name}**: {row.what}." for row in ROWS if row.name in present))
     out.append("""

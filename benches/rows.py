@@ -30,22 +30,24 @@ class Row:
 ROWS = [
     Row("libfcn", "libfcn", "frame in, labels out, through the C interface (`examples/bench.c`)"),
     Row("libfcn-int8", "libfcn", "the same on the int8 file of the network", suffix="-int8", labels=False),
-    Row("libfcn-cached", "libfcn", "libfcn with `fcn_options_set_cache`, from the second start on", smallest_only=True, cached=True),
+    Row("libfcn-cached", "libfcn", "libfcn with `fcn_options_set_cache`, from the second start on", smallest_only=True,
+        cached=True),
     Row("libfcn-frozen", "libfcn", "libfcn on the network whose last upsampling is bilinear and was not trained",
         suffix="-frozen", labels=False, smallest_only=True),
-    Row("ort-backbone", "ort", "ONNX Runtime, the network without its last upsampling: tensor in, low-resolution scores out, "
-        "both bound, so nothing is allocated or copied for a frame", "ort", "-backbone", labels=False),
+    Row("ort-backbone", "ort", "ONNX Runtime, the network without its last upsampling: tensor in, low-resolution "
+        "scores out, both bound, so nothing is allocated or copied for a frame", "ort", "-backbone", labels=False),
     Row("ort-whole", "ort", "ONNX Runtime, the whole network: tensor in, scores out, both bound", "ort"),
     Row("ort-int8", "ort", "the same on the int8 file", "ort", "-int8", labels=False),
-    Row("ort-numpy", "ort-numpy", "ONNX Runtime from Python as people write it: frame, normalisation in numpy, network, "
-        "argmax in numpy, labels", "ort-numpy"),
+    Row("ort-numpy", "ort-numpy", "ONNX Runtime from Python as people write it: frame, normalisation in numpy, "
+        "network, argmax in numpy, labels", "ort-numpy"),
     Row("openvino", "openvino", "OpenVINO, frame in, labels out: colours and normalisation compiled into the graph "
         "(PrePostProcessor), argmax in numpy", "openvino"),
     Row("openvino-whole", "openvino", "OpenVINO, the whole network: tensor in, scores out, in OpenVINO's own memory",
         "openvino-whole"),
     Row("openvino-int8", "openvino", "the same on the int8 file", "openvino-whole", "-int8", labels=False),
-    Row("ncnn", "ncnn", "ncnn, frame in, labels out: converted by pnnx, its own normalisation and Winograd convolutions, argmax "
-        "in numpy", "ncnn"),
-    Row("opencv", "opencv", "OpenCV's dnn module, frame in, labels out: blobFromImageWithParams, argmax in numpy", "opencv"),
+    Row("ncnn", "ncnn", "ncnn, frame in, labels out: converted by pnnx, its own normalisation and Winograd "
+        "convolutions, argmax in numpy", "ncnn"),
+    Row("opencv", "opencv", "OpenCV's dnn module with its default engine, frame in, labels out: "
+        "blobFromImageWithParams, argmax in numpy", "opencv"),
     Row("pytorch", "pytorch", "PyTorch, frame in, labels out: eager and inference mode, channels last", "pytorch"),
 ]

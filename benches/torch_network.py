@@ -1,4 +1,4 @@
-"""A network of the benchmark as a PyTorch module: the ONNX graph's nodes in order, each the torch.nn module of its name."""
+"""A network of the benchmark as a PyTorch module: the ONNX graph's nodes in order, each a module of torch.nn."""
 
 import numpy
 import onnx

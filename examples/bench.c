@@ -4,8 +4,8 @@
  *     ./bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE]
  *
  * FRAME.bgr holds height x width x 3 bytes. Frames are measured for SECONDS, at least one and at most MAX_FRAMES. The
- * labels of the last go to the file LABELS, a byte for each pixel. CACHE is a folder for optimized networks. `make bench`
- * calls this. */
+ * labels of the last go to the file LABELS, a byte for each pixel. CACHE is a folder for optimized networks.
+ * `make bench` calls this. */
 
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 
@@ -84,7 +84,8 @@ static void print(double create, double first, long peak, const fcn_segmenter *s
     printf("], \"steps\": [");
     for (i = 0; i < result->count; i++) {
         const fcn_timings *step = &result->steps[i];
-        printf("%s[%" PRIu32 ", %" PRIu32 ", %" PRIu32 "]", i ? ", " : "", step->preprocess, step->inference, step->head);
+        printf("%s[%" PRIu32 ", %" PRIu32 ", %" PRIu32 "]", i ? ", " : "", step->preprocess, step->inference,
+               step->head);
     }
     printf("]}\n");
 }
