@@ -11,16 +11,13 @@ pub(super) const BLOCK: usize = 16;
 /// Scores of sixteen columns, for each class.
 pub(super) type Block = [f32; BLOCK];
 
-/// Classes computed together at most: with two registers each, twelve of sixteen.
-const GROUP: usize = 6;
-
 /// Receives scores: those of row `y` and columns `x`, `x + step`, ... for each class, one row of `scores` a class. Columns
 /// outside the picture (also below 0, as wrapped numbers) are to be left out.
 pub(super) trait Sink {
     fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]);
 }
 
-/// The rows of a transposed convolution's result that one thread computes.
+/// The rows of a result that one thread computes, each class upsampled by itself.
 pub(super) struct Job<'a> {
     pub(super) convolution: &'a Transposed,
     /// The low-resolution scores with their border: classes x (height + 2) x columns.
@@ -39,6 +36,9 @@ pub(super) trait Eight: Copy {
     fn store(self, values: &mut [f32; 8]);
     /// `self * factor + sum`
     fn multiply_add(self, factor: Self, sum: Self) -> Self;
+    fn add(self, other: Self) -> Self;
+    /// Asks for values that are about to be read.
+    fn fetch(values: &[f32]);
     /// Where `self` is greater than `other`, what lies in `then`, elsewhere what lies in `otherwise`.
     fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self;
 }
@@ -65,6 +65,14 @@ impl Eight for [f32; 8] {
     }
 
     #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] + other[lane])
+    }
+
+    #[inline(always)]
+    fn fetch(_: &[f32]) {}
+
+    #[inline(always)]
     fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self {
         std::array::from_fn(|lane| if self[lane] > other[lane] { then[lane] } else { otherwise[lane] })
     }
@@ -73,8 +81,8 @@ impl Eight for [f32; 8] {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::{
-        __m256, _CMP_GT_OQ, _mm256_blendv_ps, _mm256_cmp_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
-        _mm256_storeu_ps,
+        __m256, _CMP_GT_OQ, _MM_HINT_T1, _mm_prefetch, _mm256_add_ps, _mm256_blendv_ps, _mm256_cmp_ps, _mm256_fmadd_ps,
+        _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
     };
 
     use super::{Eight, Work};
@@ -106,6 +114,20 @@ mod avx2 {
         }
 
         #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            // SAFETY: the processor has AVX.
+            unsafe { _mm256_add_ps(self, other) }
+        }
+
+        #[inline(always)]
+        fn fetch(values: &[f32]) {
+            for line in values.chunks(16) {
+                // SAFETY: fetching is allowed at any address.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+            }
+        }
+
+        #[inline(always)]
         fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self {
             // SAFETY: the processor has AVX.
             unsafe { _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_GT_OQ>(self, other)) }
@@ -134,15 +156,14 @@ pub(super) fn run(work: impl Work) {
     work.by::<[f32; 8]>();
 }
 
-/// Row y of the result, with p = s / 2, meets input rows i and i - 1 where y + p = i s + r, by kernel rows r and r + s; columns
+/// A transposed convolution of each class by itself. Row y of the result, with p = s / 2, meets input rows i and i - 1 where y + p = i s + r, by kernel rows r and r + s; columns
 /// likewise, so that outputs x = j s + phase - p share their weights. The sum runs over four shifted rows of each class.
 /// Rows of one r come one after the other, so that their weights are read once.
 #[inline(always)]
-pub(super) fn transposed<V: Eight, S: Sink>(job: &Job<'_>, block: &mut [Block], sink: &mut S) {
+pub(super) fn separate<V: Eight, S: Sink>(job: &Job<'_>, block: &mut [Block], sink: &mut S) {
     let Job { convolution, padded, columns, size: (height, width), ref rows } = *job;
-    let Transposed { stride, separate, ref weights, ref bias, .. } = *convolution;
-    let classes = bias.len();
-    let count = if separate { classes } else { classes * classes };
+    let Transposed { stride, ref weights, ref bias, .. } = *convolution;
+    let count = bias.len();
     let tap = |row: usize, column: usize| &weights[(row * 2 * stride + column) * count..][..count];
     let half = stride / 2;
     for r in 0..stride {
@@ -159,11 +180,7 @@ pub(super) fn transposed<V: Eight, S: Sink>(job: &Job<'_>, block: &mut [Block], 
                     // The border makes row i - 1 of the input row i of the padded one.
                     let place = i * columns + start;
                     let inputs = Inputs { padded, plane: (height + 2) * columns, place, columns, taps, bias };
-                    if separate {
-                        separate_block::<V>(&inputs, block);
-                    } else {
-                        dense_block::<V>(&inputs, block);
-                    }
+                    upsample::<V>(&inputs, block);
                     sink.take::<V>(y, (start * stride + phase).wrapping_sub(half), stride, block);
                 }
             }
@@ -224,7 +241,7 @@ pub(super) fn best<V: Eight>(scores: &[Block]) -> (Block, Block) {
 
 /// Each class from itself.
 #[inline(always)]
-fn separate_block<V: Eight>(inputs: &Inputs<'_>, block: &mut [Block]) {
+fn upsample<V: Eight>(inputs: &Inputs<'_>, block: &mut [Block]) {
     let &Inputs { padded, plane, columns, place, taps, bias } = inputs;
     for (class, (sums, plane)) in block.iter_mut().zip(padded.chunks_exact(plane)).enumerate() {
         let sources: [[V; 2]; 4] = shifted(plane, place, columns);
@@ -234,52 +251,5 @@ fn separate_block<V: Eight>(inputs: &Inputs<'_>, block: &mut [Block]) {
             total = [tap.multiply_add(sources[index][0], total[0]), tap.multiply_add(sources[index][1], total[1])];
         }
         store(total, sums);
-    }
-}
-
-/// Each class from all classes.
-#[inline(always)]
-fn dense_block<V: Eight>(inputs: &Inputs<'_>, block: &mut [Block]) {
-    let classes = inputs.bias.len();
-    let groups = classes.div_ceil(GROUP);
-    for group in 0..groups {
-        // As equal as they can be: a small group waits for its own sums instead of filling the processor.
-        let (to, end) = (classes * group / groups, classes * (group + 1) / groups);
-        let sums = &mut block[to..end];
-        match end - to {
-            1 => dense_group::<V, 1>(inputs, to, sums),
-            2 => dense_group::<V, 2>(inputs, to, sums),
-            3 => dense_group::<V, 3>(inputs, to, sums),
-            4 => dense_group::<V, 4>(inputs, to, sums),
-            5 => dense_group::<V, 5>(inputs, to, sums),
-            _ => dense_group::<V, GROUP>(inputs, to, sums),
-        }
-    }
-}
-
-/// `N` classes from all classes.
-#[inline(always)]
-fn dense_group<V: Eight, const N: usize>(inputs: &Inputs<'_>, to: usize, sums: &mut [Block]) {
-    let &Inputs { padded, plane, columns, place, taps, bias } = inputs;
-    let classes = bias.len();
-    let mut totals = [[V::splat(0.0); 2]; N];
-    for index in 0..N {
-        totals[index] = [V::splat(bias[to + index]); 2];
-    }
-    let [first, second, third, fourth] = taps.map(|tap| tap.chunks_exact(classes));
-    let taps = first.zip(second).zip(third.zip(fourth));
-    for (plane, ((first, second), (third, fourth))) in padded.chunks_exact(plane).zip(taps) {
-        let sources: [[V; 2]; 4] = shifted(plane, place, columns);
-        for (source, tap) in sources.iter().zip([first, second, third, fourth]) {
-            let tap: &[f32; N] = tap[to..to + N].try_into().expect("a slice of N");
-            for index in 0..N {
-                let tap = V::splat(tap[index]);
-                totals[index] =
-                    [tap.multiply_add(source[0], totals[index][0]), tap.multiply_add(source[1], totals[index][1])];
-            }
-        }
-    }
-    for index in 0..N {
-        store(totals[index], &mut sums[index]);
     }
 }

@@ -4,6 +4,7 @@
 mod argmax;
 mod kernel;
 mod upsample;
+mod winograd;
 
 use std::ops::Range;
 
@@ -17,7 +18,7 @@ use crate::{
 use argmax::{Argmax, Part, parts};
 use kernel::{Block, Eight, Sink};
 pub(crate) use upsample::Upsampling;
-use upsample::{Prepared, Rows};
+use upsample::{Prepared, Rows, Space};
 
 /// How rows at the size of the network's input become rows at the frame's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub(crate) struct Workspace {
 /// What one thread keeps between rows.
 #[derive(Default)]
 struct Scratch {
-    block: Vec<Block>,
+    space: Space,
     /// Two rows at the size of the network's input, and which ones they are.
     rows: [Vec<f32>; 2],
     numbers: [Option<usize>; 2],
@@ -63,7 +64,7 @@ impl Workspace {
         pool: &Pool,
     ) -> Result<()> {
         let Workspace { prepared, vertical, horizontal, threads } = self;
-        let rows = prepared.rows(upsampling, scores, size)?;
+        let rows = prepared.rows(upsampling, scores, size, pool)?;
         prepare(threads, pool, mask.classes)?;
         if fit == Fit::Resample {
             vertical.prepare(size.0, mask.height);
@@ -94,7 +95,7 @@ impl Workspace {
         pool: &Pool,
     ) -> Result<()> {
         let Workspace { prepared, threads, .. } = self;
-        let rows = prepared.rows(upsampling, scores, size)?;
+        let rows = prepared.rows(upsampling, scores, size, pool)?;
         prepare(threads, pool, rows.channels())?;
         let length = rows.channels() * band_width;
         let share = (band.len() / length).div_ceil(pool.threads()).max(1);
@@ -106,7 +107,7 @@ impl Workspace {
                 let first = index * share;
                 let lines = first..first + sums.len() / length;
                 let mut sink = Sum { sums, first, band_width, left, tile_width: rows.width() };
-                rows.compute(lines, &mut scratch.block, &mut sink);
+                rows.compute(lines, &mut scratch.space, &mut sink);
             }
         });
         Ok(())
@@ -125,7 +126,7 @@ impl Workspace {
         let top = lines.start;
         each_part(mask, lines, &mut self.threads, pool, |scratch, part| {
             let wanted = part.rows.start - top..part.rows.end - top;
-            rows.compute(wanted, &mut scratch.block, &mut Argmax { part, pixels: &mut scratch.pixels, top });
+            rows.compute(wanted, &mut scratch.space, &mut Argmax { part, pixels: &mut scratch.pixels, top });
         });
         Ok(())
     }
@@ -135,7 +136,7 @@ impl Workspace {
 fn prepare(threads: &mut Vec<Scratch>, pool: &Pool, classes: usize) -> Result<()> {
     threads.resize_with(pool.threads(), Scratch::default);
     for scratch in threads {
-        resize(&mut scratch.block, classes)?;
+        scratch.space.prepare(classes)?;
         resize(&mut scratch.pixels, classes)?;
         scratch.pixels.fill(0);
     }
@@ -168,7 +169,7 @@ fn each_part(
 
 impl Scratch {
     fn crop(&mut self, rows: &Rows<'_>, part: &mut Part<'_>) {
-        rows.compute(part.rows.clone(), &mut self.block, &mut Argmax { part, pixels: &mut self.pixels, top: 0 });
+        rows.compute(part.rows.clone(), &mut self.space, &mut Argmax { part, pixels: &mut self.pixels, top: 0 });
     }
 
     fn resample(&mut self, rows: &Rows<'_>, vertical: &[Tap], horizontal: &[Tap], part: &mut Part<'_>) {
@@ -184,7 +185,7 @@ impl Scratch {
                 }
             }
             let sink = &mut Argmax { part, pixels: &mut self.pixels, top: line };
-            Rows::there(&self.resampled, rows.channels(), to).compute(0..1, &mut self.block, sink);
+            Rows::there(&self.resampled, rows.channels(), to).compute(0..1, &mut self.space, sink);
         }
     }
 
@@ -195,7 +196,7 @@ impl Scratch {
         }
         let index = usize::from(self.numbers[0] == Some(keep));
         let mut sink = Row { row: &mut self.rows[index], width: rows.width() };
-        rows.compute(number..number + 1, &mut self.block, &mut sink);
+        rows.compute(number..number + 1, &mut self.space, &mut sink);
         self.numbers[index] = Some(number);
         index
     }

@@ -2,11 +2,15 @@
 
 use std::ops::Range;
 
-use super::kernel::{self, BLOCK, Block, Eight, Job, Sink, Work};
+use super::{
+    kernel::{self, BLOCK, Block, Eight, Sink, Work},
+    winograd::{self, Tiles},
+};
 use crate::{
     Error, Result,
     mask::resize,
     onnx::Tail,
+    pool::Pool,
     resample::{Axis, Tap},
     runtime::Scores,
 };
@@ -37,6 +41,19 @@ enum Border {
     Zero,
     /// The outermost scores again, as for interpolation.
     Edge,
+}
+
+impl Transposed {
+    /// The weights of one phase, for each pair of classes: of the scores above left, above, left, and in place.
+    #[inline(always)]
+    pub(super) fn taps(&self, row: usize, column: usize) -> [[&[f32]; 2]; 2] {
+        let count = self.weights.len() / (4 * self.stride * self.stride);
+        // Kernel rows and columns from the stride on meet the scores above and to the left.
+        [row + self.stride, row].map(|row| {
+            [column + self.stride, column]
+                .map(|column| &self.weights[(row * 2 * self.stride + column) * count..][..count])
+        })
+    }
 }
 
 impl Upsampling {
@@ -77,6 +94,8 @@ fn tent(stride: usize) -> Vec<f32> {
 pub(crate) struct Prepared {
     /// The answer with a border: channels x (height + 2) x columns.
     padded: Vec<f32>,
+    /// The answer, ready for a learned transposed convolution.
+    tiles: Tiles,
     vertical: Axis,
     horizontal: Axis,
 }
@@ -102,12 +121,33 @@ enum Kind<'a> {
         vertical: &'a Axis,
         horizontal: &'a Axis,
     },
-    Transposed {
+    /// Each class upsampled by itself.
+    Separate {
         convolution: &'a Transposed,
         padded: &'a [f32],
         columns: usize,
         size: (usize, usize),
     },
+    /// Each class made of all classes.
+    Dense {
+        convolution: &'a Transposed,
+        tiles: &'a Tiles,
+    },
+}
+
+/// What a thread works in.
+#[derive(Default)]
+pub(super) struct Space {
+    /// Sixteen columns of all classes.
+    block: Vec<Block>,
+    winograd: winograd::Space,
+}
+
+impl Space {
+    pub(super) fn prepare(&mut self, classes: usize) -> Result<()> {
+        resize(&mut self.block, classes)?;
+        self.winograd.prepare(classes)
+    }
 }
 
 impl Prepared {
@@ -117,6 +157,7 @@ impl Prepared {
         upsampling: &'a Upsampling,
         scores: Scores<'a>,
         size: (usize, usize),
+        pool: &Pool,
     ) -> Result<Rows<'a>> {
         let Scores { channels, height, width, data } = scores;
         let kind = match upsampling {
@@ -137,8 +178,13 @@ impl Prepared {
                         convolution.stride, answered.0, answered.1, size.0, size.1
                     )));
                 }
-                let columns = pad(scores, convolution.border, &mut self.padded)?;
-                Kind::Transposed { convolution, padded: &self.padded, columns, size: (height, width) }
+                if convolution.separate {
+                    let columns = pad(scores, convolution.border, &mut self.padded)?;
+                    Kind::Separate { convolution, padded: &self.padded, columns, size: (height, width) }
+                } else {
+                    self.tiles.prepare(scores, pool)?;
+                    Kind::Dense { convolution, tiles: &self.tiles }
+                }
             }
         };
         Ok(Rows { channels, width: size.1, kind })
@@ -187,43 +233,58 @@ impl<'a> Rows<'a> {
         self.width
     }
 
-    /// Computes the rows `rows` and hands them to `sink` block by block; `block` has room for one row of each class.
-    pub(super) fn compute<S: Sink>(&self, rows: Range<usize>, block: &mut [Block], sink: &mut S) {
-        kernel::run(Compute { source: self, rows, block, sink });
+    /// Computes the rows `rows` and hands them to `sink` block by block.
+    pub(super) fn compute<S: Sink>(&self, rows: Range<usize>, space: &mut Space, sink: &mut S) {
+        kernel::run(Compute { source: self, rows, space, sink });
     }
 }
 
 struct Compute<'a, 'b, S> {
     source: &'a Rows<'a>,
     rows: Range<usize>,
-    block: &'b mut [Block],
+    space: &'b mut Space,
     sink: &'b mut S,
 }
 
 impl<S: Sink> Work for Compute<'_, '_, S> {
     #[inline(always)]
     fn by<V: Eight>(self) {
-        let Compute { source: &Rows { width, kind, .. }, rows, block, sink } = self;
-        if let Kind::Transposed { convolution, padded, columns, size } = kind {
-            return kernel::transposed::<V, S>(&Job { convolution, padded, columns, size, rows }, block, sink);
-        }
-        for y in rows {
-            for x in (0..width).step_by(BLOCK) {
-                // What a block holds right of the picture is whatever was there.
-                let lanes = BLOCK.min(width - x);
-                match kind {
-                    Kind::There { data, class, row } => {
-                        for (index, scores) in block.iter_mut().enumerate() {
-                            scores[..lanes].copy_from_slice(&data[index * class + y * row + x..][..lanes]);
-                        }
-                    }
-                    Kind::Interpolate { scores, vertical, horizontal } => {
-                        interpolate(scores, vertical.taps()[y], &horizontal.taps()[x..][..lanes], block);
-                    }
-                    Kind::Transposed { .. } => {}
-                }
-                sink.take::<V>(y, x, 1, block);
+        let Compute { source: &Rows { width, kind, .. }, rows, space: Space { block, winograd }, sink } = self;
+        match kind {
+            Kind::Separate { convolution, padded, columns, size } => {
+                kernel::separate::<V, S>(&kernel::Job { convolution, padded, columns, size, rows }, block, sink);
             }
+            Kind::Dense { convolution, tiles } => {
+                winograd::compute::<V, S>(&winograd::Job { convolution, tiles, rows }, winograd, sink);
+            }
+            Kind::There { data, class, row } => by_blocks::<V, S>(rows, width, block, sink, |y, columns, block| {
+                for (index, scores) in block.iter_mut().enumerate() {
+                    let source = &data[index * class + y * row..][columns.clone()];
+                    scores[..source.len()].copy_from_slice(source);
+                }
+            }),
+            Kind::Interpolate { scores, vertical, horizontal } => {
+                by_blocks::<V, S>(rows, width, block, sink, |y, columns, block| {
+                    interpolate(scores, vertical.taps()[y], &horizontal.taps()[columns], block);
+                });
+            }
+        }
+    }
+}
+
+/// Fills blocks by `fill`, which gets the row and the columns; what a block holds right of the picture is whatever was there.
+#[inline(always)]
+fn by_blocks<V: Eight, S: Sink>(
+    rows: Range<usize>,
+    width: usize,
+    block: &mut [Block],
+    sink: &mut S,
+    fill: impl Fn(usize, Range<usize>, &mut [Block]),
+) {
+    for y in rows {
+        for x in (0..width).step_by(BLOCK) {
+            fill(y, x..width.min(x + BLOCK), block);
+            sink.take::<V>(y, x, 1, block);
         }
     }
 }
