@@ -156,9 +156,10 @@ pub(super) fn run(work: impl Work) {
     work.by::<[f32; 8]>();
 }
 
-/// A transposed convolution of each class by itself. Row y of the result, with p = s / 2, meets input rows i and i - 1 where y + p = i s + r, by kernel rows r and r + s; columns
-/// likewise, so that outputs x = j s + phase - p share their weights. The sum runs over four shifted rows of each class.
-/// Rows of one r come one after the other, so that their weights are read once.
+/// A transposed convolution of each class by itself. Row y of the result, with p = s / 2, meets input rows i and i - 1
+/// where y + p = i s + r, by kernel rows r and r + s; columns likewise, so that outputs x = j s + phase - p share their
+/// weights. The sum runs over four shifted rows of each class. Rows of one r come one after the other, so that their
+/// weights are read once.
 #[inline(always)]
 pub(super) fn separate<V: Eight, S: Sink>(job: &Job<'_>, block: &mut [Block], sink: &mut S) {
     let Job { convolution, padded, columns, size: (height, width), ref rows } = *job;

@@ -247,7 +247,7 @@ impl Group<'_> {
     fn multiply<V: Eight, const N: usize, const L: usize>(&self, results: &mut [Block]) {
         let &Group { tiles, eight, filters, bias, to } = self;
         let classes = bias.len();
-        let mut products = [[[V::splat(0.0); L]; N]; PRODUCTS];
+        let mut products = [[[V::splat(0.0); PRODUCTS]; L]; N];
         for product in 0..PRODUCTS {
             let mut totals = [[V::splat(0.0); L]; N];
             if product == PRODUCTS / 2 {
@@ -269,15 +269,19 @@ impl Group<'_> {
                     }
                 }
             }
-            products[product] = totals;
+            for (products, totals) in products.iter_mut().zip(totals) {
+                for (products, total) in products.iter_mut().zip(totals) {
+                    products[product] = total;
+                }
+            }
         }
-        for index in 0..N {
-            for lane in 0..L {
+        for (index, products) in products.iter().enumerate() {
+            for (lane, m) in products.iter().enumerate() {
                 for down in 0..2 {
                     let (upper, lower) = (3 * down, 3 * (down + 1));
-                    let left = products[upper][index][lane].add(products[lower][index][lane]);
-                    let middle = products[upper + 1][index][lane].add(products[lower + 1][index][lane]);
-                    let right = products[upper + 2][index][lane].add(products[lower + 2][index][lane]);
+                    let left = m[upper].add(m[lower]);
+                    let middle = m[upper + 1].add(m[lower + 1]);
+                    let right = m[upper + 2].add(m[lower + 2]);
                     let row = 2 * down * classes + to + index;
                     left.add(middle).store(&mut results[row].as_chunks_mut().0[lane]);
                     middle.add(right).store(&mut results[row + classes].as_chunks_mut().0[lane]);
