@@ -2,11 +2,27 @@
 
 use std::{
     fs,
-    hash::{DefaultHasher, Hasher},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use prost::bytes::Bytes;
+
 use crate::{Result, file};
+
+/// An optimized network, in the bytes of its file.
+pub(crate) struct Kept {
+    pub(crate) content: Arc<[u8]>,
+    /// Where behind the header the network starts.
+    start: usize,
+}
+
+impl Kept {
+    /// The network as ONNX.
+    pub(crate) fn network(&self) -> Bytes {
+        Bytes::from_owner(Arc::clone(&self.content)).slice(self.start..)
+    }
+}
 
 /// A place for one optimized network.
 pub(crate) struct Entry {
@@ -29,16 +45,12 @@ impl Entry {
     }
 
     /// The network, where the file is there, whole, and the one that is wanted.
-    pub(crate) fn read(&self) -> Option<Vec<u8>> {
-        let mut content = fs::read(&self.path).ok()?;
+    pub(crate) fn read(&self) -> Option<Kept> {
+        let content = file::read(&self.path, u64::MAX).ok()?;
         let network = content.strip_prefix(self.header.as_bytes())?;
         let (check, network) = network.split_first_chunk::<8>()?;
-        if u64::from_le_bytes(*check) != hash(network) {
-            return None;
-        }
         let start = content.len() - network.len();
-        content.drain(..start);
-        Some(content)
+        (u64::from_le_bytes(*check) == hash(network)).then_some(Kept { content, start })
     }
 
     /// Where ONNX Runtime can write the network, before [`Entry::keep`].
@@ -60,9 +72,7 @@ impl Entry {
 }
 
 fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
+    twox_hash::XxHash3_64::oneshot(bytes)
 }
 
 /// What optimized networks depend on: the width of the processor's vectors.

@@ -3,10 +3,13 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::{Error, Result};
@@ -28,6 +31,30 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&temporary);
         Error::Io(format!("{} cannot be written: {error}", path.display()))
     })
+}
+
+/// The content of a file of at most `limit` bytes, without an abort where there is no memory for it.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Arc<[u8]>> {
+    let failed = |what: &str, error: io::Error| Error::Io(format!("'{}' cannot be {what}: {error}", path.display()));
+    let mut file = File::open(path).map_err(|error| failed("opened", error))?;
+    let metadata = file.metadata().map_err(|error| failed("looked at", error))?;
+    if !metadata.is_file() {
+        return Err(Error::Io(format!("'{}' is not a file", path.display())));
+    }
+    if metadata.len() > limit {
+        return Err(Error::Io(format!(
+            "'{}' has {} bytes; at most {limit} are possible",
+            path.display(),
+            metadata.len()
+        )));
+    }
+    let length = metadata.len() as usize;
+    let room = Vec::<u8>::new().try_reserve_exact(length);
+    room.map_err(|_| Error::OutOfMemory(format!("{length} bytes for '{}' cannot be had", path.display())))?;
+    let mut content: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
+    let bytes = Arc::get_mut(&mut content).ok_or_else(|| Error::Internal("the bytes have just been made".into()))?;
+    file.read_exact(bytes).map_err(|error| failed("read", error))?;
+    Ok(content)
 }
 
 /// A name in the same folder that no other call uses.

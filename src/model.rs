@@ -1,5 +1,9 @@
 //! What is known of a model: read from its file and its card, completed by the options.
 
+use std::sync::Arc;
+
+use prost::bytes::Bytes;
+
 use crate::{
     Error, Options, Result, SizeMode,
     head::Upsampling,
@@ -18,7 +22,7 @@ const DEFAULT_TILE: [u32; 2] = [320, 480];
 /// A model file, checked and changed to what ONNX Runtime is to run.
 pub(crate) struct PreparedModel {
     /// The network up to its last upsampling.
-    pub(crate) onnx: Vec<u8>,
+    pub(crate) network: ModelProto,
     /// The whole network.
     whole: ModelProto,
     input: ImageInput,
@@ -41,8 +45,8 @@ pub(crate) struct Model {
 
 impl Model {
     /// Parses a model file, refuses what is unsafe, restores quantized weights, and cuts off the last upsampling.
-    pub(crate) fn prepare(bytes: &[u8], options: &Options) -> Result<PreparedModel> {
-        let mut model = onnx::parse(bytes)?;
+    pub(crate) fn prepare(file: &Arc<[u8]>, options: &Options) -> Result<PreparedModel> {
+        let mut model = onnx::parse_shared(Bytes::from_owner(Arc::clone(file)))?;
         let card = ModelCard::of(&model)?;
         let graph = model.graph.as_mut().ok_or_else(|| Error::Model("the model has no graph".into()))?;
         let input = onnx::image_input(graph)?;
@@ -60,7 +64,7 @@ impl Model {
             )));
         }
         let normalise = normalise(card.as_ref(), options);
-        Ok(PreparedModel { onnx: onnx::encode(&model), whole, input, tail, card, normalise })
+        Ok(PreparedModel { network: model, whole, input, tail, card, normalise })
     }
 
     /// The size of the network's input that holds a frame of this size.
@@ -126,13 +130,13 @@ impl Model {
 
 impl PreparedModel {
     /// The network as it is best for a GPU, where it can be put into that form.
-    pub(crate) fn on_device(&self) -> Option<Vec<u8>> {
+    pub(crate) fn on_device(&self) -> Option<ModelProto> {
         // Only of networks whose end is known it is sure that they score every pixel of their input.
         if self.tail == Tail::Whole {
             return None;
         }
         let (scale, offset) = self.normalise.factors();
-        onnx::on_device(&self.whole, &self.input.name, scale, offset).map(|model| onnx::encode(&model))
+        onnx::on_device(&self.whole, &self.input.name, scale, offset)
     }
 
     /// Puts together what the file, the session and the options say.

@@ -1,16 +1,14 @@
 //! [`Segmenter`]: frame in, mask out.
 
 use std::{
-    fs,
-    io::Read,
     ops::{Deref, DerefMut},
     path::Path,
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use crate::{
-    Error, Frame, Mask, Options, PixelFormat, Rect, Result, SizeMode, frame,
+    Error, Frame, Mask, Options, PixelFormat, Rect, Result, SizeMode, file, frame,
     head::{Fit, Workspace},
     mask::{MaskData, Outputs, resize},
     model::Model,
@@ -67,23 +65,14 @@ impl Segmenter {
     /// Loads a model from a file.
     pub fn from_file(path: impl AsRef<Path>, options: &Options) -> Result<Segmenter> {
         let path = path.as_ref();
-        let failed = |what: &str| Error::Io(format!("the model '{}' {what}", path.display()));
-        let file = fs::File::open(path).map_err(|error| failed(&format!("cannot be opened: {error}")))?;
-        let metadata = file.metadata().map_err(|error| failed(&format!("cannot be looked at: {error}")))?;
-        if !metadata.is_file() {
-            return Err(failed("is not a file"));
-        }
-        if metadata.len() > MAX_MODEL_BYTES {
-            return Err(failed(&format!(
-                "has {} bytes, more than the {MAX_MODEL_BYTES} of an ONNX file",
-                metadata.len()
-            )));
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_MODEL_BYTES)
-            .read_to_end(&mut bytes)
-            .map_err(|error| failed(&format!("cannot be read: {error}")))?;
-        Segmenter::from_memory(&bytes, options).map_err(|error| match error {
+        let read = || {
+            file::read(path, MAX_MODEL_BYTES).map_err(|error| match error {
+                // What kind of file it was meant to be.
+                Error::Io(message) => Error::Io(format!("the model {message}")),
+                other => other,
+            })
+        };
+        Segmenter::new(read, options).map_err(|error| match error {
             Error::Model(message) => Error::Model(format!("'{}': {message}", path.display())),
             other => other,
         })
@@ -91,13 +80,21 @@ impl Segmenter {
 
     /// Loads a model from the bytes of an ONNX file.
     pub fn from_memory(bytes: &[u8], options: &Options) -> Result<Segmenter> {
+        Segmenter::new(|| Ok(Arc::from(bytes)), options)
+    }
+
+    fn new(read: impl FnOnce() -> Result<Arc<[u8]>>, options: &Options) -> Result<Segmenter> {
         options.check()?;
-        let prepared = Model::prepare(bytes, options)?;
-        let runtime = Runtime::load(options.runtime_library.as_deref())?;
+        // The process's first segmenter also loads ONNX Runtime, which takes as long as reading a model.
+        let (model, runtime) = Runtime::load_beside(options.runtime_library.as_deref(), || {
+            let file = read()?;
+            Ok((Model::prepare(&file, options)?, file))
+        });
+        let ((prepared, file), runtime) = (model?, runtime?);
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cpus().min(256) } else { options.threads as usize };
         let on_device = || prepared.on_device();
-        let request = Request { onnx: &prepared.onnx, on_device: &on_device, source: bytes, options, threads };
+        let request = Request { network: &prepared.network, on_device: &on_device, file: &file, options, threads };
         let Networks { networks, provider, reason } = Networks::new(runtime, &request)?;
         let model = prepared.finish(networks[0].0.output_kind()?, options)?;
         let mode = model.size_mode(options.size_mode)?;

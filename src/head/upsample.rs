@@ -75,12 +75,25 @@ impl Upsampling {
                 let taps = 4 * stride * stride;
                 let blocks = if separate { classes } else { classes * classes };
                 // from x to x row x column => row x column x from x to
-                let packed = (0..taps).flat_map(|tap| (0..blocks).map(move |block| (block, tap)));
-                let weights = packed.map(|(block, tap)| weights[block * taps + tap]).collect();
+                let weights = transpose(&weights, taps, blocks);
                 Upsampling::Transposed(Transposed { stride, separate, weights, bias, border: Border::Zero })
             }
         }
     }
+}
+
+/// `columns` x `rows` => `rows` x `columns`, some columns at a time, so that both stay in cache.
+fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    const TOGETHER: usize = 16;
+    let mut result = vec![0.0; rows * columns];
+    for (part, values) in values.chunks(TOGETHER * rows).enumerate() {
+        for (row, result) in result.chunks_exact_mut(columns).enumerate() {
+            for (value, result) in values.iter().skip(row).step_by(rows).zip(&mut result[part * TOGETHER..]) {
+                *result = *value;
+            }
+        }
+    }
+    result
 }
 
 /// The kernel of bilinear interpolation, 2 s x 2 s (`bilinear_kernel` of d2l 13.11).

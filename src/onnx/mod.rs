@@ -4,6 +4,7 @@ pub mod build;
 #[expect(missing_docs, clippy::all, reason = "generated from ONNX's own schema")]
 pub mod types;
 
+mod beside;
 mod card;
 mod cut;
 mod dequantize;
@@ -12,12 +13,13 @@ mod scan;
 
 use prost::{Message, bytes::Bytes};
 
+pub(crate) use beside::{FILE, encode_beside};
 pub use card::ModelCard;
 pub(crate) use cut::{Tail, cut};
 pub(crate) use dequantize::dequantize_weights;
 pub(crate) use device::{names, on_device};
 pub use scan::parse;
-pub(crate) use scan::{ImageInput, image_input};
+pub(crate) use scan::{ImageInput, image_input, parse_shared};
 
 use crate::{Error, Result};
 use types::{ModelProto, TensorProto, tensor_proto::DataType};

@@ -13,10 +13,15 @@ use crate::{Error, Result};
 /// Decodes an ONNX model and refuses what would make ONNX Runtime read other files: tensors with external data, and
 /// compiled contexts of execution providers.
 pub fn parse(bytes: &[u8]) -> Result<ModelProto> {
+    parse_shared(Bytes::copy_from_slice(bytes))
+}
+
+/// [`parse`], whose tensors are parts of `bytes` instead of copies.
+pub(crate) fn parse_shared(bytes: Bytes) -> Result<ModelProto> {
     if bytes.is_empty() {
         return Err(Error::Model("the model is empty (0 bytes); an ONNX file is expected".into()));
     }
-    let model = ModelProto::decode(Bytes::copy_from_slice(bytes)).map_err(|error| {
+    let model = ModelProto::decode(bytes.clone()).map_err(|error| {
         Error::Model(format!("the model's {} bytes are not a whole ONNX file: {error}", bytes.len()))
     })?;
     let Some(graph) = model.graph.as_ref().filter(|graph| !graph.node.is_empty() && !graph.output.is_empty()) else {

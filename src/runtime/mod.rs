@@ -5,9 +5,10 @@ mod library;
 mod network;
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::Arc,
+    thread::ScopedJoinHandle,
 };
 
 use once_cell::sync::OnceCell;
@@ -23,7 +24,8 @@ use ort::{
 
 use crate::{
     Error, Result,
-    cache::Entry,
+    cache::{Entry, Kept},
+    onnx::{self, types::ModelProto},
     options::{LogCallback, LogLevel, Options, Provider},
 };
 pub(crate) use device::{DeviceNetwork, Layout};
@@ -54,6 +56,26 @@ impl Runtime {
             }
         }
         Ok(runtime)
+    }
+
+    /// What `work` yields, and the process's ONNX Runtime ([`Runtime::load`]). Where that is still to be loaded, both happen at
+    /// once.
+    pub(crate) fn load_beside<T>(library: Option<&Path>, work: impl FnOnce() -> T) -> (T, Result<&'static Runtime>) {
+        if RUNTIME.get().is_some() {
+            return (work(), Runtime::load(library));
+        }
+        std::thread::scope(|scope| {
+            let loader = std::thread::Builder::new().name("fcn-load".into());
+            let loading = loader.spawn_scoped(scope, || Runtime::load(library));
+            let result = work();
+            let runtime = match loading.map(ScopedJoinHandle::join) {
+                Ok(Ok(runtime)) => runtime,
+                Ok(Err(panic)) => resume_unwind(panic),
+                // No thread could be started.
+                Err(_) => Runtime::load(library),
+            };
+            (result, runtime)
+        })
     }
 
     /// The version of ONNX Runtime, for example `1.32.0`.
@@ -128,11 +150,11 @@ pub(crate) struct Networks {
 /// A network and how it is to be run.
 pub(crate) struct Request<'a> {
     /// The network as ONNX.
-    pub(crate) onnx: &'a [u8],
+    pub(crate) network: &'a ModelProto,
     /// The network as [`crate::onnx::on_device`] changes it, where it can.
-    pub(crate) on_device: &'a dyn Fn() -> Option<Vec<u8>>,
-    /// The bytes that it was made from: what a cache knows it by.
-    pub(crate) source: &'a [u8],
+    pub(crate) on_device: &'a dyn Fn() -> Option<ModelProto>,
+    /// The bytes that it was made from: where its weights lie, and what a cache knows it by.
+    pub(crate) file: &'a Arc<[u8]>,
     pub(crate) options: &'a Options,
     pub(crate) threads: usize,
 }
@@ -162,17 +184,18 @@ fn load_all(
     request: &Request<'_>,
     provider: Provider,
 ) -> Result<Vec<(Network, Option<DeviceNetwork>)>> {
-    let Request { onnx, options, .. } = request;
-    let loader = Loader { runtime, request, provider, prepacked: PrepackedWeights::new() };
+    let Request { network, options, .. } = request;
+    let prepacked = (options.sessions > 1).then(PrepackedWeights::new);
+    let loader = Loader { runtime, request, provider, prepacked };
     let on_device = match provider {
         Provider::Cuda | Provider::TensorRt => (request.on_device)(),
         _ if options.device_graph => (request.on_device)(),
         _ => None,
     };
     let lane = |_| {
-        let network = Network::new(loader.load(onnx, "")?);
-        let device = on_device.as_ref().map(|onnx| {
-            let session = loader.load(onnx, "-device")?;
+        let network = Network::new(loader.load(network, "")?);
+        let device = on_device.as_ref().map(|network| {
+            let session = loader.load(network, "-device")?;
             DeviceNetwork::new(session, provider, options.device).map_err(|error| unavailable(provider, &error))
         });
         Ok((network, device.transpose()?))
@@ -185,46 +208,76 @@ struct Loader<'a> {
     runtime: &'a Runtime,
     request: &'a Request<'a>,
     provider: Provider,
-    prepacked: PrepackedWeights,
+    /// Where there are several sessions: finding out which weights are the same takes time.
+    prepacked: Option<PrepackedWeights>,
+}
+
+/// What ONNX Runtime makes a session of.
+enum Source<'a> {
+    /// A whole file.
+    File(&'a [u8]),
+    /// A graph, and the file in whose bytes its weights lie.
+    Beside(&'a ModelProto, &'a Arc<[u8]>),
 }
 
 impl Loader<'_> {
-    /// A session of `onnx`, from the cache where there is one; `form` tells the forms of one model apart there.
-    fn load(&self, onnx: &[u8], form: &str) -> Result<Session> {
-        let Request { source, options, .. } = self.request;
-        let Some(folder) = &options.cache else { return self.session(onnx, &Ok) };
+    /// A session of `network`, from the cache where there is one; `form` tells the forms of one model apart there.
+    fn load(&self, network: &ModelProto, form: &str) -> Result<Session> {
+        let &Request { file, options, .. } = self.request;
+        let plain = || self.session(&Source::Beside(network, file), &Ok);
+        let Some(folder) = &options.cache else { return plain() };
         let name = format!("{}{form}", self.provider.name());
-        let entry = Entry::new(folder, source, self.runtime.version(), &name);
-        let as_it_is = |builder: SessionBuilder| Ok(builder.with_optimization_level(GraphOptimizationLevel::Disable)?);
+        let entry = Entry::new(folder, file, self.runtime.version(), &name);
         // Whatever is wrong with a cached network, the model itself is as good.
-        if let Some(session) = entry.read().and_then(|network| self.session(&network, &as_it_is).ok()) {
+        if let Some(session) = entry.read().and_then(|kept| self.optimized(&kept)) {
             return Ok(session);
         }
         let temporary = entry.temporary();
+        let optimizing = |builder: SessionBuilder| Ok(builder.with_optimized_model_path(&temporary)?);
         let kept = self
-            .session(onnx, &|builder| Ok(builder.with_optimized_model_path(&temporary)?))
+            .session(&Source::File(&onnx::encode(network)), &optimizing)
             .and_then(|session| entry.keep(&temporary).map(|()| session));
         kept.or_else(|error| {
             // What ONNX Runtime may have written of it.
             let _ = std::fs::remove_file(&temporary);
-            let session = self.session(onnx, &Ok)?;
+            let session = plain()?;
             log(options.log.as_ref(), LogLevel::Warning, &format!("the optimized network is not kept: {error}"));
             Ok(session)
         })
     }
 
-    fn session(&self, model: &[u8], adjust: &dyn Fn(SessionBuilder) -> ort::Result<SessionBuilder>) -> Result<Session> {
+    /// A session of an optimized network.
+    fn optimized(&self, kept: &Kept) -> Option<Session> {
+        let as_it_is = |builder: SessionBuilder| Ok(builder.with_optimization_level(GraphOptimizationLevel::Disable)?);
+        let network = onnx::parse_shared(kept.network()).ok()?;
+        self.session(&Source::Beside(&network, &kept.content), &as_it_is).ok()
+    }
+
+    fn session(
+        &self,
+        source: &Source<'_>,
+        adjust: &dyn Fn(SessionBuilder) -> ort::Result<SessionBuilder>,
+    ) -> Result<Session> {
         let on_cpu = matches!(self.provider, Provider::Cpu | Provider::Auto);
         let failed = |what: &str, error: &ort::Error| match on_cpu {
             true => Error::Model(format!("ONNX Runtime {what}: {}", one_line(&error.to_string()))),
             false => unavailable(self.provider, error),
         };
-        session_builder(self.runtime, self.request, &self.prepacked)
+        let builder = session_builder(self.runtime, self.request, self.prepacked.as_ref())
             .and_then(|builder| with_provider(builder, self.request.options, self.provider))
-            .and_then(adjust)
-            .map_err(|error| failed("makes no session", &error))?
-            .commit_from_memory(model)
-            .map_err(|error| failed("does not take the model", &error))
+            .and_then(adjust);
+        let made = |error: ort::Error| failed("makes no session", &error);
+        let taken = |error: ort::Error| failed("does not take the model", &error);
+        match *source {
+            Source::File(model) => builder.map_err(made)?.commit_from_memory(model).map_err(taken),
+            Source::Beside(network, file) => {
+                let weights = |builder: SessionBuilder| {
+                    Ok(builder.with_external_initializer_file_in_memory(onnx::FILE, Arc::clone(file))?)
+                };
+                let mut builder = builder.and_then(weights).map_err(made)?;
+                builder.commit_from_memory(&onnx::encode_beside(network, file)).map_err(taken)
+            }
+        }
     }
 }
 
@@ -241,7 +294,7 @@ fn one_line(text: &str) -> String {
 fn session_builder(
     runtime: &Runtime,
     request: &Request<'_>,
-    prepacked: &PrepackedWeights,
+    prepacked: Option<&PrepackedWeights>,
 ) -> ort::Result<SessionBuilder> {
     let callback = request.options.log.clone();
     let builder = Session::builder(&runtime.environment)?
@@ -249,7 +302,6 @@ fn session_builder(
         .with_intra_threads(request.threads)?
         // Threads that spin for their next piece of work save 3 % where nothing else runs, and cost 35 % where something does.
         .with_intra_op_spinning(false)?
-        .with_prepacked_weights(prepacked)?
         .with_log_level(OrtLogLevel::Warning)?
         .with_logger(Arc::new(move |level, _, _, _, message| {
             let level = match level {
@@ -259,7 +311,10 @@ fn session_builder(
             };
             log(callback.as_ref(), level, message);
         }))?;
-    Ok(builder)
+    match prepacked {
+        Some(prepacked) => Ok(builder.with_prepacked_weights(prepacked)?),
+        None => Ok(builder),
+    }
 }
 
 /// Calls the host's callback; a panic in it must not travel into ONNX Runtime's C++.
