@@ -60,6 +60,25 @@ pub struct StreamCounters {
 /// One frame at most waits; a newer one replaces it. So a result is never older than the time of two frames through the
 /// network, however fast frames come. `T` is what the caller wants to know a frame by.
 ///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use fcn::{Frame, Mask, Options, PixelFormat, Segmenter, Stream, StreamResult};
+///
+/// # fn main() -> fcn::Result<()> {
+/// let segmenter = Arc::new(Segmenter::from_file("street.onnx", &Options::default())?);
+/// let stream = Stream::new(segmenter, Mask::new(), |result: StreamResult<'_, ()>| {
+///     if let Ok(mask) = result.mask {
+///         println!("{}: {} labels", result.timestamp, mask.labels().len());
+///     }
+/// })?;
+/// let pixels = vec![0u8; 480 * 320 * 3];
+/// let frame = Frame::packed(PixelFormat::Bgr8, &pixels, 480, 320, 0)?;
+/// stream.push(&frame, 0, ())?; // as often as frames come
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Any thread may use it, also the callback: it may push, stop the stream or drop it. What it and the segmenter hold is
 /// freed when both are dropped and the callback has returned. After `fork` the child can neither use nor free it.
 pub struct Stream<T: Send + 'static = ()> {
