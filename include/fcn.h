@@ -64,6 +64,11 @@ enum fcn_status
     FCN_ERROR_OUT_OF_MEMORY = 8,
     /// A defect in this library; please report the message.
     FCN_ERROR_INTERNAL = 9,
+    /// fcn_cancel() ended the call, or the stream is stopped.
+    FCN_ERROR_CANCELLED = 10,
+    /// There was no result within the time given: by fcn_options_set_timeout(), fcn_stream_set_deadline() or
+    /// fcn_stream_wait().
+    FCN_ERROR_TIMEOUT = 11,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -187,6 +192,22 @@ typedef struct fcn_options fcn_options;
 /// own: with the parent's, fcn_segment() is FCN_ERROR_RUNTIME.
 typedef struct fcn_segmenter fcn_segmenter;
 
+/// A thread that labels the latest frame: push frames as fast as they come, and get results that are as fresh as the
+/// network allows. Made by fcn_stream_create(), freed by fcn_stream_free().
+///
+///     static void labelled(void *context, fcn_status status, const fcn_mask *mask, int64_t timestamp, void *user);
+///
+///     fcn_stream_create(segmenter, NULL, labelled, NULL, &stream);
+///     while (camera_read(&frame, &timestamp)) fcn_stream_push(stream, &frame, timestamp, NULL);
+///     fcn_stream_free(stream);
+///
+/// One frame at most waits; a newer one replaces it. So a result is never older than the time of two frames through the
+/// network, however fast frames come. Several streams may share a segmenter, which then should have as many sessions.
+///
+/// Any thread may use a stream, several at once, also its callback: it may push, stop the stream and free it. After
+/// fork() the child cannot use its parent's streams; freeing them there does nothing.
+typedef struct fcn_stream fcn_stream;
+
 /// Receives a message: its level (one of FCN_LOG_*), its text in UTF-8, and the pointer given to
 /// fcn_options_set_log(). The text is only valid during the call.
 ///
@@ -246,6 +267,38 @@ typedef struct {
     uint32_t total;
 } fcn_timings;
 
+/// Receives what became of a frame that was not dropped: `context` as given to fcn_stream_create(), `timestamp` and `user`
+/// as given with the frame. `mask` holds the result where `status` is FCN_OK, and stays only until the callback returns;
+/// else it is NULL and fcn_last_error() has the sentence: FCN_ERROR_TIMEOUT for a frame that was late, FCN_ERROR_CANCELLED
+/// after fcn_cancel().
+///
+/// It is called from the stream's own thread, one call at a time, and no frame is in work meanwhile. It may use any function
+/// of this library. It must return: no C++ exception and no longjmp may leave it.
+typedef void (*fcn_stream_callback)(void *context,
+                                    fcn_status status,
+                                    const fcn_mask *mask,
+                                    int64_t timestamp,
+                                    void *user);
+
+/// Gives back the pixels of a frame: `user` as given with the frame. It is called from whichever thread is done with the
+/// frame, and must return, as fcn_stream_callback.
+typedef void (*fcn_release_callback)(void *user);
+
+/// What became of the frames of a stream. Filled by fcn_stream_counters(). `pushed` is the sum of the others and of the at
+/// most two frames that wait or are in work.
+typedef struct {
+    /// Frames that the stream has taken.
+    uint64_t pushed;
+    /// Frames that a newer one replaced before they were begun, or that had no result when the stream stopped.
+    uint64_t dropped;
+    /// Frames with a result.
+    uint64_t done;
+    /// Frames whose deadline passed before they had a result.
+    uint64_t late;
+    /// Frames that failed for another reason.
+    uint64_t failed;
+} fcn_counters;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -298,6 +351,17 @@ fcn_status fcn_options_set_threads(fcn_options *options, uint32_t threads);
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
 fcn_status fcn_options_set_sessions(fcn_options *options, uint32_t sessions);
+
+/// The longest time in milliseconds that fcn_segment() may take, the wait for a free session included; then it fails with
+/// FCN_ERROR_TIMEOUT and the segmenter is as usable as before. 0, the default, means no limit.
+///
+/// The time is looked at before and while the network runs, and between tiles: a layer of the network that has begun is
+/// finished first, and a frame whose network is done gets its result. fcn_warm_up() has no limit.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_timeout(fcn_options *options,
+                                   uint32_t milliseconds);
 
 /// At most this many bytes of GPU memory for each session; 0, the default, means no limit.
 ///
@@ -386,7 +450,8 @@ fcn_status fcn_create_from_memory(const void *model,
                                   const fcn_options *options,
                                   fcn_segmenter **segmenter);
 
-/// Frees a segmenter and the strings that its functions returned. NULL is fine. Masks stay.
+/// Frees a segmenter and the strings that its functions returned. NULL is fine. Masks stay; streams go on, and free with
+/// the last of them what they need of it.
 ///
 /// # Safety
 /// `segmenter` is NULL or comes from fcn_create() or fcn_create_from_memory(), was not freed before, and no thread
@@ -400,6 +465,16 @@ void fcn_free(fcn_segmenter *segmenter);
 /// `segmenter` is NULL or a live segmenter. `frame` is NULL or describes pixels that nobody writes to during the call.
 /// `mask` is NULL or a live mask that no other thread uses; the frame's pixels are not the mask's own memory.
 fcn_status fcn_segment(const fcn_segmenter *segmenter, const fcn_frame *frame, fcn_mask *mask);
+
+/// Ends every call of fcn_segment() and fcn_warm_up() on this segmenter that runs or waits for a session now, with
+/// FCN_ERROR_CANCELLED, and the frames that its streams have in work. Later calls are not affected.
+///
+/// It does not wait for them. A layer of the network that has begun is finished first, and a call whose network is done
+/// returns its result. Any thread may call it, but no signal handler.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+fcn_status fcn_cancel(const fcn_segmenter *segmenter);
 
 /// Does for frames of `width` x `height` pixels what is only done for the first one of a size: memory is set up and a
 /// picture goes through the network, once for each session. Later frames of this size are as fast as they get.
@@ -548,6 +623,114 @@ const uint64_t *fcn_mask_pixels(const fcn_mask *mask);
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to. `timings` is NULL or can be written to.
 fcn_status fcn_mask_timings(const fcn_mask *mask, fcn_timings *timings);
+
+/// Makes a stream that labels frames with `segmenter`, and stores it in `*stream`, to be freed by fcn_stream_free(). The
+/// stream shares the segmenter, which may be freed at any time.
+///
+/// `like` is a mask that is set up as results are to be, say by fcn_mask_set_outputs(); NULL means labels only. `callback`
+/// receives what becomes of each frame, and `context`; without one (NULL) fcn_stream_poll() and fcn_stream_wait() do. Where
+/// it fails, `*stream` stays as it was.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter, `like` NULL or a live mask that no other thread writes to, `stream` NULL or a
+/// place to write to. `callback` and `context` stay valid until the stream has ended: see fcn_stream_stop().
+fcn_status fcn_stream_create(const fcn_segmenter *segmenter,
+                             const fcn_mask *like,
+                             fcn_stream_callback callback,
+                             void *context,
+                             fcn_stream **stream);
+
+/// Hands a copy of `frame` to the stream: only the pixels inside its crop are copied, to memory that is used again. The
+/// frame that waited, if one did, is dropped without a word. Never waits for the network.
+///
+/// `timestamp` and `user` come back with the result and mean nothing to the library; a timestamp is nanoseconds of the
+/// caller's clock by custom. A frame that is wrong in itself fails here, and the stream does not take it; what else can go
+/// wrong comes as its result. FCN_ERROR_CANCELLED means that the stream is stopped.
+///
+/// # Safety
+/// `stream` is NULL or a live stream. `frame` is NULL or describes pixels that nobody writes to during the call.
+fcn_status fcn_stream_push(const fcn_stream *stream,
+                           const fcn_frame *frame,
+                           int64_t timestamp,
+                           void *user);
+
+/// Hands `frame` to the stream without a copy. `release` is called with `user`, exactly once for each frame that the stream
+/// takes, when it does not look at the pixels any more: after the callback, or for a stream that is polled when the network
+/// is done; for a frame that is dropped at once, within the fcn_stream_push(), fcn_stream_stop() or fcn_stream_free() that
+/// drops it. Otherwise as fcn_stream_push(); where this fails, the frame stays the caller's and `release` is not called.
+///
+/// # Safety
+/// `stream` is NULL or a live stream. `frame` is NULL or describes pixels that stay, and that nobody writes to, until
+/// `release` is called, which any thread may do.
+fcn_status fcn_stream_push_borrowed(const fcn_stream *stream,
+                                    const fcn_frame *frame,
+                                    int64_t timestamp,
+                                    void *user,
+                                    fcn_release_callback release);
+
+/// Gives frames that are pushed from now on this many milliseconds, from their push on, to get a result; 0, the default,
+/// means for ever. Call it before a push to give that frame its own.
+///
+/// A frame is late, and its result FCN_ERROR_TIMEOUT, where its time is over before it is begun (the network then does not
+/// run), while the network runs (which is ended, as by fcn_cancel()), or when its labels are there. So a result that comes is
+/// one in time.
+///
+/// # Safety
+/// `stream` is NULL or a live stream.
+fcn_status fcn_stream_set_deadline(const fcn_stream *stream,
+                                   uint32_t milliseconds);
+
+/// fcn_stream_wait() that does not wait: FCN_ERROR_TIMEOUT where there is no new result.
+///
+/// # Safety
+/// As for fcn_stream_wait().
+fcn_status fcn_stream_poll(const fcn_stream *stream, fcn_mask *mask, int64_t *timestamp, void **user);
+
+/// Fetches the newest result of a stream without callback that nobody has had yet; waits for one at most `milliseconds`.
+/// FCN_OK: `mask` holds it, without a copy (its old memory goes to the stream), and `*timestamp` and `*user` are those of
+/// the frame; either may be NULL.
+///
+/// - FCN_ERROR_TIMEOUT: there is no new result. A frame that was late, or ended by a timeout or fcn_cancel(), is only
+///   counted.
+/// - FCN_ERROR_CANCELLED: the stream is stopped, and its last result was fetched.
+/// - FCN_ERROR_INVALID_ARGUMENT where the stream has a callback.
+/// - Anything else is why the newest frame failed; `*timestamp` and `*user` are that frame's, and `mask` stays as it was.
+///
+/// # Safety
+/// `stream` is NULL or a live stream, `mask` NULL or a live mask that no other thread uses, `timestamp` and `user` NULL or
+/// places to write to.
+fcn_status fcn_stream_wait(const fcn_stream *stream,
+                           uint32_t milliseconds,
+                           fcn_mask *mask,
+                           int64_t *timestamp,
+                           void **user);
+
+/// Stores how many frames were pushed so far, and what became of them.
+///
+/// # Safety
+/// `stream` is NULL or a live stream. `counters` is NULL or can be written to.
+fcn_status fcn_stream_counters(const fcn_stream *stream, fcn_counters *counters);
+
+/// Ends the stream: frames without a result are dropped, a run of the network is ended, and nothing more can be pushed. The
+/// last result can still be polled.
+///
+/// When this returns, the callback has returned and is not called again, and all borrowed frames were released. Called by
+/// the stream's own callback, it returns at once, and all this holds when the callback has returned. Stopping twice is fine,
+/// also at the same time. Callbacks that stop each other's streams wait for each other for ever.
+///
+/// # Safety
+/// `stream` is NULL or a live stream.
+fcn_status fcn_stream_stop(const fcn_stream *stream);
+
+/// Stops the stream as fcn_stream_stop() does, and frees it. NULL is fine. Other threads may still be inside functions of
+/// this stream that they called before: pushes and waits end with FCN_ERROR_CANCELLED.
+///
+/// In the stream's own callback, this returns at once; the rest is freed when the callback has returned, and a frame that
+/// was borrowed is released then.
+///
+/// # Safety
+/// `stream` is NULL or comes from fcn_stream_create() and was not freed before; no function is called with it any more.
+void fcn_stream_free(fcn_stream *stream);
 
 #if defined(FCN_WITH_IMAGE)
 /// Reads a JPEG or PNG file; transparency is dropped, and the picture is turned upright where its EXIF data says how.

@@ -15,9 +15,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fcn.h"
@@ -45,6 +47,7 @@ struct Free {
     void operator()(fcn_options *options) const noexcept { fcn_options_free(options); }
     void operator()(fcn_segmenter *segmenter) const noexcept { fcn_free(segmenter); }
     void operator()(fcn_mask *mask) const noexcept { fcn_mask_free(mask); }
+    void operator()(fcn_stream *stream) const noexcept { fcn_stream_free(stream); }
 #ifdef FCN_WITH_IMAGE
     void operator()(fcn_image *image) const noexcept { fcn_image_free(image); }
 #endif
@@ -70,6 +73,8 @@ public:
     Options &device(std::uint32_t device) { return checked(fcn_options_set_device(get(), device)); }
     Options &threads(std::uint32_t threads) { return checked(fcn_options_set_threads(get(), threads)); }
     Options &sessions(std::uint32_t sessions) { return checked(fcn_options_set_sessions(get(), sessions)); }
+    /* Milliseconds; 0 means no limit. */
+    Options &timeout(std::uint32_t milliseconds) { return checked(fcn_options_set_timeout(get(), milliseconds)); }
     Options &gpu_memory_limit(std::size_t bytes) { return checked(fcn_options_set_gpu_memory_limit(get(), bytes)); }
     Options &runtime_library(const std::string &path) {
         return checked(fcn_options_set_runtime_library(get(), path.c_str()));
@@ -156,6 +161,9 @@ public:
         return mask;
     }
 
+    /* Ends the calls that run or wait now, and the frames that streams have in work: FCN_ERROR_CANCELLED. */
+    void cancel() const { detail::check(fcn_cancel(get())); }
+
     /* Makes the first frame of this size as fast as later ones. */
     void warm_up(std::uint32_t width, std::uint32_t height) const { detail::check(fcn_warm_up(get(), width, height)); }
 
@@ -201,6 +209,109 @@ private:
     }
 
     detail::Handle<fcn_segmenter> handle_;
+};
+
+/* What became of a frame, for the callback of a Stream. */
+struct StreamResult {
+    fcn_status status;
+    /* The labels, for the functions fcn_mask_*; nullptr unless status is FCN_OK. Stays until the callback returns. */
+    const fcn_mask *mask;
+    /* What the frame was pushed with. */
+    std::int64_t timestamp;
+    void *user;
+
+    /* Throws where there is no mask, with the sentence that tells why. */
+    void check() const { detail::check(status); }
+    const std::uint8_t *labels() const noexcept { return fcn_mask_labels(mask); }
+    std::uint32_t width() const noexcept { return fcn_mask_width(mask); }
+    std::uint32_t height() const noexcept { return fcn_mask_height(mask); }
+};
+
+/* A thread that labels the latest frame, and keeps what it needs of the segmenter. Any thread may use it, also its own
+ * callback: it may push, stop the stream, and destroy it. */
+class Stream {
+public:
+    /* Called from the stream's thread, one call at a time. An exception that leaves it ends there, without a word. It is
+     * destroyed with the stream; where it destroys the stream itself, when it returns. */
+    using Callback = std::function<void(const StreamResult &)>;
+
+    /* `like`: a mask that is set up as results are to be. */
+    Stream(const Segmenter &segmenter, const Mask &like, Callback callback)
+        : callback_(std::make_shared<Receiver>(std::move(callback))) {
+        create(segmenter, like.get(), receive, callback_.get());
+    }
+    Stream(const Segmenter &segmenter, Callback callback)
+        : callback_(std::make_shared<Receiver>(std::move(callback))) {
+        create(segmenter, nullptr, receive, callback_.get());
+    }
+    /* Without a callback: results are for poll() and wait(). */
+    explicit Stream(const Segmenter &segmenter) { create(segmenter, nullptr, nullptr, nullptr); }
+    Stream(const Segmenter &segmenter, const Mask &like) { create(segmenter, like.get(), nullptr, nullptr); }
+
+    Stream(Stream &&) noexcept = default;
+    Stream &operator=(Stream &&other) noexcept {
+        // The old stream goes before the callback that it calls.
+        handle_ = std::move(other.handle_);
+        callback_ = std::move(other.callback_);
+        return *this;
+    }
+
+    /* Copies the frame. Never waits for the network. */
+    void push(const fcn_frame &frame, std::int64_t timestamp, void *user = nullptr) {
+        detail::check(fcn_stream_push(get(), &frame, timestamp, user));
+    }
+    /* Borrows the frame until release(user), which no exception may leave. */
+    void push_borrowed(const fcn_frame &frame, std::int64_t timestamp, void *user, fcn_release_callback release) {
+        detail::check(fcn_stream_push_borrowed(get(), &frame, timestamp, user, release));
+    }
+    /* Milliseconds for each frame pushed from now on; 0 means no deadline. */
+    void set_deadline(std::uint32_t milliseconds) { detail::check(fcn_stream_set_deadline(get(), milliseconds)); }
+
+    /* Whether there was a new result, which is in the mask then. Throws where the frame failed, and FCN_ERROR_CANCELLED
+     * where the stream is stopped and has no more results. */
+    bool poll(Mask &mask, std::int64_t *timestamp = nullptr, void **user = nullptr) {
+        return wait(0, mask, timestamp, user);
+    }
+    bool wait(std::uint32_t milliseconds, Mask &mask, std::int64_t *timestamp = nullptr, void **user = nullptr) {
+        const fcn_status status = fcn_stream_wait(get(), milliseconds, mask.get(), timestamp, user);
+        if (status != FCN_ERROR_TIMEOUT) detail::check(status);
+        return status == FCN_OK;
+    }
+
+    fcn_counters counters() const {
+        fcn_counters counters;
+        detail::check(fcn_stream_counters(get(), &counters));
+        return counters;
+    }
+
+    void stop() { detail::check(fcn_stream_stop(get())); }
+
+    fcn_stream *get() const noexcept { return handle_.get(); }
+
+private:
+    struct Receiver : std::enable_shared_from_this<Receiver> {
+        explicit Receiver(Callback callback) : call(std::move(callback)) {}
+        Callback call;
+    };
+
+    static void receive(void *context, fcn_status status, const fcn_mask *mask, std::int64_t timestamp, void *user) {
+        try {
+            // Held, because the callback may destroy the stream.
+            const std::shared_ptr<Receiver> receiver = static_cast<Receiver *>(context)->shared_from_this();
+            receiver->call(StreamResult{status, mask, timestamp, user});
+        } catch (...) {
+        }
+    }
+
+    void create(const Segmenter &segmenter, const fcn_mask *like, fcn_stream_callback callback, void *context) {
+        fcn_stream *stream = nullptr;
+        detail::check(fcn_stream_create(segmenter.get(), like, callback, context, &stream));
+        handle_.reset(stream);
+    }
+
+    // In this order: the stream is freed first.
+    std::shared_ptr<Receiver> callback_;
+    detail::Handle<fcn_stream> handle_;
 };
 
 #ifdef FCN_WITH_IMAGE

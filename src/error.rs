@@ -34,4 +34,10 @@ pub enum Error {
     /// A defect in this library: a panic that was caught at the border.
     #[error("{0}")]
     Internal(String),
+    /// The call was cancelled while it ran or waited, or the stream is stopped.
+    #[error("{0}")]
+    Cancelled(String),
+    /// The frame had no result within the time that it was given.
+    #[error("{0}")]
+    Timeout(String),
 }

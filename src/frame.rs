@@ -1,6 +1,9 @@
 //! [`Frame`]: a picture in the caller's memory, checked once and then trusted.
 
+mod copy;
+
 use crate::{Error, Result};
+pub(crate) use copy::FrameCopy;
 
 /// The most pixels along one side of a frame.
 pub const MAX_SIDE: u32 = 32767;

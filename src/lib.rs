@@ -38,6 +38,7 @@ mod preprocess;
 mod resample;
 mod runtime;
 mod segmenter;
+mod stream;
 mod tiles;
 
 pub use error::{Error, Result};
@@ -48,3 +49,4 @@ pub use mask::{Mask, Outputs, Timings};
 pub use options::{LogCallback, LogLevel, Options, Provider, SizeMode};
 pub use overlay::overlay;
 pub use segmenter::Segmenter;
+pub use stream::{Polled, Stream, StreamCounters, StreamResult};

@@ -61,6 +61,11 @@ impl Mask {
         Mask { outputs, ..Mask::default() }
     }
 
+    /// An empty mask that is set up as this one.
+    pub(crate) fn like(&self) -> Self {
+        Mask::with_outputs(self.outputs)
+    }
+
     /// Chooses what the next call is to yield beside the labels; what the mask holds now stays.
     pub fn set_outputs(&mut self, outputs: Outputs) {
         self.outputs = outputs;

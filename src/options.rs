@@ -1,6 +1,6 @@
 //! [`Options`]: how a [`Segmenter`](crate::Segmenter) is made.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{Error, MAX_SIDE, Result};
 
@@ -83,6 +83,9 @@ pub struct Options {
     pub threads: u32,
     /// How many frames can be in work at once, 1 to 64; 0 means 1. Each takes its own memory, the weights are shared.
     pub sessions: u32,
+    /// The longest time that a frame may take, the wait for a free session included; then it fails with
+    /// [`Error::Timeout`]. Without it frames take what they take.
+    pub timeout: Option<Duration>,
     /// At most this many bytes of GPU memory for each session; 0 means no limit.
     pub gpu_memory_limit: usize,
     /// The file of ONNX Runtime's library; without it `ORT_DYLIB_PATH`, the folder of libfcn and the system are searched.
@@ -114,6 +117,7 @@ impl fmt::Debug for Options {
             .field("device", &self.device)
             .field("threads", &self.threads)
             .field("sessions", &self.sessions)
+            .field("timeout", &self.timeout)
             .field("gpu_memory_limit", &self.gpu_memory_limit)
             .field("runtime_library", &self.runtime_library)
             .field("cache", &self.cache)
@@ -137,6 +141,9 @@ impl Options {
         }
         if self.device > 1023 {
             return wrong(format!("device {} is asked for; 0 to 1023 are possible", self.device));
+        }
+        if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return wrong("a timeout of 0 leaves no time for any frame; None means no timeout".into());
         }
         if let Some(mean) = self.mean.filter(|mean| mean.iter().any(|value| !value.is_finite())) {
             return wrong(format!("the mean {mean:?} is not finite"));

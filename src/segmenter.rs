@@ -3,7 +3,7 @@
 use std::{
     ops::{Deref, DerefMut},
     path::Path,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -17,7 +17,7 @@ use crate::{
     pool::Pool,
     preprocess,
     resample::Axis,
-    runtime::{Answer, DeviceNetwork, Labels, Layout, Network, Networks, Request, Runtime},
+    runtime::{Answer, Call, DeviceNetwork, Interrupts, Labels, Layout, Limit, Network, Networks, Request, Runtime},
     tiles::{Band, Side},
 };
 
@@ -45,6 +45,8 @@ pub struct Segmenter {
     sessions: usize,
     lanes: Mutex<Vec<Lane>>,
     returned: Condvar,
+    interrupts: Interrupts,
+    timeout: Option<Duration>,
     process: u32,
 }
 
@@ -100,6 +102,10 @@ impl Segmenter {
         let mode = model.size_mode(options.size_mode)?;
         let pool = Pool::new(threads)?;
         let lanes: Vec<Lane> = networks.into_iter().map(Lane::new).collect();
+        let interrupts = Interrupts::new(lanes.len());
+        if options.timeout.is_some() {
+            interrupts.start_timer()?;
+        }
         Ok(Segmenter {
             model,
             mode,
@@ -110,16 +116,63 @@ impl Segmenter {
             sessions: lanes.len(),
             lanes: Mutex::new(lanes),
             returned: Condvar::new(),
+            interrupts,
+            timeout: options.timeout,
             process: std::process::id(),
         })
     }
 
     /// Labels every pixel of a frame. `mask` holds the result at the frame's size, and changes only on success.
     pub fn segment(&self, frame: &Frame<'_>, mask: &mut Mask) -> Result<()> {
+        self.segment_within(frame, mask, None, None)
+    }
+
+    /// [`Segmenter::segment`] that ends early when `stop` becomes true by [`Segmenter::stop`], or at the limit; for a limit,
+    /// [`Segmenter::watch_limits`] must have been called.
+    pub(crate) fn segment_within(
+        &self,
+        frame: &Frame<'_>,
+        mask: &mut Mask,
+        stop: Option<&AtomicBool>,
+        limit: Option<Limit>,
+    ) -> Result<()> {
         let start = Instant::now();
         self.check(frame, mask.outputs())?;
+        let timeout = self.timeout.and_then(|timeout| Limit::new(start, timeout));
+        let call = self.interrupts.call(stop, Limit::stricter(timeout, limit));
         // The lane that was used last: its memory is still in cache.
-        self.run(&mut self.take(Vec::pop), start, frame, mask)
+        let mut lane = self.take(&call, Vec::pop)?;
+        self.run(&mut lane, &call, start, frame, mask)
+    }
+
+    /// Ends every call of [`Segmenter::segment`] and [`Segmenter::warm_up`] that runs or waits for a session now, with
+    /// [`Error::Cancelled`]; later calls are not affected.
+    ///
+    /// It does not wait for them: a layer of the network that has begun is finished first, and a call whose network is
+    /// done returns its result.
+    pub fn cancel(&self) -> Result<()> {
+        self.check_process()?;
+        self.interrupts.cancel_all();
+        self.wake_waiting();
+        Ok(())
+    }
+
+    /// Sets the flag and ends the calls that were given it.
+    pub(crate) fn stop(&self, flag: &AtomicBool) {
+        self.interrupts.stop(flag);
+        self.wake_waiting();
+    }
+
+    /// Starts what ends calls at their limits.
+    pub(crate) fn watch_limits(&self) -> Result<()> {
+        self.interrupts.start_timer()
+    }
+
+    /// Lets calls that wait for a session look whether they are to end.
+    fn wake_waiting(&self) {
+        // One that has looked and does not wait yet holds the lock.
+        drop(self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
+        self.returned.notify_all();
     }
 
     /// Does for frames of this size what is only done for the first one: memory is set up and a picture goes through
@@ -130,17 +183,18 @@ impl Segmenter {
         resize(&mut pixels, frame::span(PixelFormat::Gray8, width, height, stride)?)?;
         let frame = Frame::packed(PixelFormat::Gray8, &pixels, width, height, 0)?;
         self.check(&frame, Outputs::default())?;
+        let call = self.interrupts.call(None, None);
         for _ in 0..self.sessions {
             // Lanes go back to the end, so this meets each of them.
-            let mut lane = self.take(|lanes| (!lanes.is_empty()).then(|| lanes.remove(0)));
+            let mut lane = self.take(&call, |lanes| (!lanes.is_empty()).then(|| lanes.remove(0)))?;
             let mut mask = Mask::new();
-            self.run(&mut lane, Instant::now(), &frame, &mut mask)?;
+            self.run(&mut lane, &call, Instant::now(), &frame, &mut mask)?;
             std::mem::swap(&mut mask.data, &mut lane.mask);
         }
         Ok(())
     }
 
-    fn run(&self, lane: &mut Lane, start: Instant, frame: &Frame<'_>, mask: &mut Mask) -> Result<()> {
+    fn run(&self, lane: &mut Lane, call: &Call<'_>, start: Instant, frame: &Frame<'_>, mask: &mut Mask) -> Result<()> {
         let (height, width) = (frame.height() as usize, frame.width() as usize);
         lane.mask.prepare(width, height, self.model.classes.len(), mask.outputs())?;
         match self.mode {
@@ -149,19 +203,19 @@ impl Segmenter {
                 let labels_only = mask.outputs() == Outputs::default();
                 match &mut lane.device {
                     Some(device) if labels_only && frame.contiguous_row(0).is_some() => {
-                        on_device(device, self, frame, size, &mut lane.mask)
+                        on_device(device, self, call, frame, size, &mut lane.mask)
                     }
-                    _ => lane.whole(self, frame, size, Fit::Crop),
+                    _ => lane.whole(self, call, frame, size, Fit::Crop),
                 }
             }
             SizeMode::Resize { width: columns, height: rows } => {
                 let size = (pick(rows, height), pick(columns, width));
-                lane.whole(self, frame, self.model.rounded_up(size), Fit::Resample)
+                lane.whole(self, call, frame, self.model.rounded_up(size), Fit::Resample)
             }
             SizeMode::Tile { width: columns, height: rows, overlap } => {
                 let stride = self.model.stride;
                 let side = |length, tile| Side::new(length, tile, overlap as usize, stride);
-                lane.tiled(self, frame, &side(height, rows as usize), &side(width, columns as usize))
+                lane.tiled(self, call, frame, &side(height, rows as usize), &side(width, columns as usize))
             }
         }?;
         lane.mask.timings.total = start.elapsed();
@@ -199,14 +253,24 @@ impl Segmenter {
         self.model.stride as u32
     }
 
-    fn check(&self, frame: &Frame<'_>, outputs: Outputs) -> Result<()> {
-        if self.process != std::process::id() {
+    /// In a forked child no thread but the one that forked lives, and what the others held stays locked.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        if self.is_of_another_process() {
             return Err(Error::Runtime(format!(
                 "the segmenter was made in process {} and cannot be used in its child {}; make one there",
                 self.process,
                 std::process::id()
             )));
         }
+        Ok(())
+    }
+
+    pub(crate) fn is_of_another_process(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    pub(crate) fn check(&self, frame: &Frame<'_>, outputs: Outputs) -> Result<()> {
+        self.check_process()?;
         let pixels = frame.height() as usize * frame.width() as usize;
         if pixels > MAX_FRAME_PIXELS {
             return Err(Error::InvalidArgument(format!(
@@ -221,14 +285,19 @@ impl Segmenter {
         Ok(())
     }
 
-    /// The free lane that `choose` takes; waits where all are in use.
-    fn take(&self, choose: impl Fn(&mut Vec<Lane>) -> Option<Lane>) -> Taken<'_> {
+    /// The free lane that `choose` takes; waits where all are in use, as long as the call may go on.
+    fn take(&self, call: &Call<'_>, choose: impl Fn(&mut Vec<Lane>) -> Option<Lane>) -> Result<Taken<'_>> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            // Before the check: whoever was woken for a free lane takes it, else another one might sleep beside it.
             if let Some(lane) = choose(&mut lanes) {
-                return Taken { segmenter: self, lane: Some(lane) };
+                return Ok(Taken { segmenter: self, lane: Some(lane) });
             }
-            lanes = self.returned.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+            call.check()?;
+            lanes = match call.time_left() {
+                None => self.returned.wait(lanes).unwrap_or_else(PoisonError::into_inner),
+                Some(time) => self.returned.wait_timeout(lanes, time).unwrap_or_else(PoisonError::into_inner).0,
+            };
         }
     }
 }
@@ -236,10 +305,11 @@ impl Segmenter {
 impl Drop for Segmenter {
     fn drop(&mut self) {
         // In a forked child the threads that ONNX Runtime would wait for do not exist.
-        if self.process != std::process::id() {
+        if self.is_of_another_process() {
             let lanes = self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(std::mem::take(lanes));
             self.pool.forget();
+            self.interrupts.forget();
         }
     }
 }
@@ -285,13 +355,20 @@ impl Lane {
     }
 
     /// Runs the network once on the whole frame, at `size` (height, width).
-    fn whole(&mut self, segmenter: &Segmenter, frame: &Frame<'_>, size: (usize, usize), fit: Fit) -> Result<()> {
+    fn whole(
+        &mut self,
+        segmenter: &Segmenter,
+        call: &Call<'_>,
+        frame: &Frame<'_>,
+        size: (usize, usize),
+        fit: Fit,
+    ) -> Result<()> {
         let mut clock = Clock::start();
         self.load(segmenter, frame, size, fit)?;
         let Lane { network, head, mask, .. } = self;
         let Segmenter { model, pool, .. } = segmenter;
         clock.add(&mut mask.timings.preprocess);
-        network.run(|answer| {
+        network.run(call, |answer| {
             clock.add(&mut mask.timings.inference);
             match answer {
                 Answer::Scores(scores) => {
@@ -306,7 +383,14 @@ impl Lane {
     }
 
     /// Runs the network on each tile, and labels rows as soon as no later tile reaches them.
-    fn tiled(&mut self, segmenter: &Segmenter, frame: &Frame<'_>, rows: &Side, columns: &Side) -> Result<()> {
+    fn tiled(
+        &mut self,
+        segmenter: &Segmenter,
+        call: &Call<'_>,
+        frame: &Frame<'_>,
+        rows: &Side,
+        columns: &Side,
+    ) -> Result<()> {
         let Segmenter { model, pool, .. } = segmenter;
         let size = (rows.tile, columns.tile);
         let (height, width) = (self.mask.height, self.mask.width);
@@ -326,7 +410,7 @@ impl Lane {
                 self.load(segmenter, &tile, size, Fit::Crop)?;
                 let Lane { network, head, band, mask, .. } = self;
                 clock.add(&mut mask.timings.preprocess);
-                network.run(|answer| {
+                network.run(call, |answer| {
                     clock.add(&mut mask.timings.inference);
                     let Answer::Scores(scores) = answer else {
                         return Err(Error::Model("class indices of tiles cannot be averaged".into()));
@@ -366,6 +450,7 @@ impl Lane {
 fn on_device(
     device: &mut DeviceNetwork,
     segmenter: &Segmenter,
+    call: &Call<'_>,
     frame: &Frame<'_>,
     padded: (usize, usize),
     mask: &mut MaskData,
@@ -377,7 +462,7 @@ fn on_device(
     let bytes = frame.format().bytes();
     preprocess::copy_bytes(frame, device.frame(Layout { height, width, bytes, order, padded })?);
     clock.add(&mut mask.timings.preprocess);
-    device.run(|labels| {
+    device.run(call, |labels| {
         clock.add(&mut mask.timings.inference);
         mask.pixels.fill(0);
         for (label, &class) in mask.labels.iter_mut().zip(labels) {

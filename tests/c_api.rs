@@ -174,17 +174,59 @@ fn bad_input_leaks_nothing() {
     let folder = tempfile::tempdir().unwrap();
     write_bad_files(folder.path());
     let program = build(folder.path(), "cc", "c99", "tests/c/bad_input.c");
-    let output = Command::new("valgrind")
-        .args(["--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"])
-        .arg("--error-exitcode=99")
-        .arg(format!("--suppressions={}", root().join("tests/c/valgrind.supp").display()))
-        .arg(program)
-        .arg(folder.path())
-        .output()
-        .unwrap();
+    under_valgrind(Command::new("valgrind").args(VALGRIND).arg(suppressions()).arg(program).arg(folder.path()));
+}
+
+const VALGRIND: [&str; 5] = [
+    "--quiet",
+    "--leak-check=full",
+    "--errors-for-leak-kinds=definite",
+    "--show-leak-kinds=definite",
+    "--error-exitcode=99",
+];
+
+fn suppressions() -> String {
+    format!("--suppressions={}", root().join("tests/c/valgrind.supp").display())
+}
+
+/// Runs a program that must succeed, with nothing on stderr: neither valgrind nor the library has anything to say.
+fn under_valgrind(command: &mut Command) {
+    let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    // Nothing on stderr: neither valgrind nor the library has anything to say.
     assert!(output.status.success() && errors.is_empty(), "{errors}");
+}
+
+/// The models of `tests/c/stream.c`, in `folder`.
+fn stream_models(folder: &Path) -> [PathBuf; 2] {
+    let models = [("slow.onnx", models::slow(End::Low)), ("picky.onnx", models::picky())];
+    models.map(|(name, model)| {
+        fs::write(folder.join(name), model.encode_to_vec()).unwrap();
+        folder.join(name)
+    })
+}
+
+#[test]
+fn streams_keep_their_promises() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = stream_models(folder.path());
+    let program = build(folder.path(), "cc", "c11", "tests/c/stream.c");
+    let output = run(Command::new(program).args(models).arg("120"));
+    assert!(output.ends_with(" 0 failures\n"), "{output}");
+    #[expect(clippy::print_stdout, reason = "`cargo test -- --nocapture` shows the figures")]
+    {
+        print!("{output}");
+    }
+}
+
+#[test]
+fn streams_leak_nothing() {
+    if !have("streams under valgrind", "valgrind") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let models = stream_models(folder.path());
+    let program = build(folder.path(), "cc", "c11", "tests/c/stream.c");
+    under_valgrind(Command::new("valgrind").args(VALGRIND).arg(suppressions()).arg(program).args(models).arg("20"));
 }
 
 #[test]

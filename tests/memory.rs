@@ -6,12 +6,13 @@ mod models;
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use fcn::{Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode};
+use fcn::{Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode, Stream, StreamCounters};
 use models::{End, Spec, network, random_bytes};
 
 /// The system's allocator, counting.
@@ -78,6 +79,45 @@ fn a_warm_segmenter_allocates_nothing() {
             }
         }
     }
+}
+
+#[test]
+fn a_warm_stream_allocates_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (width, height) = (96, 64);
+    let pixels = random_bytes(1, 3 * width * height);
+    let frame = Frame::packed(PixelFormat::Bgr8, &pixels, width as u32, height as u32, 0).unwrap();
+    let borrowed = Frame::packed(PixelFormat::Bgr8, &[7; 96 * 64 * 3], width as u32, height as u32, 0).unwrap();
+    let mut options = Options::default();
+    (options.provider, options.timeout) = (Provider::Cpu, Some(Duration::from_secs(60)));
+    let segmenter = Arc::new(Segmenter::from_memory(&network(Spec::default()), &options).unwrap());
+    let stream = Stream::polling(segmenter, Mask::new()).unwrap();
+    stream.set_deadline(Some(Duration::from_secs(30))).unwrap();
+    let mut mask = Mask::new();
+    let mut round = |number: i64| {
+        // The second one replaces the first, unless that is in work already.
+        stream.push(&frame, number, ()).unwrap();
+        match number % 2 {
+            0 => stream.push(&frame, number, ()).unwrap(),
+            _ => stream.push_borrowed(borrowed, number, (), |()| {}).unwrap(),
+        }
+        loop {
+            stream.wait(&mut mask, Duration::from_secs(60)).unwrap().unwrap().status.unwrap();
+            let StreamCounters { pushed, dropped, done, .. } = stream.counters().unwrap();
+            if pushed == dropped + done {
+                return stream.poll(&mut mask).unwrap();
+            }
+        }
+    };
+    // Masks go round, so each needs a frame to have its memory.
+    for number in 0..50 {
+        round(number);
+    }
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for number in 0..50 {
+        round(number);
+    }
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
 }
 
 /// The memory of this process that is in use, in bytes.

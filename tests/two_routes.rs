@@ -135,6 +135,8 @@ fn checked(status: ffi::fcn_status) -> Result<()> {
         FCN_ERROR_PROVIDER => Error::Provider(message),
         FCN_ERROR_OUT_OF_MEMORY => Error::OutOfMemory(message),
         FCN_ERROR_INTERNAL => Error::Internal(message),
+        FCN_ERROR_CANCELLED => Error::Cancelled(message),
+        FCN_ERROR_TIMEOUT => Error::Timeout(message),
     })
 }
 

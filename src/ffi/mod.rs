@@ -19,6 +19,8 @@ mod frame;
 
 mod mask;
 
+mod stream;
+
 #[cfg(feature = "image")]
 mod image;
 
@@ -45,14 +47,20 @@ pub use options::{
     fcn_options_set_class_names, fcn_options_set_device, fcn_options_set_gpu_memory_limit, fcn_options_set_log,
     fcn_options_set_mean_std, fcn_options_set_pad, fcn_options_set_provider, fcn_options_set_resize,
     fcn_options_set_runtime_library, fcn_options_set_sessions, fcn_options_set_threads, fcn_options_set_tile,
-    fcn_provider,
+    fcn_options_set_timeout, fcn_provider,
 };
 pub use segmenter::{
-    fcn_class_color, fcn_class_count, fcn_class_name, fcn_create, fcn_create_from_memory, fcn_free,
+    fcn_cancel, fcn_class_color, fcn_class_count, fcn_class_name, fcn_create, fcn_create_from_memory, fcn_free,
     fcn_model_card_json, fcn_model_stride, fcn_overlay, fcn_provider_name, fcn_provider_reason, fcn_runtime_version,
     fcn_segment, fcn_segmenter, fcn_warm_up,
 };
 pub use status::{fcn_last_error, fcn_status, fcn_status_name, fcn_version};
+
+pub use stream::{
+    fcn_counters, fcn_release_callback, fcn_stream, fcn_stream_callback, fcn_stream_counters, fcn_stream_create,
+    fcn_stream_free, fcn_stream_poll, fcn_stream_push, fcn_stream_push_borrowed, fcn_stream_set_deadline,
+    fcn_stream_stop, fcn_stream_wait,
+};
 
 use crate::{Error, Result};
 

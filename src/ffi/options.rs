@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
     slice,
     sync::Arc,
+    time::Duration,
 };
 
 use super::{answer, c_string, fcn_status, guard, path_argument, required};
@@ -121,6 +122,20 @@ pub unsafe extern "C" fn fcn_options_set_threads(options: Option<&mut fcn_option
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_sessions(options: Option<&mut fcn_options>, sessions: u32) -> fcn_status {
     guard(|| change(options, |options| options.sessions = sessions))
+}
+
+/// The longest time in milliseconds that fcn_segment() may take, the wait for a free session included; then it fails with
+/// FCN_ERROR_TIMEOUT and the segmenter is as usable as before. 0, the default, means no limit.
+///
+/// The time is looked at before and while the network runs, and between tiles: a layer of the network that has begun is
+/// finished first, and a frame whose network is done gets its result. fcn_warm_up() has no limit.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_options_set_timeout(options: Option<&mut fcn_options>, milliseconds: u32) -> fcn_status {
+    let timeout = Duration::from_millis(milliseconds.into());
+    guard(|| change(options, |options| options.timeout = (milliseconds > 0).then_some(timeout)))
 }
 
 /// At most this many bytes of GPU memory for each session; 0, the default, means no limit.
@@ -276,7 +291,8 @@ pub unsafe extern "C" fn fcn_options_set_class_names(
 }
 
 /// Where messages of the library and of ONNX Runtime go; NULL, the default, means nowhere: the library never prints.
-/// `user` is handed to each call of `callback`; both must stay valid as long as a segmenter made with them.
+/// `user` is handed to each call of `callback`; both must stay valid as long as a segmenter made with them,
+/// and as long as its streams.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses; `callback` and `user` may be used from any thread.

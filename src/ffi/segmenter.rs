@@ -3,6 +3,7 @@
 use std::{
     ffi::{CString, c_char, c_void},
     ptr, slice,
+    sync::Arc,
 };
 
 use super::{
@@ -19,7 +20,7 @@ use crate::{
 /// alone. The strings its functions return belong to it and stay until it is freed. After fork(), the child must make its
 /// own: with the parent's, fcn_segment() is FCN_ERROR_RUNTIME.
 pub struct fcn_segmenter {
-    segmenter: Segmenter,
+    segmenter: Arc<Segmenter>,
     /// The segmenter's texts, as C strings.
     class_names: Vec<CString>,
     provider: CString,
@@ -42,8 +43,13 @@ impl fcn_segmenter {
             provider_reason: c_string(segmenter.provider_reason()),
             runtime_version: c_string(segmenter.runtime_version()),
             card: segmenter.card().map(|card| c_string(&card.to_json())),
-            segmenter,
+            segmenter: Arc::new(segmenter),
         })
+    }
+
+    /// The segmenter, to be kept as long as it is needed.
+    pub(super) fn shared(&self) -> Arc<Segmenter> {
+        Arc::clone(&self.segmenter)
     }
 
     /// The classes with their colours.
@@ -111,7 +117,8 @@ fn given(options: Option<&fcn_options>) -> Options {
     options.map(|options| options.0.clone()).unwrap_or_default()
 }
 
-/// Frees a segmenter and the strings that its functions returned. NULL is fine. Masks stay.
+/// Frees a segmenter and the strings that its functions returned. NULL is fine. Masks stay; streams go on, and free with
+/// the last of them what they need of it.
 ///
 /// # Safety
 /// `segmenter` is NULL or comes from fcn_create() or fcn_create_from_memory(), was not freed before, and no thread
@@ -144,6 +151,19 @@ pub unsafe extern "C" fn fcn_segment(
         let frame = unsafe { frame.checked() }?;
         segmenter.segmenter.segment(&frame, &mut mask.0)
     })
+}
+
+/// Ends every call of fcn_segment() and fcn_warm_up() on this segmenter that runs or waits for a session now, with
+/// FCN_ERROR_CANCELLED, and the frames that its streams have in work. Later calls are not affected.
+///
+/// It does not wait for them. A layer of the network that has begun is finished first, and a call whose network is done
+/// returns its result. Any thread may call it, but no signal handler.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_cancel(segmenter: Option<&fcn_segmenter>) -> fcn_status {
+    guard(|| required(segmenter, "segmenter")?.segmenter.cancel())
 }
 
 /// Does for frames of `width` x `height` pixels what is only done for the first one of a size: memory is set up and a

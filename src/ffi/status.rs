@@ -35,12 +35,17 @@ pub enum fcn_status {
     FCN_ERROR_OUT_OF_MEMORY = 8,
     /// A defect in this library; please report the message.
     FCN_ERROR_INTERNAL = 9,
+    /// fcn_cancel() ended the call, or the stream is stopped.
+    FCN_ERROR_CANCELLED = 10,
+    /// There was no result within the time given: by fcn_options_set_timeout(), fcn_stream_set_deadline() or
+    /// fcn_stream_wait().
+    FCN_ERROR_TIMEOUT = 11,
 }
 
 use fcn_status::*;
 
 /// Each status with its name.
-const NAMES: [(fcn_status, &CStr); 10] = [
+const NAMES: [(fcn_status, &CStr); 12] = [
     (FCN_OK, c"FCN_OK"),
     (FCN_ERROR_NULL_ARGUMENT, c"FCN_ERROR_NULL_ARGUMENT"),
     (FCN_ERROR_INVALID_ARGUMENT, c"FCN_ERROR_INVALID_ARGUMENT"),
@@ -51,6 +56,8 @@ const NAMES: [(fcn_status, &CStr); 10] = [
     (FCN_ERROR_PROVIDER, c"FCN_ERROR_PROVIDER"),
     (FCN_ERROR_OUT_OF_MEMORY, c"FCN_ERROR_OUT_OF_MEMORY"),
     (FCN_ERROR_INTERNAL, c"FCN_ERROR_INTERNAL"),
+    (FCN_ERROR_CANCELLED, c"FCN_ERROR_CANCELLED"),
+    (FCN_ERROR_TIMEOUT, c"FCN_ERROR_TIMEOUT"),
 ];
 
 impl fcn_status {
@@ -66,6 +73,8 @@ impl fcn_status {
             Error::Provider(_) => FCN_ERROR_PROVIDER,
             Error::OutOfMemory(_) => FCN_ERROR_OUT_OF_MEMORY,
             Error::Internal(_) => FCN_ERROR_INTERNAL,
+            Error::Cancelled(_) => FCN_ERROR_CANCELLED,
+            Error::Timeout(_) => FCN_ERROR_TIMEOUT,
         }
     }
 }

@@ -3,11 +3,14 @@
 
 use ort::{
     memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
-    session::{HasSelectedOutputs, OutputSelector, RunOptions, Session},
+    session::{OutputSelector, Session},
     value::Tensor,
 };
 
-use super::one_line;
+use super::{
+    interrupt::{Call, Options},
+    one_line,
+};
 use crate::{Error, Result, onnx::names, options::Provider};
 
 /// A network that labels frames all by itself.
@@ -38,7 +41,7 @@ struct Bound {
     order: Tensor<i64>,
     pads: Tensor<i64>,
     size: Tensor<i64>,
-    options: RunOptions<HasSelectedOutputs>,
+    options: Options,
 }
 
 impl DeviceNetwork {
@@ -72,9 +75,9 @@ impl DeviceNetwork {
         Ok(bound.frame.extract_tensor_mut().1)
     }
 
-    /// Runs the network on the frame and hands the labels, height x width, to `consume`.
-    pub(crate) fn run<R>(&mut self, consume: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
-        let bound = self.bound.as_ref().ok_or_else(|| Error::Internal("the network has no frame yet".into()))?;
+    /// Runs the network on the frame, as long as the call may go on, and hands the labels, height x width, to `consume`.
+    pub(crate) fn run<R>(&mut self, call: &Call<'_>, consume: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+        let bound = self.bound.as_mut().ok_or_else(|| Error::Internal("the network has no frame yet".into()))?;
         let Bound { layout, frame, order, pads, size, options } = bound;
         let failed = |error: ort::Error| {
             Error::Runtime(format!(
@@ -85,7 +88,10 @@ impl DeviceNetwork {
             ))
         };
         // In the order in which the graph lists them.
-        let outputs = self.session.run_with_options(ort::inputs![frame, order, pads, size], options).map_err(failed)?;
+        let running = call.begin(options)?;
+        let inputs = ort::inputs![&*frame, &*order, &*pads, &*size];
+        let outputs = self.session.run_with_options(inputs, options.for_run()).map_err(failed);
+        let outputs = running.end(outputs)?;
         consume(outputs[0].try_extract_tensor::<u8>().map_err(failed)?.1)
     }
 }
@@ -103,7 +109,7 @@ impl Bound {
             order: whole(order.iter().map(|&byte| byte as i64).collect())?,
             pads: whole(vec![0, 0, 0, 0, 0, 0, below as i64, right as i64])?,
             size: whole(vec![height as i64, width as i64])?,
-            options: RunOptions::new()?.with_outputs(selected),
+            options: Options::new(selected)?,
         })
     }
 }

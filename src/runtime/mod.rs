@@ -1,6 +1,7 @@
 //! ONNX Runtime: finding its library, choosing a provider, running a network. No file outside names `ort`.
 
 mod device;
+mod interrupt;
 mod library;
 mod network;
 
@@ -29,6 +30,7 @@ use crate::{
     options::{LogCallback, LogLevel, Options, Provider},
 };
 pub(crate) use device::{DeviceNetwork, Layout};
+pub(crate) use interrupt::{Call, Interrupts, Limit};
 pub(crate) use network::{Answer, Labels, Network, OutputKind, Scores};
 
 /// ONNX Runtime, loaded once for the life of the process: its library cannot be exchanged or unloaded safely.
@@ -193,7 +195,7 @@ fn load_all(
         _ => None,
     };
     let lane = |_| {
-        let network = Network::new(loader.load(network, "")?);
+        let network = Network::new(loader.load(network, "")?)?;
         let device = on_device.as_ref().map(|network| {
             let session = loader.load(network, "-device")?;
             DeviceNetwork::new(session, provider, options.device).map_err(|error| unavailable(provider, &error))

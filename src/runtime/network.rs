@@ -2,16 +2,21 @@
 
 use ort::{
     memory::Allocator,
-    session::{HasSelectedOutputs, OutputSelector, RunOptions, Session},
+    session::{OutputSelector, Session},
     value::{DynValue, Tensor, TensorElementType, ValueType},
 };
 
-use super::one_line;
+use super::{
+    interrupt::{Call, Options},
+    one_line,
+};
 use crate::{Error, Result};
 
 /// A network that is ready to run, one frame at a time.
 pub(crate) struct Network {
     session: Session,
+    /// For the first run of a size, when the shape of its output is not known.
+    first: Options,
     bound: Option<Bound>,
 }
 
@@ -20,7 +25,7 @@ struct Bound {
     size: (usize, usize),
     image: Tensor<f32>,
     /// The tensor that scores are written to, from the second run of a size on.
-    output: Option<RunOptions<HasSelectedOutputs>>,
+    output: Option<Options>,
 }
 
 /// What a network answers for one picture.
@@ -68,8 +73,10 @@ pub(crate) enum OutputKind {
 }
 
 impl Network {
-    pub(super) fn new(session: Session) -> Network {
-        Network { session, bound: None }
+    pub(super) fn new(session: Session) -> Result<Network> {
+        let first = Options::new(OutputSelector::default())
+            .map_err(|error| Error::Runtime(format!("the network cannot be run: {}", one_line(&error.to_string()))))?;
+        Ok(Network { session, first, bound: None })
     }
 
     /// What the first output is, or a sentence on why it is no segmentation.
@@ -108,26 +115,29 @@ impl Network {
         Ok(bound.image.extract_tensor_mut().1)
     }
 
-    /// Runs the network on its input and hands its answer to `consume`.
-    pub(crate) fn run<R>(&mut self, consume: impl FnOnce(Answer<'_>) -> Result<R>) -> Result<R> {
-        let Network { session, bound } = self;
+    /// Runs the network on its input, as long as the call may go on, and hands its answer to `consume`.
+    pub(crate) fn run<R>(&mut self, call: &Call<'_>, consume: impl FnOnce(Answer<'_>) -> Result<R>) -> Result<R> {
+        let Network { session, first, bound } = self;
         let bound = bound.as_mut().ok_or_else(|| Error::Internal("the network has no input yet".into()))?;
         let Bound { size: (rows, columns), image, output } = bound;
         let failed = |error: ort::Error| {
             Error::Runtime(format!("the network failed on {columns} x {rows} pixels: {}", one_line(&error.to_string())))
         };
         if let Some(options) = output {
-            let outputs = session.run_with_options(ort::inputs![&*image], options).map_err(failed)?;
-            return consume(answer(&outputs[0])?);
+            let running = call.begin(options)?;
+            let outputs = session.run_with_options(ort::inputs![&*image], options.for_run()).map_err(failed);
+            return consume(answer(&running.end(outputs)?[0])?);
         }
-        let outputs = session.run(ort::inputs![&*image]).map_err(failed)?;
+        let running = call.begin(first)?;
+        let outputs = session.run_with_options(ort::inputs![&*image], first.for_run()).map_err(failed);
+        let outputs = running.end(outputs)?;
         let first = answer(&outputs[0])?;
         // Now that its shape is known, later runs write into one tensor.
         if let Answer::Scores(Scores { channels, height, width, .. }) = first {
             let name = outputs.keys().next().unwrap_or_default().to_owned();
             let tensor = Tensor::<f32>::new(&Allocator::default(), [1, channels, height, width]).map_err(failed)?;
             let selected = OutputSelector::no_default().with(&name).preallocate(name, tensor);
-            *output = Some(RunOptions::new().map_err(failed)?.with_outputs(selected));
+            *output = Some(Options::new(selected).map_err(failed)?);
         }
         consume(first)
     }

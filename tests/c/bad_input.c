@@ -306,8 +306,8 @@ static void statuses(void) {
     fcn_status status;
     CHECK(strcmp(fcn_version(), FCN_VERSION) == 0);
     CHECK(strcmp(fcn_status_name(FCN_OK), "FCN_OK") == 0);
-    for (status = FCN_OK; status <= FCN_ERROR_INTERNAL; status++) CHECK(strncmp(fcn_status_name(status), "FCN_", 4) == 0);
-    CHECK(strcmp(fcn_status_name(10), "unknown status") == 0);
+    for (status = FCN_OK; status <= FCN_ERROR_TIMEOUT; status++) CHECK(strncmp(fcn_status_name(status), "FCN_", 4) == 0);
+    CHECK(strcmp(fcn_status_name(12), "unknown status") == 0);
     CHECK(strcmp(fcn_status_name(-1), "unknown status") == 0);
 }
 

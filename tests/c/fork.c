@@ -14,22 +14,34 @@ int main(int argc, char **argv) {
     fcn_segmenter *segmenter = NULL;
     fcn_mask *mask = fcn_mask_new();
     fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, pixels, 64, 48, 0);
+    fcn_stream *stream = NULL;
+    fcn_counters counters;
     int round;
     if (argc != 2) return 2;
     WORKS(fcn_options_set_threads(options, 3));
     WORKS(fcn_options_set_sessions(options, 2));
     WORKS(fcn_create(argv[1], options, &segmenter));
     fcn_options_free(options);
+    WORKS(fcn_stream_create(segmenter, NULL, NULL, NULL, &stream));
+    /* Starts another thread that the child does not have. */
+    WORKS(fcn_stream_set_deadline(stream, 60000));
     for (round = 0; round < 5; round++) {
         int status = -1;
         pid_t child;
         WORKS(fcn_segment(segmenter, &frame, mask));
+        WORKS(fcn_stream_push(stream, &frame, round, NULL));
         child = fork();
         if (child == 0) {
             /* A child that waits for threads which do not exist is ended, and so noticed. */
             alarm(20);
             FAILS(fcn_segment(segmenter, &frame, mask), FCN_ERROR_RUNTIME, "child");
             FAILS(fcn_warm_up(segmenter, 64, 48), FCN_ERROR_RUNTIME, "child");
+            FAILS(fcn_cancel(segmenter), FCN_ERROR_RUNTIME, "child");
+            FAILS(fcn_stream_push(stream, &frame, 0, NULL), FCN_ERROR_RUNTIME, "child");
+            FAILS(fcn_stream_poll(stream, mask, NULL, NULL), FCN_ERROR_RUNTIME, "child");
+            FAILS(fcn_stream_counters(stream, &counters), FCN_ERROR_RUNTIME, "child");
+            WORKS(fcn_stream_stop(stream));
+            fcn_stream_free(stream);
             fcn_mask_free(mask);
             fcn_free(segmenter);
             _exit(failures == 0 ? 0 : 1);
@@ -38,6 +50,8 @@ int main(int argc, char **argv) {
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     }
     WORKS(fcn_segment(segmenter, &frame, mask));
+    WORKS(fcn_stream_wait(stream, 60000, mask, NULL, NULL));
+    fcn_stream_free(stream);
     fcn_free(segmenter);
     fcn_mask_free(mask);
     return report();

@@ -3,10 +3,13 @@
 #include <fcn.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <future>
 #include <iterator>
+#include <thread>
 #include <utility>
 
 static int failures = 0;
@@ -36,6 +39,60 @@ static_assert(std::is_nothrow_move_constructible<fcn::Segmenter>::value, "");
 static_assert(std::is_nothrow_move_constructible<fcn::Mask>::value, "");
 static_assert(std::is_nothrow_move_assignable<fcn::Options>::value, "");
 static_assert(std::is_nothrow_move_assignable<fcn::Image>::value, "");
+static_assert(std::is_nothrow_move_constructible<fcn::Stream>::value, "");
+static_assert(std::is_nothrow_move_assignable<fcn::Stream>::value, "");
+static_assert(!std::is_copy_constructible<fcn::Stream>::value, "");
+
+/* Streams: the callback sees each frame, its exceptions end, and it may destroy its stream. */
+static void streams(const fcn::Segmenter &segmenter, const fcn_frame &frame) {
+    std::promise<int> seen;
+    int calls = 0;
+    fcn::Stream first(segmenter, fcn::Mask(FCN_OUTPUT_CONFIDENCE), [&](const fcn::StreamResult &result) {
+        const bool right = result.width() == 40 && result.height() == 24 && result.labels() != nullptr &&
+                           fcn_mask_confidence(result.mask) != nullptr && result.user == &seen;
+        if (++calls == 2) seen.set_value(right && result.timestamp == 2 ? calls : -1);
+        throw std::runtime_error("not for C");
+    });
+    fcn::Stream stream(std::move(first));
+    stream.push(frame, 1, &seen);
+    while (stream.counters().done < 1) std::this_thread::yield();
+    stream.push(frame, 2, &seen);
+    CHECK(seen.get_future().get() == 2);
+    stream.stop();
+    CHECK(throws(FCN_ERROR_CANCELLED, "stopped", [&] { stream.push(frame, 3); }));
+
+    std::promise<void> gone;
+    std::unique_ptr<fcn::Stream> own;
+    std::promise<void> ready;
+    std::shared_ptr<int> held = std::make_shared<int>(0);
+    const std::weak_ptr<int> watched = held;
+    own.reset(new fcn::Stream(segmenter, [&, held](const fcn::StreamResult &result) {
+        ready.get_future().wait();
+        result.check();
+        own.reset();
+        ++*held;  // What the callback holds is still there.
+        gone.set_value();
+    }));
+    held.reset();
+    own->push(frame, 0);
+    ready.set_value();
+    gone.get_future().wait();
+    for (int i = 0; i < 10000 && !watched.expired(); i++) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    CHECK(own == nullptr && watched.expired());
+
+    fcn::Mask mask;
+    std::int64_t timestamp = 0;
+    stream = fcn::Stream(segmenter);
+    CHECK(!stream.poll(mask) && !stream.wait(2, mask));
+    stream.set_deadline(60000);
+    std::promise<void> released;
+    const auto release = [](void *user) { static_cast<std::promise<void> *>(user)->set_value(); };
+    stream.push_borrowed(frame, 4, &released, release);
+    CHECK(stream.wait(60000, mask, &timestamp) && timestamp == 4 && mask.width() == 40);
+    released.get_future().wait();
+    segmenter.cancel();
+    CHECK(stream.counters().pushed == 1 && stream.counters().done == 1);
+}
 
 int main(int argc, char **argv) {
     if (argc != 3) return 2;
@@ -47,7 +104,7 @@ int main(int argc, char **argv) {
     CHECK(throws(FCN_ERROR_IO, "missing.png", [&] { fcn::Image(folder + "/missing.png"); }));
 
     fcn::Options options;
-    options.provider(FCN_PROVIDER_CPU).threads(1).sessions(2).device(0).gpu_memory_limit(0).pad();
+    options.provider(FCN_PROVIDER_CPU).threads(1).sessions(2).device(0).gpu_memory_limit(0).timeout(60000).pad();
     options.mean_std({{0.5f, 0.5f, 0.5f}}, {{0.5f, 0.5f, 0.5f}}).class_names({"a", "b", "c", "d", "e"});
     fcn::Segmenter first(model, options);
     fcn::Segmenter segmenter(std::move(first));
@@ -73,6 +130,8 @@ int main(int argc, char **argv) {
         wrong.format = 0;
         segmenter.segment(wrong, mask);
     }));
+
+    streams(segmenter, frame);
 
     // A turned frame gives turned labels' size, and the mask moves out of the call.
     frame.rotation = 90;

@@ -1,0 +1,299 @@
+//! How other threads end a run of the network: because the host cancels it, or because its time is over.
+//!
+//! Unsafe code: `ort` does not let threads share options that name output tensors, not even to set their terminate flag.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions};
+
+use crate::{Error, Result};
+
+/// The options of the runs of one session.
+pub(super) struct Options(Arc<Flag>);
+
+/// Run options of which several threads set the terminate flag.
+struct Flag(RunOptions<HasSelectedOutputs>);
+
+// SAFETY: `RunOptions` with outputs is not Sync because two runs at once would write to the same tensors. Here only the
+// exclusive `Options` gives it to a run; other threads set and clear the flag, which ONNX Runtime has for that purpose.
+unsafe impl Sync for Flag {}
+
+impl Options {
+    pub(super) fn new(outputs: OutputSelector) -> ort::Result<Options> {
+        Ok(Options(Arc::new(Flag(RunOptions::new()?.with_outputs(outputs)))))
+    }
+
+    /// What a session runs with.
+    pub(super) fn for_run(&mut self) -> &RunOptions<HasSelectedOutputs> {
+        &self.0.0
+    }
+}
+
+/// The calls of one segmenter, and the runs of the network that they are in.
+pub(crate) struct Interrupts {
+    shared: Arc<Shared>,
+    timer: Mutex<Option<JoinHandle<()>>>,
+    /// Whether the timer's thread is one of another process.
+    forgotten: bool,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// There is an earlier deadline than the timer waits for, or the end.
+    sooner: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many times all calls were cancelled.
+    cancelled: u64,
+    runs: Vec<Run>,
+    /// How many runs there were.
+    number: u64,
+    /// When the timer looks again by itself.
+    wake: Option<Instant>,
+    stop: bool,
+}
+
+/// A run of the network that goes on.
+struct Run {
+    number: u64,
+    /// The address of the flag that ends the call, 0 where it has none.
+    stop: usize,
+    deadline: Option<Instant>,
+    flag: Arc<Flag>,
+    /// Why it was told to end.
+    told: Option<Reason>,
+}
+
+#[derive(Clone, Copy)]
+enum Reason {
+    Cancelled,
+    TimeOver,
+}
+
+/// How long a call may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) deadline: Instant,
+    /// From the start to the deadline, for messages.
+    pub(crate) allowed: Duration,
+}
+
+impl Limit {
+    /// The limit of something that started at `start`; none where that is too far away for the clock.
+    pub(crate) fn new(start: Instant, allowed: Duration) -> Option<Limit> {
+        start.checked_add(allowed).map(|deadline| Limit { deadline, allowed })
+    }
+
+    /// The stricter one of two limits.
+    pub(crate) fn stricter(one: Option<Limit>, other: Option<Limit>) -> Option<Limit> {
+        one.into_iter().chain(other).min_by_key(|limit| limit.deadline)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.deadline <= Instant::now()
+    }
+
+    pub(crate) fn error(&self) -> Error {
+        Error::Timeout(format!("the frame had no result within the {:?} that it was given", self.allowed))
+    }
+}
+
+/// One call of a segmenter, from its start to its end.
+pub(crate) struct Call<'a> {
+    interrupts: &'a Interrupts,
+    /// What `State::cancelled` was at the start.
+    cancelled: u64,
+    /// What else ends it: see [`Interrupts::stop`].
+    stop: Option<&'a AtomicBool>,
+    limit: Option<Limit>,
+}
+
+impl Interrupts {
+    /// For a segmenter with this number of sessions.
+    pub(crate) fn new(sessions: usize) -> Interrupts {
+        let state = State { runs: Vec::with_capacity(sessions), ..State::default() };
+        let shared = Arc::new(Shared { state: Mutex::new(state), sooner: Condvar::new() });
+        Interrupts { shared, timer: Mutex::new(None), forgotten: false }
+    }
+
+    /// Starts the thread that ends runs at their deadlines, where it does not run yet.
+    pub(crate) fn start_timer(&self) -> Result<()> {
+        let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
+        if timer.is_none() {
+            let shared = Arc::clone(&self.shared);
+            let thread = std::thread::Builder::new().name("fcn-timer".into()).spawn(move || shared.watch());
+            *timer = Some(thread.map_err(|error| {
+                Error::Runtime(format!("the thread that watches the deadlines cannot be started: {error}"))
+            })?);
+        }
+        Ok(())
+    }
+
+    /// A call that starts now. Where it has a limit, the timer must have been started.
+    pub(crate) fn call<'a>(&'a self, stop: Option<&'a AtomicBool>, limit: Option<Limit>) -> Call<'a> {
+        Call { interrupts: self, cancelled: self.shared.lock().cancelled, stop, limit }
+    }
+
+    /// Ends all calls that have started and not ended. Those that wait must be woken to notice it.
+    pub(crate) fn cancel_all(&self) {
+        let mut state = self.shared.lock();
+        state.cancelled += 1;
+        state.runs.iter_mut().for_each(|run| run.end(Reason::Cancelled));
+    }
+
+    /// Ends the calls that were given this flag, now and later. Those that wait must be woken to notice it.
+    pub(crate) fn stop(&self, flag: &AtomicBool) {
+        flag.store(true, Ordering::Relaxed);
+        let mut state = self.shared.lock();
+        state.runs.iter_mut().filter(|run| run.stop == address(flag)).for_each(|run| run.end(Reason::Cancelled));
+    }
+
+    /// Leaves the timer alone: in a forked child its thread does not exist.
+    pub(crate) fn forget(&mut self) {
+        self.forgotten = true;
+    }
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        let timer = self.timer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if self.forgotten {
+            return std::mem::forget(timer);
+        }
+        if let Some(timer) = timer {
+            self.shared.lock().stop = true;
+            self.shared.sooner.notify_one();
+            // It does nothing that could panic.
+            let _ = timer.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The life of the timer.
+    fn watch(&self) {
+        let mut state = self.lock();
+        while !state.stop {
+            let now = Instant::now();
+            let over = |run: &&mut Run| run.deadline.is_some_and(|deadline| deadline <= now);
+            state.runs.iter_mut().filter(over).for_each(|run| {
+                run.end(Reason::TimeOver);
+                run.deadline = None;
+            });
+            state.wake = state.runs.iter().filter_map(|run| run.deadline).min();
+            // A run that starts meanwhile wakes the timer only if its deadline comes sooner: where frames are in time, that is
+            // once in the time they are given, not once a frame.
+            state = match state.wake {
+                None => self.sooner.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(wake) => {
+                    let (state, _) =
+                        self.sooner.wait_timeout(state, wake - now).unwrap_or_else(PoisonError::into_inner);
+                    state
+                }
+            };
+        }
+    }
+}
+
+impl Run {
+    fn end(&mut self, reason: Reason) {
+        // The first reason is the one that counts. A flag that cannot be set leaves the run to end by itself.
+        if self.told.is_none() && self.flag.0.terminate().is_ok() {
+            self.told = Some(reason);
+        }
+    }
+}
+
+impl Call<'_> {
+    /// Fails where the call is to end.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.check_in(&self.interrupts.shared.lock())
+    }
+
+    fn check_in(&self, state: &State) -> Result<()> {
+        if state.cancelled != self.cancelled || self.stop.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            return Err(self.error(Reason::Cancelled));
+        }
+        match &self.limit {
+            Some(limit) if limit.is_over() => Err(limit.error()),
+            _ => Ok(()),
+        }
+    }
+
+    fn error(&self, reason: Reason) -> Error {
+        match (reason, &self.limit) {
+            (Reason::TimeOver, Some(limit)) => limit.error(),
+            _ => Error::Cancelled("the frame was cancelled before it had a result".into()),
+        }
+    }
+
+    /// How long the call may still wait; `None` means for ever.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.limit.map(|limit| limit.deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// A run of the network starts, unless the call is to end.
+    pub(super) fn begin(&self, options: &Options) -> Result<Running<'_>> {
+        let mut state = self.interrupts.shared.lock();
+        self.check_in(&state)?;
+        // Whatever ended the run before this one.
+        options.0.0.unterminate().map_err(|error| Error::Runtime(super::one_line(&error.to_string())))?;
+        state.number += 1;
+        let number = state.number;
+        let deadline = self.limit.map(|limit| limit.deadline);
+        let flag = Arc::clone(&options.0);
+        state.runs.push(Run { number, stop: self.stop.map_or(0, address), deadline, flag, told: None });
+        let sooner = deadline.is_some_and(|deadline| state.wake.is_none_or(|wake| deadline < wake));
+        drop(state);
+        if sooner {
+            self.interrupts.shared.sooner.notify_one();
+        }
+        Ok(Running { call: self, number })
+    }
+}
+
+/// What a flag is known by.
+fn address(flag: &AtomicBool) -> usize {
+    std::ptr::from_ref(flag).addr()
+}
+
+/// A run of the network that other threads may end.
+pub(super) struct Running<'a> {
+    call: &'a Call<'a>,
+    number: u64,
+}
+
+impl Running<'_> {
+    /// The run is over: its result, unless it was told to end.
+    pub(super) fn end<T>(self, result: Result<T>) -> Result<T> {
+        match self.leave() {
+            Some(reason) => Err(self.call.error(reason)),
+            None => result,
+        }
+    }
+
+    fn leave(&self) -> Option<Reason> {
+        let mut state = self.call.interrupts.shared.lock();
+        let place = state.runs.iter().position(|run| run.number == self.number)?;
+        state.runs.swap_remove(place).told
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

@@ -1,0 +1,491 @@
+//! [`Stream`]: frames as a camera delivers them, labelled by a thread of their own, the latest first.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{JoinHandle, ThreadId},
+    time::{Duration, Instant},
+};
+
+use crate::{Error, Frame, Mask, Outputs, Result, Segmenter, frame::FrameCopy, runtime::Limit};
+
+/// What became of a frame, for the callback of a [`Stream`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct StreamResult<'a, T> {
+    /// The labels, or why there are none: [`Error::Timeout`] where the frame was late. Exchange the mask for one that is set
+    /// up alike to keep it.
+    pub mask: Result<&'a mut Mask>,
+    /// What the frame was pushed with.
+    pub timestamp: i64,
+    /// What the frame was pushed with.
+    pub user: &'a T,
+}
+
+/// What became of a frame, for whoever polls a [`Stream`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Polled<T> {
+    /// Whether the mask holds the frame's labels, or why it stayed as it was.
+    pub status: Result<()>,
+    /// What the frame was pushed with.
+    pub timestamp: i64,
+    /// What the frame was pushed with.
+    pub user: T,
+}
+
+/// What became of the frames of a [`Stream`]: `pushed` is the sum of the others and of the at most two frames that wait
+/// or are in work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamCounters {
+    /// Frames that the stream has taken.
+    pub pushed: u64,
+    /// Frames that a newer one replaced before they were begun, or that had no result when the stream stopped.
+    pub dropped: u64,
+    /// Frames with a result.
+    pub done: u64,
+    /// Frames whose deadline passed before they had a result.
+    pub late: u64,
+    /// Frames that failed for another reason.
+    pub failed: u64,
+}
+
+/// A thread that labels the latest frame: push frames as fast as they come, and get results that are as fresh as the
+/// network allows.
+///
+/// One frame at most waits; a newer one replaces it. So a result is never older than the time of two frames through the
+/// network, however fast frames come. `T` is what the caller wants to know a frame by.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use fcn::{Frame, Mask, Options, PixelFormat, Segmenter, Stream, StreamResult};
+///
+/// # fn main() -> fcn::Result<()> {
+/// let segmenter = Arc::new(Segmenter::from_file("street.onnx", &Options::default())?);
+/// let stream = Stream::new(segmenter, Mask::new(), |result: StreamResult<'_, ()>| {
+///     if let Ok(mask) = result.mask {
+///         println!("{}: {} labels", result.timestamp, mask.labels().len());
+///     }
+/// })?;
+/// let pixels = vec![0u8; 480 * 320 * 3];
+/// let frame = Frame::packed(PixelFormat::Bgr8, &pixels, 480, 320, 0)?;
+/// stream.push(&frame, 0, ())?; // as often as frames come
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Any thread may use it, also the callback: it may push, stop the stream or drop it. What it and the segmenter hold is
+/// freed when both are dropped and the callback has returned. After `fork` the child can neither use nor free it.
+pub struct Stream<T: Send + 'static = ()> {
+    shared: Arc<Shared<T>>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+    thread: ThreadId,
+    /// Whether results wait to be polled, because no callback takes them.
+    polled: bool,
+}
+
+struct Shared<T> {
+    segmenter: Arc<Segmenter>,
+    state: Mutex<State<T>>,
+    /// A frame waits, or the stream is stopped.
+    pushed: Condvar,
+    /// A result waits, the stream is stopped, or its thread has ended.
+    changed: Condvar,
+    stopped: AtomicBool,
+    /// What results are to hold.
+    outputs: Outputs,
+}
+
+struct State<T> {
+    /// The latest frame, as long as its turn has not come.
+    waiting: Option<Item<T>>,
+    /// The latest result, as long as nobody has polled it.
+    result: Option<Polled<T>>,
+    /// The mask of that result.
+    mask: Mask,
+    /// Memory for copies of frames.
+    spare: Vec<FrameCopy>,
+    counters: StreamCounters,
+    deadline: Option<Duration>,
+    ended: bool,
+}
+
+/// A frame on its way.
+struct Item<T> {
+    pixels: Pixels,
+    timestamp: i64,
+    limit: Option<Limit>,
+    tag: Tag<T>,
+}
+
+enum Pixels {
+    Copied(FrameCopy),
+    Borrowed(Frame<'static>),
+}
+
+/// The caller's value, and the call that gives a borrowed frame back.
+#[must_use]
+struct Tag<T> {
+    user: T,
+    release: Option<fn(&T)>,
+}
+
+impl<T> Tag<T> {
+    /// The frame's pixels are not needed any more. Not to be called with a lock: this runs the caller's code.
+    fn give_back(&mut self) {
+        if let Some(release) = self.release.take() {
+            // A panic has nobody to go to: frames are given back on whichever thread is done with them.
+            let _ = catch_unwind(AssertUnwindSafe(|| release(&self.user)));
+        }
+    }
+}
+
+impl<T: Send + 'static> Stream<T> {
+    /// A stream that calls `callback` on its own thread with what becomes of each frame that is not dropped. `mask` says
+    /// what results are to hold.
+    ///
+    /// While the callback runs, no frame is in work. A panic that leaves it is caught and not told to anybody.
+    pub fn new(
+        segmenter: Arc<Segmenter>,
+        mask: Mask,
+        callback: impl FnMut(StreamResult<'_, T>) + Send + 'static,
+    ) -> Result<Self> {
+        Stream::start(segmenter, mask, Some(Box::new(callback)))
+    }
+
+    /// A stream whose results are fetched by [`Stream::poll`] and [`Stream::wait`]. `mask` says what they are to hold.
+    pub fn polling(segmenter: Arc<Segmenter>, mask: Mask) -> Result<Self> {
+        Stream::start(segmenter, mask, None)
+    }
+
+    fn start(segmenter: Arc<Segmenter>, mask: Mask, callback: Option<Callback<T>>) -> Result<Self> {
+        segmenter.check_process()?;
+        let polled = callback.is_none();
+        let state = State {
+            waiting: None,
+            result: None,
+            mask: Mask::new(),
+            spare: Vec::with_capacity(8),
+            counters: StreamCounters::default(),
+            deadline: None,
+            ended: false,
+        };
+        let shared = Arc::new(Shared {
+            outputs: mask.outputs(),
+            segmenter,
+            state: Mutex::new(state),
+            pushed: Condvar::new(),
+            changed: Condvar::new(),
+            stopped: AtomicBool::new(false),
+        });
+        let worker = Worker { shared: Arc::clone(&shared), mask, callback };
+        let worker = std::thread::Builder::new()
+            .name("fcn-stream".into())
+            .spawn(move || worker.work())
+            .map_err(|error| Error::Runtime(format!("the thread of the stream cannot be started: {error}")))?;
+        Ok(Stream { shared, thread: worker.thread().id(), worker: Mutex::new(Some(worker)), polled })
+    }
+
+    /// Hands over a copy of a frame: only the pixels inside its crop are copied, to memory that is used again. The frame
+    /// that waited, if one did, is dropped. Never waits for the network.
+    ///
+    /// What can be told at once is an error now, and the stream has not taken the frame; what the network has to say
+    /// comes as its result.
+    pub fn push(&self, frame: &Frame<'_>, timestamp: i64, user: T) -> Result<()> {
+        let Shared { segmenter, outputs, .. } = &*self.shared;
+        segmenter.check(frame, *outputs)?;
+        let mut copy = {
+            let mut state = self.open()?;
+            state.spare.pop().unwrap_or_default()
+        };
+        if let Err(error) = copy.fill(frame) {
+            self.shared.lock().spare.push(copy);
+            return Err(error);
+        }
+        self.put(Pixels::Copied(copy), timestamp, Tag { user, release: None })
+    }
+
+    /// Hands over a frame without copying it. `release` is called exactly once for each frame that the stream has taken,
+    /// when it does not look at the pixels any more: after the callback, or for a stream that is polled when the network
+    /// is done; at once where the frame is dropped. It runs on whichever thread that happens on, also on one that pushes
+    /// or stops.
+    ///
+    /// Otherwise as [`Stream::push`]; where this fails, `release` is not called.
+    pub fn push_borrowed(&self, frame: Frame<'static>, timestamp: i64, user: T, release: fn(&T)) -> Result<()> {
+        self.shared.segmenter.check(&frame, self.shared.outputs)?;
+        self.put(Pixels::Borrowed(frame), timestamp, Tag { user, release: Some(release) })
+    }
+
+    fn put(&self, pixels: Pixels, timestamp: i64, tag: Tag<T>) -> Result<()> {
+        let now = Instant::now();
+        let mut state = self.open()?;
+        let limit = state.deadline.and_then(|allowed| Limit::new(now, allowed));
+        state.counters.pushed += 1;
+        let dropped = state.waiting.replace(Item { pixels, timestamp, limit, tag });
+        let dropped = dropped.map(|item| state.drop_item(item));
+        drop(state);
+        self.shared.pushed.notify_one();
+        if let Some(mut tag) = dropped {
+            tag.give_back();
+        }
+        Ok(())
+    }
+
+    /// The state of a stream that takes frames.
+    fn open(&self) -> Result<MutexGuard<'_, State<T>>> {
+        let state = self.shared.lock();
+        if self.shared.is_stopped() {
+            return Err(Error::Cancelled("the stream is stopped and takes no more frames; make another one".into()));
+        }
+        Ok(state)
+    }
+
+    /// Gives frames that are pushed from now on this long, from their push on, to get a result; `None`, the default, means
+    /// for ever.
+    ///
+    /// A frame is late, and its result [`Error::Timeout`], where its time is over before it is begun (the network then does
+    /// not run), while the network runs (which is ended, as by [`Segmenter::cancel`]), or when its labels are there.
+    pub fn set_deadline(&self, deadline: Option<Duration>) -> Result<()> {
+        self.shared.segmenter.check_process()?;
+        if deadline.is_some() {
+            self.shared.segmenter.watch_limits()?;
+        }
+        self.shared.lock().deadline = deadline;
+        Ok(())
+    }
+
+    /// The newest result that nobody has had yet; its mask changes places with `mask`. `None` where there is none.
+    ///
+    /// A frame that failed is told as well, and leaves `mask` as it is; one that was late or cancelled is only counted. An
+    /// error is [`Error::Cancelled`] where the stream is stopped and has no more results, or [`Error::InvalidArgument`]
+    /// where a callback gets them.
+    pub fn poll(&self, mask: &mut Mask) -> Result<Option<Polled<T>>> {
+        self.wait(mask, Duration::ZERO)
+    }
+
+    /// [`Stream::poll`] that waits for a result, at most for this time.
+    pub fn wait(&self, mask: &mut Mask, time: Duration) -> Result<Option<Polled<T>>> {
+        self.shared.segmenter.check_process()?;
+        if !self.polled {
+            return Err(Error::InvalidArgument(
+                "the results of this stream go to its callback; make the stream without one to poll them".into(),
+            ));
+        }
+        let until = Instant::now().checked_add(time);
+        let mut state = self.shared.lock();
+        loop {
+            if let Some(result) = state.result.take() {
+                if result.status.is_ok() {
+                    std::mem::swap(&mut state.mask.data, &mut mask.data);
+                }
+                return Ok(Some(result));
+            }
+            if self.shared.is_stopped() {
+                return Err(Error::Cancelled("the stream is stopped and has no more results".into()));
+            }
+            let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(None);
+            }
+            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// What became of the frames so far.
+    pub fn counters(&self) -> Result<StreamCounters> {
+        self.shared.segmenter.check_process()?;
+        Ok(self.shared.lock().counters)
+    }
+
+    /// Ends the stream: frames without a result are dropped, a run of the network is ended, and nothing more can be pushed.
+    /// The last result can still be polled.
+    ///
+    /// When this returns, the callback has returned and is not called again, and all borrowed frames were given back.
+    /// Called by the stream's own thread, that is by its callback, it returns at once, and all this holds when the
+    /// callback returns. Stopping twice is fine, also at the same time.
+    pub fn stop(&self) {
+        if self.shared.segmenter.is_of_another_process() {
+            return;
+        }
+        let dropped = {
+            let mut state = self.shared.lock();
+            self.shared.stopped.store(true, Ordering::Relaxed);
+            let waiting = state.waiting.take();
+            waiting.map(|item| state.drop_item(item))
+        };
+        self.shared.pushed.notify_all();
+        self.shared.changed.notify_all();
+        self.shared.segmenter.stop(&self.shared.stopped);
+        if let Some(mut tag) = dropped {
+            tag.give_back();
+        }
+        if std::thread::current().id() == self.thread {
+            return;
+        }
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(worker) = worker {
+            // Its panics are caught where they happen.
+            let _ = worker.join();
+        }
+        // Where another thread waits for the worker, too.
+        let mut state = self.shared.lock();
+        while !state.ended {
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Stream<T> {
+    fn drop(&mut self) {
+        self.stop();
+        if self.shared.segmenter.is_of_another_process() {
+            std::mem::forget(self.worker.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Stream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("polled", &self.polled).finish_non_exhaustive()
+    }
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+impl<T> State<T> {
+    /// Counts a frame that gets no result, and keeps its memory. What is left is to be given back.
+    fn drop_item(&mut self, item: Item<T>) -> Tag<T> {
+        self.counters.dropped += 1;
+        self.keep(item.pixels);
+        item.tag
+    }
+
+    fn keep(&mut self, pixels: Pixels) {
+        if let Pixels::Copied(copy) = pixels {
+            self.spare.push(copy);
+        }
+    }
+}
+
+type Callback<T> = Box<dyn FnMut(StreamResult<'_, T>) + Send>;
+
+/// The thread of a stream.
+struct Worker<T> {
+    shared: Arc<Shared<T>>,
+    /// Where results are made.
+    mask: Mask,
+    callback: Option<Callback<T>>,
+}
+
+impl<T> Worker<T> {
+    fn work(mut self) {
+        while let Some(item) = self.next() {
+            let result = self.segment(&item);
+            self.deliver(item, result);
+        }
+        // The callback goes first: what it holds is the caller's.
+        let Worker { shared, callback, .. } = self;
+        drop(callback);
+        shared.lock().ended = true;
+        shared.changed.notify_all();
+    }
+
+    /// The next frame; `None` at the end.
+    fn next(&self) -> Option<Item<T>> {
+        let mut state = self.shared.lock();
+        loop {
+            if self.shared.is_stopped() {
+                return None;
+            }
+            if let Some(item) = state.waiting.take() {
+                return Some(item);
+            }
+            state = self.shared.pushed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn segment(&mut self, item: &Item<T>) -> Result<()> {
+        let late = || item.limit.filter(Limit::is_over).map(|limit| limit.error());
+        if let Some(error) = late() {
+            return Err(error);
+        }
+        let frame = match &item.pixels {
+            Pixels::Copied(copy) => copy.frame().ok_or_else(|| Error::Internal("the frame was just copied".into()))?,
+            Pixels::Borrowed(frame) => *frame,
+        };
+        let Worker { shared, mask, .. } = self;
+        let work = || shared.segmenter.segment_within(&frame, mask, Some(&shared.stopped), item.limit);
+        // Nobody above could be told of a panic, so it becomes the frame's result.
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            Err(Error::Internal("a defect in fcn, please report it: the thread of a stream panicked".into()))
+        })?;
+        late().map_or(Ok(()), Err)
+    }
+
+    fn deliver(&mut self, item: Item<T>, status: Result<()>) {
+        let Worker { shared, mask, callback } = self;
+        let Item { pixels, timestamp, limit, mut tag } = item;
+        if callback.is_none() {
+            tag.give_back();
+        }
+        let mut state = shared.lock();
+        state.keep(pixels);
+        let outcome = match &status {
+            _ if shared.is_stopped() => Outcome::Dropped,
+            Ok(()) => Outcome::Done,
+            Err(Error::Timeout(_)) if limit.is_some_and(|limit| limit.is_over()) => Outcome::Late,
+            Err(error) => Outcome::Failed { ended: matches!(error, Error::Timeout(_) | Error::Cancelled(_)) },
+        };
+        let StreamCounters { dropped, done, late, failed, .. } = &mut state.counters;
+        *match outcome {
+            Outcome::Dropped => dropped,
+            Outcome::Done => done,
+            Outcome::Late => late,
+            Outcome::Failed { .. } => failed,
+        } += 1;
+        match (callback, outcome) {
+            (Some(callback), Outcome::Done | Outcome::Late | Outcome::Failed { .. }) => {
+                drop(state);
+                let result = StreamResult { mask: status.map(|()| mask), timestamp, user: &tag.user };
+                // A callback that panics has had its say; there is nobody else to tell.
+                let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
+            }
+            (None, Outcome::Done | Outcome::Failed { ended: false }) => {
+                if status.is_ok() {
+                    std::mem::swap(&mut mask.data, &mut state.mask.data);
+                }
+                let older = state.result.replace(Polled { status, timestamp, user: tag.user });
+                drop(state);
+                shared.changed.notify_one();
+                // Dropping it may run the caller's code.
+                return drop(older);
+            }
+            _ => drop(state),
+        }
+        tag.give_back();
+    }
+}
+
+/// What became of a frame.
+enum Outcome {
+    Dropped,
+    Done,
+    Late,
+    /// `ended` where it was told to end.
+    Failed {
+        ended: bool,
+    },
+}

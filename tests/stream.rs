@@ -1,0 +1,640 @@
+//! Streams, cancelling and timeouts.
+
+#[path = "common/models.rs"]
+mod models;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Barrier, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use fcn::{
+    Error, Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode, Stream, StreamCounters,
+    StreamResult,
+};
+use models::{End, picky, random_bytes, slow};
+use prost::Message;
+
+/// The most that a test waits for something that must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A side of the frames that take long: some 100 ms.
+const LARGE: u32 = 1024;
+/// A side of frames that take about a millisecond.
+const SMALL: u32 = 32;
+
+fn options() -> Options {
+    let mut options = Options::default();
+    (options.provider, options.threads) = (Provider::Cpu, 1);
+    options
+}
+
+fn segmenter(options: &Options) -> Arc<Segmenter> {
+    Arc::new(Segmenter::from_memory(&slow(End::Low).encode_to_vec(), options).unwrap())
+}
+
+/// Pixels that live for ever: enough for any frame of these tests.
+fn pixels() -> &'static [u8] {
+    static PIXELS: OnceLock<Vec<u8>> = OnceLock::new();
+    PIXELS.get_or_init(|| random_bytes(1, 3 * LARGE as usize * LARGE as usize))
+}
+
+fn frame(side: u32) -> Frame<'static> {
+    Frame::packed(PixelFormat::Bgr8, pixels(), side, side, 0).unwrap()
+}
+
+/// Waits until something holds.
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "{what} did not come");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn sum(counters: StreamCounters) -> u64 {
+    counters.dropped + counters.done + counters.late + counters.failed
+}
+
+/// The time of one frame of this side, when it is warm.
+fn inference_time(segmenter: &Segmenter, side: u32) -> Duration {
+    let mut mask = Mask::new();
+    let mut times: Vec<Duration> = (0..9)
+        .map(|_| {
+            segmenter.segment(&frame(side), &mut mask).unwrap();
+            mask.timings().total
+        })
+        .collect();
+    times.sort();
+    times[4]
+}
+
+/// What the callback of [`feed`] saw of a result: its age and the time that the frame took.
+type Seen = Vec<(Duration, Duration)>;
+
+/// Pushes frames twice as fast as the network is to a stream whose callback takes `pause`; gives what the callback saw,
+/// and the counters.
+fn feed(segmenter: &Arc<Segmenter>, side: u32, frames: u32, pause: Duration) -> (Duration, Seen, StreamCounters) {
+    let time = inference_time(segmenter, side);
+    let start = Instant::now();
+    let seen = Arc::new(Mutex::new(Seen::new()));
+    let callback = {
+        let seen = Arc::clone(&seen);
+        move |result: StreamResult<'_, u32>| {
+            let age = start.elapsed() - Duration::from_nanos(result.timestamp as u64);
+            seen.lock().unwrap().push((age, result.mask.unwrap().timings().total));
+            thread::sleep(pause);
+        }
+    };
+    let stream = Stream::new(Arc::clone(segmenter), Mask::new(), callback).unwrap();
+    for number in 0..frames {
+        let due = number * time / 2;
+        thread::sleep(due.saturating_sub(start.elapsed()));
+        let before = Instant::now();
+        stream.push(&frame(side), start.elapsed().as_nanos() as i64, number).unwrap();
+        assert!(before.elapsed() < PATIENCE);
+    }
+    eventually("the last result", || sum(stream.counters().unwrap()) == u64::from(frames));
+    stream.stop();
+    let counters = stream.counters().unwrap();
+    drop(stream);
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    (time, seen, counters)
+}
+
+fn quantile(values: &[Duration], part: f64) -> Duration {
+    let mut sorted = values.to_vec();
+    sorted.sort();
+    sorted[((sorted.len() - 1) as f64 * part).round() as usize]
+}
+
+#[test]
+fn results_of_a_source_that_is_twice_too_fast_are_fresh() {
+    let segmenter = segmenter(&options());
+    for pause in [0, 2] {
+        let time = inference_time(&segmenter, 512);
+        let (_, seen, counters) = feed(&segmenter, 512, 120, pause * time);
+        let (ages, times): (Vec<_>, Vec<_>) = seen.iter().copied().unzip();
+        let (typical, median, most) = (quantile(&times, 0.5), quantile(&ages, 0.5), quantile(&ages, 0.95));
+        let ratio = |age: Duration| age.as_secs_f64() / typical.as_secs_f64();
+        #[expect(clippy::print_stdout, reason = "`cargo test -- --nocapture` shows the figures")]
+        {
+            println!(
+                "callback of {pause} inference times: {counters:?}; an inference takes {typical:.1?}; age of results in inference \
+                 times: median {:.2}, 95 % {:.2}, highest {:.2}",
+                ratio(median),
+                ratio(most),
+                ratio(quantile(&ages, 1.0)),
+            );
+        }
+        assert!(median < 2 * typical && most < 2 * typical, "{ages:?} against {times:?}");
+        // And none is older than the frame before it and itself took, but for what the machine does beside.
+        for pair in seen.windows(2) {
+            let ((_, before), (age, own)) = (pair[0], pair[1]);
+            assert!(
+                age < before + own + Duration::from_millis(50),
+                "{age:?}, where frames took {before:?} and {own:?}"
+            );
+        }
+        assert_eq!((counters.pushed, counters.done, counters.late, counters.failed), (120, seen.len() as u64, 0, 0));
+        assert!(counters.dropped >= 30, "{counters:?}");
+    }
+}
+
+#[test]
+fn a_callback_may_push_again() {
+    let segmenter = segmenter(&options());
+    let own = Arc::new(OnceLock::<Weak<Stream<u64>>>::new());
+    let numbers = Arc::new(Mutex::new(Vec::new()));
+    let callback = {
+        let (own, numbers) = (Arc::clone(&own), Arc::clone(&numbers));
+        move |result: StreamResult<'_, u64>| {
+            assert!(result.mask.is_ok());
+            numbers.lock().unwrap().push(*result.user);
+            if *result.user < 9 {
+                let stream = own.get().unwrap().upgrade().unwrap();
+                stream.push(&frame(SMALL), result.timestamp + 1, result.user + 1).unwrap();
+            }
+        }
+    };
+    let stream = Arc::new(Stream::new(segmenter, Mask::new(), callback).unwrap());
+    own.set(Arc::downgrade(&stream)).unwrap();
+    stream.push(&frame(SMALL), 0, 0).unwrap();
+    eventually("ten results", || numbers.lock().unwrap().len() == 10);
+    assert_eq!(*numbers.lock().unwrap(), (0..10).collect::<Vec<_>>());
+    assert_eq!(stream.counters().unwrap(), StreamCounters { pushed: 10, done: 10, ..StreamCounters::default() });
+}
+
+#[test]
+fn a_callback_may_stop_or_drop_its_stream() {
+    let segmenter = segmenter(&options());
+    for drops in [false, true] {
+        let slot = Arc::new(Mutex::new(None::<Arc<Stream<u64>>>));
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (sender, receiver) = mpsc::channel();
+        let callback = {
+            let (slot, calls) = (Arc::clone(&slot), Arc::clone(&calls));
+            move |_: StreamResult<'_, u64>| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                let stream = slot.lock().unwrap().take().unwrap();
+                // Waits, and is dropped.
+                stream.push(&frame(SMALL), 0, 1).unwrap();
+                if drops {
+                    drop(stream);
+                } else {
+                    stream.stop();
+                    sender.send(stream.counters().unwrap()).unwrap();
+                    *slot.lock().unwrap() = Some(stream);
+                }
+            }
+        };
+        let stream = Arc::new(Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap());
+        *slot.lock().unwrap() = Some(Arc::clone(&stream));
+        if drops {
+            let weak = Arc::downgrade(&stream);
+            stream.push(&frame(SMALL), 0, 0).unwrap();
+            drop(stream);
+            eventually("the end of the stream", || weak.strong_count() == 0);
+        } else {
+            stream.push(&frame(SMALL), 0, 0).unwrap();
+            let counters = StreamCounters { pushed: 2, dropped: 1, done: 1, ..StreamCounters::default() };
+            assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), counters);
+            assert!(matches!(stream.push(&frame(SMALL), 0, 2), Err(Error::Cancelled(_))));
+            // Also where the callback did it already.
+            stream.stop();
+            assert_eq!(stream.counters().unwrap(), counters);
+            assert_eq!(calls.load(Ordering::Relaxed), 1);
+            slot.lock().unwrap().take();
+            drop(stream);
+        }
+        // The thread has let go of everything that is the caller's.
+        eventually("the end of the thread", || Arc::strong_count(&calls) == 1 && Arc::strong_count(&segmenter) == 1);
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+}
+
+#[test]
+fn polling_gets_the_newest_result() {
+    let segmenter = segmenter(&options());
+    let mut expected = Mask::with_outputs(Outputs { confidence: true, scores: false });
+    segmenter.segment(&frame(64), &mut expected).unwrap();
+    let like = Mask::with_outputs(Outputs { confidence: true, scores: false });
+    let stream = Stream::polling(Arc::clone(&segmenter), like).unwrap();
+    let mut mask = Mask::new();
+    assert!(stream.poll(&mut mask).unwrap().is_none());
+    let before = Instant::now();
+    assert!(stream.wait(&mut mask, Duration::from_millis(30)).unwrap().is_none());
+    assert!(before.elapsed() >= Duration::from_millis(30));
+    assert_eq!((mask.width(), stream.counters().unwrap()), (0, StreamCounters::default()));
+
+    for number in 0..3u64 {
+        stream.push(&frame(SMALL), 7, number).unwrap();
+        eventually("the result", || stream.counters().unwrap().done == number + 1);
+    }
+    stream.push(&frame(64), 8, 3).unwrap();
+    eventually("the result", || stream.counters().unwrap().done == 4);
+    let polled = stream.poll(&mut mask).unwrap().unwrap();
+    assert_eq!((polled.timestamp, polled.user, polled.status), (8, 3, Ok(())));
+    assert_eq!((mask.labels(), mask.confidence()), (expected.labels(), expected.confidence()));
+    assert!(stream.poll(&mut mask).unwrap().is_none());
+
+    // A result that is there can be had after the stop, then there are no more.
+    stream.push(&frame(SMALL), 9, 4).unwrap();
+    eventually("the result", || stream.counters().unwrap().done == 5);
+    thread::scope(|scope| {
+        let waiting = stream.wait(&mut mask, PATIENCE).unwrap().unwrap();
+        assert_eq!((waiting.timestamp, mask.width()), (9, SMALL));
+        let before = Instant::now();
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(20));
+            stream.stop();
+        });
+        assert!(matches!(stream.wait(&mut Mask::new(), PATIENCE), Err(Error::Cancelled(_))));
+        assert!(before.elapsed() < PATIENCE / 2);
+    });
+    assert!(matches!(stream.push(&frame(SMALL), 9, 5), Err(Error::Cancelled(_))));
+
+    let called = Stream::<()>::new(segmenter, Mask::new(), |_| {}).unwrap();
+    assert!(matches!(called.poll(&mut mask), Err(Error::InvalidArgument(_))));
+}
+
+/// Which borrowed frames were given back, and how often.
+type Given = Arc<Mutex<HashMap<u32, u32>>>;
+
+#[derive(Clone)]
+struct Borrowed {
+    given: Given,
+    number: u32,
+}
+
+fn give_back(borrowed: &Borrowed) {
+    *borrowed.given.lock().unwrap().entry(borrowed.number).or_default() += 1;
+}
+
+/// Every frame up to `count` was given back once.
+fn all_once(given: &Given, count: u32) -> bool {
+    let given = given.lock().unwrap();
+    given.len() == count as usize && (0..count).all(|number| given.get(&number) == Some(&1))
+}
+
+#[test]
+fn borrowed_frames_are_given_back_once_whatever_becomes_of_them() {
+    let segmenter = segmenter(&options());
+    let given = Given::default();
+    let lend = |number| Borrowed { given: Arc::clone(&given), number };
+    let check = |count| {
+        eventually("every frame", || all_once(&given, count));
+        given.lock().unwrap().clear();
+    };
+
+    // With a callback, which still sees the pixels.
+    let too_early = Arc::new(AtomicU64::new(0));
+    let stream = {
+        let (given, too_early) = (Arc::clone(&given), Arc::clone(&too_early));
+        let callback = move |result: StreamResult<'_, Borrowed>| {
+            if given.lock().unwrap().contains_key(&result.user.number) {
+                too_early.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap()
+    };
+    for number in 0..20 {
+        stream.push_borrowed(frame(256), 0, lend(number), give_back).unwrap();
+    }
+    eventually("the last one", || sum(stream.counters().unwrap()) == 20);
+    assert!(stream.counters().unwrap().dropped > 0);
+    check(20);
+    assert_eq!(too_early.load(Ordering::Relaxed), 0);
+    // Late ones, and what is in work and what waits at the stop.
+    stream.set_deadline(Some(Duration::from_millis(1))).unwrap();
+    stream.push_borrowed(frame(LARGE), 0, lend(0), give_back).unwrap();
+    eventually("the late one", || stream.counters().unwrap().late == 1);
+    stream.set_deadline(None).unwrap();
+    stream.push_borrowed(frame(LARGE), 0, lend(1), give_back).unwrap();
+    thread::sleep(Duration::from_millis(10));
+    stream.push_borrowed(frame(LARGE), 0, lend(2), give_back).unwrap();
+    stream.stop();
+    assert!(all_once(&given, 3), "all are given back when stop returns");
+    // One that is not taken is not given back.
+    assert!(stream.push_borrowed(frame(SMALL), 0, lend(3), give_back).is_err());
+    check(3);
+
+    // Without a callback: done, dropped, unfetched, and still in work when the stream is dropped.
+    let stream = Stream::polling(Arc::clone(&segmenter), Mask::new()).unwrap();
+    for number in 0..20 {
+        stream.push_borrowed(frame(128), 0, lend(number), give_back).unwrap();
+        thread::sleep(Duration::from_millis(u64::from(number % 3)));
+    }
+    eventually("the last one", || sum(stream.counters().unwrap()) == 20);
+    check(20);
+    stream.push_borrowed(frame(LARGE), 0, lend(0), give_back).unwrap();
+    drop(stream);
+    check(1);
+
+    // A failure, and a cancelled one.
+    let failing = Arc::new(Segmenter::from_memory(&picky().encode_to_vec(), &options()).unwrap());
+    let stream = Stream::polling(failing, Mask::new()).unwrap();
+    stream.push_borrowed(frame(SMALL), 0, lend(0), give_back).unwrap();
+    eventually("the failure", || stream.counters().unwrap().failed == 1);
+    check(1);
+    let stream = Stream::polling(Arc::clone(&segmenter), Mask::new()).unwrap();
+    stream.push_borrowed(frame(LARGE), 0, lend(0), give_back).unwrap();
+    eventually("the cancelled one", || {
+        segmenter.cancel().unwrap();
+        stream.counters().unwrap().failed == 1
+    });
+    check(1);
+}
+
+#[test]
+fn stopping_does_not_wait_for_the_network() {
+    let segmenter = segmenter(&options());
+    let time = inference_time(&segmenter, LARGE);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        let callback = {
+            let calls = Arc::clone(&calls);
+            move |_: StreamResult<'_, ()>| {
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let stream = Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap();
+        stream.push(&frame(LARGE), 0, ()).unwrap();
+        thread::sleep(time / 5);
+        let before = Instant::now();
+        stream.stop();
+        fastest = fastest.min(before.elapsed());
+        assert_eq!(stream.counters().unwrap(), StreamCounters { pushed: 1, dropped: 1, ..StreamCounters::default() });
+    }
+    assert!(fastest < time / 3, "stop took {fastest:?} of the {time:?} of an inference");
+    assert_eq!(calls.load(Ordering::Relaxed), 0);
+    segmenter.segment(&frame(SMALL), &mut Mask::new()).unwrap();
+}
+
+#[test]
+fn late_frames_have_no_result_and_are_not_begun_where_they_are_late_before() {
+    let segmenter = segmenter(&options());
+    let time = inference_time(&segmenter, LARGE);
+    let (sender, receiver) = mpsc::channel();
+    let callback = move |result: StreamResult<'_, &'static str>| {
+        sender.send((*result.user, result.mask.map(|mask| mask.width()))).unwrap();
+        if *result.user == "holds the thread" {
+            thread::sleep(Duration::from_millis(60));
+        }
+    };
+    let stream = Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap();
+    let next = || receiver.recv_timeout(PATIENCE).unwrap();
+
+    stream.set_deadline(Some(time / 10)).unwrap();
+    let before = Instant::now();
+    stream.push(&frame(LARGE), 0, "late in work").unwrap();
+    let (user, result) = next();
+    assert!(matches!(&result, Err(Error::Timeout(text)) if text.contains("ms")), "{result:?}");
+    assert!(user == "late in work" && before.elapsed() >= time / 10);
+
+    stream.set_deadline(None).unwrap();
+    stream.push(&frame(SMALL), 0, "holds the thread").unwrap();
+    assert_eq!(next(), ("holds the thread", Ok(SMALL)));
+    stream.set_deadline(Some(Duration::from_millis(20))).unwrap();
+    stream.push(&frame(SMALL), 0, "late at once").unwrap();
+    let (user, result) = next();
+    assert!(user == "late at once" && matches!(result, Err(Error::Timeout(_))), "{result:?}");
+
+    stream.set_deadline(Some(PATIENCE)).unwrap();
+    stream.push(&frame(SMALL), 0, "in time").unwrap();
+    assert_eq!(next(), ("in time", Ok(SMALL)));
+    let counters = StreamCounters { pushed: 4, done: 2, late: 2, ..StreamCounters::default() };
+    assert_eq!(stream.counters().unwrap(), counters);
+
+    // Where results are polled, late frames are only counted.
+    let stream = Stream::polling(segmenter, Mask::new()).unwrap();
+    stream.set_deadline(Some(time / 10)).unwrap();
+    stream.push(&frame(LARGE), 0, ()).unwrap();
+    eventually("the late frame", || stream.counters().unwrap().late == 1);
+    assert!(stream.poll(&mut Mask::new()).unwrap().is_none());
+}
+
+#[test]
+fn a_frame_that_fails_is_told_and_the_stream_goes_on() {
+    let segmenter = Arc::new(Segmenter::from_memory(&picky().encode_to_vec(), &options()).unwrap());
+    let (sender, receiver) = mpsc::channel();
+    let callback = move |result: StreamResult<'_, u32>| {
+        sender.send((result.timestamp, *result.user, result.mask.map(|mask| mask.width()))).unwrap();
+        // The host's own failure changes nothing.
+        std::panic::resume_unwind(Box::new("a callback that panics"));
+    };
+    let stream = Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap();
+    let good = Frame::packed(PixelFormat::Gray8, pixels(), 96, 64, 0).unwrap();
+    for round in 0..3 {
+        stream.push(&frame(64), round, 1).unwrap();
+        let (timestamp, user, result) = receiver.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(&result, Err(Error::Runtime(_))) && (timestamp, user) == (round, 1), "{result:?}");
+        stream.push(&good, round, 2).unwrap();
+        assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), (round, 2, Ok(96)));
+    }
+    let counters = StreamCounters { pushed: 6, done: 3, failed: 3, ..StreamCounters::default() };
+    assert_eq!(stream.counters().unwrap(), counters);
+
+    let stream = Stream::polling(segmenter, Mask::new()).unwrap();
+    let mut mask = Mask::new();
+    stream.push(&good, 0, 0).unwrap();
+    assert!(stream.wait(&mut mask, PATIENCE).unwrap().unwrap().status.is_ok());
+    stream.push(&frame(64), 5, 6).unwrap();
+    let polled = stream.wait(&mut mask, PATIENCE).unwrap().unwrap();
+    assert!(matches!(polled.status, Err(Error::Runtime(_))), "{polled:?}");
+    assert_eq!((polled.timestamp, polled.user, mask.width()), (5, 6, 96));
+}
+
+#[test]
+fn two_streams_share_a_segmenter_of_two_sessions() {
+    let mut options = options();
+    options.sessions = 2;
+    let segmenter = segmenter(&options);
+    let mut expected = [64, 96].map(|side| {
+        let mut mask = Mask::new();
+        segmenter.segment(&frame(side), &mut mask).unwrap();
+        (side, mask)
+    });
+    let streams = [(); 2].map(|()| Stream::polling(Arc::clone(&segmenter), Mask::new()).unwrap());
+    // The streams keep what they need.
+    drop(segmenter);
+    thread::scope(|scope| {
+        for (stream, (side, expected)) in streams.iter().zip(&mut expected) {
+            scope.spawn(move || {
+                let mut mask = Mask::new();
+                for number in 0..30 {
+                    stream.push(&frame(*side), number, number).unwrap();
+                    let polled = stream.wait(&mut mask, PATIENCE).unwrap().unwrap();
+                    assert_eq!((polled.timestamp, polled.user, polled.status), (number, number, Ok(())));
+                    assert_eq!(mask.labels(), expected.labels());
+                }
+            });
+        }
+    });
+    for stream in streams {
+        assert_eq!(stream.counters().unwrap(), StreamCounters { pushed: 30, done: 30, ..StreamCounters::default() });
+    }
+}
+
+#[test]
+fn threads_that_push_poll_and_stop_at_once_agree() {
+    let mut options = options();
+    options.sessions = 2;
+    let segmenter = segmenter(&options);
+    for round in 0..20u32 {
+        let stream = Stream::polling(Arc::clone(&segmenter), Mask::new()).unwrap();
+        let given = Given::default();
+        let (taken, fetched) = (AtomicU64::new(0), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for number in 0..8u32 {
+                let (stream, given, taken, fetched) = (&stream, &given, &taken, &fetched);
+                scope.spawn(move || match number {
+                    0..4 => (0..50).for_each(|push| {
+                        let user = Borrowed { given: Arc::clone(given), number: 50 * number + push };
+                        let side = SMALL + 8 * (push % 3);
+                        let pushed = match push % 2 {
+                            0 => stream.push_borrowed(frame(side), 0, user, give_back),
+                            _ => stream.push(&frame(side), 0, user),
+                        };
+                        match pushed {
+                            Ok(()) => drop(taken.fetch_add(1, Ordering::Relaxed)),
+                            Err(error) => assert!(matches!(error, Error::Cancelled(_)), "{error}"),
+                        }
+                    }),
+                    4..7 => {
+                        let mut mask = Mask::new();
+                        while let Ok(polled) = stream.wait(&mut mask, Duration::from_millis(number.into())) {
+                            fetched.fetch_add(u64::from(polled.is_some()), Ordering::Relaxed);
+                        }
+                    }
+                    _ => {
+                        thread::sleep(Duration::from_millis(u64::from(round)));
+                        thread::scope(|scope| {
+                            scope.spawn(|| stream.stop());
+                            stream.stop();
+                        });
+                    }
+                });
+            }
+        });
+        let counters = stream.counters().unwrap();
+        assert_eq!((counters.pushed, counters.failed), (taken.into_inner(), 0), "{counters:?}");
+        assert_eq!(sum(counters), counters.pushed, "{counters:?}");
+        assert!(fetched.into_inner() <= counters.done);
+        assert!(given.lock().unwrap().values().all(|&times| times == 1));
+    }
+}
+
+#[test]
+fn a_timeout_ends_a_frame_and_the_next_one_works() {
+    let mut limited = options();
+    limited.timeout = Some(Duration::from_millis(1));
+    let slow = segmenter(&options());
+    let time = inference_time(&slow, LARGE);
+    let segmenter = segmenter(&limited);
+    let mut mask = Mask::new();
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        let before = Instant::now();
+        let result = segmenter.segment(&frame(LARGE), &mut mask);
+        fastest = fastest.min(before.elapsed());
+        assert!(matches!(&result, Err(Error::Timeout(text)) if text.contains("1ms")), "{result:?}");
+        assert_eq!(mask.width(), 0);
+    }
+    assert!(fastest < time / 2, "{fastest:?} of the {time:?} of an inference");
+    // A small frame is in time, at least where the machine does nothing else.
+    let tiny = Frame::packed(PixelFormat::Gray8, pixels(), 8, 8, 0).unwrap();
+    eventually("a frame in time", || segmenter.segment(&tiny, &mut Mask::new()).is_ok());
+
+    limited.timeout = Some(Duration::ZERO);
+    assert!(matches!(Segmenter::from_memory(&[], &limited), Err(Error::InvalidArgument(_))));
+}
+
+#[test]
+fn a_timeout_ends_the_wait_for_a_session_and_frames_of_many_tiles() {
+    let mut options = options();
+    options.timeout = Some(Duration::from_millis(10));
+    options.size_mode = Some(SizeMode::Tile { width: 64, height: 64, overlap: 0 });
+    let segmenter = segmenter(&options);
+    let result = segmenter.segment(&frame(LARGE), &mut Mask::new());
+    assert!(matches!(result, Err(Error::Timeout(_))), "{result:?}");
+    // Warming up has no limit, and so holds the only session.
+    thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        let segmenter = &segmenter;
+        let holder = scope.spawn(move || {
+            sender.send(()).unwrap();
+            segmenter.warm_up(LARGE, LARGE).unwrap();
+        });
+        receiver.recv().unwrap();
+        thread::sleep(Duration::from_millis(5));
+        let result = segmenter.segment(&frame(8), &mut Mask::new());
+        assert!(!holder.is_finished(), "the session was to be held longer");
+        assert!(matches!(result, Err(Error::Timeout(_))), "{result:?}");
+    });
+}
+
+#[test]
+fn cancelling_ends_calls_that_run_or_wait_and_no_later_ones() {
+    let segmenter = segmenter(&options());
+    // Takes at least a third of a second.
+    let huge = Frame::packed(PixelFormat::Gray8, pixels(), 3 * LARGE, LARGE, 0).unwrap();
+    let small = || segmenter.segment(&frame(SMALL), &mut Mask::new());
+    for _ in 0..3 {
+        let started = Barrier::new(5);
+        thread::scope(|scope| {
+            let call = || {
+                started.wait();
+                segmenter.segment(&huge, &mut Mask::new())
+            };
+            let calls = [(); 4].map(|()| scope.spawn(call));
+            started.wait();
+            thread::sleep(Duration::from_millis(50));
+            let before = Instant::now();
+            segmenter.cancel().unwrap();
+            for call in calls {
+                let result = call.join().unwrap();
+                assert!(matches!(&result, Err(Error::Cancelled(_))), "{result:?}");
+            }
+            // Those that waited did not run one after the other.
+            assert!(before.elapsed() < Duration::from_millis(300), "{:?}", before.elapsed());
+        });
+        small().unwrap();
+    }
+    // One that comes too early is forgotten.
+    for _ in 0..20 {
+        segmenter.cancel().unwrap();
+        small().unwrap();
+    }
+    // Calls and cancels at random: each call is either done or cancelled, and nothing sticks.
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                segmenter.cancel().unwrap();
+                thread::sleep(Duration::from_micros(300));
+            }
+        });
+        for _ in 0..300 {
+            let result = small();
+            assert!(matches!(result, Ok(()) | Err(Error::Cancelled(_))), "{result:?}");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    small().unwrap();
+}
+
+#[test]
+fn a_bad_frame_or_mask_is_refused_at_once() {
+    let labels = Arc::new(Segmenter::from_memory(&slow(End::Labels).encode_to_vec(), &options()).unwrap());
+    let stream = Stream::polling(labels, Mask::with_outputs(Outputs { confidence: true, scores: false })).unwrap();
+    assert!(matches!(stream.push(&frame(SMALL), 0, ()), Err(Error::InvalidArgument(_))));
+    assert_eq!(stream.counters().unwrap(), StreamCounters::default());
+}
