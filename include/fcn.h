@@ -426,7 +426,8 @@ fcn_status fcn_options_set_mean_std(fcn_options *options, const float *mean, con
 fcn_status fcn_options_set_class_names(fcn_options *options, const char *const *names, size_t count);
 
 /// Where messages of the library and of ONNX Runtime go; NULL, the default, means nowhere: the library never prints.
-/// `user` is handed to each call of `callback`; both must stay valid as long as a segmenter made with them.
+/// `user` is handed to each call of `callback`; both must stay valid as long as a segmenter made with them,
+/// and as long as its streams.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses; `callback` and `user` may be used from any thread.
