@@ -426,7 +426,8 @@ fcn_status fcn_options_set_mean_std(fcn_options *options, const float *mean, con
 fcn_status fcn_options_set_class_names(fcn_options *options, const char *const *names, size_t count);
 
 /// Where messages of the library and of ONNX Runtime go; NULL, the default, means nowhere: the library never prints.
-/// `user` is handed to each call of `callback`; both must stay valid as long as a segmenter made with them.
+/// `user` is handed to each call of `callback`; both must stay valid as long as a segmenter made with them,
+/// and as long as its streams.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses; `callback` and `user` may be used from any thread.
@@ -714,9 +715,10 @@ fcn_status fcn_stream_counters(const fcn_stream *stream, fcn_counters *counters)
 /// Ends the stream: frames without a result are dropped, a run of the network is ended, and nothing more can be pushed. The
 /// last result can still be polled.
 ///
-/// When this returns, the callback has returned and is not called again, and all borrowed frames were released. Called by
-/// the stream's own callback, it returns at once, and all this holds when the callback has returned. Stopping twice is fine,
-/// also at the same time. Callbacks that stop each other's streams wait for each other for ever.
+/// When this returns, the callback has returned and is not called again, and all borrowed frames were released, but for one
+/// that another thread's push or stop is just releasing. Called by the stream's own callback, it returns at once, and all
+/// this holds when the callback has returned. Stopping twice is fine, also at the same time. Callbacks that stop each
+/// other's streams wait for each other for ever.
 ///
 /// # Safety
 /// `stream` is NULL or a live stream.

@@ -305,7 +305,8 @@ impl<T: Send + 'static> Stream<T> {
     /// Ends the stream: frames without a result are dropped, a run of the network is ended, and nothing more can be pushed.
     /// The last result can still be polled.
     ///
-    /// When this returns, the callback has returned and is not called again, and all borrowed frames were given back.
+    /// When this returns, the callback has returned and is not called again, and all borrowed frames were given back, but for
+    /// one that another thread's push or stop is just giving back.
     /// Called by the stream's own thread, that is by its callback, it returns at once, and all this holds when the
     /// callback returns. Stopping twice is fine, also at the same time.
     pub fn stop(&self) {
@@ -392,14 +393,19 @@ struct Worker<T> {
 
 impl<T> Worker<T> {
     fn work(mut self) {
-        while let Some(item) = self.next() {
-            let result = self.segment(&item);
-            self.deliver(item, result);
-        }
-        // The callback goes first: what it holds is the caller's.
-        let Worker { shared, callback, .. } = self;
-        drop(callback);
-        shared.lock().ended = true;
+        let shared = Arc::clone(&self.shared);
+        // What can panic here is the caller's destructors. That ends the stream, but nobody waits for it in vain.
+        let _ = catch_unwind(AssertUnwindSafe(move || {
+            while let Some(item) = self.next() {
+                let result = self.segment(&item);
+                self.deliver(item, result);
+            }
+        }));
+        // By now the callback is gone, and what it held, which is the caller's.
+        let mut state = shared.lock();
+        shared.stopped.store(true, Ordering::Relaxed);
+        state.ended = true;
+        drop(state);
         shared.changed.notify_all();
     }
 

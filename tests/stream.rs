@@ -638,3 +638,20 @@ fn a_bad_frame_or_mask_is_refused_at_once() {
     assert!(matches!(stream.push(&frame(SMALL), 0, ()), Err(Error::InvalidArgument(_))));
     assert_eq!(stream.counters().unwrap(), StreamCounters::default());
 }
+
+#[test]
+fn a_destructor_that_panics_ends_the_stream_and_nobody_waits_for_it() {
+    struct Bomb(bool);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if std::mem::take(&mut self.0) {
+                std::panic::resume_unwind(Box::new("a destructor that panics"));
+            }
+        }
+    }
+    let stream = Stream::new(segmenter(&options()), Mask::new(), |_: StreamResult<'_, Bomb>| {}).unwrap();
+    stream.push(&frame(SMALL), 0, Bomb(true)).unwrap();
+    eventually("the end", || matches!(stream.push(&frame(SMALL), 0, Bomb(false)), Err(Error::Cancelled(_))));
+    stream.stop();
+    assert_eq!(stream.counters().unwrap().done, 1);
+}

@@ -311,9 +311,10 @@ pub unsafe extern "C" fn fcn_stream_counters(
 /// Ends the stream: frames without a result are dropped, a run of the network is ended, and nothing more can be pushed. The
 /// last result can still be polled.
 ///
-/// When this returns, the callback has returned and is not called again, and all borrowed frames were released. Called by
-/// the stream's own callback, it returns at once, and all this holds when the callback has returned. Stopping twice is fine,
-/// also at the same time. Callbacks that stop each other's streams wait for each other for ever.
+/// When this returns, the callback has returned and is not called again, and all borrowed frames were released, but for one
+/// that another thread's push or stop is just releasing. Called by the stream's own callback, it returns at once, and all
+/// this holds when the callback has returned. Stopping twice is fine, also at the same time. Callbacks that stop each
+/// other's streams wait for each other for ever.
 ///
 /// # Safety
 /// `stream` is NULL or a live stream.
