@@ -60,7 +60,7 @@ impl Upsampling {
     /// What undoes the cut; `classes` is the number of scores that the network answers for a pixel.
     pub(crate) fn new(tail: Tail, classes: usize) -> Upsampling {
         match tail {
-            Tail::Whole => Upsampling::Interpolate,
+            Tail::Whole | Tail::ToInput => Upsampling::Interpolate,
             // Bilinear interpolation by an even factor is a transposed convolution of each class with a tent.
             Tail::Bilinear { factor } if factor % 2 == 0 => Upsampling::Transposed(Transposed {
                 stride: factor,
