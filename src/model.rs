@@ -175,10 +175,12 @@ impl PreparedModel {
         let side = |fixed: Option<usize>| fixed.unwrap_or(2 * DEFAULT_STRIDE);
         let (height, width) = (side(self.input.height), side(self.input.width));
         network.input(height, width)?.fill(0.0);
-        network.run(|answer| match answer {
+        let reaches = network.run(|answer| match answer {
             Answer::Scores(scores) => Ok((scores.height * factor, scores.width * factor) == (height, width)),
             Answer::Labels { .. } => Ok(false),
-        })
+        });
+        // A network that does not run at this size may do so at another.
+        Ok(reaches.unwrap_or(false))
     }
 
     /// Takes back that the last upsampling was cut off.

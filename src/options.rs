@@ -33,8 +33,8 @@ impl Provider {
 /// What happens with frames whose sides the network's stride does not divide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SizeMode {
-    /// Pads at the right and at the bottom up to the next multiple of the stride, with the colour that normalises to 0,
-    /// and crops the labels back.
+    /// Pads at the right and at the bottom up to the next multiple of the stride, with the colour that normalises to 0
+    /// (black for networks that take bytes), and crops the labels back.
     Pad,
     /// Resamples the frame (bilinear) to `width` x `height`, both rounded up to multiples of the stride, and the scores
     /// back to the frame's size before the labels are taken. 0 means the frame's own side.

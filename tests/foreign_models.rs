@@ -132,6 +132,25 @@ fn every_form_of_output_labels_as_plain_arithmetic_does() {
 }
 
 #[test]
+fn the_form_for_gpus_takes_them_as_well() {
+    let (width, height) = (64, 32);
+    let pixels = random_bytes(33, 3 * width * height);
+    let bytes = Foreign { layout: NHWC, element: DataType::Uint8, ..PLAIN };
+    for input in [PLAIN, bytes, Foreign { hidden_bytes: true, channels: 1, ..bytes }] {
+        for last in [Last::Scores, Last::Softmax, Last::ArgMax(DataType::Int64, 3), Last::Probability, Last::Logit] {
+            for (enlarge, stride) in [(Enlarge::Scales, 4), (Enlarge::Transposed, 4)] {
+                let foreign = Foreign { last, enlarge, stride, ..input };
+                let mut options = options();
+                options.device_graph = true;
+                let segmenter = Segmenter::from_memory(&foreign.bytes(), &options).unwrap();
+                let truth = foreign.logits(&pixels, height, width, &RAW);
+                check(&format!("{foreign:?}"), &segmenter, &rgb(&pixels, width, height), &truth, true);
+            }
+        }
+    }
+}
+
+#[test]
 fn every_form_of_input_is_filled_as_the_options_say() {
     let (width, height) = (64, 32);
     let pixels = random_bytes(37, 3 * width * height);
