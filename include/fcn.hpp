@@ -90,6 +90,12 @@ public:
     Options &mean_std(const std::array<float, 3> &mean, const std::array<float, 3> &std) {
         return checked(fcn_options_set_mean_std(get(), mean.data(), std.data()));
     }
+    Options &scale(float scale) { return checked(fcn_options_set_scale(get(), scale)); }
+    Options &channel_order(fcn_channel_order order) { return checked(fcn_options_set_channel_order(get(), order)); }
+    Options &input_layout(fcn_layout layout) { return checked(fcn_options_set_input_layout(get(), layout)); }
+    Options &output(const std::string &name) { return checked(fcn_options_set_output(get(), name.c_str())); }
+    Options &output_layout(fcn_layout layout) { return checked(fcn_options_set_output_layout(get(), layout)); }
+    Options &output_values(fcn_values values) { return checked(fcn_options_set_output_values(get(), values)); }
     Options &class_names(const std::vector<std::string> &names) {
         std::vector<const char *> pointers;
         for (const std::string &name : names) pointers.push_back(name.c_str());

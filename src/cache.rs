@@ -32,9 +32,10 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// The place in `folder` for `model` as this version of ONNX Runtime optimizes it for this provider and processor.
-    pub(crate) fn new(folder: &Path, model: &[u8], runtime: &str, provider: &str) -> Entry {
-        let hash = hash(model);
+    /// The place in `folder` for the network `graph`, whose weights lie in the bytes of `model`, as this version of ONNX Runtime
+    /// optimizes it for this provider and processor. Options make different graphs of one model.
+    pub(crate) fn new(folder: &Path, model: &[u8], graph: &[u8], runtime: &str, provider: &str) -> Entry {
+        let hash = twox_hash::XxHash3_64::oneshot_with_seed(hash(graph), model);
         let header = format!(
             "fcn {} cache\nmodel {hash:016x} of {} bytes\nONNX Runtime {runtime}\nprovider {provider}\nprocessor {}\n",
             env!("CARGO_PKG_VERSION"),

@@ -46,7 +46,8 @@ pub use frame::{Frame, MAX_SIDE, PixelFormat, Rect, Rotation};
 #[cfg(feature = "image")]
 pub use image_file::{Image, read_image, write_labels, write_png};
 pub use mask::{Mask, Outputs, Timings};
-pub use options::{LogCallback, LogLevel, Options, Provider, SizeMode};
+pub use onnx::TensorLayout;
+pub use options::{ChannelOrder, LogCallback, LogLevel, Options, Provider, SizeMode};
 pub use overlay::overlay;
 pub use segmenter::Segmenter;
 pub use stream::{Polled, Stream, StreamCounters, StreamResult};

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use prost::bytes::Bytes;
 
 use crate::{
-    Error, Options, Result, SizeMode,
+    ChannelOrder, Error, Options, Result, SizeMode, TensorLayout,
     head::Upsampling,
-    onnx::{self, ImageInput, ModelCard, Tail, types::ModelProto},
+    onnx::{self, AdaptedInput, Ending, Hints, Kind, ModelCard, Tail, types::ModelProto},
     palette::{Class, voc_color},
     preprocess::Normalise,
-    runtime::OutputKind,
+    runtime::{Answer, Network, OutputKind},
 };
+
+/// The names of the classes of a network that tells two apart.
+const BINARY: [&str; 2] = ["background", "foreground"];
 
 /// The stride of networks that do not tell theirs.
 const DEFAULT_STRIDE: usize = 32;
@@ -25,7 +28,10 @@ pub(crate) struct PreparedModel {
     pub(crate) network: ModelProto,
     /// The whole network.
     whole: ModelProto,
-    input: ImageInput,
+    input: AdaptedInput,
+    kind: Kind,
+    /// The number of scores for each pixel, where the file says it.
+    channels: Option<usize>,
     tail: Tail,
     card: Option<ModelCard>,
     normalise: Normalise,
@@ -39,21 +45,16 @@ pub(crate) struct Model {
     pub(crate) normalise: Normalise,
     pub(crate) upsampling: Upsampling,
     pub(crate) answers_labels: bool,
-    /// Height and width, where the network takes only one size.
-    fixed: Option<(usize, usize)>,
+    /// Height and width, where the network takes only one of them.
+    fixed: (Option<usize>, Option<usize>),
 }
 
 impl Model {
-    /// Parses a model file, refuses what is unsafe, restores quantized weights, and cuts off the last upsampling.
+    /// Parses a model file, refuses what is unsafe, restores quantized weights, brings input and output into the one form
+    /// that frames go through, and cuts off the last upsampling.
     pub(crate) fn prepare(file: &Arc<[u8]>, options: &Options) -> Result<PreparedModel> {
         let mut model = onnx::parse_shared(Bytes::from_owner(Arc::clone(file)))?;
         let card = ModelCard::of(&model)?;
-        let graph = model.graph.as_mut().ok_or_else(|| Error::Model("the model has no graph".into()))?;
-        let input = onnx::image_input(graph)?;
-        onnx::dequantize_weights(graph)?;
-        let whole = model.clone();
-        let graph = model.graph.as_mut().ok_or_else(|| Error::Model("the model has no graph".into()))?;
-        let tail = onnx::cut(graph)?;
         if let (Some(card), Some(names)) = (&card, &options.class_names)
             && card.classes.len() != names.len()
         {
@@ -63,33 +64,61 @@ impl Model {
                 card.classes.len()
             )));
         }
-        let normalise = normalise(card.as_ref(), options);
-        Ok(PreparedModel { network: model, whole, input, tail, card, normalise })
+        // Networks with a card are of our own making.
+        let usual = card.as_ref().map(|_| TensorLayout::Nchw);
+        let names = options.class_names.as_ref().map(Vec::len);
+        let hints = Hints {
+            output: options.output.as_deref(),
+            layout: options.output_layout,
+            classes: names.or(card.as_ref().map(|card| card.classes.len())),
+            usual,
+        };
+        let graph = model.graph.as_mut().ok_or_else(|| Error::Model("the model has no graph".into()))?;
+        onnx::hoist_constants(graph);
+        let input = onnx::image_input(graph, options.input_layout, usual)?;
+        onnx::dequantize_weights(graph)?;
+        let form = onnx::choose_output(graph, &input, &hints)?;
+        let Ending { kind, channels, short: mut network, mut whole, tail } =
+            onnx::end(model, form, &input, options.probabilities)?;
+        let mut adapted = None;
+        for graph in [&mut network.graph, &mut whole.graph].into_iter().flatten() {
+            adapted = Some(input.adapt(graph));
+        }
+        let input = adapted.ok_or_else(|| Error::Internal("a graph is lost".into()))?;
+        let normalise = normalise(card.as_ref(), &input, options)?;
+        Ok(PreparedModel { network, whole, input, kind, channels, tail, card, normalise })
     }
 
     /// The size of the network's input that holds a frame of this size.
     pub(crate) fn padded(&self, height: usize, width: usize) -> Result<(usize, usize)> {
-        match self.fixed {
-            Some((rows, columns)) if height > rows || width > columns => Err(Error::InvalidArgument(format!(
-                "the frame of {width} x {height} pixels is larger than the {columns} x {rows} that the model takes; choose \
-                 the size mode resize or tile"
-            ))),
-            Some(fixed) => Ok(fixed),
-            None => Ok(self.rounded_up((height, width))),
+        let padded = self.rounded_up((height, width));
+        if height > padded.0 || width > padded.1 {
+            return Err(Error::InvalidArgument(format!(
+                "the frame of {width} x {height} pixels is larger than the {} x {} that the model takes; choose the size mode \
+                 resize",
+                padded.1, padded.0
+            )));
         }
+        Ok(padded)
     }
 
     /// The size of the network's input that is next to `size`: multiples of the stride, or the only one there is.
-    pub(crate) fn rounded_up(&self, size: (usize, usize)) -> (usize, usize) {
-        self.fixed.unwrap_or((size.0.next_multiple_of(self.stride), size.1.next_multiple_of(self.stride)))
+    pub(crate) fn rounded_up(&self, (height, width): (usize, usize)) -> (usize, usize) {
+        let side = |fixed: Option<usize>, side: usize| fixed.unwrap_or(side.next_multiple_of(self.stride));
+        (side(self.fixed.0, height), side(self.fixed.1, width))
+    }
+
+    /// Whether the network takes only one height or width.
+    fn is_fixed(&self) -> bool {
+        self.fixed != (None, None)
     }
 
     /// The size mode asked for, completed and checked, or the default.
     pub(crate) fn size_mode(&self, asked: Option<SizeMode>) -> Result<SizeMode> {
         let Some(mode) = asked else {
-            return Ok(match self.fixed {
-                Some(_) => SizeMode::Resize { width: 0, height: 0 },
-                None => SizeMode::Pad,
+            return Ok(match self.is_fixed() {
+                true => SizeMode::Resize { width: 0, height: 0 },
+                false => SizeMode::Pad,
             });
         };
         let SizeMode::Tile { width, height, overlap } = mode else { return Ok(mode) };
@@ -99,7 +128,7 @@ impl Model {
                     .into(),
             ));
         }
-        if self.fixed.is_some() {
+        if self.is_fixed() {
             return Err(Error::InvalidArgument(
                 "the model takes one size only, so frames cannot be covered by tiles of others; choose the size mode resize"
                     .into(),
@@ -139,16 +168,43 @@ impl PreparedModel {
         onnx::on_device(&self.whole, &self.input.name, scale, offset)
     }
 
+    /// Whether what was cut off makes scores at the size of the input, as it must for the head to do its work. Networks with a
+    /// card do; what others do shows when they run.
+    pub(crate) fn reaches_input(&self, network: &mut Network) -> Result<bool> {
+        let Some(factor) = self.tail.factor().filter(|_| self.card.is_none()) else { return Ok(true) };
+        let side = |fixed: Option<usize>| fixed.unwrap_or(2 * DEFAULT_STRIDE);
+        let (height, width) = (side(self.input.height), side(self.input.width));
+        network.input(height, width)?.fill(0.0);
+        let reaches = network.run(|answer| match answer {
+            Answer::Scores(scores) => Ok((scores.height * factor, scores.width * factor) == (height, width)),
+            Answer::Labels { .. } => Ok(false),
+        });
+        // A network that does not run at this size may do so at another.
+        Ok(reaches.unwrap_or(false))
+    }
+
+    /// Takes back that the last upsampling was cut off.
+    pub(crate) fn uncut(&mut self) {
+        self.tail = Tail::Whole;
+        self.network = self.whole.clone();
+    }
+
     /// Puts together what the file, the session and the options say.
     pub(crate) fn finish(self, output: OutputKind, options: &Options) -> Result<Model> {
-        let PreparedModel { input, tail, card, normalise, .. } = self;
+        let PreparedModel { input, kind, channels: declared, tail, card, normalise, .. } = self;
         let channels = match output {
-            OutputKind::Scores { channels } => channels,
+            OutputKind::Scores { channels } => channels.or(declared),
             OutputKind::Labels => None,
         };
         if let Some(count @ (0 | 1 | 256..)) = channels {
             return Err(Error::Model(format!(
                 "the network answers {count} scores for each pixel; networks of 2 to 255 classes can be used"
+            )));
+        }
+        let binary = matches!(kind, Kind::Foreground | Kind::Labels { binary: true });
+        if let Some(count) = options.class_names.as_ref().map(Vec::len).filter(|count| binary && *count != 2) {
+            return Err(Error::InvalidArgument(format!(
+                "{count} class names are given, but the network tells two classes apart"
             )));
         }
         let named = |names: &Vec<String>| {
@@ -165,6 +221,7 @@ impl PreparedModel {
         let classes = match (&options.class_names, &card, channels) {
             (Some(names), _, _) => named(names),
             (None, Some(card), _) => card.classes.clone(),
+            (None, None, _) if binary => named(&BINARY.map(String::from).to_vec()),
             (None, None, Some(count)) => numbered(count),
             (None, None, None) => {
                 return Err(Error::Model(
@@ -174,7 +231,6 @@ impl PreparedModel {
             }
         };
         let stride = card.as_ref().map_or(DEFAULT_STRIDE, |card| card.stride as usize);
-        let fixed = input.height.zip(input.width);
         let model = Model {
             normalise,
             upsampling: Upsampling::new(tail, classes.len()),
@@ -182,22 +238,39 @@ impl PreparedModel {
             classes,
             card,
             stride,
-            fixed,
+            fixed: (input.height, input.width),
         };
         channels.map_or(Ok(()), |channels| model.expect_classes(channels))?;
         Ok(model)
     }
 }
 
-/// The options' mean and std before the card's before none at all (values of 0 to 1).
-fn normalise(card: Option<&ModelCard>, options: &Options) -> Normalise {
-    let channels = match card {
-        Some(card) if card.channels == "bgr" => [2, 1, 0],
-        _ => [0, 1, 2],
+/// The options' mean and std before the card's before none at all (values of 0 to 1); bytes as they are.
+fn normalise(card: Option<&ModelCard>, input: &AdaptedInput, options: &Options) -> Result<Normalise> {
+    let order = options.channel_order.unwrap_or(match card {
+        Some(card) if card.channels == "bgr" => ChannelOrder::Bgr,
+        _ => ChannelOrder::Rgb,
+    });
+    let channels = match order {
+        // What makes a picture grey takes red, green and blue.
+        _ if input.grey => [0, 1, 2],
+        ChannelOrder::Rgb => [0, 1, 2],
+        ChannelOrder::Bgr => [2, 1, 0],
     };
+    let Options { scale, mean, std, .. } = options;
+    if input.bytes {
+        if scale.is_some() || mean.is_some() || std.is_some() {
+            return Err(Error::InvalidArgument(
+                "the model takes bytes (uint8) and normalises them itself, but scale, mean or std are given".into(),
+            ));
+        }
+        // Truncation of a value and a half rounds it.
+        let half = if input.truncates { 0.5 } else { 0.0 };
+        return Ok(Normalise::new(Some(1.0), [-half; 3], [1.0; 3], channels));
+    }
     // Options give red, green, blue; the card gives the network's own order.
-    let ordered = |rgb: [f32; 3]| channels.map(|channel| rgb[channel]);
-    let mean = options.mean.map(ordered).or(card.map(|card| card.mean)).unwrap_or([0.0; 3]);
-    let std = options.std.map(ordered).or(card.map(|card| card.std)).unwrap_or([1.0; 3]);
-    Normalise::new(mean, std, channels)
+    let ordered = |rgb: [f32; 3]| if input.grey { [rgb[0]; 3] } else { channels.map(|channel| rgb[channel]) };
+    let mean = mean.map(ordered).or(card.map(|card| card.mean)).unwrap_or([0.0; 3]);
+    let std = std.map(ordered).or(card.map(|card| card.std)).unwrap_or([1.0; 3]);
+    Ok(Normalise::new(*scale, mean, std, channels))
 }

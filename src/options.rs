@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::{Error, MAX_SIDE, Result};
+use crate::{Error, MAX_SIDE, Result, onnx::TensorLayout};
 
 /// Where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,8 +33,8 @@ impl Provider {
 /// What happens with frames whose sides the network's stride does not divide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SizeMode {
-    /// Pads at the right and at the bottom up to the next multiple of the stride, with the colour that normalises to 0,
-    /// and crops the labels back.
+    /// Pads at the right and at the bottom up to the next multiple of the stride, with the colour that normalises to 0
+    /// (black for networks that take bytes), and crops the labels back.
     Pad,
     /// Resamples the frame (bilinear) to `width` x `height`, both rounded up to multiples of the stride, and the scores
     /// back to the frame's size before the labels are taken. 0 means the frame's own side.
@@ -55,6 +55,15 @@ pub enum SizeMode {
         /// The least number of columns and rows that neighbours share.
         overlap: u32,
     },
+}
+
+/// In which order a network takes the colours of a pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelOrder {
+    /// Red, green, blue.
+    Rgb,
+    /// Blue, green, red.
+    Bgr,
 }
 
 /// How urgent a message to the log callback is.
@@ -96,10 +105,25 @@ pub struct Options {
     /// What happens with sizes that the stride does not divide: [`SizeMode::Pad`], or for a model of one fixed size
     /// [`SizeMode::Resize`].
     pub size_mode: Option<SizeMode>,
-    /// Subtracted from each channel (red, green, blue) after division by 255; wins over the model card.
+    /// What each value (0 to 255) of a channel is multiplied by before mean and std: `(value * scale - mean) / std`. Finite
+    /// and greater than 0; without it 1 / 255. Not for networks that take bytes.
+    pub scale: Option<f32>,
+    /// Subtracted from each channel (red, green, blue) after that; wins over the model card. Networks of one channel have the
+    /// first.
     pub mean: Option<[f32; 3]>,
     /// Divides each channel after that; finite and greater than 0; wins over the model card.
     pub std: Option<[f32; 3]>,
+    /// The order of the network's channels; wins over the model card, without which it is RGB.
+    pub channel_order: Option<ChannelOrder>,
+    /// The layout of the network's input, where its shape does not tell.
+    pub input_layout: Option<TensorLayout>,
+    /// The name of the output that is the segmentation; without it the first that can be one.
+    pub output: Option<String>,
+    /// The layout of that output, where its shape does not tell.
+    pub output_layout: Option<TensorLayout>,
+    /// Whether the scores of that output are probabilities (0 to 1) and not logits. Without it they are where the network
+    /// ends with a softmax or a sigmoid.
+    pub probabilities: Option<bool>,
     /// The names of the classes in index order; wins over the model card.
     pub class_names: Option<Vec<String>>,
     /// Whether also the CPU runs networks in the form for GPUs, which is slower there: how that form is tested where there is
@@ -122,8 +146,14 @@ impl fmt::Debug for Options {
             .field("runtime_library", &self.runtime_library)
             .field("cache", &self.cache)
             .field("size_mode", &self.size_mode)
+            .field("scale", &self.scale)
             .field("mean", &self.mean)
             .field("std", &self.std)
+            .field("channel_order", &self.channel_order)
+            .field("input_layout", &self.input_layout)
+            .field("output", &self.output)
+            .field("output_layout", &self.output_layout)
+            .field("probabilities", &self.probabilities)
             .field("class_names", &self.class_names)
             .finish_non_exhaustive()
     }
@@ -144,6 +174,9 @@ impl Options {
         }
         if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
             return wrong("a timeout of 0 leaves no time for any frame; None means no timeout".into());
+        }
+        if let Some(scale) = self.scale.filter(|scale| !(scale.is_finite() && *scale > 0.0)) {
+            return wrong(format!("the scale {scale:?} is not above 0 and finite"));
         }
         if let Some(mean) = self.mean.filter(|mean| mean.iter().any(|value| !value.is_finite())) {
             return wrong(format!("the mean {mean:?} is not finite"));

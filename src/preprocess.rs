@@ -19,9 +19,10 @@ pub(crate) struct Normalise {
 }
 
 impl Normalise {
-    /// `(value / 255 - mean) / std`, means and deviations in the network's own channel order.
-    pub(crate) fn new(mean: [f32; 3], std: [f32; 3], channels: [usize; 3]) -> Self {
-        let scale = std.map(|std| 1.0 / (255.0 * std));
+    /// `(value * factor - mean) / std`, without a factor `(value / 255 - mean) / std`; means and deviations in the network's
+    /// own channel order.
+    pub(crate) fn new(factor: Option<f32>, mean: [f32; 3], std: [f32; 3], channels: [usize; 3]) -> Self {
+        let scale = std.map(|std| factor.map_or(1.0 / (255.0 * std), |factor| factor / std));
         let offset = std::array::from_fn(|c| -mean[c] / std[c]);
         let tables = std::array::from_fn(|c| std::array::from_fn(|byte| byte as f32 * scale[c] + offset[c]));
         Normalise { tables, scale, offset, channels }
@@ -159,7 +160,7 @@ mod tests {
         let (mut vertical, mut horizontal) = (Axis::default(), Axis::default());
         vertical.prepare(3, 5);
         horizontal.prepare(4, 6);
-        let normalise = Normalise::new([0.5, 0.25, 0.0], [0.5, 1.0, 2.0], [0, 1, 2]);
+        let normalise = Normalise::new(None, [0.5, 0.25, 0.0], [0.5, 1.0, 2.0], [0, 1, 2]);
         let mut image = vec![0.0; 3 * 5 * 6];
         resize(&frame, &normalise, &mut image, (&vertical, &horizontal), &Pool::new(2).unwrap());
         for (i, (found, expected)) in image.iter().zip(RESIZED).enumerate() {

@@ -11,7 +11,7 @@ use crate::{
     Error, Frame, Mask, Options, PixelFormat, Rect, Result, SizeMode, file, frame,
     head::{Fit, Workspace},
     mask::{MaskData, Outputs, resize},
-    model::Model,
+    model::{Model, PreparedModel},
     onnx::ModelCard,
     palette::Class,
     pool::Pool,
@@ -92,12 +92,20 @@ impl Segmenter {
             let file = read()?;
             Ok((Model::prepare(&file, options)?, file))
         });
-        let ((prepared, file), runtime) = (model?, runtime?);
+        let ((mut prepared, file), runtime) = (model?, runtime?);
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cpus().min(256) } else { options.threads as usize };
-        let on_device = || prepared.on_device();
-        let request = Request { network: &prepared.network, on_device: &on_device, file: &file, options, threads };
-        let Networks { networks, provider, reason } = Networks::new(runtime, &request)?;
+        let load = |prepared: &PreparedModel| {
+            let (network, on_device) = (&prepared.network, || prepared.on_device());
+            Networks::new(runtime, &Request { network, on_device: &on_device, file: &file, options, threads })
+        };
+        let mut loaded = load(&prepared)?;
+        if !prepared.reaches_input(&mut loaded.networks[0].0)? {
+            prepared.uncut();
+            drop(loaded);
+            loaded = load(&prepared)?;
+        }
+        let Networks { networks, provider, reason } = loaded;
         let model = prepared.finish(networks[0].0.output_kind()?, options)?;
         let mode = model.size_mode(options.size_mode)?;
         let pool = Pool::new(threads)?;

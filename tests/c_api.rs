@@ -2,6 +2,8 @@
 //! library that was built for these tests.
 
 mod common;
+#[path = "common/foreign.rs"]
+mod foreign;
 #[path = "common/models.rs"]
 mod models;
 
@@ -17,7 +19,7 @@ use std::{
 use fcn::onnx::{
     ModelCard,
     build::{self, Dim},
-    types::{StringStringEntryProto, tensor_proto::DataLocation, tensor_proto::DataType},
+    types::{StringStringEntryProto, ValueInfoProto, tensor_proto::DataLocation, tensor_proto::DataType},
 };
 use models::{End, Spec, network};
 use prost::Message;
@@ -116,7 +118,7 @@ fn write_bad_files(folder: &Path) {
     write(b"empty.onnx", b"");
     write(b"truncated.onnx", &good[..good.len() / 2]);
     write(b"text.onnx", b"This is no model, but a sentence in English.\n");
-    write(b"labels.onnx", &network(Spec { end: End::Labels, ..Spec::default() }));
+    write(b"labels.onnx", &network(Spec { end: End::Labels, uncut: true, ..Spec::default() }));
 
     let mut model = models::model(Spec::default());
     let weight = &mut model.graph.as_mut().unwrap().initializer[0];
@@ -127,7 +129,7 @@ fn write_bad_files(folder: &Path) {
     write(b"external.onnx", &model.encode_to_vec());
 
     for (name, dims) in [
-        (&b"one_channel.onnx"[..], &[Dim::Fixed(1), Dim::Fixed(1), Dim::Named("H"), Dim::Named("W")][..]),
+        (&b"four_channels.onnx"[..], &[Dim::Fixed(1), Dim::Fixed(4), Dim::Named("H"), Dim::Named("W")][..]),
         (b"vector.onnx", &[Dim::Named("N"), Dim::Fixed(10)]),
     ] {
         let mut model = models::model(Spec::default());
@@ -300,6 +302,36 @@ fn wrapper_works_for_cpp() {
         let program = build(folder.path(), "c++", standard, "tests/c/wrapper.cpp");
         let output = run(Command::new(program).arg(&model).arg(folder.path()));
         assert_eq!(output, "0 failures\n", "{standard}");
+    }
+}
+
+#[test]
+fn options_say_what_a_foreign_model_expects() {
+    // Values of 0 to 255 in the order blue, green, red; channels last; three outputs, of which the middle one is wanted.
+    let scaled =
+        foreign::Foreign { layout: fcn::TensorLayout::Nhwc, last: foreign::Last::Probability, ..foreign::PLAIN };
+    let mut model = scaled.model();
+    let graph = model.graph.as_mut().unwrap();
+    let probability = graph.output[0].clone();
+    graph.initializer.push(build::floats("fcn.test.one", &[], &[1.0]));
+    for name in ["other", "third"] {
+        graph.node.push(build::node("Sub", &["fcn.test.one", probability.name()], name, vec![]));
+        graph.output.push(ValueInfoProto { name: Some(name.into()), ..probability.clone() });
+    }
+    let open = [Dim::Named("a"), Dim::Named("b"), Dim::Named("c"), Dim::Named("d")];
+    graph.input = vec![build::value("picture", DataType::Float, &open)];
+    let pixels: Vec<u8> = (0..40 * 24 * 3u32).map(|i| (i * 7 + i / 50) as u8).collect();
+    let normal = foreign::Normal { scale: 0.01, mean: [1.0, 1.5, 0.5], std: [0.5, 1.0, 2.0], bgr: true };
+    let truth = scaled.logits(&pixels, 24, 40, &normal);
+    // One minus a sigmoid is the sigmoid of the negative.
+    let labels: Vec<u8> = (0..40 * 24).map(|i| u8::from(truth[[1, i / 40, i % 40]] < 0.0)).collect();
+    assert!(labels.contains(&0) && labels.contains(&1), "all of one class proves nothing");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("foreign.onnx"), model.encode_to_vec()).unwrap();
+    fs::write(folder.path().join("labels"), labels).unwrap();
+    for (compiler, standard, source) in [("cc", "c99", "tests/c/foreign.c"), ("c++", "c++11", "tests/c/foreign.cpp")] {
+        let output = run(Command::new(build(folder.path(), compiler, standard, source)).arg(folder.path()));
+        assert_eq!(output, "0 failures\n", "{source}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a warm segmenter allocates: nothing. What it keeps: no more after the hundredth size than after the first.
 
+#[path = "common/foreign.rs"]
+mod foreign;
 #[path = "common/models.rs"]
 mod models;
 
@@ -12,7 +14,11 @@ use std::{
     time::Duration,
 };
 
-use fcn::{Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode, Stream, StreamCounters};
+use fcn::{
+    Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode, Stream, StreamCounters, TensorLayout,
+    onnx::types::tensor_proto::DataType,
+};
+use foreign::{Enlarge, Foreign, Last, PLAIN};
 use models::{End, Spec, network, random_bytes};
 
 /// The system's allocator, counting.
@@ -118,6 +124,36 @@ fn a_warm_stream_allocates_nothing() {
         round(number);
     }
     assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+}
+
+#[test]
+fn nor_does_one_of_a_foreign_model() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (width, height) = (96, 64);
+    let pixels = random_bytes(1, 3 * width * height);
+    let frame = Frame::packed(PixelFormat::Bgr8, &pixels, width as u32, height as u32, 0).unwrap();
+    let bytes = Foreign { layout: TensorLayout::Nhwc, element: DataType::Uint8, ..PLAIN };
+    let cases = [
+        Foreign { last: Last::ChannelsLast, ..bytes },
+        Foreign { last: Last::NoBatchChannelsLast, hidden_bytes: true, ..bytes },
+        Foreign { last: Last::HiddenProbability, channels: 1, ..bytes },
+        Foreign { last: Last::ArgMax(DataType::Int64, 3), enlarge: Enlarge::Sizes, stride: 8, ..PLAIN },
+        Foreign { last: Last::Above, size: (Some(32), Some(64)), ..PLAIN },
+    ];
+    for foreign in cases {
+        let mut options = Options::default();
+        (options.provider, options.threads) = (Provider::Cpu, 2);
+        let segmenter = Segmenter::from_memory(&foreign.bytes(), &options).unwrap();
+        let mut mask = Mask::new();
+        for _ in 0..3 {
+            segmenter.segment(&frame, &mut mask).unwrap();
+        }
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        for _ in 0..20 {
+            segmenter.segment(&frame, &mut mask).unwrap();
+        }
+        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{foreign:?}");
+    }
 }
 
 /// The memory of this process that is in use, in bytes.

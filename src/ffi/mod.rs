@@ -13,6 +13,8 @@ mod status;
 
 mod options;
 
+mod model_options;
+
 mod segmenter;
 
 mod frame;
@@ -41,6 +43,10 @@ pub use image::{
 pub use mask::{
     fcn_mask, fcn_mask_classes, fcn_mask_confidence, fcn_mask_free, fcn_mask_height, fcn_mask_labels, fcn_mask_new,
     fcn_mask_pixels, fcn_mask_scores, fcn_mask_set_outputs, fcn_mask_timings, fcn_mask_width, fcn_output, fcn_timings,
+};
+pub use model_options::{
+    fcn_channel_order, fcn_layout, fcn_options_set_channel_order, fcn_options_set_input_layout, fcn_options_set_output,
+    fcn_options_set_output_layout, fcn_options_set_output_values, fcn_options_set_scale, fcn_values,
 };
 pub use options::{
     fcn_log_callback, fcn_log_level, fcn_options, fcn_options_free, fcn_options_new, fcn_options_set_cache,

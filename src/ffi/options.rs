@@ -81,18 +81,15 @@ pub unsafe extern "C" fn fcn_options_free(options: Option<Box<fcn_options>>) {
 pub unsafe extern "C" fn fcn_options_set_provider(options: Option<&mut fcn_options>, provider: i32) -> fcn_status {
     guard(|| {
         let options = required(options, "options")?;
-        const PROVIDERS: [(fcn_provider, Provider); 4] = [
-            (FCN_PROVIDER_AUTO, Provider::Auto),
-            (FCN_PROVIDER_CPU, Provider::Cpu),
-            (FCN_PROVIDER_CUDA, Provider::Cuda),
-            (FCN_PROVIDER_TENSORRT, Provider::TensorRt),
+        let known = [
+            (FCN_PROVIDER_AUTO as i32, Provider::Auto),
+            (FCN_PROVIDER_CPU as i32, Provider::Cpu),
+            (FCN_PROVIDER_CUDA as i32, Provider::Cuda),
+            (FCN_PROVIDER_TENSORRT as i32, Provider::TensorRt),
         ];
-        let (_, provider) = PROVIDERS.iter().find(|(known, _)| *known as i32 == provider).ok_or_else(|| {
-            Error::InvalidArgument(format!(
-                "the provider {provider} does not exist; there are FCN_PROVIDER_AUTO (0), FCN_PROVIDER_CPU (1), FCN_PROVIDER_CUDA (2) and FCN_PROVIDER_TENSORRT (3)"
-            ))
-        })?;
-        change(Some(options), |options| options.provider = *provider)
+        let names = "FCN_PROVIDER_AUTO (0), FCN_PROVIDER_CPU (1), FCN_PROVIDER_CUDA (2) and FCN_PROVIDER_TENSORRT (3)";
+        let provider = one_of("provider", provider, &known, names)?;
+        change(Some(options), |options| options.provider = provider)
     })
 }
 
@@ -238,8 +235,10 @@ pub unsafe extern "C" fn fcn_options_set_tile(
     guard(|| change(options, |options| options.size_mode = Some(SizeMode::Tile { width, height, overlap })))
 }
 
-/// What the model expects of its input: (value / 255 - mean) / std for each channel, in the order red, green, blue.
-/// For models without a card; wins over a card. NULL for either means what the card says, or without a card 0 and 1.
+/// What the model expects of its input: (value * scale - mean) / std for each channel, in the order red, green, blue, where
+/// value is 0 to 255 and scale is 1 / 255 unless fcn_options_set_scale() says otherwise. A model of one channel (grey) has
+/// the first mean and std; one that takes bytes (uint8) gets values as they are, and giving either is an error of
+/// fcn_create(). For models without a card; wins over a card. NULL for either means what the card says, or without a card 0 and 1.
 /// Means are finite; standard deviations are finite and greater than 0.
 ///
 /// # Safety
@@ -284,7 +283,7 @@ pub unsafe extern "C" fn fcn_options_set_class_names(
         for (index, &name) in names.iter().enumerate() {
             required((!name.is_null()).then_some(()), &format!("names[{index}]"))?;
             // SAFETY: not NULL, and the caller promises a NUL-terminated string.
-            copies.push(class_name(unsafe { CStr::from_ptr(name) }, index)?);
+            copies.push(text(unsafe { CStr::from_ptr(name) }, &format!("names[{index}]"))?);
         }
         change(Some(options), |options| options.class_names = Some(copies))
     })
@@ -337,17 +336,23 @@ impl Log {
     }
 }
 
-/// A class name, checked.
-fn class_name(name: &CStr, index: usize) -> Result<String> {
-    match name.to_str() {
-        Ok("") => Err(Error::InvalidArgument(format!("names[{index}] is an empty string"))),
-        Ok(name) => Ok(name.to_owned()),
-        Err(_) => Err(Error::InvalidArgument(format!("names[{index}], {name:?}, is not UTF-8"))),
+/// The text that the argument `argument` is, checked.
+pub(super) fn text(text: &CStr, argument: &str) -> Result<String> {
+    match text.to_str() {
+        Ok("") => Err(Error::InvalidArgument(format!("{argument} is an empty string"))),
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => Err(Error::InvalidArgument(format!("{argument}, {text:?}, is not UTF-8"))),
     }
 }
 
+/// What a number stands for, or a sentence with the names of all there are.
+pub(super) fn one_of<T: Copy>(what: &str, number: i32, known: &[(i32, T)], names: &str) -> Result<T> {
+    let found = known.iter().find(|(value, _)| *value == number).map(|(_, found)| *found);
+    found.ok_or_else(|| Error::InvalidArgument(format!("the {what} {number} does not exist; there are {names}")))
+}
+
 /// Sets values that the options' own check accepts.
-fn change(options: Option<&mut fcn_options>, set: impl FnOnce(&mut Options)) -> Result<()> {
+pub(super) fn change(options: Option<&mut fcn_options>, set: impl FnOnce(&mut Options)) -> Result<()> {
     let options = required(options, "options")?;
     let mut changed = options.0.clone();
     set(&mut changed);

@@ -44,6 +44,17 @@ enum Border {
 }
 
 impl Transposed {
+    /// Bilinear interpolation by an even factor.
+    fn bilinear(factor: usize, classes: usize) -> Transposed {
+        Transposed {
+            stride: factor,
+            separate: true,
+            weights: tent(factor).into_iter().flat_map(|tap| std::iter::repeat_n(tap, classes)).collect(),
+            bias: vec![0.0; classes],
+            border: Border::Edge,
+        }
+    }
+
     /// The weights of one phase, for each pair of classes: of the scores above left, above, left, and in place.
     #[inline(always)]
     pub(super) fn taps(&self, row: usize, column: usize) -> [[&[f32]; 2]; 2] {
@@ -60,15 +71,11 @@ impl Upsampling {
     /// What undoes the cut; `classes` is the number of scores that the network answers for a pixel.
     pub(crate) fn new(tail: Tail, classes: usize) -> Upsampling {
         match tail {
-            Tail::Whole => Upsampling::Interpolate,
+            Tail::Whole | Tail::ToInput => Upsampling::Interpolate,
             // Bilinear interpolation by an even factor is a transposed convolution of each class with a tent.
-            Tail::Bilinear { factor } if factor % 2 == 0 => Upsampling::Transposed(Transposed {
-                stride: factor,
-                separate: true,
-                weights: tent(factor).into_iter().flat_map(|tap| std::iter::repeat_n(tap, classes)).collect(),
-                bias: vec![0.0; classes],
-                border: Border::Edge,
-            }),
+            Tail::Bilinear { factor } if factor % 2 == 0 => {
+                Upsampling::Transposed(Transposed::bilinear(factor, classes))
+            }
             // By an odd one it is what interpolation to the input's size does anyway.
             Tail::Bilinear { .. } => Upsampling::Interpolate,
             Tail::Transposed { stride, classes, separate, weights, bias } => {
@@ -109,6 +116,8 @@ pub(crate) struct Prepared {
     padded: Vec<f32>,
     /// The answer, ready for a learned transposed convolution.
     tiles: Tiles,
+    /// The interpolation that was needed last, where it is one by an even factor.
+    bilinear: Option<Transposed>,
     vertical: Axis,
     horizontal: Axis,
 }
@@ -177,6 +186,13 @@ impl Prepared {
             Upsampling::Interpolate if (height, width) == size => {
                 Kind::There { data, class: height * width, row: width }
             }
+            Upsampling::Interpolate if let Some(factor) = even_factor((height, width), size) => {
+                let fits = |kept: &Transposed| kept.stride == factor && kept.bias.len() == channels;
+                self.bilinear.take_if(|kept| !fits(kept));
+                let convolution = &*self.bilinear.get_or_insert_with(|| Transposed::bilinear(factor, channels));
+                let columns = pad(scores, convolution.border, &mut self.padded)?;
+                Kind::Separate { convolution, padded: &self.padded, columns, size: (height, width) }
+            }
             Upsampling::Interpolate => {
                 self.vertical.prepare(height, size.0);
                 self.horizontal.prepare(width, size.1);
@@ -202,6 +218,13 @@ impl Prepared {
         };
         Ok(Rows { channels, width: size.1, kind })
     }
+}
+
+/// How many times as large as `from` a size is, where both sides agree on an even number that a kernel may have.
+fn even_factor(from: (usize, usize), size: (usize, usize)) -> Option<usize> {
+    let factor = size.0 / from.0;
+    let fits = factor.is_multiple_of(2) && (2..=64).contains(&factor) && (from.0 * factor, from.1 * factor) == size;
+    fits.then_some(factor)
 }
 
 /// Puts a border around the scores, one wide, and at the right as wide as whole blocks need; gives the columns.

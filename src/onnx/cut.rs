@@ -1,10 +1,10 @@
 //! Cutting a network in front of its last upsampling, which [`crate::head`] then does together with the argmax.
 
-use std::collections::HashSet;
-
 use super::{
-    floats,
-    types::{GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, tensor_proto::DataType, type_proto},
+    floats, graph,
+    input::ImageInput,
+    sizes,
+    types::{GraphProto, NodeProto, tensor_proto::DataType},
 };
 use crate::{Error, Result};
 
@@ -25,83 +25,80 @@ pub(crate) enum Tail {
     },
     /// A bilinear Resize by a whole factor, with half-pixel centres.
     Bilinear { factor: usize },
+    /// A bilinear Resize to the size of the network's input, with half-pixel centres.
+    ToInput,
+}
+
+impl Tail {
+    /// The same for two classes, of which this is the second and the first has scores of 0.
+    pub(super) fn with_background(self) -> Tail {
+        match self {
+            Tail::Transposed { stride, classes: 1, weights, bias, .. } => Tail::Transposed {
+                stride,
+                classes: 2,
+                separate: true,
+                weights: [vec![0.0; weights.len()], weights].concat(),
+                bias: [vec![0.0; bias.len()], bias].concat(),
+            },
+            other => other,
+        }
+    }
+
+    /// How many times as large as the network's answer the scores are, where that is sure.
+    pub(crate) fn factor(&self) -> Option<usize> {
+        match self {
+            Tail::Transposed { stride, .. } => Some(*stride),
+            Tail::Bilinear { factor } => Some(*factor),
+            Tail::Whole | Tail::ToInput => None,
+        }
+    }
 }
 
 /// Cuts the graph in front of its last node where that is an upsampling we know, and leaves it whole otherwise.
-pub(crate) fn cut(graph: &mut GraphProto) -> Result<Tail> {
-    let Some(tail) = recognise(graph)? else { return Ok(Tail::Whole) };
-    let output = graph.output[0].name().to_owned();
-    let Some(last) = graph.node.iter().position(|node| node.output.contains(&output)) else {
-        return Ok(Tail::Whole);
-    };
-    let node = graph.node.remove(last);
-    // Its shape is left for ONNX Runtime to infer.
-    let tensor = type_proto::Tensor { elem_type: Some(DataType::Float as i32), shape: None };
-    graph.output = vec![ValueInfoProto {
-        name: node.input.first().cloned(),
-        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() }),
-        ..ValueInfoProto::default()
-    }];
-    drop_unused_weights(graph);
-    Ok(tail)
-}
-
-/// What the last node of the graph does, where it is an upsampling we know.
-fn recognise(graph: &GraphProto) -> Result<Option<Tail>> {
-    let [output] = &graph.output[..] else { return Ok(None) };
-    let Some(node) = graph.node.iter().find(|node| node.output.iter().any(|name| name == output.name())) else {
+pub(super) fn cut(graph: &mut GraphProto, input: &ImageInput) -> Result<Tail> {
+    let [output] = &graph.output[..] else { return Ok(Tail::Whole) };
+    let Some(node) = graph::producer(graph, output.name()) else {
         return Err(Error::Model(format!("no node of the model yields its output '{}'", output.name())));
     };
-    // What it reads must come from another node, and nobody else may read its result.
     let source = node.input.first().cloned().unwrap_or_default();
-    let computed = graph.node.iter().any(|other| other.output.contains(&source));
-    let read = graph.node.iter().any(|other| other.input.iter().any(|name| name == output.name()));
-    if !computed || read {
-        return Ok(None);
+    // What it reads must come from another node.
+    if source == output.name() || graph::producer(graph, &source).is_none() {
+        return Ok(Tail::Whole);
     }
-    match node.op_type() {
-        "ConvTranspose" => transposed(graph, node),
-        "Resize" => Ok(bilinear(graph, node)),
-        _ => Ok(None),
+    let tail = match node.op_type() {
+        "ConvTranspose" => transposed(graph, node)?,
+        "Resize" => bilinear(graph, node, input),
+        _ => None,
+    };
+    if tail.is_some() {
+        graph::end_at(graph, &source);
     }
-}
-
-fn constant<'a>(graph: &'a GraphProto, node: &NodeProto, index: usize) -> Option<&'a TensorProto> {
-    let name = node.input.get(index)?;
-    graph.initializer.iter().find(|tensor| tensor.name() == name)
-}
-
-fn ints<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [i64]> {
-    node.attribute.iter().find(|attribute| attribute.name() == name).map(|attribute| &attribute.ints[..])
-}
-
-fn text<'a>(node: &'a NodeProto, name: &str, default: &'a str) -> &'a str {
-    let attribute = node.attribute.iter().find(|attribute| attribute.name() == name);
-    attribute.and_then(|attribute| std::str::from_utf8(attribute.s()).ok()).unwrap_or(default)
+    Ok(tail.unwrap_or(Tail::Whole))
 }
 
 fn transposed(graph: &GraphProto, node: &NodeProto) -> Result<Option<Tail>> {
-    let Some(weight) = constant(graph, node, 1).filter(|weight| weight.data_type() == DataType::Float as i32) else {
+    let Some(weight) = graph::constant(graph, node, 1).filter(|weight| weight.data_type() == DataType::Float as i32)
+    else {
         return Ok(None);
     };
     let has_bias = node.input.get(2).is_some_and(|name| !name.is_empty());
-    let bias = constant(graph, node, 2);
+    let bias = graph::constant(graph, node, 2);
     let [inputs, outputs, rows, columns] = weight.dims[..] else { return Ok(None) };
-    let stride = match ints(node, "strides") {
+    let stride = match graph::ints(node, "strides") {
         Some(&[down, right]) if down == right && (2..=64).contains(&down) => down,
         _ => return Ok(None),
     };
-    let group = node.attribute.iter().find(|attribute| attribute.name() == "group").map_or(1, |a| a.i());
+    let group = graph::int(node, "group", 1);
     let plain = [rows, columns] == [2 * stride, 2 * stride]
         && stride % 2 == 0
-        && ints(node, "pads") == Some(&[stride / 2; 4][..])
-        && ints(node, "dilations").is_none_or(|dilations| dilations == [1, 1])
-        && ints(node, "output_padding").is_none_or(|padding| padding == [0, 0])
-        && ints(node, "output_shape").is_none()
-        && matches!(text(node, "auto_pad", "NOTSET"), "NOTSET" | "");
+        && graph::ints(node, "pads") == Some(&[stride / 2; 4][..])
+        && graph::ints(node, "dilations").is_none_or(|dilations| dilations == [1, 1])
+        && graph::ints(node, "output_padding").is_none_or(|padding| padding == [0, 0])
+        && graph::ints(node, "output_shape").is_none()
+        && matches!(graph::text(node, "auto_pad", "NOTSET"), "NOTSET" | "");
     let dense = group == 1 && inputs == outputs;
     let separate = group == inputs && outputs == 1;
-    if !plain || !(dense || separate) || !(2..=255).contains(&inputs) || has_bias != bias.is_some() {
+    if !plain || !(dense || separate) || !(1..=255).contains(&inputs) || has_bias != bias.is_some() {
         return Ok(None);
     }
     let (classes, stride) = (inputs as usize, stride as usize);
@@ -128,38 +125,26 @@ fn diagonal(weights: Vec<f32>, classes: usize, taps: usize) -> (bool, Vec<f32>) 
     (true, blocks().filter(|(block, _)| on_diagonal(*block)).flat_map(|(_, values)| values.iter().copied()).collect())
 }
 
-fn bilinear(graph: &GraphProto, node: &NodeProto) -> Option<Tail> {
-    let scales = floats(constant(graph, node, 2)?).ok()?;
-    let whole = text(node, "mode", "nearest") == "linear"
-        && text(node, "coordinate_transformation_mode", "half_pixel") == "half_pixel"
-        && node.attribute.iter().all(|attribute| attribute.name() != "axes")
-        && node.attribute.iter().all(|attribute| attribute.name() != "antialias" || attribute.i() == 0);
-    match scales[..] {
-        [1.0, 1.0, down, right] if whole && down == right && down >= 2.0 && down.fract() == 0.0 && down <= 64.0 => {
+fn bilinear(graph: &GraphProto, node: &NodeProto, input: &ImageInput) -> Option<Tail> {
+    let plain = graph::text(node, "mode", "nearest") == "linear"
+        && matches!(
+            graph::text(node, "coordinate_transformation_mode", "half_pixel"),
+            // The two differ for sides of one pixel only.
+            "half_pixel" | "pytorch_half_pixel"
+        )
+        && graph::attribute(node, "axes").is_none()
+        && matches!(graph::text(node, "keep_aspect_ratio_policy", "stretch"), "stretch" | "")
+        && graph::int(node, "antialias", 0) == 0;
+    if !plain {
+        return None;
+    }
+    if let Some(sizes) = node.input.get(3).filter(|name| !name.is_empty()) {
+        return sizes::is_size_of_input(graph, sizes, input).then_some(Tail::ToInput);
+    }
+    match floats(graph::constant(graph, node, 2)?).ok()?[..] {
+        [1.0, 1.0, down, right] if down == right && down >= 2.0 && down.fract() == 0.0 && down <= 64.0 => {
             Some(Tail::Bilinear { factor: down as usize })
         }
         _ => None,
-    }
-}
-
-/// Removes the weights that no node reads any more.
-pub(crate) fn drop_unused_weights(graph: &mut GraphProto) {
-    let mut used = HashSet::new();
-    collect_names(graph, &mut used);
-    let GraphProto { initializer, input, .. } = graph;
-    let unused: HashSet<String> =
-        initializer.iter().map(|tensor| tensor.name().to_owned()).filter(|name| !used.contains(name)).collect();
-    initializer.retain(|tensor| !unused.contains(tensor.name()));
-    input.retain(|value| !unused.contains(value.name()));
-}
-
-/// All names that the graph and the graphs inside it read.
-fn collect_names(graph: &GraphProto, used: &mut HashSet<String>) {
-    used.extend(graph.output.iter().map(|output| output.name().to_owned()));
-    for node in &graph.node {
-        used.extend(node.input.iter().cloned());
-        for inner in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
-            collect_names(inner, used);
-        }
     }
 }

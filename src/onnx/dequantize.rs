@@ -36,7 +36,7 @@ pub(crate) fn dequantize_weights(graph: &mut GraphProto) -> Result<()> {
     }
     graph.node = kept;
     graph.initializer.extend(weights);
-    super::cut::drop_unused_weights(graph);
+    super::graph::drop_unused_weights(graph);
     Ok(())
 }
 

@@ -9,17 +9,28 @@ mod card;
 mod cut;
 mod dequantize;
 mod device;
+mod ending;
+mod graph;
+mod input;
+mod output;
 mod scan;
+mod shape;
+mod sizes;
 
 use prost::{Message, bytes::Bytes};
 
 pub(crate) use beside::{FILE, encode_beside};
 pub use card::ModelCard;
-pub(crate) use cut::{Tail, cut};
+pub(crate) use cut::Tail;
 pub(crate) use dequantize::dequantize_weights;
 pub(crate) use device::{names, on_device};
+pub(crate) use ending::{Ending, end};
+pub(crate) use graph::hoist_constants;
+pub(crate) use input::{AdaptedInput, image_input};
+pub(crate) use output::{Hints, Kind, choose_output};
 pub use scan::parse;
-pub(crate) use scan::{ImageInput, image_input, parse_shared};
+pub(crate) use scan::parse_shared;
+pub use shape::TensorLayout;
 
 use crate::{Error, Result};
 use types::{ModelProto, TensorProto, tensor_proto::DataType};

@@ -2,12 +2,7 @@
 
 use prost::{Message, bytes::Bytes};
 
-use super::types::{
-    GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
-    tensor_proto::{DataLocation, DataType},
-    tensor_shape_proto::dimension,
-    type_proto,
-};
+use super::types::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataLocation};
 use crate::{Error, Result};
 
 /// Decodes an ONNX model and refuses what would make ONNX Runtime read other files: tensors with external data, and
@@ -75,60 +70,4 @@ fn check_tensor(tensor: &TensorProto) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// The picture that a network takes: N x 3 x H x W float32.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ImageInput {
-    pub(crate) name: String,
-    /// Rows, where the network takes only one size.
-    pub(crate) height: Option<usize>,
-    /// Columns, where the network takes only one size.
-    pub(crate) width: Option<usize>,
-}
-
-/// The one image input of a network, or a sentence on what was found instead.
-pub(crate) fn image_input(graph: &GraphProto) -> Result<ImageInput> {
-    // Older files list their weights among the inputs.
-    let is_weight = |input: &&ValueInfoProto| graph.initializer.iter().any(|weight| weight.name() == input.name());
-    let inputs: Vec<_> = graph.input.iter().filter(|input| !is_weight(input)).collect();
-    let [input] = inputs[..] else {
-        let names: Vec<_> = inputs.iter().map(|input| input.name()).collect();
-        return Err(Error::Model(format!(
-            "the model has {} inputs {names:?}; one image input is expected",
-            inputs.len()
-        )));
-    };
-    let wrong = |found: String| {
-        Error::Model(format!("input '{}' is {found}; a float32 tensor N x 3 x H x W is expected", input.name()))
-    };
-    let Some(type_proto::Value::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
-        return Err(wrong("not a tensor".into()));
-    };
-    if tensor.elem_type() != DataType::Float as i32 {
-        return Err(wrong(format!("of ONNX element type {}", tensor.elem_type())));
-    }
-    let dims: Vec<Option<i64>> = tensor
-        .shape
-        .iter()
-        .flat_map(|shape| &shape.dim)
-        .map(|dim| match dim.value {
-            Some(dimension::Value::DimValue(value)) if value > 0 => Some(value),
-            _ => None,
-        })
-        .collect();
-    let shape = || dims.iter().map(|dim| dim.map_or("?".into(), |d| d.to_string())).collect::<Vec<_>>().join(" x ");
-    let [batch, channels, height, width] = dims[..] else {
-        return Err(wrong(format!("a tensor of {} dimensions", dims.len())));
-    };
-    if channels.is_some_and(|channels| channels != 3) || batch.is_some_and(|batch| batch != 1) {
-        return Err(wrong(format!("a tensor {}", shape())));
-    }
-    let side = |dim: Option<i64>| dim.map(usize::try_from).transpose();
-    match (side(height), side(width)) {
-        (Ok(height), Ok(width)) if height.is_some() == width.is_some() => {
-            Ok(ImageInput { name: input.name().to_owned(), height, width })
-        }
-        _ => Err(wrong(format!("a tensor {}, fixed along one side only", shape()))),
-    }
 }

@@ -155,7 +155,7 @@ pub(crate) struct Request<'a> {
     pub(crate) network: &'a ModelProto,
     /// The network as [`crate::onnx::on_device`] changes it, where it can.
     pub(crate) on_device: &'a dyn Fn() -> Option<ModelProto>,
-    /// The bytes that it was made from: where its weights lie, and what a cache knows it by.
+    /// The bytes that it was made from: where its weights lie.
     pub(crate) file: &'a Arc<[u8]>,
     pub(crate) options: &'a Options,
     pub(crate) threads: usize,
@@ -229,7 +229,7 @@ impl Loader<'_> {
         let plain = || self.session(&Source::Beside(network, file), &Ok);
         let Some(folder) = &options.cache else { return plain() };
         let name = format!("{}{form}", self.provider.name());
-        let entry = Entry::new(folder, file, self.runtime.version(), &name);
+        let entry = Entry::new(folder, file, &onnx::encode_beside(network, file), self.runtime.version(), &name);
         // Whatever is wrong with a cached network, the model itself is as good.
         if let Some(session) = entry.read().and_then(|kept| self.optimized(&kept)) {
             return Ok(session);

@@ -51,6 +51,7 @@ pub(crate) enum Labels<'a> {
     I64(&'a [i64]),
     I32(&'a [i32]),
     U8(&'a [u8]),
+    Bool(&'a [bool]),
 }
 
 impl Labels<'_> {
@@ -59,6 +60,7 @@ impl Labels<'_> {
             Labels::I64(values) => values[index],
             Labels::I32(values) => i64::from(values[index]),
             Labels::U8(values) => i64::from(values[index]),
+            Labels::Bool(values) => i64::from(values[index]),
         }
     }
 }
@@ -66,9 +68,9 @@ impl Labels<'_> {
 /// What a network's first output is made of, as far as the model tells before it has run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OutputKind {
-    /// N x C x h x w; C where it is known.
+    /// N x C x h x w or C x h x w; C where it is known.
     Scores { channels: Option<usize> },
-    /// N x h x w or N x 1 x h x w.
+    /// h x w, perhaps with dimensions of one before or behind.
     Labels,
 }
 
@@ -87,12 +89,15 @@ impl Network {
             other => return Err(no_segmentation(output.name(), &format!("{other:?}"))),
         };
         match (element, shape) {
-            (TensorElementType::Float32, &[_, channels, _, _]) => {
+            (TensorElementType::Float32, &[_, channels, _, _] | &[channels, _, _]) => {
                 Ok(OutputKind::Scores { channels: usize::try_from(channels).ok() })
             }
             (
-                TensorElementType::Int64 | TensorElementType::Int32 | TensorElementType::Uint8,
-                [_, _, _] | [_, 1, _, _],
+                TensorElementType::Int64
+                | TensorElementType::Int32
+                | TensorElementType::Uint8
+                | TensorElementType::Bool,
+                [] | [_, _] | [_, _, _] | [_, _, _, _],
             ) => Ok(OutputKind::Labels),
             _ => Err(no_segmentation(output.name(), &format!("a {element:?} tensor of shape {shape:?}"))),
         }
@@ -133,9 +138,9 @@ impl Network {
         let outputs = running.end(outputs)?;
         let first = answer(&outputs[0])?;
         // Now that its shape is known, later runs write into one tensor.
-        if let Answer::Scores(Scores { channels, height, width, .. }) = first {
+        if let (Answer::Scores(_), ValueType::Tensor { shape, .. }) = (&first, outputs[0].dtype()) {
             let name = outputs.keys().next().unwrap_or_default().to_owned();
-            let tensor = Tensor::<f32>::new(&Allocator::default(), [1, channels, height, width]).map_err(failed)?;
+            let tensor = Tensor::<f32>::new(&Allocator::default(), shape.clone()).map_err(failed)?;
             let selected = OutputSelector::no_default().with(&name).preallocate(name, tensor);
             *output = Some(Options::new(selected).map_err(failed)?);
         }
@@ -149,34 +154,45 @@ fn answer(output: &DynValue) -> Result<Answer<'_>> {
     let ValueType::Tensor { ty, shape, .. } = output.dtype() else {
         return Err(wrong(format!("{:?}", output.dtype())));
     };
-    let sides = |side: i64| usize::try_from(side).ok();
-    let found = || format!("a {ty:?} tensor of shape {shape:?}");
+    let found = || wrong(format!("a {ty:?} tensor of shape {shape:?}"));
     let extract = |error: ort::Error| Error::Runtime(one_line(&error.to_string()));
     let labels = match ty {
         TensorElementType::Float32 => None,
         TensorElementType::Int64 => Some(Labels::I64(output.try_extract_tensor().map_err(extract)?.1)),
         TensorElementType::Int32 => Some(Labels::I32(output.try_extract_tensor().map_err(extract)?.1)),
         TensorElementType::Uint8 => Some(Labels::U8(output.try_extract_tensor().map_err(extract)?.1)),
-        _ => return Err(wrong(found())),
+        TensorElementType::Bool => Some(Labels::Bool(output.try_extract_tensor().map_err(extract)?.1)),
+        _ => return Err(found()),
     };
+    // An answer without pixels is none, either.
+    if shape.iter().any(|&side| side <= 0) {
+        return Err(found());
+    }
+    let sides = |height: i64, width: i64| (height as usize, width as usize);
     match (labels, &shape[..]) {
-        (Some(labels), &[1, height, width] | &[1, 1, height, width]) => {
-            let (height, width) = sides(height).zip(sides(width)).ok_or_else(|| wrong(found()))?;
+        (
+            Some(labels),
+            &[height, width]
+            | &[1, height, width]
+            | &[height, width, 1]
+            | &[1, 1, height, width]
+            | &[1, height, width, 1],
+        ) => {
+            let (height, width) = sides(height, width);
             Ok(Answer::Labels { height, width, labels })
         }
-        (None, &[1, channels, height, width]) => {
-            let (channels, (height, width)) =
-                sides(channels).zip(sides(height).zip(sides(width))).ok_or_else(|| wrong(found()))?;
+        (None, &[1, channels, height, width] | &[channels, height, width]) => {
+            let (height, width) = sides(height, width);
             let (_, data) = output.try_extract_tensor().map_err(extract)?;
-            Ok(Answer::Scores(Scores { channels, height, width, data }))
+            Ok(Answer::Scores(Scores { channels: channels as usize, height, width, data }))
         }
-        _ => Err(wrong(found())),
+        _ => Err(found()),
     }
 }
 
 fn no_segmentation(output: &str, found: &str) -> Error {
     Error::Model(format!(
-        "output '{output}' is {found}; scores (float32, 1 x C x h x w) or class indices (int64, int32 or uint8, 1 x h x w) \
-         are expected"
+        "output '{output}' is {found}; scores (float32, 1 x C x h x w) or class indices (int64, int32, uint8 or bool, 1 x h \
+         x w) are expected"
     ))
 }

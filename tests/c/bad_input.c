@@ -34,6 +34,12 @@ static void null_arguments(const char *folder) {
     FAILS(fcn_options_set_resize(NULL, 1, 1), null, "options is NULL");
     FAILS(fcn_options_set_tile(NULL, 1, 1, 0), null, "options is NULL");
     FAILS(fcn_options_set_mean_std(NULL, NULL, NULL), null, "options is NULL");
+    FAILS(fcn_options_set_scale(NULL, 1.0f), null, "options is NULL");
+    FAILS(fcn_options_set_channel_order(NULL, FCN_CHANNELS_BGR), null, "options is NULL");
+    FAILS(fcn_options_set_input_layout(NULL, FCN_LAYOUT_NHWC), null, "options is NULL");
+    FAILS(fcn_options_set_output(NULL, "out"), null, "options is NULL");
+    FAILS(fcn_options_set_output_layout(NULL, FCN_LAYOUT_NHWC), null, "options is NULL");
+    FAILS(fcn_options_set_output_values(NULL, FCN_VALUES_LOGITS), null, "options is NULL");
     FAILS(fcn_options_set_class_names(NULL, names, 1), null, "options is NULL");
     FAILS(fcn_options_set_class_names(options, NULL, 2), null, "names is NULL");
     FAILS(fcn_options_set_class_names(options, names, 2), null, "names[1] is NULL");
@@ -85,6 +91,14 @@ static void option_values(const char *folder) {
     FAILS(fcn_options_set_tile(options, 320, 240, 240), invalid, "240");
     FAILS(fcn_options_set_mean_std(options, not_finite, good), invalid, "NaN");
     FAILS(fcn_options_set_mean_std(options, good, zero), invalid, "0.0");
+    FAILS(fcn_options_set_scale(options, -0.5f), invalid, "-0.5");
+    FAILS(fcn_options_set_scale(options, NAN), invalid, "NaN");
+    FAILS(fcn_options_set_channel_order(options, 3), invalid, "channel order 3 does not exist; there are FCN_CHANNELS_AUTO");
+    FAILS(fcn_options_set_input_layout(options, -1), invalid, "layout -1 does not exist; there are FCN_LAYOUT_AUTO (0)");
+    FAILS(fcn_options_set_output_layout(options, INT32_MAX), invalid, "layout 2147483647");
+    FAILS(fcn_options_set_output_values(options, 3), invalid, "values 3 does not exist; there are FCN_VALUES_AUTO (0)");
+    FAILS(fcn_options_set_output(options, ""), invalid, "name is an empty string");
+    FAILS(fcn_options_set_output(options, "\xff"), invalid, "name, \"\\xff\", is not UTF-8");
     FAILS(fcn_options_set_class_names(options, names, 0), invalid, "0 class names");
     FAILS(fcn_options_set_class_names(options, names, 1), invalid, "1 class names");
     FAILS(fcn_options_set_class_names(options, names, 256), invalid, "256 class names");
@@ -119,8 +133,8 @@ static void models(const char *folder) {
         {"truncated.onnx", FCN_ERROR_MODEL, "truncated.onnx"},
         {"text.onnx", FCN_ERROR_MODEL, "text.onnx"},
         {"external.onnx", FCN_ERROR_MODEL, "stored outside the model, in 'weights.bin'"},
-        {"one_channel.onnx", FCN_ERROR_MODEL, "1 x 1 x ? x ?"},
-        {"vector.onnx", FCN_ERROR_MODEL, "2 dimensions"},
+        {"four_channels.onnx", FCN_ERROR_MODEL, "1 x 4 x ? x ?"},
+        {"vector.onnx", FCN_ERROR_MODEL, "? x 10"},
         {"unknown_operator.onnx", FCN_ERROR_MODEL, "NoSuchOperator"},
         {"card.onnx", FCN_ERROR_MODEL, "version 7"},
     };

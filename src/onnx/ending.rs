@@ -1,0 +1,279 @@
+//! The end of a network: nodes that the head makes needless are taken away, and what is left is brought into one form,
+//! scores with channels first whose softmax is the probability of each class.
+//!
+//! An argmax, softmax or sigmoid at the end goes: the best class stays the best, and the head computes the probability where
+//! somebody asks for it. What lies before is then often an upsampling that [`super::cut`] knows. Where a softmax or sigmoid
+//! cannot go, because something else follows it, the logarithm undoes it.
+
+use super::{
+    build,
+    cut::{Tail, cut},
+    graph,
+    input::ImageInput,
+    output::{Form, Kind},
+    shape::TensorLayout,
+    types::{AttributeProto, GraphProto, ModelProto, NodeProto, tensor_proto::DataType},
+};
+use crate::Result;
+
+/// A probability is no closer to 0 and 1 than this.
+const CLOSEST: f32 = 1e-7;
+
+/// The least probability whose logarithm is taken.
+const LEAST: f32 = 1e-30;
+
+/// The end of a network, dealt with.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    pub(crate) kind: Kind,
+    /// The number of scores for each pixel, where the file says it.
+    pub(crate) channels: Option<usize>,
+    /// The network up to its last upsampling.
+    pub(crate) short: ModelProto,
+    /// The network with it.
+    pub(crate) whole: ModelProto,
+    /// What `short` lacks.
+    pub(crate) tail: Tail,
+}
+
+/// Deals with the end of a network whose only output has this form. `probabilities`: whether its values are probabilities
+/// and not logits, where somebody says so.
+pub(crate) fn end(
+    mut model: ModelProto,
+    form: Form,
+    input: &ImageInput,
+    probabilities: Option<bool>,
+) -> Result<Ending> {
+    let opset = opset(&model);
+    let mut graph = model.graph.take().unwrap_or_default();
+    let mut end = End { kind: form.kind, layout: form.layout, rank: form.rank.unwrap_or(4), cast: false, values: None };
+    let output = graph.output.first().map(|output| output.name().to_owned()).unwrap_or_default();
+    let value = end.peel(&graph, &output, form.rank, opset);
+    if value != output {
+        graph::end_at(&mut graph, &value);
+    }
+    let is_scores = !matches!(end.kind, Kind::Labels { .. });
+    let values = end.values.unwrap_or(match probabilities {
+        Some(true) => Values::Probabilities,
+        Some(false) => Values::Logits,
+        None => values_of_nodes(&graph, &value),
+    });
+    let mut short = graph.clone();
+    let simple = is_scores && end.rank == 4 && end.layout == TensorLayout::Nchw && values == Values::Logits;
+    let tail = if simple { cut(&mut short, input)? } else { Tail::Whole };
+    let tail = if end.kind == Kind::Foreground { tail.with_background() } else { tail };
+    if is_scores {
+        end.append(&mut short, values, opset);
+        end.append(&mut graph, values, opset);
+    }
+    let channels = match end.kind {
+        Kind::Foreground => Some(2),
+        // They were not those of a shape of labels.
+        _ if end.cast => None,
+        _ => form.channels,
+    };
+    let whole = ModelProto { graph: Some(graph), ..model.clone() };
+    let short = ModelProto { graph: Some(short), ..model };
+    Ok(Ending { kind: end.kind, channels, short, whole, tail })
+}
+
+/// The version of ONNX's operators that a model is written in.
+fn opset(model: &ModelProto) -> i64 {
+    model
+        .opset_import
+        .iter()
+        .find(|import| matches!(import.domain(), "" | "ai.onnx"))
+        .map_or(1, |import| import.version())
+}
+
+/// What scores say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Values {
+    Logits,
+    Probabilities,
+}
+
+/// The form of a value at the end of a network.
+struct End {
+    kind: Kind,
+    layout: TensorLayout,
+    /// The number of dimensions.
+    rank: usize,
+    /// Whether it need not be float32.
+    cast: bool,
+    /// What it says, where that is sure.
+    values: Option<Values>,
+}
+
+impl End {
+    /// Goes back from `output` over the nodes that the head makes needless; gives the value where that ends.
+    fn peel(&mut self, graph: &GraphProto, output: &str, rank: Option<usize>, opset: i64) -> String {
+        let mut value = output.to_owned();
+        let computed = |value: &String| graph::producer(graph, value).is_some();
+        if let Some((scores, rank, layout)) =
+            rank.and_then(|rank| before_argmax(graph, output, rank)).filter(|f| computed(&f.0))
+        {
+            value = scores;
+            (self.kind, self.layout, self.rank, self.cast) = (Kind::Scores, layout, rank, true);
+        }
+        while let Some(before) = self.step(graph, &value, opset).filter(computed) {
+            value = before;
+        }
+        value
+    }
+
+    /// The value before the node that yields `value`, where that node is needless.
+    fn step(&mut self, graph: &GraphProto, value: &str, opset: i64) -> Option<String> {
+        let node = graph::producer(graph, value)?;
+        let [output] = &node.output[..] else { return None };
+        // A node that reads its own result is no way back.
+        let before = node.input.first().filter(|input| *input != output)?.clone();
+        match (node.op_type(), self.kind) {
+            (_, Kind::Labels { .. }) => return None,
+            ("Transpose", _) => match (graph::ints(node, "perm")?, self.layout) {
+                ([0, 2, 3, 1] | [1, 2, 0], TensorLayout::Nhwc) => self.layout = TensorLayout::Nchw,
+                ([0, 3, 1, 2] | [2, 0, 1], TensorLayout::Nchw) => self.layout = TensorLayout::Nhwc,
+                ([0, 3, 2, 1], TensorLayout::Nchw) if self.values.is_none() && self.kind == Kind::Scores => {
+                    let before = between_swaps(graph, &before, opset)?;
+                    self.values = Some(Values::Logits);
+                    return Some(before);
+                }
+                _ => return None,
+            },
+            ("Squeeze", _) if self.rank == 3 && graph::axes(graph, node)? == [0] => self.rank = 4,
+            ("Softmax" | "LogSoftmax", Kind::Scores) if self.values.is_none() => {
+                let channels = match self.layout {
+                    TensorLayout::Nchw => self.rank - 3,
+                    TensorLayout::Nhwc => self.rank - 1,
+                };
+                (softmax_axis(node, self.rank, opset)? == channels).then(|| self.values = Some(Values::Logits))?;
+            }
+            ("Sigmoid", _) if self.values.is_none() => self.values = Some(Values::Logits),
+            _ => return None,
+        }
+        Some(before)
+    }
+
+    /// Adds to the graph, whose output has this form, what makes of it scores with channels first.
+    fn append(&self, graph: &mut GraphProto, values: Values, opset: i64) {
+        let mut nodes = Nodes { value: graph.output.first().map(|o| o.name().to_owned()).unwrap_or_default(), graph };
+        if self.cast {
+            nodes.push("Cast", &[], vec![build::int("to", DataType::Float as i64)]);
+        }
+        if self.layout == TensorLayout::Nhwc {
+            let perm: &[i64] = if self.rank == 4 { &[0, 3, 1, 2] } else { &[2, 0, 1] };
+            nodes.push("Transpose", &[], vec![build::ints("perm", perm)]);
+        }
+        if values == Values::Probabilities {
+            let least = if self.kind == Kind::Foreground { CLOSEST } else { LEAST };
+            let least = nodes.number("fcn.least", least);
+            nodes.push("Max", &[&least], vec![]);
+            if self.kind == Kind::Foreground {
+                // p => log(p / (1 - p)), which sigmoid undoes
+                let (most, one) = (nodes.number("fcn.most", 1.0 - CLOSEST), nodes.number("fcn.one", 1.0));
+                nodes.push("Min", &[&most], vec![]);
+                let probability = nodes.value.clone();
+                nodes.push("Neg", &[], vec![]);
+                nodes.push("Add", &[&one], vec![]);
+                let other = std::mem::replace(&mut nodes.value, probability);
+                nodes.push("Div", &[&other], vec![]);
+            }
+            nodes.push("Log", &[], vec![]);
+        }
+        if self.kind == Kind::Foreground {
+            // The softmax of 0 and a logit is its sigmoid.
+            let mut pads = vec![0; 2 * self.rank];
+            pads[self.rank - 3] = 1;
+            if opset < 11 {
+                nodes.push("Pad", &[], vec![build::ints("pads", &pads)]);
+            } else {
+                nodes.graph.initializer.push(build::int64s("fcn.background", &[pads.len() as i64], &pads));
+                nodes.push("Pad", &["fcn.background"], vec![]);
+            }
+        }
+    }
+}
+
+/// Nodes that are added behind a graph's output.
+struct Nodes<'a> {
+    graph: &'a mut GraphProto,
+    value: String,
+}
+
+impl Nodes<'_> {
+    /// Adds a node that reads what the last one yields, and `others`, and makes its result the graph's output.
+    fn push(&mut self, operator: &str, others: &[&str], attributes: Vec<AttributeProto>) {
+        let output = format!("fcn.end.{}.{operator}", self.graph.node.len());
+        let inputs: Vec<_> = std::iter::once(&self.value[..]).chain(others.iter().copied()).collect();
+        self.graph.node.push(build::node(operator, &inputs, &output, attributes));
+        graph::set_output(self.graph, &output);
+        self.value = output;
+    }
+
+    /// Adds a constant number, and gives its name.
+    fn number(&mut self, name: &str, value: f32) -> String {
+        self.graph.initializer.push(build::floats(name, &[], &[value]));
+        name.to_owned()
+    }
+}
+
+/// The scores whose argmax over the channels `output` of `rank` dimensions is, with their number of dimensions and layout.
+fn before_argmax(graph: &GraphProto, output: &str, rank: usize) -> Option<(String, usize, TensorLayout)> {
+    let (mut value, mut rank) = (output, rank as i64);
+    // As many steps as there are nodes: a file need not be free of circles.
+    for _ in 0..graph.node.len() {
+        let node = graph::producer(graph, value)?;
+        value = node.input.first()?;
+        match node.op_type() {
+            "Cast" if graph::int(node, "to", 0) != DataType::Bool as i64 => {}
+            "Squeeze" => rank += graph::axes(graph, node)?.len() as i64,
+            "Unsqueeze" => rank -= graph::axes(graph, node)?.len() as i64,
+            "ArgMax" if graph::int(node, "select_last_index", 0) == 0 => {
+                rank += i64::from(graph::int(node, "keepdims", 1) == 0);
+                let axis = graph::int(node, "axis", 0);
+                let layout = match if axis < 0 { axis.checked_add(rank)? } else { axis } {
+                    axis if axis == rank - 3 => TensorLayout::Nchw,
+                    axis if axis == rank - 1 => TensorLayout::Nhwc,
+                    _ => return None,
+                };
+                return matches!(rank, 3 | 4).then(|| (value.to_owned(), rank as usize, layout));
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// The axis that a Softmax or LogSoftmax of `rank` dimensions normalises; none where there are several.
+fn softmax_axis(node: &NodeProto, rank: usize, opset: i64) -> Option<usize> {
+    let axis = graph::int(node, "axis", if opset < 13 { 1 } else { -1 });
+    let axis = usize::try_from(if axis < 0 { axis.checked_add(rank as i64)? } else { axis }).ok()?;
+    // Before version 13 it took that axis and all behind it together.
+    (opset >= 13 || axis + 1 == rank).then_some(axis)
+}
+
+/// The scores that came as N x C x h x w, had C and w exchanged, went through a softmax over the last axis, and now await
+/// to be exchanged back: how PyTorch writes the softmax of channels in versions before 13 of ONNX's operators.
+fn between_swaps(graph: &GraphProto, value: &str, opset: i64) -> Option<String> {
+    let softmax = graph::producer(graph, value).filter(|node| matches!(node.op_type(), "Softmax" | "LogSoftmax"))?;
+    let swap = graph::producer(graph, softmax.input.first()?).filter(|node| node.op_type() == "Transpose")?;
+    let is_swap = graph::ints(swap, "perm")? == [0, 3, 2, 1] && softmax_axis(softmax, 4, opset)? == 3;
+    is_swap.then(|| swap.input.first().cloned())?
+}
+
+/// What the nodes that yield `value` say it is: behind a softmax or a sigmoid, and what only moves values, probabilities.
+fn values_of_nodes(graph: &GraphProto, value: &str) -> Values {
+    let mut value = value;
+    for _ in 0..graph.node.len() {
+        let Some(node) = graph::producer(graph, value) else { break };
+        match node.op_type() {
+            "Softmax" | "Sigmoid" | "HardSigmoid" => return Values::Probabilities,
+            "Identity" | "Transpose" | "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten" | "Resize" | "Upsample"
+            | "Cast" | "Slice" | "Gather" | "Split" | "Clip" => {}
+            _ => break,
+        }
+        let Some(before) = node.input.first() else { break };
+        value = before;
+    }
+    Values::Logits
+}

@@ -1,0 +1,130 @@
+//! Looking around in a graph and taking pieces away from it.
+
+use std::collections::HashSet;
+
+use super::types::{
+    AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, tensor_proto::DataType, type_proto,
+};
+
+/// The node that yields `value`.
+pub(super) fn producer<'a>(graph: &'a GraphProto, value: &str) -> Option<&'a NodeProto> {
+    graph.node.iter().find(|node| node.output.iter().any(|output| output == value))
+}
+
+/// The constant that a node has as its input `index`.
+pub(super) fn constant<'a>(graph: &'a GraphProto, node: &NodeProto, index: usize) -> Option<&'a TensorProto> {
+    let name = node.input.get(index)?;
+    graph.initializer.iter().find(|tensor| tensor.name() == name)
+}
+
+pub(super) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+    node.attribute.iter().find(|attribute| attribute.name() == name)
+}
+
+/// An attribute that is a whole number.
+pub(super) fn int(node: &NodeProto, name: &str, default: i64) -> i64 {
+    attribute(node, name).map_or(default, AttributeProto::i)
+}
+
+/// An attribute that is a list of whole numbers.
+pub(super) fn ints<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [i64]> {
+    attribute(node, name).map(|attribute| &attribute.ints[..])
+}
+
+/// An attribute that is a text.
+pub(super) fn text<'a>(node: &'a NodeProto, name: &str, default: &'a str) -> &'a str {
+    attribute(node, name).and_then(|attribute| std::str::from_utf8(attribute.s()).ok()).unwrap_or(default)
+}
+
+/// The values of a constant of int64, however they are stored.
+pub(super) fn whole_numbers(tensor: &TensorProto) -> Option<Vec<i64>> {
+    if tensor.data_type() != DataType::Int64 as i32 {
+        return None;
+    }
+    if tensor.raw_data().is_empty() {
+        return Some(tensor.int64_data.clone());
+    }
+    let (values, rest) = tensor.raw_data().as_chunks::<8>();
+    rest.is_empty().then(|| values.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
+}
+
+/// The axes that a Squeeze or an Unsqueeze names: an attribute, and since version 13 of ONNX's operators an input.
+pub(super) fn axes(graph: &GraphProto, node: &NodeProto) -> Option<Vec<i64>> {
+    ints(node, "axes").map(<[i64]>::to_vec).or_else(|| whole_numbers(constant(graph, node, 1)?))
+}
+
+/// Makes `value` the graph's only output, and takes away what only others need.
+pub(super) fn end_at(graph: &mut GraphProto, value: &str) {
+    set_output(graph, value);
+    drop_unused(graph);
+}
+
+/// Makes `value`, a float32 tensor, the graph's only output. Its shape is left for ONNX Runtime to infer.
+pub(super) fn set_output(graph: &mut GraphProto, value: &str) {
+    let tensor = type_proto::Tensor { elem_type: Some(DataType::Float as i32), shape: None };
+    graph.output = vec![ValueInfoProto {
+        name: Some(value.to_owned()),
+        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() }),
+        ..ValueInfoProto::default()
+    }];
+}
+
+/// Removes the nodes that no output needs, and then the weights.
+pub(super) fn drop_unused(graph: &mut GraphProto) {
+    let mut used: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
+    // Nodes come in the order in which they run, so whoever reads a value stands behind the node that yields it.
+    let mut kept: Vec<NodeProto> = std::mem::take(&mut graph.node)
+        .into_iter()
+        .rev()
+        .filter(|node| {
+            let needed = node.output.iter().any(|output| used.contains(output));
+            if needed {
+                collect_inputs(node, &mut used);
+            }
+            needed
+        })
+        .collect();
+    kept.reverse();
+    graph.node = kept;
+    drop_unused_weights(graph);
+}
+
+/// Removes the weights that no node reads any more.
+pub(super) fn drop_unused_weights(graph: &mut GraphProto) {
+    let mut used = HashSet::new();
+    collect_names(graph, &mut used);
+    let GraphProto { initializer, input, .. } = graph;
+    let unused: HashSet<String> =
+        initializer.iter().map(|tensor| tensor.name().to_owned()).filter(|name| !used.contains(name)).collect();
+    initializer.retain(|tensor| !unused.contains(tensor.name()));
+    input.retain(|value| !unused.contains(value.name()));
+}
+
+/// All names that the graph and the graphs inside it read.
+fn collect_names(graph: &GraphProto, used: &mut HashSet<String>) {
+    used.extend(graph.output.iter().map(|output| output.name().to_owned()));
+    graph.node.iter().for_each(|node| collect_inputs(node, used));
+}
+
+/// All names that a node and the graphs inside it read.
+fn collect_inputs(node: &NodeProto, used: &mut HashSet<String>) {
+    used.extend(node.input.iter().filter(|name| !name.is_empty()).cloned());
+    for inner in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
+        collect_names(inner, used);
+    }
+}
+
+/// Turns Constant nodes into weights, which is where everything here looks for constants.
+pub(crate) fn hoist_constants(graph: &mut GraphProto) {
+    let GraphProto { node, initializer, .. } = graph;
+    node.retain_mut(|node| {
+        let value = node.attribute.iter_mut().find(|attribute| attribute.name() == "value");
+        let (true, [output], Some(value)) = (node.op_type.as_deref() == Some("Constant"), &node.output[..], value)
+        else {
+            return true;
+        };
+        let Some(tensor) = value.t.take() else { return true };
+        initializer.push(TensorProto { name: Some(output.clone()), ..tensor });
+        false
+    });
+}

@@ -1,0 +1,155 @@
+//! The picture that a network takes, and the nodes in front of it that make its form from the one form that frames are
+//! brought into: 1 x 3 x H x W float32.
+//!
+//! ONNX's convolutions want channels first, so a network with channels last has a Transpose of its own near its input. Ours
+//! stands before it, and ONNX Runtime removes the two.
+
+use super::{
+    build::{self, Dim},
+    graph,
+    shape::{Declared, TensorLayout},
+    types::{GraphProto, NodeProto, ValueInfoProto, tensor_proto::DataType},
+};
+use crate::{Error, Result};
+
+/// The picture that a network takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ImageInput {
+    pub(crate) name: String,
+    /// Rows, where the network takes only one number of them.
+    pub(crate) height: Option<usize>,
+    /// Columns, likewise.
+    pub(crate) width: Option<usize>,
+    pub(super) layout: TensorLayout,
+    /// One channel instead of three.
+    grey: bool,
+    /// Bytes of 0 to 255 instead of float32.
+    bytes: bool,
+}
+
+/// What is expected where something else was found.
+const EXPECTED: &str = "one picture of float32 or uint8 is possible, N x C x H x W or N x H x W x C with N = 1 and C = 3 (colour) or \
+                        1 (grey)";
+
+/// The one image input of a network, or a sentence on what was found instead. `usual` is the layout of a network whose shape
+/// does not tell.
+pub(crate) fn image_input(
+    graph: &GraphProto,
+    asked: Option<TensorLayout>,
+    usual: Option<TensorLayout>,
+) -> Result<ImageInput> {
+    // Older files list their weights among the inputs.
+    let is_weight = |input: &&ValueInfoProto| graph.initializer.iter().any(|weight| weight.name() == input.name());
+    let inputs: Vec<_> = graph.input.iter().filter(|input| !is_weight(input)).collect();
+    let [input] = inputs[..] else {
+        let list: Vec<_> = inputs.iter().map(|input| format!("'{}', {}", input.name(), Declared::of(input))).collect();
+        return Err(Error::Model(format!("the model has {} inputs ({}); {EXPECTED}", inputs.len(), list.join("; "))));
+    };
+    let declared = Declared::of(input);
+    let wrong = |why: &str| Error::Model(format!("input '{}' is {declared}{why}; {EXPECTED}", input.name()));
+    let Declared::Tensor { element: Some(element @ (DataType::Float | DataType::Uint8)), dims: Some(dims) } = &declared
+    else {
+        return Err(wrong(""));
+    };
+    let [None | Some(1), first, middle, last] = dims[..] else { return Err(wrong("")) };
+    let is_picture = |channels: Option<usize>| matches!(channels, Some(1 | 3));
+    // A number of channels that is left open can be three.
+    let open =
+        |channels: Option<usize>, a: Option<usize>, b: Option<usize>| channels.is_none() && a.is_some() == b.is_some();
+    let open = open(first, middle, last) || open(last, first, middle);
+    let layout = match (asked, is_picture(first), is_picture(last)) {
+        (Some(asked), _, _) => asked,
+        (None, true, false) => TensorLayout::Nchw,
+        (None, false, true) => TensorLayout::Nhwc,
+        (None, both, _) if both || open => usual.ok_or_else(|| {
+            wrong(", which does not tell which dimension is the channels: the option input_layout decides")
+        })?,
+        _ => return Err(wrong("")),
+    };
+    let (channels, height, width) = match layout {
+        TensorLayout::Nchw => (first, middle, last),
+        TensorLayout::Nhwc => (last, first, middle),
+    };
+    if !is_picture(channels) && channels.is_some() {
+        return Err(wrong(""));
+    }
+    let (name, bytes) = (input.name().to_owned(), *element == DataType::Uint8);
+    Ok(ImageInput { name, height, width, layout, grey: channels == Some(1), bytes })
+}
+
+impl ImageInput {
+    /// Puts in front of the network what makes its picture from 1 x 3 x H x W float32, and gives that new input.
+    pub(crate) fn adapt(&self, graph: &mut GraphProto) -> AdaptedInput {
+        let ImageInput { ref name, height, width, layout, grey, bytes } = *self;
+        let mut before = Vec::new();
+        let mut push = |operator, inputs: &[&str], output: &str, attributes| {
+            before.push(build::node(operator, inputs, output, attributes));
+        };
+        let mut from = "fcn.image";
+        if grey {
+            // ITU-R BT.601's share of each colour in the brightness.
+            graph.initializer.push(build::floats("fcn.luma", &[1, 3, 1, 1], &[0.299, 0.587, 0.114]));
+            push("Conv", &[from, "fcn.luma"], "fcn.grey", vec![build::ints("kernel_shape", &[1, 1])]);
+            from = "fcn.grey";
+        }
+        // Where bytes become floats anyway, they need not become bytes before.
+        let truncates = bytes && !become_floats(graph, name, true);
+        if bytes {
+            // Types that were noted between the two are not those any more.
+            graph.value_info.clear();
+        }
+        if truncates {
+            push("Cast", &[from], "fcn.bytes", vec![build::int("to", DataType::Uint8 as i64)]);
+            from = "fcn.bytes";
+        }
+        if layout == TensorLayout::Nhwc {
+            push("Transpose", &[from], "fcn.last", vec![build::ints("perm", &[0, 2, 3, 1])]);
+        }
+        let input = match before.last_mut() {
+            Some(last) => {
+                last.output = vec![name.clone()];
+                "fcn.image"
+            }
+            None => name,
+        };
+        let side = |side: Option<usize>, name| side.map_or(Dim::Named(name), |side| Dim::Fixed(side as i64));
+        let shape = [Dim::Fixed(1), Dim::Fixed(3), side(height, "fcn.rows"), side(width, "fcn.columns")];
+        let changed = bytes || !before.is_empty();
+        if let Some(value) = graph.input.iter_mut().find(|value| changed && value.name() == name.as_str()) {
+            *value = build::value(input, DataType::Float, &shape);
+        }
+        let name = input.to_owned();
+        graph.node.splice(0..0, before);
+        AdaptedInput { name, height, width, grey, bytes, truncates }
+    }
+}
+
+/// The input of a network that was adapted: 1 x 3 x H x W float32.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AdaptedInput {
+    pub(crate) name: String,
+    /// Rows, where the network takes only one number of them.
+    pub(crate) height: Option<usize>,
+    /// Columns, likewise.
+    pub(crate) width: Option<usize>,
+    /// Whether it is made grey.
+    pub(crate) grey: bool,
+    /// Whether the network wants values of 0 to 255 as they are.
+    pub(crate) bytes: bool,
+    /// Whether it cuts off what is behind the point.
+    pub(crate) truncates: bool,
+}
+
+/// Whether all nodes that read `value` only make float32 of it, where `transposed` perhaps after a transposition.
+fn become_floats(graph: &GraphProto, value: &str, transposed: bool) -> bool {
+    let inside = |node: &NodeProto| node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
+    let mut readers = graph.node.iter().filter(|node| node.input.iter().any(|name| name == value)).peekable();
+    readers.peek().is_some()
+        && !graph.node.iter().any(inside)
+        && graph.output.iter().all(|output| output.name() != value)
+        && readers.all(|node| match (node.op_type(), &node.output[..]) {
+            ("Cast", _) => graph::int(node, "to", 0) == DataType::Float as i64,
+            ("Transpose", [output]) => transposed && become_floats(graph, output, false),
+            _ => false,
+        })
+}

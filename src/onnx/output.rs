@@ -1,0 +1,237 @@
+//! Which of a model's outputs is the segmentation, and in which form it comes.
+
+use super::{
+    graph,
+    input::ImageInput,
+    shape::{Declared, TensorLayout},
+    types::{GraphProto, ValueInfoProto, tensor_proto::DataType},
+};
+use crate::{Error, Result};
+
+/// What a segmentation is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A score for each class.
+    Scores,
+    /// One score, which tells foreground from background.
+    Foreground,
+    /// Class indices.
+    Labels {
+        /// Whether they are of type bool, and so tell two classes apart.
+        binary: bool,
+    },
+}
+
+/// The form of a model's segmentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) kind: Kind,
+    /// Where the channels are; of no meaning for labels.
+    pub(super) layout: TensorLayout,
+    /// The number of dimensions, where it is known.
+    pub(super) rank: Option<usize>,
+    /// The number of scores for each pixel, where it is known.
+    pub(super) channels: Option<usize>,
+}
+
+/// What is known beside the file.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Hints<'a> {
+    /// The name of the output that is asked for.
+    pub(crate) output: Option<&'a str>,
+    /// The layout that is asked for.
+    pub(crate) layout: Option<TensorLayout>,
+    /// The number of classes.
+    pub(crate) classes: Option<usize>,
+    /// The layout of a network whose shapes do not tell.
+    pub(crate) usual: Option<TensorLayout>,
+}
+
+/// What is expected where something else was found.
+const EXPECTED: &str = "scores (float32, N x C x h x w or N x h x w x C, N = 1 or left out, 2 to 255 classes or C = 1 for two \
+                        classes) or class indices (int64, int32, uint8 or bool, N x h x w) are possible";
+
+/// Leaves the graph with the one output that is the segmentation, and gives its form: the output that is asked for, or
+/// the first that can be one.
+pub(crate) fn choose_output(graph: &mut GraphProto, input: &ImageInput, hints: &Hints<'_>) -> Result<Form> {
+    let asked = graph.output.iter().filter(|output| hints.output.is_none_or(|name| name == output.name()));
+    let mut refused = Vec::new();
+    let mut chosen = None;
+    for output in asked {
+        match form(graph, output, input, hints) {
+            Ok(form) => {
+                chosen = Some((output.clone(), form));
+                break;
+            }
+            Err(Unfit::No) => refused.push(format!("output '{}' is {}", output.name(), Declared::of(output))),
+            Err(Unfit::Unclear) => {
+                return Err(Error::Model(format!(
+                    "output '{}' is {}, which can be N x C x h x w and N x h x w x C: the option output_layout decides",
+                    output.name(),
+                    Declared::of(output)
+                )));
+            }
+        }
+    }
+    let Some((output, form)) = chosen else {
+        return Err(match hints.output {
+            Some(name) if refused.is_empty() => {
+                let names: Vec<_> = graph.output.iter().map(|output| output.name()).collect();
+                Error::InvalidArgument(format!("the model has no output '{name}'; it has {names:?}"))
+            }
+            _ => Error::Model(format!("{}; {EXPECTED}", refused.join(", "))),
+        });
+    };
+    if graph.output.len() > 1 {
+        graph.output = vec![output];
+        graph::drop_unused(graph);
+    }
+    Ok(form)
+}
+
+/// Why an output cannot be used.
+enum Unfit {
+    /// It is no segmentation.
+    No,
+    /// It can be read in two ways.
+    Unclear,
+}
+
+/// One way to read a shape.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    layout: TensorLayout,
+    channels: Option<usize>,
+    height: Option<usize>,
+    width: Option<usize>,
+}
+
+fn form(
+    graph: &GraphProto,
+    output: &ValueInfoProto,
+    input: &ImageInput,
+    hints: &Hints<'_>,
+) -> std::result::Result<Form, Unfit> {
+    let Declared::Tensor { element: Some(element), dims } = Declared::of(output) else { return Err(Unfit::No) };
+    let rank = dims.as_ref().map(Vec::len);
+    let spatial = |height, width| is_spatial(input, height, width);
+    match element {
+        DataType::Int64 | DataType::Int32 | DataType::Uint8 | DataType::Bool => {
+            let fits = match dims.as_deref() {
+                None => true,
+                Some(&[height, width]) => spatial(height, width),
+                Some(&[first, second, third]) => {
+                    (one(first) && spatial(second, third)) || (one(third) && spatial(first, second))
+                }
+                Some(&[batch, second, third, fourth]) => {
+                    one(batch) && ((one(second) && spatial(third, fourth)) || (one(fourth) && spatial(second, third)))
+                }
+                Some(_) => false,
+            };
+            let kind = Kind::Labels { binary: element == DataType::Bool };
+            fits.then_some(Form { kind, layout: TensorLayout::Nchw, rank, channels: None }).ok_or(Unfit::No)
+        }
+        DataType::Float => {
+            let Some(dims) = dims else {
+                // ONNX Runtime has the last word, once it has inferred the shape.
+                let layout = hints.layout.unwrap_or(TensorLayout::Nchw);
+                return Ok(Form { kind: Kind::Scores, layout, rank: None, channels: None });
+            };
+            let (first, second, third) = match dims[..] {
+                [None | Some(1), first, second, third] => (first, second, third),
+                // What is left open is the number of pictures, unless there are more than two classes.
+                [first, second, third] => {
+                    let binary = hints.classes.is_none_or(|classes| classes == 2);
+                    (first.or(binary.then_some(1)), second, third)
+                }
+                _ => return Err(Unfit::No),
+            };
+            let readings = [
+                Reading { layout: TensorLayout::Nchw, channels: first, height: second, width: third },
+                Reading { layout: TensorLayout::Nhwc, channels: third, height: first, width: second },
+            ];
+            let possible = readings
+                .into_iter()
+                .filter(|reading| reading.channels.is_none_or(|channels| channels <= 255))
+                .filter(|reading| spatial(reading.height, reading.width))
+                .filter(|reading| hints.layout.is_none_or(|layout| layout == reading.layout))
+                .collect();
+            let reading = likeliest(graph, output.name(), possible, hints)?;
+            let kind = if reading.channels == Some(1) { Kind::Foreground } else { Kind::Scores };
+            Ok(Form { kind, layout: reading.layout, rank, channels: reading.channels })
+        }
+        _ => Err(Unfit::No),
+    }
+}
+
+/// The reading that most speaks for.
+fn likeliest(
+    graph: &GraphProto,
+    output: &str,
+    mut possible: Vec<Reading>,
+    hints: &Hints<'_>,
+) -> std::result::Result<Reading, Unfit> {
+    let nodes = layout_of_nodes(graph, output);
+    let count = |reading: &Reading| reading.channels.is_some_and(|channels| hints.classes == Some(channels));
+    let evidence: [&dyn Fn(&Reading) -> bool; 4] =
+        [&|reading| reading.channels.is_some(), &count, &|reading| nodes == Some(reading.layout), &|reading| {
+            hints.usual == Some(reading.layout)
+        }];
+    for speaks_for in evidence {
+        if possible.len() > 1 && possible.iter().any(speaks_for) {
+            possible.retain(speaks_for);
+        }
+    }
+    match possible[..] {
+        [] => Err(Unfit::No),
+        [reading] => Ok(reading),
+        _ => Err(Unfit::Unclear),
+    }
+}
+
+fn one(dim: Option<usize>) -> bool {
+    dim.is_none_or(|dim| dim == 1)
+}
+
+/// Whether these can be the sides of an answer for a picture of the input's: a grid, of the same proportions.
+fn is_spatial(input: &ImageInput, height: Option<usize>, width: Option<usize>) -> bool {
+    let (Some(height), Some(width)) = (height, width) else {
+        // Of a picture of any size, an answer has any size, too.
+        return height.is_some() == width.is_some() || (input.height, input.width) != (None, None);
+    };
+    let (Some(rows), Some(columns)) = (input.height, input.width) else { return height > 1 && width > 1 };
+    // Sides that are rounded differ from the proportions by less than one.
+    let (across, down) = (height as u128 * columns as u128, width as u128 * rows as u128);
+    across.abs_diff(down) < rows.max(columns) as u128 && (height, width) != (1, 1)
+}
+
+/// Where the node that computed a value has its channels, as far as its operator tells.
+fn layout_of_nodes(graph: &GraphProto, output: &str) -> Option<TensorLayout> {
+    let (mut value, mut swapped) = (output, false);
+    // As many steps as there are nodes: a file need not be free of circles.
+    for _ in 0..graph.node.len() {
+        let node = graph::producer(graph, value)?;
+        match node.op_type() {
+            "Conv" | "ConvTranspose" | "BatchNormalization" | "MaxPool" | "AveragePool" | "DepthToSpace" => {
+                return (!swapped).then_some(TensorLayout::Nchw);
+            }
+            // How a softmax over the channels is written in older versions: there, and back again.
+            "Transpose" if graph::ints(node, "perm")? == [0, 3, 2, 1] => {
+                swapped = !swapped;
+                value = node.input.first()?;
+            }
+            "Transpose" => {
+                return match graph::ints(node, "perm")? {
+                    [0, 2, 3, 1] | [1, 2, 0] => Some(TensorLayout::Nhwc),
+                    [0, 3, 1, 2] | [2, 0, 1] => Some(TensorLayout::Nchw),
+                    _ => None,
+                };
+            }
+            "Sigmoid" | "Softmax" | "LogSoftmax" | "Identity" | "Cast" | "Resize" | "Clip" | "Relu" | "Add" | "Mul" => {
+                value = node.input.first()?;
+            }
+            _ => return None,
+        }
+    }
+    None
+}

@@ -1,0 +1,534 @@
+//! Models made elsewhere: every form of input and output that libfcn takes, against plain arithmetic, and a sentence for each
+//! that it does not take.
+
+#[path = "common/foreign.rs"]
+mod foreign;
+#[path = "common/models.rs"]
+mod models;
+
+use fcn::{
+    ChannelOrder, Error, Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode, TensorLayout,
+    onnx::{
+        build::{self, Dim},
+        types::{ModelProto, TypeProto, ValueInfoProto, tensor_proto::DataType, type_proto},
+    },
+};
+use foreign::{Enlarge, Foreign, Last, Normal, PLAIN};
+use models::{random, random_bytes};
+use ndarray::Array3;
+use prost::Message;
+
+const NCHW: TensorLayout = TensorLayout::Nchw;
+const NHWC: TensorLayout = TensorLayout::Nhwc;
+
+const RAW: Normal = Normal { scale: 1.0 / 255.0, mean: [0.0; 3], std: [1.0; 3], bgr: false };
+
+fn options() -> Options {
+    let mut options = Options::default();
+    (options.provider, options.threads) = (Provider::Cpu, 2);
+    options
+}
+
+fn rgb(pixels: &[u8], width: usize, height: usize) -> Frame<'_> {
+    Frame::packed(PixelFormat::Rgb8, pixels, width as u32, height as u32, 0).unwrap()
+}
+
+fn log_softmax(scores: &Array3<f64>) -> Array3<f64> {
+    let (classes, ..) = scores.dim();
+    Array3::from_shape_fn(scores.dim(), |(class, y, x)| {
+        let highest = (0..classes).map(|c| scores[[c, y, x]]).fold(f64::MIN, f64::max);
+        let sum: f64 = (0..classes).map(|c| (scores[[c, y, x]] - highest).exp()).sum();
+        scores[[class, y, x]] - highest - sum.ln()
+    })
+}
+
+/// Checks labels, pixel counts, and where the model has them confidence and scores against the truth's logits.
+fn check(name: &str, segmenter: &Segmenter, frame: &Frame<'_>, truth: &Array3<f64>, labels_only: bool) {
+    let (classes, height, width) = truth.dim();
+    assert_eq!(segmenter.classes().len(), classes, "{name}");
+    let wanted = Outputs { confidence: !labels_only, scores: !labels_only };
+    let mut mask = Mask::with_outputs(wanted);
+    // Later runs go another way than the first.
+    for _ in 0..3 {
+        segmenter.segment(frame, &mut mask).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    assert_eq!((mask.width() as usize, mask.height() as usize), (width, height), "{name}");
+    let truth = log_softmax(truth);
+    let mut counted = vec![0u64; classes];
+    for (i, &label) in mask.labels().iter().enumerate() {
+        let (y, x) = (i / width, i % width);
+        let best = (0..classes).map(|class| truth[[class, y, x]]).fold(f64::MIN, f64::max);
+        let found = truth[[usize::from(label), y, x]];
+        assert!(best - found < 1e-3, "{name}: pixel {x}, {y} is {label}, whose log-probability is {found}, not {best}");
+        if let Some(confidence) = mask.confidence() {
+            let difference = (f64::from(confidence[i]) - found.exp()).abs();
+            assert!(difference < 1e-3, "{name}: pixel {x}, {y} has confidence {}, not {}", confidence[i], found.exp());
+        }
+        counted[usize::from(label)] += 1;
+    }
+    assert_eq!(mask.pixels(), counted, "{name}");
+    assert!(counted.iter().filter(|count| **count > 0).count() > 1, "{name}: all of one class proves nothing");
+    if let Some(scores) = mask.scores() {
+        let scores = log_softmax(&scores.mapv(f64::from));
+        let worst = scores.iter().zip(&truth).fold(0.0f64, |worst, (a, b)| worst.max((a - b).abs()));
+        assert!(worst < 2e-3, "{name}: log-probabilities differ by {worst}");
+    }
+}
+
+#[test]
+fn every_form_of_output_labels_as_plain_arithmetic_does() {
+    use Last::*;
+    let (width, height) = (64, 32);
+    let pixels = random_bytes(31, 3 * width * height);
+    let lasts = [
+        Scores,
+        ChannelsLast,
+        NoBatch,
+        NoBatchChannelsLast,
+        Softmax,
+        LogSoftmax,
+        SoftmaxChannelsLast,
+        SoftmaxBetweenSwaps,
+        HiddenSoftmax,
+        ArgMax(DataType::Int64, 3),
+        ArgMax(DataType::Int32, 4),
+        ArgMax(DataType::Uint8, 2),
+        ArgMax(DataType::Float, 3),
+        ArgMaxChannelsLast,
+        HiddenArgMax(DataType::Int64, 3),
+        HiddenArgMax(DataType::Int64, 2),
+        HiddenArgMax(DataType::Int32, 4),
+        HiddenArgMax(DataType::Uint8, 3),
+        Logit,
+        LogitChannelsLast,
+        LogitNoChannel,
+        LogitNoBatchChannelsLast,
+        Probability,
+        HiddenProbability,
+        Above,
+    ];
+    for last in lasts {
+        for (enlarge, stride) in
+            [(Enlarge::No, 1), (Enlarge::Scales, 4), (Enlarge::Sizes, 8), (Enlarge::Sizes, 1), (Enlarge::Transposed, 4)]
+        {
+            // PyTorch's exporter leaves every dimension open as soon as one is; then nodes tell the layout.
+            let plain =
+                [Scores, ChannelsLast, Softmax, SoftmaxChannelsLast, SoftmaxBetweenSwaps, ArgMax(DataType::Int64, 3)];
+            let untold = plain.contains(&last).then_some(((None, None), false));
+            for (size, told) in [((None, None), true), ((Some(32), Some(64)), true)].into_iter().chain(untold) {
+                let foreign = Foreign { last, enlarge, stride, size, told, ..PLAIN };
+                let name = format!("{last:?}, {enlarge:?} by {stride}, {size:?}, told {told}");
+                let mut options = options();
+                // Class indices do not tell how many there are.
+                let hidden = matches!(last, HiddenArgMax(..));
+                options.class_names = hidden.then(|| ["a", "b", "c", "d", "e"].map(String::from).to_vec());
+                let segmenter = Segmenter::from_memory(&foreign.bytes(), &options)
+                    .unwrap_or_else(|error| panic!("{name}: {error}"));
+                let truth = foreign.logits(&pixels, height, width, &RAW);
+                check(&name, &segmenter, &rgb(&pixels, width, height), &truth, hidden || last == Above);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_form_for_gpus_takes_them_as_well() {
+    let (width, height) = (64, 32);
+    let pixels = random_bytes(33, 3 * width * height);
+    let bytes = Foreign { layout: NHWC, element: DataType::Uint8, ..PLAIN };
+    for input in [PLAIN, bytes, Foreign { hidden_bytes: true, channels: 1, ..bytes }] {
+        for last in [Last::Scores, Last::Softmax, Last::ArgMax(DataType::Int64, 3), Last::Probability, Last::Logit] {
+            for (enlarge, stride) in [(Enlarge::Scales, 4), (Enlarge::Transposed, 4)] {
+                let foreign = Foreign { last, enlarge, stride, ..input };
+                let mut options = options();
+                options.device_graph = true;
+                let segmenter = Segmenter::from_memory(&foreign.bytes(), &options).unwrap();
+                let truth = foreign.logits(&pixels, height, width, &RAW);
+                check(&format!("{foreign:?}"), &segmenter, &rgb(&pixels, width, height), &truth, true);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_form_of_input_is_filled_as_the_options_say() {
+    let (width, height) = (64, 32);
+    let pixels = random_bytes(37, 3 * width * height);
+    let normal = Normal { scale: 1.0, mean: [100.0, 120.0, 140.0], std: [60.0, 50.0, 70.0], bgr: false };
+    let mut count = 0;
+    for layout in [NCHW, NHWC] {
+        for (element, hidden_bytes) in [(DataType::Float, false), (DataType::Uint8, false), (DataType::Uint8, true)] {
+            for channels in [3, 1] {
+                for (size, bgr) in [
+                    ((None, None), false),
+                    ((Some(32), Some(64)), true),
+                    ((Some(32), None), false),
+                    ((None, Some(64)), true),
+                ] {
+                    let last = if layout == NHWC { Last::SoftmaxChannelsLast } else { Last::Scores };
+                    let foreign = Foreign { layout, element, hidden_bytes, channels, size, last, ..PLAIN };
+                    let name = format!("{layout:?}, {element:?}, {hidden_bytes}, {channels} channels, {size:?}, {bgr}");
+                    let mut options = options();
+                    let mut normal = Normal { bgr, ..normal };
+                    options.channel_order = bgr.then_some(ChannelOrder::Bgr);
+                    if element == DataType::Float {
+                        let floats = |values: [f64; 3]| values.map(|value| value as f32);
+                        options.scale = Some(normal.scale as f32);
+                        (options.mean, options.std) = (Some(floats(normal.mean)), Some(floats(normal.std)));
+                    } else {
+                        normal = Normal { bgr, ..RAW };
+                    }
+                    let segmenter = Segmenter::from_memory(&foreign.bytes(), &options)
+                        .unwrap_or_else(|error| panic!("{name}: {error}"));
+                    let truth = foreign.logits(&pixels, height, width, &normal);
+                    check(&name, &segmenter, &rgb(&pixels, width, height), &truth, false);
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(count, 48);
+}
+
+#[test]
+fn bytes_that_are_resampled_are_rounded() {
+    let foreign = Foreign { element: DataType::Uint8, hidden_bytes: true, size: (Some(8), Some(8)), ..PLAIN };
+    let segmenter = Segmenter::from_memory(&foreign.bytes(), &options()).unwrap();
+    let pixels: Vec<u8> = (0..=255u8).flat_map(|i| [i % 16 * 15 + i / 16, i / 2, 255 - i]).collect();
+    let mut mask = Mask::with_outputs(Outputs { confidence: false, scores: true });
+    // Half the size: each pixel is the mean of four.
+    segmenter.segment(&rgb(&pixels, 16, 16), &mut mask).unwrap();
+    let half: Vec<u8> = (0..8 * 8 * 3)
+        .map(|i| {
+            let (y, x, c) = (i / 24, i / 3 % 8, i % 3);
+            let at = |dy: usize, dx: usize| f64::from(pixels[3 * (16 * (2 * y + dy) + 2 * x + dx) + c]);
+            ((at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)) / 4.0 + 0.5) as u8
+        })
+        .collect();
+    let truth = foreign::bilinear(&foreign.logits(&half, 8, 8, &RAW), 16, 16);
+    let worst =
+        mask.scores().unwrap().iter().zip(&truth).fold(0.0f64, |worst, (a, b)| worst.max((f64::from(*a) - b).abs()));
+    assert!(worst < 1e-4, "scores differ by {worst}");
+}
+
+#[test]
+fn frames_that_do_not_fit_are_padded_or_resized() {
+    let pixels = random_bytes(41, 3 * 50 * 37);
+    let truth = PLAIN.logits(&pixels, 37, 50, &RAW);
+    // With one score for each pixel, what is right of it does not matter.
+    for foreign in [PLAIN, Foreign { layout: NHWC, last: Last::ChannelsLast, ..PLAIN }] {
+        let segmenter = Segmenter::from_memory(&foreign.bytes(), &options()).unwrap();
+        check("padded", &segmenter, &rgb(&pixels, 50, 37), &truth, false);
+    }
+    // A side that is fixed makes the default resize, and the other one may be chosen.
+    let fixed = Foreign { size: (Some(32), None), ..PLAIN };
+    let frame = rgb(&pixels, 50, 37);
+    let mut answers = Vec::new();
+    let resize = |width, height| Some(SizeMode::Resize { width, height });
+    for (foreign, mode) in [(fixed, None), (fixed, resize(64, 5)), (PLAIN, resize(64, 32))] {
+        let mut options = options();
+        options.size_mode = mode;
+        let segmenter = Segmenter::from_memory(&foreign.bytes(), &options).unwrap();
+        let mut mask = Mask::new();
+        segmenter.segment(&frame, &mut mask).unwrap();
+        answers.push(mask.labels().to_vec());
+    }
+    assert!(answers[0] == answers[1] && answers[1] == answers[2]);
+    let mut options = options();
+    options.size_mode = Some(SizeMode::Pad);
+    let segmenter = Segmenter::from_memory(&fixed.bytes(), &options).unwrap();
+    let error = segmenter.segment(&frame, &mut Mask::new()).unwrap_err().to_string();
+    assert!(error.contains("50 x 37") && error.contains("64 x 32"), "{error}");
+    options.size_mode = Some(SizeMode::Tile { width: 0, height: 0, overlap: 0 });
+    let error = Segmenter::from_memory(&fixed.bytes(), &options).err().unwrap().to_string();
+    assert!(error.contains("one size only"), "{error}");
+}
+
+#[test]
+fn an_upsampling_that_does_not_reach_the_input_is_left_in() {
+    // Scores at a quarter of the size, enlarged by two: half the size, which the head enlarges again.
+    let (width, height) = (64, 32);
+    let pixels = random_bytes(43, 3 * width * height);
+    for size in [(None, None), (Some(32), Some(64))] {
+        let foreign = Foreign { enlarge: Enlarge::Scales, stride: 4, size, told: false, ..PLAIN };
+        let mut model = foreign.model();
+        let scales = model.graph.as_mut().unwrap().initializer.iter_mut().find(|tensor| tensor.name() == "scales");
+        *scales.unwrap() = build::floats("scales", &[4], &[1.0, 1.0, 2.0, 2.0]);
+        let segmenter = Segmenter::from_memory(&model.encode_to_vec(), &options()).unwrap();
+        let low = foreign.low(&pixels, height, width, &RAW);
+        let truth = foreign::bilinear(&foreign::bilinear(&low, 16, 32), 32, 64);
+        check(&format!("{size:?}"), &segmenter, &rgb(&pixels, width, height), &truth, false);
+    }
+}
+
+/// The one output of a model.
+fn output(model: &mut ModelProto) -> &mut Vec<ValueInfoProto> {
+    &mut model.graph.as_mut().unwrap().output
+}
+
+#[test]
+fn what_a_shape_does_not_tell_the_options_decide() {
+    use Dim::{Fixed, Named};
+    let (width, height) = (64, 32);
+    let pixels = random_bytes(47, 3 * width * height);
+    let refused = |model: &ModelProto, options: &Options, words: &str| {
+        let error = Segmenter::from_memory(&model.encode_to_vec(), options).err().expect(words).to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    let works = |name: &str, model: &ModelProto, options: &Options, foreign: &Foreign| {
+        let segmenter = Segmenter::from_memory(&model.encode_to_vec(), options).unwrap();
+        check(name, &segmenter, &rgb(&pixels, width, height), &foreign.logits(&pixels, height, width, &RAW), false);
+    };
+    for layout in [NCHW, NHWC] {
+        // The input.
+        let foreign = Foreign { layout, ..PLAIN };
+        let mut model = foreign.model();
+        let open = [Named("a"), Named("b"), Named("c"), Named("d")];
+        model.graph.as_mut().unwrap().input = vec![build::value("picture", DataType::Float, &open)];
+        refused(&model, &options(), "'picture' is a float32 tensor ? x ? x ? x ?");
+        refused(&model, &options(), "the option input_layout decides");
+        let mut decided = options();
+        decided.input_layout = Some(layout);
+        works("input", &model, &decided, &foreign);
+
+        // The output: as many classes as there are columns, and no node that tells.
+        let last = if layout == NCHW { Last::Scores } else { Last::ChannelsLast };
+        let foreign = Foreign { last, ..PLAIN };
+        let mut model = foreign.model();
+        let graph = model.graph.as_mut().unwrap();
+        graph.node.push(build::node("Neg", &[&graph.output[0].name().to_owned()], "less", vec![]));
+        graph.node.push(build::node("Neg", &["less"], "scores", vec![]));
+        graph.output = vec![build::value("scores", DataType::Float, &[Named("N"), Named("x"), Named("y"), Named("z")])];
+        refused(&model, &options(), "'scores' is a float32 tensor ? x ? x ? x ?");
+        refused(&model, &options(), "the option output_layout decides");
+        let mut decided = options();
+        decided.output_layout = Some(layout);
+        decided.class_names = Some(["a", "b", "c", "d", "e"].map(String::from).to_vec());
+        works("output", &model, &decided, &foreign);
+        // The number of classes tells it as well, where one dimension has it.
+        let graph = model.graph.as_mut().unwrap();
+        let dims = [Fixed(1), Fixed(5), Fixed(7), Fixed(5)];
+        graph.output = vec![build::value("scores", DataType::Float, &dims)];
+        refused(&model, &options(), "1 x 5 x 7 x 5");
+    }
+
+    // A hidden sigmoid is seen, but not what a Where or a subtraction made of it.
+    let foreign = Foreign { last: Last::Probability, ..PLAIN };
+    let mut model = foreign.model();
+    let graph = model.graph.as_mut().unwrap();
+    let probability = graph.output[0].name().to_owned();
+    graph.initializer.push(build::floats("nothing", &[], &[0.0]));
+    graph.node.push(build::node("Sub", &[&probability, "nothing"], "same", vec![]));
+    graph.output[0].name = Some("same".into());
+    let mut decided = options();
+    decided.probabilities = Some(true);
+    works("probabilities", &model, &decided, &foreign);
+    // Taken for a logit, a probability is always above 0.
+    let segmenter = Segmenter::from_memory(&model.encode_to_vec(), &options()).unwrap();
+    let mut mask = Mask::new();
+    segmenter.segment(&rgb(&pixels, width, height), &mut mask).unwrap();
+    assert_eq!(mask.pixels(), [0, (width * height) as u64]);
+}
+
+#[test]
+fn of_several_outputs_the_first_segmentation_or_the_named_one_counts() {
+    let (width, height) = (64, 32);
+    let pixels = random_bytes(53, 3 * width * height);
+    let mut model = PLAIN.model();
+    let graph = model.graph.as_mut().unwrap();
+    let scores = graph.output[0].clone();
+    graph.node.push(build::node("Neg", &[scores.name()], "negative", vec![]));
+    graph.node.push(build::node("GlobalAveragePool", &[scores.name()], "pooled", vec![]));
+    graph.node.push(build::node("Flatten", &["pooled"], "class", vec![]));
+    // It would fail if it ran.
+    graph.node.push(build::node("NoSuchOperator", &["picture"], "broken", vec![]));
+    let named = |name: &str| ValueInfoProto { name: Some(name.into()), ..scores.clone() };
+    let class = build::value("class", DataType::Float, &[Dim::Named("N"), Dim::Fixed(5)]);
+    graph.output = vec![class.clone(), named(scores.name()), named("negative"), named("broken")];
+    let truth = PLAIN.logits(&pixels, height, width, &RAW);
+    let frame = rgb(&pixels, width, height);
+    let open = |name: Option<&str>| {
+        let mut options = options();
+        options.output = name.map(str::to_owned);
+        Segmenter::from_memory(&model.encode_to_vec(), &options)
+    };
+    check("first", &open(None).unwrap(), &frame, &truth, false);
+    check("named", &open(Some(scores.name())).unwrap(), &frame, &truth, false);
+    check("other", &open(Some("negative")).unwrap(), &frame, &truth.mapv(|score| -score), false);
+    let error = open(Some("nothing")).err().unwrap();
+    assert!(matches!(error, Error::InvalidArgument(_)) && error.to_string().contains("\"negative\""), "{error}");
+    let error = open(Some("class")).err().unwrap();
+    assert!(
+        matches!(error, Error::Model(_)) && error.to_string().contains("'class' is a float32 tensor ? x 5"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_cannot_work_is_refused_in_a_sentence() {
+    use Dim::{Fixed, Named};
+    let (n, h, w) = (Named("N"), Named("h"), Named("w"));
+    let input = |element, dims: &[Dim]| {
+        let mut model = PLAIN.model();
+        model.graph.as_mut().unwrap().input = vec![build::value("picture", element, dims)];
+        model
+    };
+    let answers = |element, dims: &[Dim]| {
+        let mut model = PLAIN.model();
+        let name = output(&mut model)[0].name().to_owned();
+        *output(&mut model) = vec![build::value(&name, element, dims)];
+        model
+    };
+    let mut two = PLAIN.model();
+    two.graph.as_mut().unwrap().input.push(build::value("second", DataType::Float, &[n, Fixed(3), h, w]));
+    let mut none = PLAIN.model();
+    none.graph.as_mut().unwrap().input.clear();
+    let mut sequence = PLAIN.model();
+    let kind = type_proto::Value::SequenceType(Box::new(type_proto::Sequence { elem_type: None }));
+    output(&mut sequence)[0].r#type = Some(TypeProto { value: Some(kind), ..TypeProto::default() });
+    let mut untyped = PLAIN.model();
+    output(&mut untyped)[0].r#type = None;
+    let mut fixed = Foreign { size: (Some(32), Some(64)), ..PLAIN }.model();
+    let name = output(&mut fixed)[0].name().to_owned();
+    let flat = build::value(&name, DataType::Float, &[Fixed(1), Fixed(2048), Fixed(5)]);
+    *output(&mut fixed) = vec![flat];
+
+    let (float, byte) = (DataType::Float, DataType::Uint8);
+    let cases: [(&str, ModelProto, &[&str]); 23] = [
+        ("4 channels", input(float, &[n, Fixed(4), h, w]), &["'picture'", "float32 tensor ? x 4 x ? x ?", "C = 3"]),
+        ("4 channels last", input(byte, &[Fixed(1), h, w, Fixed(4)]), &["uint8 tensor 1 x ? x ? x 4", "C = 3"]),
+        ("2 channels, fixed", input(float, &[n, Fixed(2), Fixed(64), Fixed(64)]), &["? x 2 x 64 x 64"]),
+        ("several pictures", input(float, &[Fixed(4), Fixed(3), h, w]), &["4 x 3 x ? x ?", "N = 1"]),
+        ("open channels", input(float, &[n, Named("c"), Fixed(64), Fixed(64)]), &["? x ? x 64 x 64", "input_layout"]),
+        ("3 and 3", input(float, &[n, Fixed(3), h, Fixed(3)]), &["? x 3 x ? x 3", "input_layout"]),
+        ("float16", input(DataType::Float16, &[n, Fixed(3), h, w]), &["float16", "float32 or uint8"]),
+        ("float64", input(DataType::Double, &[n, Fixed(3), h, w]), &["float64", "float32 or uint8"]),
+        ("int32", input(DataType::Int32, &[n, Fixed(3), h, w]), &["an int32 tensor", "float32 or uint8"]),
+        ("no batch", input(float, &[Fixed(3), h, w]), &["3 x ? x ?", "N x C x H x W"]),
+        ("two pictures", two, &["2 inputs", "'picture'", "'second'", "one picture"]),
+        ("no picture", none, &["0 inputs", "one picture"]),
+        ("a vector", answers(float, &[n, Fixed(1000)]), &["a float32 tensor ? x 1000", "scores"]),
+        ("a number", answers(float, &[]), &["a single float32 value", "scores"]),
+        ("one cell", answers(float, &[n, Fixed(21), Fixed(1), Fixed(1)]), &["? x 21 x 1 x 1", "scores"]),
+        ("5 dimensions", answers(float, &[n, n, Fixed(5), h, w]), &["? x ? x 5 x ? x ?", "scores"]),
+        ("512 features", answers(float, &[n, Fixed(512), h, w]), &["? x 512 x ? x ?", "2 to 255 classes"]),
+        ("several answers", answers(float, &[Fixed(2), Fixed(5), h, w]), &["2 x 5 x ? x ?", "N = 1"]),
+        ("float16 scores", answers(DataType::Float16, &[n, Fixed(5), h, w]), &["a float16 tensor ? x 5", "float32"]),
+        ("one-hot", answers(DataType::Int64, &[n, Fixed(5), h, w]), &["an int64 tensor ? x 5", "class indices"]),
+        ("a sequence", sequence, &["is a sequence", "scores"]),
+        ("no type", untyped, &["without a type", "scores"]),
+        ("flattened", fixed, &["1 x 2048 x 5", "scores"]),
+    ];
+    for (name, model, words) in &cases {
+        let error =
+            Segmenter::from_memory(&model.encode_to_vec(), &options()).err().unwrap_or_else(|| panic!("{name}"));
+        assert!(matches!(error, Error::Model(_)), "{name}: {error:?}");
+        let text = error.to_string();
+        assert!(words.iter().all(|word| text.contains(word)) && !text.contains('\n'), "{name}: {text}");
+    }
+
+    // Options that contradict the model.
+    let bytes = Foreign { element: byte, ..PLAIN }.bytes();
+    let mut wrong = options();
+    wrong.mean = Some([0.5; 3]);
+    let error = Segmenter::from_memory(&bytes, &wrong).err().unwrap();
+    assert!(matches!(error, Error::InvalidArgument(_)) && error.to_string().contains("takes bytes"), "{error}");
+    let mut wrong = options();
+    wrong.class_names = Some(["a", "b", "c"].map(String::from).to_vec());
+    for (last, words) in [(Last::Logit, "two classes"), (Last::Above, "two classes"), (Last::Scores, "5 scores")] {
+        let error = Segmenter::from_memory(&Foreign { last, ..PLAIN }.bytes(), &wrong).err().unwrap().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let hidden = Foreign { last: Last::HiddenArgMax(DataType::Int64, 3), ..PLAIN }.bytes();
+    let error = Segmenter::from_memory(&hidden, &options()).err().unwrap().to_string();
+    assert!(error.contains("class_names"), "{error}");
+    for scale in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        let mut wrong = options();
+        wrong.scale = Some(scale);
+        let error = Segmenter::from_memory(&PLAIN.bytes(), &wrong).err().unwrap();
+        assert!(matches!(error, Error::InvalidArgument(_)) && error.to_string().contains("scale"), "{error}");
+    }
+}
+
+#[test]
+fn transpositions_meet_and_vanish() {
+    // The network as ONNX Runtime has optimized it is what a cache keeps, behind five lines and eight bytes.
+    for (element, hidden_bytes, casts) in
+        [(DataType::Float, false, 0), (DataType::Uint8, false, 0), (DataType::Uint8, true, 2)]
+    {
+        let last = Last::ChannelsLast;
+        let foreign =
+            Foreign { layout: NHWC, element, hidden_bytes, last, stride: 4, enlarge: Enlarge::Scales, ..PLAIN };
+        let folder = tempfile::tempdir().unwrap();
+        let mut cached = options();
+        cached.cache = Some(folder.path().to_owned());
+        Segmenter::from_memory(&foreign.bytes(), &cached).unwrap();
+        let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let [file] = &files[..] else { panic!("{files:?}") };
+        let content = std::fs::read(file).unwrap();
+        let start = content.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(4).unwrap().0 + 9;
+        let network = ModelProto::decode(&content[start..]).unwrap();
+        let operators: Vec<_> = network.graph.as_ref().unwrap().node.iter().map(|node| node.op_type()).collect();
+        let count = |operator: &str| operators.iter().filter(|found| **found == operator).count();
+        assert_eq!((count("Transpose"), count("Resize"), count("Cast")), (0, 0, casts), "{element:?}: {operators:?}");
+        assert!(count("Conv") + count("FusedConv") > 0, "{operators:?}");
+    }
+}
+
+#[test]
+fn options_tell_cached_networks_apart() {
+    let (width, height) = (64, 32);
+    let pixels = random_bytes(59, 3 * width * height);
+    let mut model = PLAIN.model();
+    let graph = model.graph.as_mut().unwrap();
+    let scores = graph.output[0].clone();
+    graph.node.push(build::node("Neg", &[scores.name()], "negative", vec![]));
+    graph.output.push(ValueInfoProto { name: Some("negative".into()), ..scores });
+    let folder = tempfile::tempdir().unwrap();
+    let truth = PLAIN.logits(&pixels, height, width, &RAW);
+    for _ in 0..2 {
+        for (output, sign) in [(None, 1.0), (Some("negative"), -1.0)] {
+            let mut cached = options();
+            (cached.cache, cached.output) = (Some(folder.path().to_owned()), output.map(str::to_owned));
+            let segmenter = Segmenter::from_memory(&model.encode_to_vec(), &cached).unwrap();
+            check("cached", &segmenter, &rgb(&pixels, width, height), &truth.mapv(|score| sign * score), false);
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn broken_models_are_statuses() {
+    let models = [
+        PLAIN,
+        Foreign { layout: NHWC, element: DataType::Uint8, last: Last::SoftmaxChannelsLast, ..PLAIN },
+        Foreign { stride: 4, enlarge: Enlarge::Sizes, last: Last::ArgMax(DataType::Int32, 4), ..PLAIN },
+        Foreign { stride: 2, enlarge: Enlarge::Transposed, last: Last::HiddenProbability, ..PLAIN },
+    ];
+    let pixels = random_bytes(61, 3 * 32 * 32);
+    let mut options = options();
+    options.threads = 1;
+    let (mut refused, mut taken) = (0, 0);
+    for foreign in models {
+        let good = foreign.bytes();
+        for (round, pair) in random(67, 400).chunks(2).enumerate() {
+            let at = |value: f32| ((value + 1.0) / 2.0 * good.len() as f32) as usize % good.len();
+            let mut bad = good.clone();
+            match round % 3 {
+                0 => bad.truncate(at(pair[0])),
+                1 => bad[at(pair[0])] ^= 1 << (round / 3 % 8),
+                _ => bad[at(pair[0])] = pair[1].to_bits() as u8,
+            }
+            let Ok(segmenter) = Segmenter::from_memory(&bad, &options) else {
+                refused += 1;
+                continue;
+            };
+            taken += 1;
+            let mut mask = Mask::new();
+            if segmenter.segment(&rgb(&pixels, 32, 32), &mut mask).is_ok() {
+                assert_eq!(mask.labels().len(), 32 * 32);
+            }
+        }
+    }
+    assert!(refused > 200 && taken > 50, "{refused} refused, {taken} taken");
+}
