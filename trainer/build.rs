@@ -1,6 +1,10 @@
-//! Gives the trainer an rpath to libtorch and to ONNX Runtime, so that it runs without `LD_LIBRARY_PATH` and `ORT_DYLIB_PATH`.
+//! Gives the trainer an rpath to libtorch and to ONNX Runtime, so that it runs without `LD_LIBRARY_PATH` and `ORT_DYLIB_PATH`,
+//! and libtorch's version.
 
-use std::{env, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 fn main() {
     println!("cargo:rerun-if-env-changed=ORT_DYLIB_PATH");
@@ -9,9 +13,23 @@ fn main() {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
     }
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    let Some(libtorch) = env::var_os("LIBTORCH").map(PathBuf::from) else { return };
+    let Some(libtorch) = env::var_os("LIBTORCH").map(PathBuf::from) else {
+        println!("cargo:rustc-env=LIBTORCH_VERSION=unknown");
+        return;
+    };
     // A relative LIBTORCH is meant from the folder in which cargo was called, which is not this script's.
     let libtorch = std::fs::canonicalize(&libtorch).unwrap_or(libtorch);
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", libtorch.join("lib").display());
     println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
+    println!("cargo:rustc-env=LIBTORCH_VERSION={}", version(&libtorch).unwrap_or("unknown".to_owned()));
+}
+
+/// libtorch's version, from its header.
+fn version(libtorch: &Path) -> Option<String> {
+    let header = fs::read_to_string(libtorch.join("include/torch/headeronly/version.h")).ok()?;
+    let number = |name: &str| {
+        let define = format!("#define TORCH_VERSION_{name} ");
+        header.lines().find_map(|line| line.strip_prefix(&define)).map(|number| number.trim().to_owned())
+    };
+    Some([number("MAJOR")?, number("MINOR")?, number("PATCH")?].join("."))
 }

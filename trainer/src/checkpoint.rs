@@ -46,6 +46,9 @@ pub struct Progress {
     pub step: usize,
     /// What the epoch under way has added up so far.
     pub running: Running,
+    /// What it had added up at the newest line of `metrics.csv`.
+    #[serde(default)]
+    pub logged: Running,
     /// The best mean IoU on the validation split so far, a fraction.
     pub best_miou: Option<f64>,
 }
@@ -69,6 +72,17 @@ impl Running {
     /// The mean loss of a crop.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.crops as f64
+    }
+
+    /// What was added up since `earlier`.
+    pub fn since(&self, earlier: &Running) -> Running {
+        Running {
+            loss: self.loss - earlier.loss,
+            crops: self.crops - earlier.crops,
+            right: self.right - earlier.right,
+            counted: self.counted - earlier.counted,
+            seconds: self.seconds - earlier.seconds,
+        }
     }
 }
 

@@ -8,10 +8,11 @@ mod train;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tch::{Cuda, Device};
 
 use crate::error::{Error, Result};
+use crate::record::Output;
 
 /// Trains fully convolutional networks that label every pixel, for use with libfcn.
 #[derive(Debug, Parser)]
@@ -50,6 +51,28 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 fn say(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Error::new(format!("stdout: {error}")))
+}
+
+/// For whom a command writes.
+#[derive(Debug, Args)]
+struct Reader {
+    /// Show no progress: errors and results alone.
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+
+    /// For scripts: write JSON objects to stdout, one a line.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Reader {
+    fn output(&self) -> Output {
+        match (self.quiet, self.json) {
+            (true, _) => Output::Quiet,
+            (_, true) => Output::Json,
+            _ => Output::Text,
+        }
+    }
 }
 
 /// Where to compute.

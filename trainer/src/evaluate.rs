@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::augment::{Normalise, normalise_whole};
 use crate::checkpoint::Checkpoint;
-use crate::data::{Dataset, VOID};
+use crate::data::{Dataset, Sample, VOID};
 use crate::error::{Error, Result};
 use crate::metrics::Confusion;
 use crate::model::{Network, channels_last};
@@ -77,6 +77,22 @@ impl Labeller {
 
     /// Checks that a dataset has the classes that this labels, and counts.
     pub fn measure(&mut self, dataset: &Dataset, void_is_background: bool) -> Result<Confusion> {
+        let mut confusion = Confusion::new(dataset.classes().len());
+        self.visit(dataset, void_is_background, |_, sample, labels| {
+            confusion.add(&sample.mask, labels);
+            Ok(())
+        })?;
+        Ok(confusion)
+    }
+
+    /// Checks that a dataset has the classes that this labels, labels all of its photos, and gives each to `each` with
+    /// its place in the split and its labels.
+    pub fn visit(
+        &mut self,
+        dataset: &Dataset,
+        void_is_background: bool,
+        mut each: impl FnMut(usize, &Sample, &[u8]) -> Result<()>,
+    ) -> Result<()> {
         if dataset.classes().len() != self.classes().len() {
             return Err(Error::new(format!(
                 "the dataset has {} classes, but the network has {}; measure on data with the classes it was trained on",
@@ -84,11 +100,12 @@ impl Labeller {
                 self.classes().len()
             )));
         }
-        let mut confusion = Confusion::new(dataset.classes().len());
         for index in 0..dataset.len() {
-            count(dataset, index, void_is_background, &mut confusion, |rgb, w, h| self.label(rgb, w, h))?;
+            let sample = read(dataset, index, void_is_background)?;
+            let labels = self.label(&sample.image, sample.width, sample.height)?;
+            each(index, &sample, &labels)?;
         }
-        Ok(confusion)
+        Ok(())
     }
 }
 
@@ -121,20 +138,13 @@ pub fn label(network: &Network, rgb: &[u8], width: usize, height: usize) -> Resu
     Ok(bytes)
 }
 
-/// Labels photo `index` of a dataset and adds its pixels to `confusion`.
-pub fn count(
-    dataset: &Dataset,
-    index: usize,
-    void_is_background: bool,
-    confusion: &mut Confusion,
-    mut label: impl FnMut(&[u8], usize, usize) -> Result<Vec<u8>>,
-) -> Result<()> {
+/// Reads photo `index` of a dataset with its truth as it is counted.
+pub fn read(dataset: &Dataset, index: usize, void_is_background: bool) -> Result<Sample> {
     let mut sample = dataset.read(index)?;
     if void_is_background {
         void_to_background(&mut sample.mask);
     }
-    confusion.add(&sample.mask, &label(&sample.image, sample.width, sample.height)?);
-    Ok(())
+    Ok(sample)
 }
 
 /// Gives void pixels class 0.

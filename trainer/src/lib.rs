@@ -12,7 +12,10 @@ pub mod labelmap;
 pub mod loader;
 pub mod metrics;
 pub mod model;
+pub mod picture;
 pub mod predict;
+pub mod record;
+
 pub mod schedule;
 pub mod sgd;
 pub mod train;

@@ -52,10 +52,13 @@ impl Confusion {
     /// The share of a class's pixels that are right, averaged over the classes that occur in the truth: for others
     /// there is no such share. NaN where none was counted.
     pub fn mean_accuracy(&self) -> f64 {
-        mean((0..self.classes).filter_map(|class| {
-            let truth = self.truth_pixels(class);
-            (truth > 0).then(|| self.right(class) as f64 / truth as f64)
-        }))
+        mean((0..self.classes).filter_map(|class| self.accuracy(class)))
+    }
+
+    /// The share of a class's pixels that are right; `None` where it does not occur in the truth.
+    pub fn accuracy(&self, class: usize) -> Option<f64> {
+        let truth = self.truth_pixels(class);
+        (truth > 0).then(|| self.right(class) as f64 / truth as f64)
     }
 
     /// Intersection over union, averaged over the classes that occur in the truth or in the prediction. NaN where none
@@ -72,14 +75,23 @@ impl Confusion {
 
     /// Intersection over union of one class; `None` where it occurs neither in the truth nor in the prediction.
     pub fn iou(&self, class: usize) -> Option<f64> {
-        let predicted: u64 = (0..self.classes).map(|truth| self.count(truth, class)).sum();
-        let union = self.truth_pixels(class) + predicted - self.right(class);
+        let union = self.truth_pixels(class) + self.predicted_pixels(class) - self.right(class);
         (union > 0).then(|| self.right(class) as f64 / union as f64)
     }
 
     /// How many of the counted pixels truly are of this class.
     pub fn truth_pixels(&self, class: usize) -> u64 {
         (0..=self.classes).map(|prediction| self.count(class, prediction)).sum()
+    }
+
+    /// How many of the counted pixels are predicted to be of this class.
+    pub fn predicted_pixels(&self, class: usize) -> u64 {
+        (0..self.classes).map(|truth| self.count(truth, class)).sum()
+    }
+
+    /// A row for each true class, of the pixels that are predicted to be of each class.
+    pub fn rows(&self) -> impl Iterator<Item = &[u64]> {
+        self.counts.chunks_exact(self.classes + 1).map(|row| &row[..self.classes])
     }
 
     /// All rates by name, as model cards hold them: `iou/NAME` for the classes that occur.

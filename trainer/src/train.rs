@@ -1,12 +1,13 @@
 //! The training loop.
 
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::augment::Augment;
@@ -14,10 +15,11 @@ use crate::checkpoint::{self, Checkpoint, Progress, Running, State};
 use crate::config::Config;
 use crate::data::{Dataset, VOID};
 use crate::error::{Error, Result};
-use crate::evaluate::{count, label, void_to_background};
+use crate::evaluate::{label, read, void_to_background};
 use crate::loader::{self, Batch, Plan};
 use crate::metrics::Confusion;
 use crate::model::{Network, Spec, channels_last, weights};
+use crate::record::{Output, Recorder, Validation};
 use crate::sgd::{Rates, Sgd};
 
 /// How a run is carried out. None of it changes what is learned.
@@ -31,6 +33,10 @@ pub struct Execution {
     pub workers: usize,
     /// Steps from one checkpoint to the next, beside those around each validation.
     pub checkpoint_every: usize,
+    /// Steps from one line of `metrics.csv` to the next, at least 1; each epoch ends with one, too.
+    pub log_every: u64,
+    /// For whom `train` writes.
+    pub output: Output,
     /// Set from outside to stop after the step under way.
     pub stop: Arc<AtomicBool>,
 }
@@ -95,21 +101,20 @@ impl Run {
         report.map_err(|error| Error::new(format!("{}: {error}", path.display())))
     }
 
-    /// One line on what is trained on what.
-    pub fn describe(&self) -> String {
-        let parameters: usize =
-            self.network.graph.parameters().iter().filter(|p| p.learned).map(|p| p.tensor.numel()).sum();
-        format!(
-            "{} with {:.1} M parameters for {} classes, {} photos to train on, {} to measure on",
-            self.network.spec.name(),
-            parameters as f64 / 1e6,
-            self.state.classes.len(),
-            self.train.len(),
-            self.val.len()
-        )
+    /// What is trained on what.
+    pub fn describe(&self) -> Description {
+        let learned = self.network.graph.parameters().into_iter().filter(|parameter| parameter.learned);
+        Description {
+            network: self.network.spec.name(),
+            parameters: learned.map(|parameter| parameter.tensor.numel()).sum(),
+            classes: self.state.classes.iter().map(|class| class.name.clone()).collect(),
+            train: self.train.len(),
+            val: self.val.len(),
+            epochs: self.state.config.epochs,
+        }
     }
 
-    /// Trains until the last epoch is done, and writes one line an epoch to `out`.
+    /// Trains until the last epoch is done, writes one line an epoch to `out`, and records in the run's folder.
     pub fn train(&mut self, execution: &Execution, out: &mut dyn Write) -> Result<End> {
         let config = self.state.config.clone();
         let augment = Arc::new(Augment {
@@ -126,30 +131,32 @@ impl Run {
             drop_last: true,
         };
         let steps = plan.steps(loader::select(&self.train, &augment, &plan)?.len());
+        if self.state.progress.epoch >= config.epochs {
+            return Ok(End::Complete);
+        }
+        let recorder = &mut Recorder::open(execution, &self.state, steps, out)?;
         while self.state.progress.epoch < config.epochs {
             let epoch = self.state.progress.epoch;
-            let bar = progress_bar(steps, &format!("epoch {}", epoch + 1));
             let mut since = Instant::now();
             for batch in loader::epoch(&self.train, &augment, &plan, epoch, self.state.progress.step) {
                 let step = epoch * steps as u64 + self.state.progress.step as u64;
-                let factor = config.schedule.factor(step, steps as u64 * config.epochs);
-                self.step(batch?, config.lr * factor)?;
+                let learning_rate = learning_rate(&config, step, steps);
+                self.step(batch?, learning_rate)?;
                 let progress = &mut self.state.progress;
+                let seconds = since.elapsed().as_secs_f64();
                 progress.step += 1;
-                progress.running.seconds += since.elapsed().as_secs_f64();
-                bar.set_position(progress.step as u64);
-                bar.set_message(format!("loss {:.3}", progress.running.mean_loss()));
+                progress.running.seconds += seconds;
+                recorder.step(progress, learning_rate, seconds)?;
                 let stop = execution.stop.load(Ordering::Relaxed);
                 if stop || progress.step.is_multiple_of(execution.checkpoint_every) || progress.step == steps {
-                    self.save(execution)?;
+                    self.save(execution, recorder)?;
                 }
                 if stop {
                     return Ok(End::Stopped);
                 }
                 since = Instant::now();
             }
-            bar.finish_and_clear();
-            if self.end_epoch(execution, out)? == End::Stopped {
+            if self.end_epoch(execution, steps, recorder)? == End::Stopped {
                 return Ok(End::Stopped);
             }
         }
@@ -196,54 +203,99 @@ impl Run {
         Ok(())
     }
 
-    /// Measures, prints the epoch's line, and writes checkpoints.
-    fn end_epoch(&mut self, execution: &Execution, out: &mut dyn Write) -> Result<End> {
+    /// Measures, records the epoch, and writes checkpoints.
+    fn end_epoch(&mut self, execution: &Execution, steps: usize, recorder: &mut Recorder) -> Result<End> {
         let config = &self.state.config;
         let epoch = self.state.progress.epoch + 1;
-        let mut line = format!("epoch {epoch}/{}, {}", config.epochs, self.state.progress.running);
-        let mut best = false;
+        let (mut val, mut best) = (None, false);
         if epoch.is_multiple_of(config.val_every) || epoch == config.epochs {
-            let Some(confusion) = self.validate(execution)? else { return Ok(End::Stopped) };
-            let miou = confusion.mean_iou();
-            line += &format!(", val acc {:.4}, val mIoU {miou:.4}", confusion.pixel_accuracy());
-            best = self.state.progress.best_miou.is_none_or(|best| miou > best);
+            let since = Instant::now();
+            let Some(confusion) = self.validate(execution, recorder)? else { return Ok(End::Stopped) };
+            let measured = Validation::new(&confusion, self.state.classes.len(), since.elapsed().as_secs_f64());
+            best = self.state.progress.best_miou.is_none_or(|best| measured.miou > best);
             if best {
-                self.state.progress.best_miou = Some(miou);
+                self.state.progress.best_miou = Some(measured.miou);
             }
+            val = Some(measured);
         }
-        let speed = self.state.progress.running.crops as f64 / self.state.progress.running.seconds;
-        writeln!(out, "{line}, {speed:.1} examples/sec on {}", device_name(execution.device))?;
-        out.flush()?;
+        let learning_rate = learning_rate(config, epoch * steps as u64 - 1, steps);
         let progress = &mut self.state.progress;
+        recorder.epoch(progress, learning_rate, val, best, &device_name(execution.device))?;
         progress.epoch = epoch;
         progress.step = 0;
         progress.running = Running::default();
+        progress.logged = Running::default();
         if best {
             checkpoint::save(&checkpoint::best(&execution.folder), &self.network, None, &self.state)?;
         }
-        self.save(execution)?;
+        self.save(execution, recorder)?;
         Ok(End::Complete)
     }
 
     /// `None` where it was stopped.
-    fn validate(&self, execution: &Execution) -> Result<Option<Confusion>> {
-        let bar = progress_bar(self.val.len(), "validation");
+    fn validate(&self, execution: &Execution, recorder: &mut Recorder) -> Result<Option<Confusion>> {
+        let photos = self.val.len();
         let mut confusion = Confusion::new(self.val.classes().len());
-        for index in 0..self.val.len() {
+        for index in 0..photos {
             if execution.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            count(&self.val, index, self.state.config.void_is_background, &mut confusion, |rgb, width, height| {
-                label(&self.network, rgb, width, height)
-            })?;
-            bar.inc(1);
+            let sample = read(&self.val, index, self.state.config.void_is_background)?;
+            let labels = label(&self.network, &sample.image, sample.width, sample.height)?;
+            confusion.add(&sample.mask, &labels);
+            recorder.sample(index, photos, sample, labels)?;
+            recorder.validating(index + 1, photos);
         }
-        bar.finish_and_clear();
         Ok(Some(confusion))
     }
 
-    fn save(&self, execution: &Execution) -> Result<()> {
+    fn save(&self, execution: &Execution, recorder: &Recorder) -> Result<()> {
+        recorder.sync()?;
         checkpoint::save(&checkpoint::last(&execution.folder), &self.network, Some(&self.sgd), &self.state)
+    }
+}
+
+/// What is trained on what; shown as one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    network: String,
+    /// Learned numbers.
+    parameters: usize,
+    classes: Vec<String>,
+    /// Photos to train on.
+    train: usize,
+    /// Photos to measure on.
+    val: usize,
+    epochs: u64,
+}
+
+impl Description {
+    /// The same for programs.
+    pub fn json(&self, run: &Path) -> Value {
+        json!({
+            "event": "start",
+            "run": run.to_string_lossy(),
+            "network": self.network,
+            "parameters": self.parameters,
+            "classes": self.classes,
+            "train_photos": self.train,
+            "val_photos": self.val,
+            "epochs": self.epochs,
+        })
+    }
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} with {:.1} M parameters for {} classes, {} photos to train on, {} to measure on",
+            self.network,
+            self.parameters as f64 / 1e6,
+            self.classes.len(),
+            self.train,
+            self.val
+        )
     }
 }
 
@@ -256,15 +308,13 @@ fn optimizer(network: &Network, config: &Config) -> Sgd {
     Sgd::new(&network.graph, Rates { momentum, weight_decay, head_factor })
 }
 
-/// Shown on a terminal's stderr only.
-fn progress_bar(length: usize, what: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {eta} {msg}");
-    ProgressBar::new(length as u64)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        .with_prefix(what.to_owned())
+/// The learning rate of step `step`, counted from 0, where an epoch has `steps`.
+fn learning_rate(config: &Config, step: u64, steps: usize) -> f64 {
+    config.lr * config.schedule.factor(step, steps as u64 * config.epochs)
 }
 
-fn device_name(device: Device) -> String {
+/// Where a run computes, in words.
+pub(crate) fn device_name(device: Device) -> String {
     match device {
         Device::Cpu => format!("cpu ({} threads)", tch::get_num_threads()),
         Device::Cuda(index) => format!("cuda:{index}"),

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, best, last};
 use trainer::config::Config;
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, is_head, weights};
+use trainer::record::Output;
 use trainer::schedule::Schedule;
 use trainer::train::{End, Execution, Run};
 
@@ -33,6 +34,8 @@ fn execution(out: &Path, workers: usize, stop: bool) -> Execution {
         device: Device::Cpu,
         workers,
         checkpoint_every: 100,
+        log_every: 10,
+        output: Output::Text,
         stop: Arc::new(AtomicBool::new(stop)),
     }
 }

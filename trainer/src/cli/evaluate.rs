@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::{Value, json};
 
-use super::DeviceChoice;
+use super::{DeviceChoice, Reader};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::Labeller;
 use crate::metrics::Confusion;
+use crate::record::Output;
 
 /// Options of `trainer evaluate`.
 #[derive(Debug, Args)]
@@ -33,6 +35,9 @@ pub(super) struct Evaluate {
     /// Count void pixels as class 0, as the d2l preset trains them [default: as the checkpoint was trained].
     #[arg(long)]
     void_is_background: bool,
+
+    #[command(flatten)]
+    reader: Reader,
 }
 
 impl Evaluate {
@@ -40,9 +45,46 @@ impl Evaluate {
         let dataset = Dataset::open(&self.data, &self.split)?;
         let mut labeller = Labeller::open(&self.model, self.device.device()?)?;
         let void_is_background = self.void_is_background || labeller.void_is_background();
-        let confusion = labeller.measure(&dataset, void_is_background)?;
-        super::say(&table(&confusion, &dataset))?;
+        let bar = self.reader.output().bar(dataset.len() as u64).with_prefix("evaluate");
+        let mut confusion = Confusion::new(dataset.classes().len());
+        labeller.visit(&dataset, void_is_background, |_, sample, labels| {
+            confusion.add(&sample.mask, labels);
+            bar.inc(1);
+            bar.set_message(format!("{} left", indicatif::HumanDuration(bar.eta())));
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+        super::say(&match self.reader.output() {
+            Output::Json => self.json(&confusion, &dataset, void_is_background).to_string(),
+            Output::Text | Output::Quiet => table(&confusion, &dataset),
+        })?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// All that was counted, for programs. The matrix has a row for each true class and a column for each predicted one.
+    fn json(&self, confusion: &Confusion, dataset: &Dataset, void_is_background: bool) -> Value {
+        let classes = dataset.classes().iter().enumerate().map(|(index, class)| {
+            json!({
+                "name": class.name,
+                "iou": confusion.iou(index),
+                "accuracy": confusion.accuracy(index),
+                "pixels": confusion.truth_pixels(index),
+            })
+        });
+        json!({
+            "event": "evaluation",
+            "model": self.model.to_string_lossy(),
+            "data": self.data.to_string_lossy(),
+            "split": self.split,
+            "photos": dataset.len(),
+            "void_is_background": void_is_background,
+            "pixel_accuracy": confusion.pixel_accuracy(),
+            "mean_accuracy": confusion.mean_accuracy(),
+            "miou": confusion.mean_iou(),
+            "frequency_weighted_iou": confusion.frequency_weighted_iou(),
+            "classes": classes.collect::<Vec<_>>(),
+            "confusion": confusion.rows().collect::<Vec<_>>(),
+        })
     }
 }
 

@@ -1,6 +1,5 @@
 //! `trainer train`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -8,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
+use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tch::Device;
 
-use super::DeviceChoice;
+use super::{DeviceChoice, Reader};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -55,6 +55,13 @@ pub(super) struct Train {
     /// Steps from one checkpoint to the next, beside those around each validation.
     #[arg(long, value_name = "STEPS", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
     checkpoint_every: u32,
+
+    /// Steps from one line of metrics.csv, and one point of TensorBoard's curves, to the next.
+    #[arg(long, value_name = "STEPS", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
+    log_every: u32,
+
+    #[command(flatten)]
+    reader: Reader,
 }
 
 /// What a run is determined by. Defaults are those of the default preset.
@@ -65,7 +72,8 @@ struct Setup {
     #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
     data: Option<PathBuf>,
 
-    /// A new folder for the run's checkpoints, last.safetensors and best.safetensors.
+    /// A new folder for the run: the checkpoints last.safetensors and best.safetensors, metrics.csv, TensorBoard's event
+    /// files, and sessions.jsonl, a line for each start of the trainer.
     #[arg(long, value_name = "RUN", required_unless_present = "resume")]
     out: Option<PathBuf>,
 
@@ -199,7 +207,7 @@ impl Setup {
 
 impl Train {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let out = &mut std::io::stdout();
+        let (out, output) = (&mut std::io::stdout(), self.reader.output());
         if let Some(threads) = self.threads {
             tch::set_num_threads(threads);
         }
@@ -210,7 +218,15 @@ impl Train {
                 check_new(folder)?;
                 let mut run = Run::start(self.setup.config(data), device)?;
                 if let Some(weights) = &self.setup.weights {
-                    writeln!(out, "{}: {}", weights.display(), run.load_weights(weights)?)?;
+                    let report = run.load_weights(weights)?;
+                    let object = json!({
+                        "event": "weights",
+                        "file": weights.to_string_lossy(),
+                        "loaded": report.matched,
+                        "missing": report.missing,
+                        "unused": report.unused,
+                    });
+                    output.say(out, &format!("{}: {report}", weights.display()), &object)?;
                 }
                 std::fs::create_dir_all(folder).map_err(|error| {
                     Error::new(format!("--out {}: the folder cannot be made: {error}", folder.display()))
@@ -219,22 +235,27 @@ impl Train {
             }
             _ => return Err(Error::new("--data FOLDER and --out RUN are needed to begin, --resume RUN to continue")),
         };
-        writeln!(out, "{}", run.describe())?;
+        let description = run.describe();
+        output.say(out, &description.to_string(), &description.json(folder))?;
         let execution = Execution {
             folder: folder.clone(),
             device,
             workers: self.workers.into(),
             checkpoint_every: self.checkpoint_every as usize,
+            log_every: self.log_every.into(),
+            output,
             stop: stop_flag()?,
         };
         Ok(match run.train(&execution, out)? {
             End::Complete => {
-                writeln!(out, "done: {}", checkpoint::best(folder).display())?;
+                let best = checkpoint::best(folder).display().to_string();
+                output.say(out, &format!("done: {best}"), &json!({"event": "done", "best": best}))?;
                 ExitCode::SUCCESS
             }
             End::Stopped => {
-                let folder = folder.display();
-                writeln!(out, "stopped and saved; continue with: trainer train --resume {folder}")?;
+                let resume = format!("trainer train --resume {}", folder.display());
+                let object = json!({"event": "stopped", "resume": resume});
+                output.say(out, &format!("stopped and saved; continue with: {resume}"), &object)?;
                 // As a shell reports a command that Ctrl-C ended.
                 ExitCode::from(130)
             }
@@ -247,7 +268,7 @@ impl Train {
         if self.setup != Setup::default() {
             return Err(Error::new(format!(
                 "--resume {shown}: a run continues with the settings it was begun with; leave out all other options but \
-                 --device, --threads, --workers and --checkpoint-every"
+                 --device, --threads, --workers, --checkpoint-every, --log-every, --quiet and --json"
             )));
         }
         if !folder.is_dir() {

@@ -3,14 +3,13 @@
 use std::ops::Range;
 
 use fcn::Image;
-use fcn::palette::Class;
-use image::imageops::{FilterType, replace, resize};
-use image::{GrayImage, Rgb, RgbImage};
+use image::imageops::replace;
+use image::{Rgb, RgbImage};
 
 use crate::data::{Dataset, Sample};
 use crate::error::{Error, Result};
 use crate::evaluate::Labeller;
-use crate::labelmap::VOID_COLOR;
+use crate::picture::Shown;
 
 /// The longest side in pixels that a photo is shown with; larger ones are scaled down.
 pub const CELL: u32 = 320;
@@ -43,27 +42,8 @@ pub fn compare(labeller: &mut Labeller, dataset: &Dataset, range: Range<usize>) 
 fn column(labeller: &mut Labeller, dataset: &Dataset, index: usize) -> Result<[RgbImage; 3]> {
     let Sample { id, width, height, image, mask } = dataset.read(index)?;
     let labels = labeller.label(&image, width, height).map_err(|error| Error::new(format!("{id}: {error}")))?;
-    let size = (width as u32, height as u32);
-    let fitted = fit(size);
-    let photo = RgbImage::from_raw(size.0, size.1, image).expect("a sample has a photo's bytes");
-    let photo = resize(&photo, fitted.0, fitted.1, FilterType::Triangle);
-    Ok([photo, paint(labels, size, fitted, dataset.classes()), paint(mask, size, fitted, dataset.classes())])
-}
-
-/// The size that a picture is shown with: its longest side at most [`CELL`] pixels, never enlarged.
-fn fit((width, height): (u32, u32)) -> (u32, u32) {
-    let scale = (f64::from(CELL) / f64::from(width.max(height))).min(1.0);
-    [width, height].map(|side| ((f64::from(side) * scale).round() as u32).max(1)).into()
-}
-
-/// Labels of a picture of `size`, shown with the size `fitted` in the classes' colours.
-fn paint(labels: Vec<u8>, size: (u32, u32), fitted: (u32, u32), classes: &[Class]) -> RgbImage {
-    let labels = GrayImage::from_raw(size.0, size.1, labels).expect("there is a label for each pixel");
-    let labels = resize(&labels, fitted.0, fitted.1, FilterType::Nearest);
-    RgbImage::from_fn(fitted.0, fitted.1, |x, y| {
-        let label = labels.get_pixel(x, y).0[0];
-        Rgb(classes.get(label as usize).map_or(VOID_COLOR, |class| class.color))
-    })
+    let shown = Shown::new(width, height, CELL);
+    Ok([shown.photo(image), shown.labels(labels, dataset.classes()), shown.labels(mask, dataset.classes())])
 }
 
 /// Puts the columns side by side.

@@ -1,0 +1,149 @@
+//! TensorBoard's event files: records in TFRecord's framing, each a protocol buffer `Event`. The fields are those of
+//! `event.proto` and `summary.proto` in TensorBoard's folder `compat/proto`; only the ones used here are declared.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prost::{Message, Oneof};
+
+use crate::error::{Error, Result};
+
+/// How the names of event files begin: this, a dot, and the seconds at which the file was begun. TensorBoard reads the
+/// files of a folder in the order of their names.
+const NAME: &str = "events.out.tfevents";
+/// The first record of a file, by which readers know the format.
+const VERSION: &str = "brain.Event:2";
+/// The status of a `SessionLog` that says: what older files hold from this step on is done again.
+const START: i32 = 1;
+
+#[derive(Clone, PartialEq, Message)]
+struct Event {
+    #[prost(double, tag = "1")]
+    wall_time: f64,
+    #[prost(int64, tag = "2")]
+    step: i64,
+    #[prost(oneof = "What", tags = "3, 5, 7")]
+    what: Option<What>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+enum What {
+    #[prost(string, tag = "3")]
+    FileVersion(String),
+    #[prost(message, tag = "5")]
+    Summary(Summary),
+    #[prost(message, tag = "7")]
+    SessionLog(SessionLog),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Summary {
+    #[prost(message, repeated, tag = "1")]
+    value: Vec<Value>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Value {
+    #[prost(string, tag = "1")]
+    tag: String,
+    #[prost(oneof = "Content", tags = "2, 4")]
+    content: Option<Content>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+enum Content {
+    #[prost(float, tag = "2")]
+    Number(f32),
+    #[prost(message, tag = "4")]
+    Picture(Picture),
+}
+
+/// A picture as TensorBoard shows it.
+#[derive(Clone, PartialEq, Message)]
+pub struct Picture {
+    /// Rows.
+    #[prost(int32, tag = "1")]
+    pub height: i32,
+    /// Columns.
+    #[prost(int32, tag = "2")]
+    pub width: i32,
+    /// 3 for red, green and blue.
+    #[prost(int32, tag = "3")]
+    pub colorspace: i32,
+    /// The bytes of a PNG or JPEG file.
+    #[prost(bytes = "vec", tag = "4")]
+    pub encoded: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SessionLog {
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+/// An event file that is being written. Each record reaches the system with one write.
+#[derive(Debug)]
+pub struct EventFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl EventFile {
+    /// Begins a file in a run's folder. Records of older files from step `first` on count no more: a run that was
+    /// killed behind its last checkpoint does these steps again.
+    pub fn create(folder: &Path, first: u64) -> Result<EventFile> {
+        let path = folder.join(format!("{NAME}.{:010}", next_second(folder)?));
+        let file = File::create_new(&path).map_err(|error| failed(&path, &error))?;
+        let mut events = EventFile { path, file };
+        events.write(0, What::FileVersion(VERSION.to_owned()))?;
+        events.write(first, What::SessionLog(SessionLog { status: START }))?;
+        Ok(events)
+    }
+
+    /// Writes numbers, each under its tag.
+    pub fn numbers(&mut self, step: u64, numbers: Vec<(String, f64)>) -> Result<()> {
+        let value = |(tag, number)| Value { tag, content: Some(Content::Number(number as f32)) };
+        self.write(step, What::Summary(Summary { value: numbers.into_iter().map(value).collect() }))
+    }
+
+    /// Writes a picture under its tag.
+    pub fn picture(&mut self, step: u64, tag: String, picture: Picture) -> Result<()> {
+        let value = vec![Value { tag, content: Some(Content::Picture(picture)) }];
+        self.write(step, What::Summary(Summary { value }))
+    }
+
+    fn write(&mut self, step: u64, what: What) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let event = Event { wall_time: now.as_secs_f64(), step: step as i64, what: Some(what) };
+        self.file.write_all(&frame(&event.encode_to_vec())).map_err(|error| failed(&self.path, &error))
+    }
+}
+
+/// A TFRecord: the length, its checksum, the data, its checksum; all little-endian.
+fn frame(data: &[u8]) -> Vec<u8> {
+    let length = (data.len() as u64).to_le_bytes();
+    let parts: [&[u8]; 4] = [&length, &masked_crc(&length), data, &masked_crc(data)];
+    parts.concat()
+}
+
+/// TFRecord's checksum: CRC-32C, turned and shifted, so that the checksum of data that holds checksums works, too.
+fn masked_crc(data: &[u8]) -> [u8; 4] {
+    crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+}
+
+/// The present second, or a later one where an older file has it already: names must sort as files were begun.
+fn next_second(folder: &Path) -> Result<u64> {
+    let mut second = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    for entry in fs::read_dir(folder).map_err(|error| failed(folder, &error))? {
+        let name = entry.map_err(|error| failed(folder, &error))?.file_name();
+        let taken = name.to_str().and_then(|name| name.strip_prefix(NAME)?.strip_prefix('.')?.parse::<u64>().ok());
+        second = second.max(taken.map_or(0, |taken| taken + 1));
+    }
+    Ok(second)
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Error {
+    Error::new(format!("{} cannot be written: {error}", path.display()))
+}
