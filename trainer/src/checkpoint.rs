@@ -2,6 +2,7 @@
 //! and everything else as JSON in the file's metadata.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use fcn::palette::Class;
@@ -103,6 +104,20 @@ pub fn last(run: &Path) -> PathBuf {
 /// The checkpoint of a run folder with the best mean IoU on the validation split; parameters alone.
 pub fn best(run: &Path) -> PathBuf {
     run.join("best.safetensors")
+}
+
+/// Removes what a kill in the middle of a write left in a run folder: files that never came to their places.
+pub fn sweep(run: &Path) -> Result<()> {
+    let failed = |error: std::io::Error| Error::new(format!("{} cannot be swept: {error}", run.display()));
+    for entry in std::fs::read_dir(run).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let ours = [".last.safetensors.", ".best.safetensors.", ".metrics.csv."];
+        if name.ends_with(".tmp") && ours.iter().any(|start| name.starts_with(start)) {
+            std::fs::remove_file(&path).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a checkpoint: beside its place first, flushed to the disk, then renamed, so that a crash never leaves half a

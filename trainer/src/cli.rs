@@ -3,6 +3,7 @@
 mod evaluate;
 mod export;
 mod predict;
+mod report;
 mod train;
 
 use std::io::Write;
@@ -35,6 +36,8 @@ enum Command {
     Predict(predict::Predict),
     /// Write a checkpoint as an ONNX file.
     Export(export::Export),
+    /// Write a page on a run: curves, classes, confusions, its best and worst photos, data, settings and versions.
+    Report(report::Report),
 }
 
 /// Carries out a command line.
@@ -44,6 +47,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Evaluate(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Export(command) => command.run(),
+        Command::Report(command) => command.run(),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod model;
 pub mod picture;
 pub mod predict;
 pub mod record;
+pub mod report;
 
 pub mod schedule;
 pub mod sgd;

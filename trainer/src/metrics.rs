@@ -79,13 +79,19 @@ impl Confusion {
         (union > 0).then(|| self.right(class) as f64 / union as f64)
     }
 
+    /// The share of pixels predicted to be of a class that are right; `None` where none is predicted.
+    pub fn precision(&self, class: usize) -> Option<f64> {
+        let predicted = self.predicted_pixels(class);
+        (predicted > 0).then(|| self.right(class) as f64 / predicted as f64)
+    }
+
     /// How many of the counted pixels truly are of this class.
     pub fn truth_pixels(&self, class: usize) -> u64 {
         (0..=self.classes).map(|prediction| self.count(class, prediction)).sum()
     }
 
     /// How many of the counted pixels are predicted to be of this class.
-    pub fn predicted_pixels(&self, class: usize) -> u64 {
+    fn predicted_pixels(&self, class: usize) -> u64 {
         (0..self.classes).map(|truth| self.count(truth, class)).sum()
     }
 
@@ -154,6 +160,15 @@ mod tests {
         close(confusion.mean_iou(), 1.6 / 3.0);
         close(confusion.frequency_weighted_iou(), (4.0 * 0.6 + 6.0 * 0.5 + 6.0 * 0.5) / 16.0);
         assert_eq!([0, 1, 2].map(|class| confusion.truth_pixels(class)), [4, 6, 6]);
+        assert_eq!(
+            [0, 1, 2].map(|class| confusion.accuracy(class)),
+            [Some(3.0 / 4.0), Some(4.0 / 6.0), Some(4.0 / 6.0)]
+        );
+        assert_eq!(
+            [0, 1, 2].map(|class| confusion.precision(class)),
+            [Some(3.0 / 4.0), Some(4.0 / 6.0), Some(4.0 / 6.0)]
+        );
+        assert_eq!(confusion.rows().collect::<Vec<_>>(), [[3, 1, 0], [0, 4, 2], [1, 1, 4]]);
     }
 
     #[test]
@@ -162,6 +177,8 @@ mod tests {
         let mut confusion = Confusion::new(3);
         confusion.add(&[0, 0, 0, 0], &[0, 0, 0, 2]);
         assert_eq!([0, 1, 2].map(|class| confusion.iou(class)), [Some(0.75), None, Some(0.0)]);
+        assert_eq!([0, 1, 2].map(|class| confusion.accuracy(class)), [Some(0.75), None, None]);
+        assert_eq!([0, 1, 2].map(|class| confusion.precision(class)), [Some(1.0), None, Some(0.0)]);
         close(confusion.mean_iou(), 0.375);
         close(confusion.mean_accuracy(), 0.75);
         close(confusion.frequency_weighted_iou(), 0.75);

@@ -134,13 +134,14 @@ impl Run {
         if self.state.progress.epoch >= config.epochs {
             return Ok(End::Complete);
         }
+        let rate = |step| config.lr * config.schedule.factor(step, steps as u64 * config.epochs);
         let recorder = &mut Recorder::open(execution, &self.state, steps, out)?;
         while self.state.progress.epoch < config.epochs {
             let epoch = self.state.progress.epoch;
             let mut since = Instant::now();
             for batch in loader::epoch(&self.train, &augment, &plan, epoch, self.state.progress.step) {
                 let step = epoch * steps as u64 + self.state.progress.step as u64;
-                let learning_rate = learning_rate(&config, step, steps);
+                let learning_rate = rate(step);
                 self.step(batch?, learning_rate)?;
                 let progress = &mut self.state.progress;
                 let seconds = since.elapsed().as_secs_f64();
@@ -156,7 +157,7 @@ impl Run {
                 }
                 since = Instant::now();
             }
-            if self.end_epoch(execution, steps, recorder)? == End::Stopped {
+            if self.end_epoch(execution, rate((epoch + 1) * steps as u64 - 1), recorder)? == End::Stopped {
                 return Ok(End::Stopped);
             }
         }
@@ -203,8 +204,8 @@ impl Run {
         Ok(())
     }
 
-    /// Measures, records the epoch, and writes checkpoints.
-    fn end_epoch(&mut self, execution: &Execution, steps: usize, recorder: &mut Recorder) -> Result<End> {
+    /// Measures, records the epoch, whose last step had this learning rate, and writes checkpoints.
+    fn end_epoch(&mut self, execution: &Execution, learning_rate: f64, recorder: &mut Recorder) -> Result<End> {
         let config = &self.state.config;
         let epoch = self.state.progress.epoch + 1;
         let (mut val, mut best) = (None, false);
@@ -218,7 +219,6 @@ impl Run {
             }
             val = Some(measured);
         }
-        let learning_rate = learning_rate(config, epoch * steps as u64 - 1, steps);
         let progress = &mut self.state.progress;
         recorder.epoch(progress, learning_rate, val, best, &device_name(execution.device))?;
         progress.epoch = epoch;
@@ -306,11 +306,6 @@ fn open(config: &Config) -> Result<(Dataset, Dataset)> {
 fn optimizer(network: &Network, config: &Config) -> Sgd {
     let Config { momentum, weight_decay, head_lr_factor: head_factor, .. } = *config;
     Sgd::new(&network.graph, Rates { momentum, weight_decay, head_factor })
-}
-
-/// The learning rate of step `step`, counted from 0, where an epoch has `steps`.
-fn learning_rate(config: &Config, step: u64, steps: usize) -> f64 {
-    config.lr * config.schedule.factor(step, steps as u64 * config.epochs)
 }
 
 /// Where a run computes, in words.

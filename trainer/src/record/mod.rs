@@ -19,7 +19,7 @@ pub use events::{EventFile, Picture};
 pub use session::{Session, sessions};
 pub use table::{path, read};
 
-use crate::checkpoint::{Progress, Running, State};
+use crate::checkpoint::{Progress, Running, State, sweep};
 use crate::data::Sample;
 use crate::error::Result;
 use crate::metrics::Confusion;
@@ -145,6 +145,7 @@ impl<'a> Recorder<'a> {
         let done = progress.epoch * steps + progress.step as u64;
         // The line of an epoch's last step comes with the validation, which is still to be done.
         let first = if progress.step as u64 == steps { done } else { done + 1 };
+        sweep(&execution.folder)?;
         session::begin(execution, done)?;
         let bar = execution.output.bar(steps * state.config.epochs);
         bar.set_position(done);

@@ -1,0 +1,221 @@
+//! `trainer report`: a page on a run, whole in itself.
+
+mod chart;
+mod colors;
+mod page;
+mod photos;
+mod png;
+
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use maud::Markup;
+use tch::Device;
+
+use crate::checkpoint::{Checkpoint, State, last};
+use crate::data::{Dataset, VOID};
+use crate::error::{Error, Result};
+use crate::evaluate::{Labeller, void_to_background};
+use crate::metrics::Confusion;
+use crate::record::{self, Output, Row, Session};
+use chart::{Curves, Series, bars, matrix};
+use photos::Photo;
+use png::Painter;
+
+/// How many of the best photos are shown, and how many of the worst.
+const SHOWN: usize = 4;
+
+/// All that the page tells.
+pub struct Facts {
+    /// The run's folder.
+    run: PathBuf,
+    /// The best checkpoint, which was measured.
+    best: State,
+    /// How many epochs are done.
+    epochs: u64,
+    rows: Vec<Row>,
+    sessions: Vec<Session>,
+    /// The best checkpoint on the validation split.
+    confusion: Confusion,
+    train: Split,
+    val: Split,
+    /// The best photos, the best one first.
+    top: Vec<Photo>,
+    /// The worst photos, the worst one first.
+    bottom: Vec<Photo>,
+}
+
+/// What a split holds.
+struct Split {
+    photos: usize,
+    /// Of each class.
+    pixels: Vec<u64>,
+    /// Of no class.
+    void: u64,
+}
+
+/// A plot and the name of its PNG file.
+struct Plot {
+    name: &'static str,
+    drawing: Markup,
+}
+
+impl Facts {
+    /// Labels the validation split with the run's best checkpoint, and gathers what the run recorded. `data` is the
+    /// data set's folder where it is no longer the one that the run was trained on.
+    pub fn collect(run: &Path, data: Option<PathBuf>, device: Device, output: Output) -> Result<Facts> {
+        let newest = last(run);
+        if !newest.is_file() {
+            return Err(Error::new(format!(
+                "{} holds no run: there is no {}; give the --out folder of trainer train",
+                run.display(),
+                newest.display()
+            )));
+        }
+        let epochs = Checkpoint::read(&newest)?.state.progress.epoch;
+        let checkpoint = Checkpoint::best(run)?;
+        let best = checkpoint.state.clone();
+        let root = data.unwrap_or_else(|| best.config.data.clone());
+        let open = |split: &str| {
+            Dataset::open(&root, split)
+                .map_err(|error| Error::new(format!("{error} (--data FOLDER tells where the data set is now)")))
+        };
+        let (train, val) = (open(&best.config.train_split)?, open(&best.config.val_split)?);
+        if val.classes() != best.classes {
+            return Err(Error::new(format!("{} has other classes than the run was trained on", root.display())));
+        }
+
+        let bar = output.bar((train.len() + val.len()) as u64).with_prefix("report");
+        let void_is_background = best.config.void_is_background;
+        let mut labeller =
+            Labeller::Checkpoint { network: Box::new(checkpoint.network(device)?), checkpoint: Box::new(checkpoint) };
+        let mut confusion = Confusion::new(val.classes().len());
+        let mut ranks = Vec::new();
+        labeller.visit(&val, void_is_background, |index, sample, labels| {
+            let mut of_photo = Confusion::new(val.classes().len());
+            of_photo.add(&sample.mask, labels);
+            confusion.merge(&of_photo);
+            ranks.push((of_photo.mean_iou(), index));
+            bar.inc(1);
+            Ok(())
+        })?;
+        // A photo without a counted pixel has no rank.
+        ranks.retain(|(miou, _)| miou.is_finite());
+        ranks.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let bottom = SHOWN.min(ranks.len() / 2);
+        let top = SHOWN.min(ranks.len() - bottom);
+        let mut draw = |&(_, index): &(f64, usize)| Photo::new(&mut labeller, &val, index, void_is_background);
+        Ok(Facts {
+            top: ranks[..top].iter().map(&mut draw).collect::<Result<_>>()?,
+            bottom: ranks.iter().rev().take(bottom).map(&mut draw).collect::<Result<_>>()?,
+            run: run.to_owned(),
+            epochs,
+            rows: if record::path(run).exists() { record::read(run, &best.classes)? } else { Vec::new() },
+            sessions: record::sessions(run),
+            confusion,
+            train: Split::count(&train, void_is_background, &bar)?,
+            val: Split::count(&val, void_is_background, &ProgressBar::hidden())?,
+            best,
+        })
+    }
+
+    /// Writes the page, and its plots as PNG files beside it, whose paths it returns.
+    pub fn write(&self, page: &Path) -> Result<Vec<PathBuf>> {
+        let folder = page.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Error::new(format!("{}: the folder cannot be made: {error}", folder.display())))?;
+        let (curves, classes, confusions) = (self.curves(), self.bars(), self.matrix());
+        let html = page::page(self, &curves, &classes.drawing, &confusions.drawing);
+        fcn::file::write(page, html.into_string().as_bytes())?;
+        let painter = Painter::new();
+        let plots = curves.into_iter().chain([classes, confusions]);
+        let write = |plot: Plot| {
+            let path = folder.join(plot.name);
+            painter.write(&path, &plot.drawing)?;
+            Ok(path)
+        };
+        plots.map(write).collect()
+    }
+
+    /// The curves that the run's table has points for.
+    fn curves(&self) -> Vec<Plot> {
+        let train = |name, value: fn(&Row) -> Option<f64>| self.series(name, false, value);
+        let val = |name, value: fn(&Row) -> Option<f64>| self.series(name, true, value);
+        let best = self.rows.iter().filter_map(|row| Some((row, row.val.as_ref()?.miou)));
+        let best = best.filter(|(_, miou)| miou.is_finite()).max_by(|a, b| a.1.total_cmp(&b.1));
+        let marked =
+            best.map(|(row, miou)| (row.step as f64, format!("best: {} in epoch {}", chart::percent(miou), row.epoch)));
+        let plain = |title, series| Curves { title, series, percent: false, marked: None };
+        let plots = [
+            ("loss.png", plain("Training loss", vec![train("train", |row| Some(row.train.as_ref()?.loss))])),
+            ("learning_rate.png", plain("Learning rate", vec![train("rate", |row| Some(row.learning_rate))])),
+            (
+                "accuracy.png",
+                Curves {
+                    title: "Pixel accuracy",
+                    series: vec![
+                        train("training crops", |row| Some(row.train.as_ref()?.accuracy)),
+                        val("validation", |row| Some(row.val.as_ref()?.accuracy)),
+                    ],
+                    percent: true,
+                    marked: None,
+                },
+            ),
+            (
+                "miou.png",
+                Curves {
+                    title: "Validation mIoU",
+                    series: vec![val("validation", |row| Some(row.val.as_ref()?.miou))],
+                    percent: true,
+                    marked,
+                },
+            ),
+        ];
+        plots.into_iter().filter_map(|(name, curves)| Some(Plot { name, drawing: curves.draw()? })).collect()
+    }
+
+    fn series(&self, name: &'static str, marks: bool, value: fn(&Row) -> Option<f64>) -> Series {
+        let points = self.rows.iter().filter_map(|row| Some((row.step as f64, value(row)?)));
+        Series { name, points: points.filter(|point| point.1.is_finite()).collect(), marks }
+    }
+
+    fn bars(&self) -> Plot {
+        let classes = self.best.classes.iter().enumerate();
+        let values: Vec<_> =
+            classes.map(|(index, class)| (class.name.as_str(), class.color, self.confusion.iou(index))).collect();
+        Plot { name: "classes.png", drawing: bars("IoU of each class", &values) }
+    }
+
+    fn matrix(&self) -> Plot {
+        let names: Vec<&str> = self.best.classes.iter().map(|class| class.name.as_str()).collect();
+        let title = "Truth (rows) taken for (columns), in %";
+        Plot { name: "confusion.png", drawing: matrix(title, &names, &self.shares()) }
+    }
+
+    /// The confusion matrix in shares of each true class's pixels.
+    fn shares(&self) -> Vec<Vec<f64>> {
+        let share = |row: &[u64], all: u64| row.iter().map(|&count| count as f64 / all.max(1) as f64).collect();
+        self.confusion.rows().enumerate().map(|(class, row)| share(row, self.confusion.truth_pixels(class))).collect()
+    }
+}
+
+impl Split {
+    fn count(dataset: &Dataset, void_is_background: bool, bar: &ProgressBar) -> Result<Split> {
+        let mut counts = [0u64; 256];
+        for index in 0..dataset.len() {
+            let mut mask = dataset.read_mask(index)?;
+            if void_is_background {
+                void_to_background(&mut mask);
+            }
+            mask.iter().for_each(|&label| counts[label as usize] += 1);
+            bar.inc(1);
+        }
+        let pixels = counts[..dataset.classes().len()].to_vec();
+        Ok(Split { photos: dataset.len(), pixels, void: counts[VOID as usize] })
+    }
+
+    /// Pixels of all classes.
+    fn labelled(&self) -> u64 {
+        self.pixels.iter().sum()
+    }
+}

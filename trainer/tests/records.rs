@@ -1,0 +1,211 @@
+//! What runs leave behind: the table, TensorBoard's event files as its own package reads them, and lines for scripts.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use data::{Folder, trainer};
+use serde_json::Value;
+use tempfile::TempDir;
+use trainer::checkpoint::Checkpoint;
+use trainer::record::{self, Row, sessions};
+
+mod data;
+
+/// An epoch has 5 steps; lines of the table fall on steps 3, 5, 6, 9, 10, 12, 15 and so on; checkpoints elsewhere.
+const RUN: &str = "train --data {} --out {} --crop 64x64 --batch 2 --epochs 4 --val-every 2 --seed 7 \
+                   --checkpoint-every 4 --log-every 3 --threads 2 --backbone resnet18";
+const RESUME: &str = "train --resume {} --checkpoint-every 4 --log-every 3 --threads 2";
+const STEPS: [u64; 9] = [3, 5, 6, 9, 10, 12, 15, 18, 20];
+
+/// A run that nothing disturbed, with what it said to a script.
+struct Reference {
+    data: Folder,
+    out: TempDir,
+    said: Vec<Value>,
+}
+
+static REFERENCE: LazyLock<Reference> = LazyLock::new(|| {
+    let (data, out) = (Folder::new(10), tempfile::tempdir().unwrap());
+    let said = objects(&success(&format!("{RUN} --json"), &[data.root(), out.path()]));
+    Reference { data, out, said }
+});
+
+fn success(line: &str, paths: &[&Path]) -> String {
+    let output = trainer(line, paths).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn objects(lines: &str) -> Vec<Value> {
+    lines.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// The table, without the columns of time, which differ from run to run.
+fn table(run: &Path) -> Vec<Row> {
+    let classes = Checkpoint::read(run).unwrap().state.classes;
+    let mut rows = record::read(run, &classes).unwrap();
+    for row in &mut rows {
+        row.train.iter_mut().for_each(|train| (train.seconds, train.examples_per_second) = (0.0, 0.0));
+        row.val.iter_mut().for_each(|val| val.seconds = 0.0);
+    }
+    rows
+}
+
+/// What TensorBoard reads, without the speed.
+fn tensorboard(run: &Path) -> Value {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(folder.join("../.deps/python/bin/python"))
+        .arg(folder.join("tests/read_events.py"))
+        .arg(run)
+        .output()
+        .expect("`make test` lays the tests' Python packages into .deps");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut read: Value = serde_json::from_slice(&output.stdout).unwrap();
+    read["scalars"].as_object_mut().unwrap().remove("train/examples_per_second").expect("the speed");
+    read
+}
+
+#[test]
+fn the_table_tells_the_whole_run() {
+    let rows = table(REFERENCE.out.path());
+    assert_eq!(rows.iter().map(|row| row.step).collect::<Vec<_>>(), STEPS);
+    for row in &rows {
+        assert_eq!(row.epoch, row.step.div_ceil(5), "{row:?}");
+        // The poly schedule (Chen et al. 2017) at the step before, because steps count from 0 there.
+        let rate = 0.02 * (1.0 - (row.step - 1) as f64 / 20.0).powf(0.9);
+        assert!((row.learning_rate - rate).abs() < 1e-12, "{row:?}");
+        assert_eq!(row.val.is_some(), row.step == 10 || row.step == 20, "{row:?}");
+        let train = row.train.as_ref().unwrap();
+        assert!(train.loss > 0.0 && (0.0..=1.0).contains(&train.accuracy), "{row:?}");
+    }
+    let best = Checkpoint::best(REFERENCE.out.path()).unwrap().state.progress.best_miou.unwrap();
+    let mious = rows.iter().filter_map(|row| Some(row.val.as_ref()?.miou));
+    assert_eq!(mious.fold(0.0, f64::max), best);
+}
+
+#[test]
+fn json_tells_what_the_table_tells() {
+    let said = &REFERENCE.said;
+    let events = |name: &str| said.iter().filter(|object| object["event"] == name).collect::<Vec<_>>();
+    assert_eq!((said[0]["event"].as_str(), said[0]["classes"][2].as_str()), (Some("start"), Some("box")));
+    let last = said.last().unwrap();
+    assert!(last["event"] == "done" && Path::new(last["best"].as_str().unwrap()).is_file(), "{last}");
+    assert_eq!(said.len(), 1 + events("log").len() + events("epoch").len() + 1);
+
+    let rows = table(REFERENCE.out.path());
+    let steps = |name: &str| events(name).iter().map(|object| object["step"].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(steps("log"), [3, 6, 9, 12, 18]);
+    assert_eq!(steps("epoch"), [5, 10, 15, 20]);
+    for object in events("log") {
+        let row = rows.iter().find(|row| object["step"] == row.step).unwrap();
+        assert_eq!(object["loss"].as_f64(), row.train.as_ref().map(|train| train.loss), "{object}");
+        assert!(object["eta_seconds"].as_f64().unwrap() > 0.0, "{object}");
+    }
+    for object in events("epoch") {
+        let row = rows.iter().find(|row| object["step"] == row.step).unwrap();
+        let val = row.val.as_ref();
+        assert_eq!(object["val"]["miou"].as_f64(), val.map(|val| val.miou), "{object}");
+        assert_eq!(object["val"]["iou"]["wall"].as_f64(), val.and_then(|val| val.iou[1]), "{object}");
+        assert_eq!(object["eta_seconds"].is_null(), object["epoch"] == 4, "{object}");
+    }
+}
+
+#[test]
+fn tensorboard_shows_what_the_table_tells() {
+    let (read, rows) = (tensorboard(REFERENCE.out.path()), table(REFERENCE.out.path()));
+    let vals = || rows.iter().filter_map(|row| Some((row.step, row.val.as_ref()?)));
+    let trains = || rows.iter().filter_map(|row| Some((row.step, row.train.as_ref()?)));
+    let mut expected = vec![
+        ("train/learning_rate", rows.iter().map(|row| (row.step, row.learning_rate)).collect::<Vec<_>>()),
+        ("train/loss", trains().map(|(step, train)| (step, train.loss)).collect()),
+        ("train/accuracy", trains().map(|(step, train)| (step, train.accuracy)).collect()),
+        ("val/accuracy", vals().map(|(step, val)| (step, val.accuracy)).collect()),
+        ("val/mean_accuracy", vals().map(|(step, val)| (step, val.mean_accuracy)).collect()),
+        ("val/mIoU", vals().map(|(step, val)| (step, val.miou)).collect()),
+        ("val/frequency_weighted_IoU", vals().map(|(step, val)| (step, val.frequency_weighted_iou)).collect()),
+    ];
+    for (class, tag) in ["val_IoU/floor", "val_IoU/wall", "val_IoU/box"].into_iter().enumerate() {
+        expected.push((tag, vals().filter_map(|(step, val)| Some((step, val.iou[class]?))).collect()));
+    }
+    let scalars = read["scalars"].as_object().unwrap();
+    assert_eq!(scalars.len(), expected.len(), "{:?}", scalars.keys());
+    for (tag, points) in expected {
+        assert!(points.len() >= 2, "{tag}");
+        // TensorBoard holds float32.
+        let points: Vec<Value> =
+            points.into_iter().map(|(step, number)| serde_json::json!([step, f64::from(number as f32)])).collect();
+        assert_eq!(scalars[tag], Value::Array(points), "{tag}");
+    }
+
+    // Two validations of the split's two photos. Truth has stripes of the three classes under four rows of void.
+    let images = read["images"].as_object().unwrap();
+    assert_eq!(images.keys().collect::<Vec<_>>(), ["photo_truth_prediction/p10", "photo_truth_prediction/p11"]);
+    for (number, pictures) in images.values().enumerate() {
+        let (width, height) = (100 + number as u32, 90 + number as u32);
+        let void = 4.0 / f64::from(height);
+        for (picture, step) in pictures.as_array().unwrap().iter().zip([10, 20]) {
+            assert_eq!(picture[0], step);
+            assert_eq!((picture[1].as_u64(), picture[2].as_u64()), (Some(3 * u64::from(width)), Some(height.into())));
+            for (channel, (classes, void_color)) in
+                [(70.0, 224.0), (40.0, 224.0), (280.0 / 3.0, 192.0)].into_iter().enumerate()
+            {
+                let mean = picture[3][1][channel].as_f64().unwrap();
+                let expected = (1.0 - void) * classes + void * void_color;
+                assert!((mean - expected).abs() < 3.0, "channel {channel} of the truth: {mean}, not {expected}");
+            }
+            assert_ne!(picture[3][0], picture[3][1], "photo and truth");
+        }
+        assert_eq!(pictures.as_array().unwrap().len(), 2);
+    }
+}
+
+/// Starts a run and kills it once it has done step `step`, or some steps more.
+fn kill_after(step: u64, line: &str, paths: &[&Path]) {
+    let mut child = trainer(&format!("{line} --json"), paths).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut objects = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    assert!(objects.any(|object| object["step"].as_u64() >= Some(step)), "it ended early");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_killed_run_records_each_step_once() {
+    let out = tempfile::tempdir().unwrap();
+    kill_after(6, RUN, &[REFERENCE.data.root(), out.path()]);
+    kill_after(12, RESUME, &[out.path()]);
+    // Half a line, as a kill in the middle of a write leaves it, and a line that a later kill leaves.
+    let table_file = record::path(out.path());
+    let mut text = fs::read_to_string(&table_file).unwrap();
+    text += "19,4,0.001,0.5,0.5,1,1,,,,,,,,\n20,4,0.0";
+    fs::write(&table_file, text).unwrap();
+    assert_eq!(success(&format!("{RESUME} --quiet"), &[out.path()]), "");
+
+    assert_eq!(table(out.path()), table(REFERENCE.out.path()));
+    assert_eq!(tensorboard(out.path()), tensorboard(REFERENCE.out.path()));
+    let sessions = sessions(out.path());
+    assert_eq!(sessions.len(), 3);
+    assert!(sessions[0].step == 0 && sessions[0].step < sessions[1].step && sessions[1].step < sessions[2].step);
+    assert!(sessions[2].command.iter().any(|word| word == "--resume"), "{sessions:?}");
+    assert!(sessions.iter().all(|session| session.libtorch.split('.').count() == 3), "{sessions:?}");
+}
+
+#[test]
+fn evaluate_speaks_to_scripts() {
+    let (data, run) = (REFERENCE.data.root(), REFERENCE.out.path());
+    let [object] = &objects(&success("evaluate {} --data {} --json", &[run, data]))[..] else { panic!("one object") };
+    let table = success("evaluate {} --data {} --quiet", &[run, data]);
+    assert!(table.contains(&format!("mIoU              {:.4}\n", object["miou"].as_f64().unwrap())), "{table}");
+    let counts: Vec<Vec<u64>> = serde_json::from_value(object["confusion"].clone()).unwrap();
+    let all: u64 = counts.iter().flatten().sum();
+    // Two photos of 100 x 90 and 101 x 91 pixels, less four rows of void each.
+    assert_eq!(all, 100 * 86 + 101 * 87);
+    let right: u64 = (0..3).map(|class| counts[class][class]).sum();
+    assert_eq!(object["pixel_accuracy"].as_f64().unwrap(), right as f64 / all as f64);
+    for (class, row) in object["classes"].as_array().unwrap().iter().zip(&counts) {
+        assert_eq!(class["pixels"].as_u64().unwrap(), row.iter().sum::<u64>(), "{class}");
+    }
+}
