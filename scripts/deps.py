@@ -28,7 +28,7 @@ DEPS = ROOT / ".deps"
 
 # Python packages, each part in a folder of its own: (requirements, what they are, size in MB)
 PACKAGES = {
-    "python": (ROOT / "tests" / "requirements.txt", "the tests' Python packages", 70),
+    "python": (ROOT / "tests" / "requirements.txt", "the tests' Python packages", 90),
     "bench": (ROOT / "benches" / "requirements.txt", "the libraries that the benchmark compares with", 190),
     "bench-torch": (ROOT / "benches" / "requirements-torch.txt", "PyTorch with CUDA's libraries for the benchmark", 3000),
 }

@@ -4,13 +4,16 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use data::{Folder, trainer};
 use serde_json::Value;
+use tch::Device;
 use tempfile::TempDir;
-use trainer::checkpoint::Checkpoint;
-use trainer::record::{self, Row, sessions};
+use trainer::checkpoint::{Checkpoint, Progress};
+use trainer::record::{self, Output, Recorder, Row, sessions};
+use trainer::train::Execution;
 
 mod data;
 
@@ -191,6 +194,42 @@ fn a_killed_run_records_each_step_once() {
     assert!(sessions[0].step == 0 && sessions[0].step < sessions[1].step && sessions[1].step < sessions[2].step);
     assert!(sessions[2].command.iter().any(|word| word == "--resume"), "{sessions:?}");
     assert!(sessions.iter().all(|session| session.libtorch.split('.').count() == 3), "{sessions:?}");
+}
+
+/// A step of training takes tens of milliseconds on the fastest machines: of that, recording may take a hundredth.
+#[test]
+fn recording_takes_no_time() {
+    const STEPS: usize = 2000;
+    let mut state = Checkpoint::read(REFERENCE.out.path()).unwrap().state;
+    state.progress = Progress::default();
+    let (out, lines) = (tempfile::tempdir().unwrap(), &mut Vec::new());
+    let execution = Execution {
+        folder: out.path().to_owned(),
+        device: Device::Cpu,
+        workers: 1,
+        checkpoint_every: 100,
+        log_every: 10,
+        output: Output::Json,
+        stop: Arc::default(),
+    };
+    let mut recorder = Recorder::open(&execution, &state, STEPS + 1, lines).unwrap();
+    let started = Instant::now();
+    for _ in 0..STEPS {
+        let progress = &mut state.progress;
+        progress.step += 1;
+        progress.running.crops += 8;
+        progress.running.counted += 100;
+        recorder.step(progress, 0.02, 0.1).unwrap();
+    }
+    let microseconds = started.elapsed().as_secs_f64() * 1e6 / STEPS as f64;
+    #[expect(clippy::print_stdout, reason = "`cargo test -- --nocapture` shows it")]
+    {
+        println!("recording takes {microseconds:.1} us a step");
+    }
+    drop(recorder);
+    let text = fs::read_to_string(record::path(out.path())).unwrap();
+    assert_eq!(text.lines().count(), 1 + STEPS / 10);
+    assert!(microseconds < 200.0, "{microseconds} us a step");
 }
 
 #[test]

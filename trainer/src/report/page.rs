@@ -132,13 +132,14 @@ fn confusions(facts: &Facts, matrix: &Markup) -> Markup {
     let mut pairs: Vec<_> = cells.filter(|(truth, prediction, share)| truth != prediction && *share >= 0.001).collect();
     pairs.sort_by(|a, b| b.2.total_cmp(&a.2));
     pairs.truncate(CONFUSIONS);
+    // Neither too small to read on a phone, nor blown up where classes are few.
     let side = 36 * classes.len().min(24) + 60;
     html! {
         section #confusions {
             h2 { "Confusions" }
             div.side.even {
                 div.panel { div.scroll tabindex="0" role="region" aria-label="Confusion matrix" {
-                    div style={ "min-width:" (side) "px" } { (matrix) }
+                    div style={ "min-width:" (side) "px;max-width:" (side + 300) "px" } { (matrix) }
                 } }
                 div.panel {
                     table {
