@@ -168,7 +168,7 @@ pub(super) fn matrix(title: &str, names: &[&str], shares: &[Vec<f64>]) -> Markup
     let cell = if names.len() > MOST_NUMBERS { 14.0 } else { 36.0 };
     let top = 22.0 + 0.75 * label;
     // The title needs its room, too.
-    let width = (label + cell * names.len() as f64 + 0.7 * label).max(7.2 * title.len() as f64);
+    let width = (label + cell * names.len() as f64 + 0.7 * label).max(8.4 * title.len() as f64);
     let height = top + cell * names.len() as f64 + 4.0;
     let text = format!("{title}: {} true classes in rows, as many predicted classes in columns.", names.len());
     frame(
