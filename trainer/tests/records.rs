@@ -49,7 +49,7 @@ fn objects(lines: &str) -> Vec<Value> {
 /// The table, without the columns of time, which differ from run to run.
 fn table(run: &Path) -> Vec<Row> {
     let classes = Checkpoint::read(run).unwrap().state.classes;
-    let mut rows = record::read(run, &classes).unwrap();
+    let mut rows = record::read_table(run, &classes).unwrap();
     for row in &mut rows {
         row.train.iter_mut().for_each(|train| (train.seconds, train.examples_per_second) = (0.0, 0.0));
         row.val.iter_mut().for_each(|val| val.seconds = 0.0);
@@ -181,7 +181,7 @@ fn a_killed_run_records_each_step_once() {
     kill_after(6, RUN, &[REFERENCE.data.root(), out.path()]);
     kill_after(12, RESUME, &[out.path()]);
     // Half a line, as a kill in the middle of a write leaves it, and a line that a later kill leaves.
-    let table_file = record::path(out.path());
+    let table_file = record::table_path(out.path());
     let mut text = fs::read_to_string(&table_file).unwrap();
     text += "19,4,0.001,0.5,0.5,1,1,,,,,,,,\n20,4,0.0";
     fs::write(&table_file, text).unwrap();
@@ -227,7 +227,7 @@ fn recording_takes_no_time() {
         println!("recording takes {microseconds:.1} us a step");
     }
     drop(recorder);
-    let text = fs::read_to_string(record::path(out.path())).unwrap();
+    let text = fs::read_to_string(record::table_path(out.path())).unwrap();
     assert_eq!(text.lines().count(), 1 + STEPS / 10);
     assert!(microseconds < 200.0, "{microseconds} us a step");
 }

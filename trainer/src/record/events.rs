@@ -62,19 +62,19 @@ enum Content {
 
 /// A picture as TensorBoard shows it.
 #[derive(Clone, PartialEq, Message)]
-pub struct Picture {
+pub(super) struct Picture {
     /// Rows.
     #[prost(int32, tag = "1")]
-    pub height: i32,
+    pub(super) height: i32,
     /// Columns.
     #[prost(int32, tag = "2")]
-    pub width: i32,
+    pub(super) width: i32,
     /// 3 for red, green and blue.
     #[prost(int32, tag = "3")]
-    pub colorspace: i32,
+    pub(super) colorspace: i32,
     /// The bytes of a PNG or JPEG file.
     #[prost(bytes = "vec", tag = "4")]
-    pub encoded: Vec<u8>,
+    pub(super) encoded: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -85,7 +85,7 @@ struct SessionLog {
 
 /// An event file that is being written. Each record reaches the system with one write.
 #[derive(Debug)]
-pub struct EventFile {
+pub(super) struct EventFile {
     path: PathBuf,
     file: File,
 }
@@ -93,7 +93,7 @@ pub struct EventFile {
 impl EventFile {
     /// Begins a file in a run's folder. Records of older files from step `first` on count no more: a run that was
     /// killed behind its last checkpoint does these steps again.
-    pub fn create(folder: &Path, first: u64) -> Result<EventFile> {
+    pub(super) fn create(folder: &Path, first: u64) -> Result<EventFile> {
         let path = folder.join(format!("{NAME}.{:010}", next_second(folder)?));
         let file = File::create_new(&path).map_err(|error| failed(&path, &error))?;
         let mut events = EventFile { path, file };
@@ -103,13 +103,13 @@ impl EventFile {
     }
 
     /// Writes numbers, each under its tag.
-    pub fn numbers(&mut self, step: u64, numbers: Vec<(String, f64)>) -> Result<()> {
+    pub(super) fn numbers(&mut self, step: u64, numbers: Vec<(String, f64)>) -> Result<()> {
         let value = |(tag, number)| Value { tag, content: Some(Content::Number(number as f32)) };
         self.write(step, What::Summary(Summary { value: numbers.into_iter().map(value).collect() }))
     }
 
     /// Writes a picture under its tag.
-    pub fn picture(&mut self, step: u64, tag: String, picture: Picture) -> Result<()> {
+    pub(super) fn picture(&mut self, step: u64, tag: String, picture: Picture) -> Result<()> {
         let value = vec![Value { tag, content: Some(Content::Picture(picture)) }];
         self.write(step, What::Summary(Summary { value }))
     }

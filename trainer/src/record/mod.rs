@@ -15,9 +15,8 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 pub use console::{Output, waiting};
-pub use events::{EventFile, Picture};
 pub use session::{Session, sessions};
-pub use table::{path, read};
+pub use table::{path as table_path, read as read_table};
 
 use crate::checkpoint::{Progress, Running, State, sweep};
 use crate::data::Sample;
@@ -26,6 +25,7 @@ use crate::metrics::Confusion;
 use crate::picture::{Shown, jpeg};
 use crate::train::Execution;
 use console::Pace;
+use events::{EventFile, Picture};
 use table::Table;
 
 /// How many photos of the validation split TensorBoard shows, spread evenly over it.

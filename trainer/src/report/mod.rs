@@ -73,8 +73,7 @@ impl Facts {
             )));
         }
         let epochs = Checkpoint::read(&newest)?.state.progress.epoch;
-        let checkpoint = Checkpoint::best(run)?;
-        let best = checkpoint.state.clone();
+        let best = Checkpoint::best(run)?.state;
         let root = data.unwrap_or_else(|| best.config.data.clone());
         let open = |split: &str| {
             Dataset::open(&root, split)
@@ -87,8 +86,7 @@ impl Facts {
 
         let bar = output.bar((train.len() + val.len()) as u64).with_prefix("report");
         let void_is_background = best.config.void_is_background;
-        let mut labeller =
-            Labeller::Checkpoint { network: Box::new(checkpoint.network(device)?), checkpoint: Box::new(checkpoint) };
+        let mut labeller = Labeller::open(run, device)?;
         let mut confusion = Confusion::new(val.classes().len());
         let mut ranks = Vec::new();
         labeller.visit(&val, void_is_background, |index, sample, labels| {
@@ -110,7 +108,7 @@ impl Facts {
             bottom: ranks.iter().rev().take(bottom).map(&mut draw).collect::<Result<_>>()?,
             run: run.to_owned(),
             epochs,
-            rows: if record::path(run).exists() { record::read(run, &best.classes)? } else { Vec::new() },
+            rows: if record::table_path(run).exists() { record::read_table(run, &best.classes)? } else { Vec::new() },
             sessions: record::sessions(run),
             confusion,
             train: Split::count(&train, void_is_background, &bar)?,
