@@ -73,7 +73,7 @@ impl Pace {
 
     /// Seconds that this many steps and validations will take; `None` before the first step.
     pub(super) fn left(&self, steps: u64, validations: u64) -> Option<f64> {
-        (self.steps > 0).then(|| steps as f64 * self.step + validations as f64 * self.validation)
+        (self.steps > 0).then_some(steps as f64 * self.step + validations as f64 * self.validation)
     }
 }
 
