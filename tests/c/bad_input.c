@@ -191,7 +191,7 @@ static void frames(const fcn_segmenter *segmenter) {
     CASE(planes[1] = pixels, "frame.planes[1]");
     CASE(strides[2] = 120, "frame.strides[2] (120)");
     CASE(reserved[0] = 1, "frame.reserved holds 1");
-    CASE(reserved[5] = 77, "frame.reserved holds 77");
+    CASE(reserved[3] = 77, "frame.reserved holds 77");
     CASE(rotation = 45, "frame.rotation is 45");
     CASE(rotation = 360, "frame.rotation is 360");
     CASE(mirror = 2, "frame.mirror is 2");
