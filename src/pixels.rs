@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
             for (bits, (first, second)) in bits.iter_mut().zip(first.at[word].iter().zip(&second.at[word])) {
                 let bytes = second.wrapping_sub(*first);
                 fits &= bytes <= room;
-                *bits = 8 * bytes as u32;
+                *bits = 8 * bytes.min(WORD) as u32;
             }
             inside[word] = fits.then_some(bits);
         }
@@ -120,9 +120,8 @@ impl<'a> Reader<'a> {
                 gather(line, &pairs.first, word, &mut first[word]);
                 match &pairs.inside[word] {
                     Some(bits) => {
-                        for index in 0..BLOCK {
-                            second[word][index] = first[word][index] >> bits[index];
-                        }
+                        let words = second[word].iter_mut().zip(&first[word]).zip(bits);
+                        words.for_each(|((second, first), bits)| *second = first >> bits);
                     }
                     None => gather(line, &pairs.second, word, &mut second[word]),
                 }
@@ -140,9 +139,7 @@ impl<'a> Reader<'a> {
         match self.conversion {
             Some(conversion) => self.samples(words, |index, samples| {
                 let mut colors = samples;
-                for pixel in 0..N {
-                    colors[pixel] = conversion.rgb(samples[pixel]);
-                }
+                colors.iter_mut().for_each(|color| *color = conversion.rgb(*color));
                 combine(index, colors)
             }),
             None => self.samples(words, combine),
@@ -156,10 +153,9 @@ impl<'a> Reader<'a> {
         let [a, b, c] = self.channels;
         for index in 0..BLOCK {
             let mut samples = [[0.0; 3]; N];
-            for pixel in 0..N {
-                let sample =
-                    |(word, shift): (usize, u32)| ((words.0[pixel][word][index] >> shift) & 0xff) as i32 as f32;
-                samples[pixel] = [sample(a), sample(b), sample(c)];
+            for (samples, words) in samples.iter_mut().zip(&words.0) {
+                let sample = |(word, shift): (usize, u32)| ((words[word][index] >> shift) & 0xff) as i32 as f32;
+                *samples = [sample(a), sample(b), sample(c)];
             }
             let color = combine(index, samples);
             (rgb[0][index], rgb[1][index], rgb[2][index]) = (color[0], color[1], color[2]);

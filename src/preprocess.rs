@@ -39,9 +39,9 @@ impl Normalise {
     /// Writes the first `count` of some pixels, from `at` on in each plane.
     #[inline(always)]
     fn write(&self, pixels: &Rgb, planes: &mut [&mut [f32]; 3], at: usize, count: usize) {
-        for channel in 0..3 {
+        for (channel, plane) in planes.iter_mut().enumerate() {
             let (scale, offset) = (self.scale[channel], self.offset[channel]);
-            let row = &mut planes[channel][at..at + count];
+            let row = &mut plane[at..at + count];
             let source = &pixels[self.channels[channel]];
             match <&mut [f32; BLOCK]>::try_from(&mut *row) {
                 // The same, with a length that the compiler knows.
@@ -209,10 +209,10 @@ impl Work for Resize<'_> {
                     let pixels = reader.colors(&words, |index, [a, b, c, d]| {
                         let between = |a: f32, b: f32, weight: f32| a + (b - a) * weight;
                         let mut color = [0.0; 3];
-                        for channel in 0..3 {
+                        for (channel, color) in color.iter_mut().enumerate() {
                             let upper = between(a[channel], b[channel], weights[index]);
                             let lower = between(c[channel], d[channel], weights[index]);
-                            color[channel] = between(upper, lower, tap.weight);
+                            *color = between(upper, lower, tap.weight);
                         }
                         color
                     });

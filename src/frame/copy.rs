@@ -62,7 +62,7 @@ mod tests {
         let mut compared = 0;
         for format in PixelFormat::ALL {
             for (width, height, padding) in [(1, 1, 0), (1, 7, 0), (7, 1, 5), (13, 9, 0), (13, 9, 6)] {
-                let stride = width as usize * format.bytes() + padding;
+                let stride = format.plane_size(0, width, height).1 + padding;
                 let whole = Frame::contiguous(format, &data, width, height, stride).unwrap();
                 let part = Rect { x: width / 3, y: height / 4, width: width.div_ceil(2), height: height.div_ceil(2) };
                 for frame in [whole, whole.crop(part).unwrap()] {
