@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
         let first = self.places(columns.clone().map(|(first, _)| first));
         let second = self.places(columns.map(|(_, second)| second));
         let mut inside = [None; 3];
-        for word in 0..self.count {
+        for (word, inside) in inside.iter_mut().enumerate().take(self.count) {
             let samples = self.channels.iter().filter(|(index, _)| *index == word);
             let room = WORD - 1 - samples.map(|(_, shift)| shift / 8).max().unwrap_or(0) as usize;
             let mut bits = [0; BLOCK];
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
                 fits &= bytes <= room;
                 *bits = 8 * bytes.min(WORD) as u32;
             }
-            inside[word] = fits.then_some(bits);
+            *inside = fits.then_some(bits);
         }
         Pairs { first, second, inside }
     }

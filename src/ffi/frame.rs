@@ -262,7 +262,6 @@ pub extern "C" fn fcn_frame_packed(
 ///
 /// Nothing is checked here and the pixels are not looked at; fcn_segment() does both.
 #[unsafe(no_mangle)]
-#[expect(clippy::too_many_arguments, reason = "three planes with their strides are six of them")]
 pub extern "C" fn fcn_frame_planar(
     format: u32,
     width: u32,
