@@ -3,6 +3,7 @@
 mod evaluate;
 mod export;
 mod predict;
+mod setup;
 mod train;
 
 use std::io::Write;

@@ -104,6 +104,11 @@ impl Dataset {
         Ok(*entry.size.get_or_init(|| (height as usize, width as usize)))
     }
 
+    /// Reads the mask of photo `i` alone: class indices, or [`VOID`], row by row.
+    pub fn read_mask(&self, i: usize) -> Result<Vec<u8>> {
+        mask::open(&self.entries[i].mask)?.read(self.classes.len(), &self.colors)
+    }
+
     /// Reads photo `i` and its mask.
     pub fn read(&self, i: usize) -> Result<Sample> {
         let entry = &self.entries[i];

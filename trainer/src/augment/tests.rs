@@ -44,7 +44,7 @@ fn apply(augment: &Augment, sample: &Sample, seed: u64) -> (Vec<f32>, Vec<u8>) {
 #[test]
 fn scale_one_copies_pixels_exactly() {
     let sample = noise(31, 17);
-    let augment = Augment { crop: (17, 31), scale: (1.0, 1.0), flip: false, normalise: IMAGENET };
+    let augment = Augment::crops((17, 31), IMAGENET);
     let (image, mask) = apply(&augment, &sample, 0);
     for (place, pixel) in sample.image.chunks_exact(3).enumerate() {
         for c in 0..3 {
@@ -58,7 +58,7 @@ fn scale_one_copies_pixels_exactly() {
 #[test]
 fn crops_are_windows_of_the_photo_at_every_place() {
     let sample = sample(7, 5, |x, y| [x as u8, y as u8, 9], |x, y| (10 * y + x) as u8);
-    let augment = Augment { crop: (3, 4), scale: (1.0, 1.0), flip: false, normalise: BYTES };
+    let augment = Augment::crops((3, 4), BYTES);
     let mut seen = [0; 12];
     for seed in 0..600 {
         let (image, mask) = apply(&augment, &sample, seed);
@@ -80,7 +80,7 @@ fn crops_are_windows_of_the_photo_at_every_place() {
 #[test]
 fn small_photos_are_padded_at_a_random_place() {
     let sample = sample(3, 2, |_, _| [200; 3], |_, _| 4);
-    let augment = Augment { crop: (4, 6), scale: (1.0, 1.0), flip: true, normalise: IMAGENET };
+    let augment = Augment { flip: true, ..Augment::crops((4, 6), IMAGENET) };
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..300 {
         let (image, mask) = apply(&augment, &sample, seed);
@@ -100,7 +100,7 @@ fn small_photos_are_padded_at_a_random_place() {
 #[test]
 fn flips_come_half_of_the_time() {
     let sample = sample(6, 2, |x, _| [x as u8; 3], |x, _| x as u8);
-    let augment = Augment { crop: (2, 6), scale: (1.0, 1.0), flip: true, normalise: BYTES };
+    let augment = Augment { flip: true, ..Augment::crops((2, 6), BYTES) };
     let flipped = (0..400).filter(|&seed| {
         let (image, mask) = apply(&augment, &sample, seed);
         assert!(image.iter().zip(mask.iter().cycle()).all(|(value, &index)| value.round() as u8 == index));
@@ -217,7 +217,7 @@ fn image_and_mask_stay_together() {
     // nearest to where the image's was taken.
     let by_column = sample(120, 90, |x, y| [x as u8, y as u8, 50], |x, _| x as u8);
     let by_row = sample(120, 90, |x, y| [x as u8, y as u8, 50], |_, y| y as u8);
-    let augment = Augment { crop: (64, 80), scale: (0.5, 2.0), flip: true, normalise: BYTES };
+    let augment = Augment { scale: (0.5, 2.0), flip: true, ..Augment::crops((64, 80), BYTES) };
     let (mut inside, mut outside) = (0, 0);
     for seed in 0..100 {
         for (c, sample) in [(0, &by_column), (1, &by_row)] {

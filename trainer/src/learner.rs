@@ -1,0 +1,178 @@
+//! One step of learning: a batch's loss, its gradients, and what the optimizer makes of them.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::average::Average;
+use crate::checkpoint::{Checkpoint, Rest};
+use crate::config::Config;
+use crate::data::VOID;
+use crate::error::{Error, Result};
+use crate::evaluate::void_to_background;
+use crate::loader::Batch;
+use crate::loss::Loss;
+use crate::model::{Network, Spec, channels_last};
+use crate::optimizer::{Optimizer, Rates};
+
+/// A network, and all that changes it.
+#[derive(Debug)]
+pub struct Learner {
+    network: Network,
+    average: Option<Average>,
+    optimizer: Optimizer,
+    loss: Loss,
+    void_is_background: bool,
+    sum_over_batch: bool,
+    clip: Option<f64>,
+    /// Whether gradients have been computed since the last step of the optimizer.
+    pending: bool,
+}
+
+/// What a step is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// Batches whose gradients the optimizer's next step takes together.
+    pub window: usize,
+    /// Whether this batch is the last of them.
+    pub is_last: bool,
+    /// Steps of the optimizer before this one, over the whole run.
+    pub updates: u64,
+}
+
+/// What came of a batch that had pixels to learn from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// The loss.
+    pub loss: f64,
+    /// Pixels that were right.
+    pub right: i64,
+    /// Pixels that were counted.
+    pub counted: i64,
+}
+
+impl Learner {
+    /// A network whose random numbers come from the configuration's seed, about to learn.
+    pub fn new(spec: Spec, config: &Config, device: Device) -> Result<Learner> {
+        Learner::of(Network::new(spec, config.seed, device), config)
+    }
+
+    /// The learner that a checkpoint holds.
+    pub fn resume(checkpoint: &Checkpoint, device: Device) -> Result<Learner> {
+        let learner = Learner::of(Network::new(checkpoint.state.spec, 0, device), &checkpoint.state.config)?;
+        checkpoint.restore(&learner.network)?;
+        checkpoint.restore_optimizer(&learner.optimizer)?;
+        if let Some(average) = &learner.average {
+            checkpoint.restore_average(&average.network)?;
+        }
+        Ok(learner)
+    }
+
+    fn of(mut network: Network, config: &Config) -> Result<Learner> {
+        if config.freeze_norm {
+            network.graph.freeze_norms();
+        }
+        let Config { optimizer: method, momentum, beta2, weight_decay, head_lr_factor: head_factor, .. } = *config;
+        let device = network.graph.device;
+        Ok(Learner {
+            optimizer: Optimizer::new(&network.graph, Rates { method, momentum, beta2, weight_decay, head_factor }),
+            average: config.ema.map(|decay| Average::new(&network, decay)).transpose()?,
+            loss: Loss::new(config, device),
+            void_is_background: config.void_is_background,
+            sum_over_batch: config.sum_over_batch,
+            clip: config.clip,
+            pending: false,
+            network,
+        })
+    }
+
+    /// The network that learns.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The network that is measured and exported: the average where one is kept.
+    pub fn measured(&self) -> &Network {
+        self.average.as_ref().map_or(&self.network, |average| &average.network)
+    }
+
+    /// What a checkpoint needs beside the network that learns.
+    pub fn rest(&self) -> Rest<'_> {
+        Rest { optimizer: &self.optimizer, average: self.average.as_ref().map(|average| &average.network) }
+    }
+
+    /// Begins the average anew, after the network's parameters were overwritten.
+    pub fn restart_average(&self) -> Result<()> {
+        self.average.as_ref().map_or(Ok(()), |average| average.restart(&self.network))
+    }
+
+    /// Learns from a batch; `None` where all its pixels are void, which teaches nothing. A loss or a gradient that is no
+    /// number is an error that leaves the learned parameters as they were.
+    pub fn learn(&mut self, mut batch: Batch, step: Step) -> Result<Option<Outcome>> {
+        if self.void_is_background {
+            void_to_background(&mut batch.labels);
+        }
+        let counted = batch.labels.iter().filter(|label| **label != VOID).count() as i64;
+        let outcome = match counted {
+            // The mean over no pixel is no number.
+            0 => None,
+            _ => Some(self.descend(&batch, counted, step)?),
+        };
+        if step.is_last && std::mem::take(&mut self.pending) {
+            self.update(step)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Adds a batch's gradients.
+    fn descend(&mut self, batch: &Batch, counted: i64, step: Step) -> Result<Outcome> {
+        let (n, h, w) = (batch.n as i64, batch.h as i64, batch.w as i64);
+        let device = self.network.graph.device;
+        let images = Tensor::f_from_slice(&batch.images)?.f_view([n, 3, h, w])?.f_to_device(device)?;
+        let labels = Tensor::f_from_slice(&batch.labels)?.f_view([n, h, w])?.f_to_device(device)?;
+        let labels = labels.f_to_kind(Kind::Int64)?;
+
+        let scores = self.network.graph.forward(&channels_last(&images), true)?;
+        let loss = self.loss.of(&scores, &labels)?;
+        let value = loss.f_double_value(&[])?;
+        if !value.is_finite() {
+            return Err(Error::new(format!("the loss became {value}")));
+        }
+        if !self.pending {
+            self.optimizer.zero_grad();
+            self.pending = true;
+        }
+        let crops = if self.sum_over_batch { n as f64 } else { 1.0 };
+        match crops / step.window as f64 {
+            1.0 => loss.f_backward()?,
+            factor => loss.f_mul_scalar(factor)?.f_backward()?,
+        }
+        let right = scores.detach().f_argmax(1, false)?.f_eq_tensor(&labels)?.f_sum(Kind::Int64)?;
+        Ok(Outcome { loss: value, right: right.f_int64_value(&[])?, counted })
+    }
+
+    /// One step of the optimizer.
+    fn update(&mut self, step: Step) -> Result<()> {
+        let norm = self.optimizer.gradient_norm()?;
+        if !norm.is_finite() {
+            return Err(Error::new(format!("the gradients' norm became {norm}")));
+        }
+        if let Some(clip) = self.clip.filter(|clip| norm > *clip) {
+            self.optimizer.scale_gradients(clip / (norm + 1e-6))?;
+        }
+        let number = step.updates + 1;
+        self.optimizer.step(step.learning_rate, number)?;
+        self.average.as_ref().map_or(Ok(()), |average| average.follow(&self.network, number))
+    }
+
+    /// Whether every learned parameter is a number.
+    pub fn is_finite(&self) -> Result<bool> {
+        for parameter in self.network.graph.parameters() {
+            // A sum is finite only where every part is.
+            if !parameter.tensor.detach().f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
