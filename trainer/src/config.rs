@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
 use crate::augment::{Jitter, LEAST_BLUR};
 use crate::class_weights::{ClassWeights, Source};
+use crate::error::{Error, Result};
 use crate::model::{Architecture, Backbone, Init, Network, Upsampling};
 use crate::optimizer::Method;
 use crate::schedule::Schedule;

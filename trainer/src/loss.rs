@@ -37,22 +37,32 @@ impl Loss {
     /// The mean loss of the pixels that count, weighted by their classes' weights: `scores` are N x classes x H x W,
     /// `labels` N x H x W class indices or [`VOID`].
     pub fn of(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
-        let cross_entropy = |scores: &Tensor, weights: Option<&Tensor>, smoothing: f64, reduction: Reduction| {
-            scores.f_cross_entropy_loss(labels, weights, reduction, i64::from(VOID), smoothing)
-        };
+        let (void, weights) = (i64::from(VOID), self.weights.as_ref());
         if self.hard == Hard::default() {
-            return Ok(cross_entropy(scores, self.weights.as_ref(), self.smoothing, Reduction::Mean)?);
+            return Ok(scores.f_cross_entropy_loss(labels, weights, Reduction::Mean, void, self.smoothing)?);
         }
-        let losses = cross_entropy(scores, self.weights.as_ref(), self.smoothing, Reduction::None)?;
+        let log = scores.f_log_softmax(1, Kind::Float)?;
+        let mut losses = log.f_nll_loss2d(labels, weights, Reduction::None, void)?;
         // How hard a pixel is, no weight or smoothing changes.
-        let hardness = match self.weights.is_none() && self.smoothing == 0.0 {
-            true => losses.detach(),
-            false => no_grad(|| cross_entropy(&scores.detach(), None, 0.0, Reduction::None))?,
+        let hardness = match weights {
+            None => losses.detach(),
+            Some(_) => no_grad(|| log.detach().f_nll_loss2d::<Tensor>(labels, None, Reduction::None, void))?,
         };
-        let counted = labels.f_ne(i64::from(VOID))?;
-        let chosen = hardness.f_ge(self.hard.bound(&hardness.f_masked_select(&counted)?)?)?.f_logical_and(&counted)?;
-        let chosen = chosen.f_to_kind(Kind::Float)?;
-        let share = match &self.weights {
+        if self.smoothing > 0.0 {
+            let classes = scores.size()[1];
+            let spread = match weights {
+                None => log,
+                Some(weights) => log.f_mul(&weights.f_view([1, classes, 1, 1])?)?,
+            };
+            let spread = spread.f_sum_dim_intlist([1].as_slice(), false, Kind::Float)?;
+            losses = losses
+                .f_mul_scalar(1.0 - self.smoothing)?
+                .f_sub(&spread.f_mul_scalar(self.smoothing / classes as f64)?)?;
+        }
+        let counted = labels.f_ne(void)?;
+        let bound = self.hard.bound(&hardness.f_masked_select(&counted)?)?;
+        let chosen = hardness.f_ge(bound)?.f_logical_and(&counted)?.f_to_kind(Kind::Float)?;
+        let share = match weights {
             // Void has no weight; whatever stands in for it does not count.
             Some(weights) => {
                 let classes = labels.f_clamp_max(weights.numel() as i64 - 1)?;

@@ -274,7 +274,9 @@ fn check_class_weights(config: &Config, dataset: &Dataset) -> Result<()> {
     let (weights, classes) = (config.class_weights.values.len(), dataset.classes().len());
     match weights == 0 || weights == classes {
         true => Ok(()),
-        false => Err(Error::new(format!("--class-weights has {weights} numbers for {classes} classes; give one for each"))),
+        false => {
+            Err(Error::new(format!("--class-weights has {weights} numbers for {classes} classes; give one for each")))
+        }
     }
 }
 
