@@ -48,6 +48,9 @@ pub struct Progress {
     pub running: Running,
     /// The best mean IoU on the validation split so far, a fraction.
     pub best_miou: Option<f64>,
+    /// Validations since then.
+    #[serde(default)]
+    pub stale: u64,
     /// Steps of the optimizer so far, over all epochs.
     #[serde(default)]
     pub updates: u64,

@@ -116,6 +116,12 @@ pub struct Config {
     pub seed: u64,
     /// Epochs from one validation to the next.
     pub val_every: u64,
+    /// Validations without a better mean IoU after which the run ends.
+    #[serde(default)]
+    pub patience: Option<u64>,
+    /// Whether the network computes in float16 where libtorch deems it safe; on CUDA alone.
+    #[serde(default)]
+    pub autocast: bool,
 }
 
 // What runs did before there was a choice.
@@ -174,6 +180,8 @@ impl Config {
             ema: None,
             seed: 1,
             val_every: 1,
+            patience: None,
+            autocast: false,
         }
     }
 
@@ -234,7 +242,8 @@ impl Config {
         }
         self.check_augmentation()?;
         self.check_learning()?;
-        for (name, value) in [("--epochs", self.epochs), ("--val-every", self.val_every)] {
+        let patience = self.patience.unwrap_or(1);
+        for (name, value) in [("--epochs", self.epochs), ("--val-every", self.val_every), ("--patience", patience)] {
             if !(1..=MOST_EPOCHS).contains(&value) {
                 return Err(Error::new(format!("{name} {value}: must be from 1 to {MOST_EPOCHS}")));
             }

@@ -13,6 +13,9 @@ use crate::loss::Loss;
 use crate::model::{Network, Spec, channels_last};
 use crate::optimizer::{Optimizer, Rates};
 
+/// Lifts the gradients of float16 values over their smallest number (Micikevicius et al. 2018, section 3.2).
+const LOSS_SCALE: f64 = 1024.0;
+
 /// A network, and all that changes it.
 #[derive(Debug)]
 pub struct Learner {
@@ -23,6 +26,7 @@ pub struct Learner {
     void_is_background: bool,
     sum_over_batch: bool,
     clip: Option<f64>,
+    autocast: bool,
     /// Whether gradients have been computed since the last step of the optimizer.
     pending: bool,
 }
@@ -74,6 +78,9 @@ impl Learner {
         }
         let Config { optimizer: method, momentum, beta2, weight_decay, head_lr_factor: head_factor, .. } = *config;
         let device = network.graph.device;
+        if config.autocast && !device.is_cuda() {
+            return Err(Error::new("--autocast is for CUDA devices; leave it out, or choose --device cuda"));
+        }
         Ok(Learner {
             optimizer: Optimizer::new(&network.graph, Rates { method, momentum, beta2, weight_decay, head_factor }),
             average: config.ema.map(|decay| Average::new(&network, decay)).transpose()?,
@@ -81,6 +88,7 @@ impl Learner {
             void_is_background: config.void_is_background,
             sum_over_batch: config.sum_over_batch,
             clip: config.clip,
+            autocast: config.autocast,
             pending: false,
             network,
         })
@@ -132,7 +140,11 @@ impl Learner {
         let labels = Tensor::f_from_slice(&batch.labels)?.f_view([n, h, w])?.f_to_device(device)?;
         let labels = labels.f_to_kind(Kind::Int64)?;
 
-        let scores = self.network.graph.forward(&channels_last(&images), true)?;
+        let images = channels_last(&images);
+        let scores = match self.autocast {
+            true => tch::autocast(true, || self.network.graph.forward(&images, true))?.f_to_kind(Kind::Float)?,
+            false => self.network.graph.forward(&images, true)?,
+        };
         let loss = self.loss.of(&scores, &labels)?;
         let value = loss.f_double_value(&[])?;
         if !value.is_finite() {
@@ -143,7 +155,7 @@ impl Learner {
             self.pending = true;
         }
         let crops = if self.sum_over_batch { n as f64 } else { 1.0 };
-        match crops / step.window as f64 {
+        match self.loss_scale() * crops / step.window as f64 {
             1.0 => loss.f_backward()?,
             factor => loss.f_mul_scalar(factor)?.f_backward()?,
         }
@@ -151,8 +163,16 @@ impl Learner {
         Ok(Outcome { loss: value, right: right.f_int64_value(&[])?, counted })
     }
 
+    /// What the loss is multiplied by, and the gradients are divided by.
+    fn loss_scale(&self) -> f64 {
+        if self.autocast { LOSS_SCALE } else { 1.0 }
+    }
+
     /// One step of the optimizer.
     fn update(&mut self, step: Step) -> Result<()> {
+        if self.autocast {
+            self.optimizer.scale_gradients(1.0 / LOSS_SCALE)?;
+        }
         let norm = self.optimizer.gradient_norm()?;
         if !norm.is_finite() {
             return Err(Error::new(format!("the gradients' norm became {norm}")));

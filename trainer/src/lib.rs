@@ -7,6 +7,7 @@ pub mod class_weights;
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod dataset;
 pub mod error;
 pub mod evaluate;
 pub mod export;

@@ -140,7 +140,7 @@ impl Run {
             drops: &drops,
             gamma: config.lr_gamma,
         };
-        while self.state.progress.epoch < config.epochs {
+        while self.state.progress.epoch < config.epochs && !self.is_out_of_patience() {
             let epoch = self.state.progress.epoch;
             let bar = progress_bar(steps, &format!("epoch {}", epoch + 1));
             let mut since = Instant::now();
@@ -176,7 +176,15 @@ impl Run {
                 return Ok(End::Stopped);
             }
         }
+        if self.is_out_of_patience() {
+            let Progress { epoch, stale, .. } = self.state.progress;
+            writeln!(out, "ended after epoch {epoch}: {stale} validations brought no better mIoU")?;
+        }
         Ok(End::Complete)
+    }
+
+    fn is_out_of_patience(&self) -> bool {
+        self.state.config.patience.is_some_and(|patience| self.state.progress.stale >= patience)
     }
 
     /// Learns from a batch.
@@ -221,6 +229,8 @@ impl Run {
             if best {
                 self.state.progress.best_miou = Some(miou);
             }
+            let stale = &mut self.state.progress.stale;
+            *stale = if best { 0 } else { *stale + 1 };
         }
         let speed = self.state.progress.running.crops as f64 / self.state.progress.running.seconds;
         writeln!(out, "{line}, {speed:.1} examples/sec on {}", device_name(execution.device))?;

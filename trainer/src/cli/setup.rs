@@ -200,6 +200,15 @@ pub(super) struct Setup {
     /// Epochs from one validation to the next; the last epoch always has one [default: 1].
     #[arg(long, value_name = "N")]
     val_every: Option<u64>,
+
+    /// End the run after this many validations without a better mean IoU [default: train all epochs].
+    #[arg(long, value_name = "N")]
+    patience: Option<u64>,
+
+    /// Compute in float16 where libtorch deems it safe (its autocast), with a constant loss scale; CUDA only. Nobody
+    /// has run this yet.
+    #[arg(long)]
+    autocast: bool,
 }
 
 /// Two numbers with a sign between them.
@@ -292,6 +301,8 @@ impl Setup {
             ema: self.ema.or(preset.ema),
             seed: self.seed.unwrap_or(preset.seed),
             val_every: self.val_every.unwrap_or(preset.val_every),
+            patience: self.patience.or(preset.patience),
+            autocast: self.autocast || preset.autocast,
             drop_small: preset.drop_small,
             void_is_background: preset.void_is_background,
             sum_over_batch: preset.sum_over_batch,
