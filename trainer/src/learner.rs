@@ -7,7 +7,6 @@ use crate::checkpoint::{Checkpoint, Rest};
 use crate::config::Config;
 use crate::data::VOID;
 use crate::error::{Error, Result};
-use crate::evaluate::void_to_background;
 use crate::loader::Batch;
 use crate::loss::Loss;
 use crate::model::{Network, Spec, channels_last};
@@ -23,12 +22,15 @@ pub struct Learner {
     average: Option<Average>,
     optimizer: Optimizer,
     loss: Loss,
-    void_is_background: bool,
+    /// What each label of a mask is trained as.
+    labels: [u8; 256],
     sum_over_batch: bool,
     clip: Option<f64>,
     autocast: bool,
     /// Whether gradients have been computed since the last step of the optimizer.
     pending: bool,
+    /// Steps of the optimizer so far, over the whole run.
+    updates: u64,
 }
 
 /// What a step is told.
@@ -40,8 +42,6 @@ pub struct Step {
     pub window: usize,
     /// Whether this batch is the last of them.
     pub is_last: bool,
-    /// Steps of the optimizer before this one, over the whole run.
-    pub updates: u64,
 }
 
 /// What came of a batch that had pixels to learn from.
@@ -63,7 +63,8 @@ impl Learner {
 
     /// The learner that a checkpoint holds.
     pub fn resume(checkpoint: &Checkpoint, device: Device) -> Result<Learner> {
-        let learner = Learner::of(Network::new(checkpoint.state.spec, 0, device), &checkpoint.state.config)?;
+        let mut learner = Learner::of(Network::new(checkpoint.state.spec, 0, device), &checkpoint.state.config)?;
+        learner.updates = checkpoint.state.progress.updates;
         checkpoint.restore(&learner.network)?;
         checkpoint.restore_optimizer(&learner.optimizer)?;
         if let Some(average) = &learner.average {
@@ -85,11 +86,12 @@ impl Learner {
             optimizer: Optimizer::new(&network.graph, Rates { method, momentum, beta2, weight_decay, head_factor }),
             average: config.ema.map(|decay| Average::new(&network, decay)).transpose()?,
             loss: Loss::new(config, device),
-            void_is_background: config.void_is_background,
+            labels: labels(config),
             sum_over_batch: config.sum_over_batch,
             clip: config.clip,
             autocast: config.autocast,
             pending: false,
+            updates: 0,
             network,
         })
     }
@@ -104,6 +106,11 @@ impl Learner {
         self.average.as_ref().map_or(&self.network, |average| &average.network)
     }
 
+    /// Steps of the optimizer so far, over the whole run.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
     /// What a checkpoint needs beside the network that learns.
     pub fn rest(&self) -> Rest<'_> {
         Rest { optimizer: &self.optimizer, average: self.average.as_ref().map(|average| &average.network) }
@@ -114,12 +121,10 @@ impl Learner {
         self.average.as_ref().map_or(Ok(()), |average| average.restart(&self.network))
     }
 
-    /// Learns from a batch; `None` where all its pixels are void, which teaches nothing. A loss or a gradient that is no
-    /// number is an error that leaves the learned parameters as they were.
+    /// Learns from a batch; `None` where all its pixels are void, which teaches nothing. Once a loss, a gradient or a
+    /// weight is no number that is an error, and the learner is of no more use.
     pub fn learn(&mut self, mut batch: Batch, step: Step) -> Result<Option<Outcome>> {
-        if self.void_is_background {
-            void_to_background(&mut batch.labels);
-        }
+        batch.labels.iter_mut().for_each(|label| *label = self.labels[usize::from(*label)]);
         let counted = batch.labels.iter().filter(|label| **label != VOID).count() as i64;
         let outcome = match counted {
             // The mean over no pixel is no number.
@@ -180,19 +185,35 @@ impl Learner {
         if let Some(clip) = self.clip.filter(|clip| norm > *clip) {
             self.optimizer.scale_gradients(clip / (norm + 1e-6))?;
         }
-        let number = step.updates + 1;
-        self.optimizer.step(step.learning_rate, number)?;
-        self.average.as_ref().map_or(Ok(()), |average| average.follow(&self.network, number))
+        self.updates += 1;
+        self.optimizer.step(step.learning_rate, self.updates)?;
+        if !self.largest_weight()?.is_finite() {
+            return Err(Error::new("the weights overflowed"));
+        }
+        self.average.as_ref().map_or(Ok(()), |average| average.follow(&self.network, self.updates))
     }
 
-    /// Whether every learned parameter is a number.
-    pub fn is_finite(&self) -> Result<bool> {
-        for parameter in self.network.graph.parameters() {
-            // A sum is finite only where every part is.
-            if !parameter.tensor.detach().f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// The largest magnitude of all parameters, running statistics included; NaN where one is no number.
+    fn largest_weight(&self) -> Result<f64> {
+        let _guard = tch::no_grad_guard();
+        let parameters = self.network.graph.parameters();
+        let largest = parameters.iter().map(|parameter| parameter.tensor.f_abs()?.f_max());
+        let largest = largest.collect::<std::result::Result<Vec<Tensor>, _>>()?;
+        Ok(Tensor::f_stack(&largest, 0)?.f_max()?.f_double_value(&[])?)
     }
+}
+
+/// What each label of a mask is trained as: void may be the background, and pixels of a class without weight teach
+/// nothing, like void.
+fn labels(config: &Config) -> [u8; 256] {
+    let mut labels: [u8; 256] = std::array::from_fn(|label| label as u8);
+    if config.void_is_background {
+        labels[usize::from(VOID)] = 0;
+    }
+    for label in &mut labels {
+        if config.class_weights.values.get(usize::from(*label)) == Some(&0.0) {
+            *label = VOID;
+        }
+    }
+    labels
 }

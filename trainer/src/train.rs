@@ -151,9 +151,8 @@ impl Run {
                 let first = step - step % config.accumulate;
                 let end = (first + config.accumulate).min(steps);
                 let learning_rate = config.lr * factor.at(epoch * steps as u64 + first as u64);
-                let updates = self.state.progress.updates;
                 let is_last = step + 1 == end;
-                self.step(batch?, Step { learning_rate, window: end - first, is_last, updates })?;
+                self.step(batch?, Step { learning_rate, window: end - first, is_last })?;
                 let progress = &mut self.state.progress;
                 progress.step += 1;
                 progress.running.seconds += since.elapsed().as_secs_f64();
@@ -204,7 +203,7 @@ impl Run {
             ))
         })?;
         let progress = &mut self.state.progress;
-        progress.updates += u64::from(step.is_last);
+        progress.updates = self.learner.updates();
         if let Some(outcome) = outcome {
             let running = &mut progress.running;
             running.loss += outcome.loss * crops as f64;
@@ -264,16 +263,6 @@ impl Run {
     }
 
     fn save(&self, execution: &Execution) -> Result<()> {
-        if !self.learner.is_finite()? {
-            return Err(Error::new(format!(
-                "the weights overflowed in epoch {}, before step {}; start again with --lr below {} or with --clip; {} \
-                 has what was learned before",
-                self.state.progress.epoch + 1,
-                self.state.progress.step + 1,
-                self.state.config.lr,
-                checkpoint::LAST
-            )));
-        }
         let path = checkpoint::last(&execution.folder);
         checkpoint::save(&path, self.learner.network(), Some(self.learner.rest()), &self.state)
     }

@@ -2,12 +2,11 @@
 //! with all of them on.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use data::{Folder, differences, tensors};
+use data::{Folder, StopAfterLine, alone, differences, tensors};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
 use trainer::augment::Jitter;
@@ -23,12 +22,6 @@ use trainer::schedule::Schedule;
 use trainer::train::{End, Execution, Run};
 
 mod data;
-
-/// libtorch's random numbers come from one place for the whole process: tests that draw some go one by one.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn reference() -> Value {
     serde_json::from_str(include_str!("reference/recipe.json")).unwrap()
@@ -203,20 +196,6 @@ fn everything(folder: &Folder) -> Config {
     }
 }
 
-/// Stops a run once it has written a line.
-struct StopAfterLine(Arc<AtomicBool>);
-
-impl Write for StopAfterLine {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.store(true, Ordering::Relaxed);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 fn execution(out: &Path, stop: &Arc<AtomicBool>) -> Execution {
     Execution { folder: out.to_owned(), device: Device::Cpu, workers: 2, checkpoint_every: 2, stop: stop.clone() }
 }
@@ -308,6 +287,21 @@ fn accumulated_batches_are_one_step() {
         }
     }
     assert!(moved > 10, "{moved} parameters moved");
+}
+
+#[test]
+fn classes_without_weight_teach_nothing() {
+    let (_alone, folder) = (alone(), Folder::new(2));
+    for (number, id) in (0..).zip(["p0", "p1"]) {
+        folder.mask(id, 90 + number, 80 + number, |x, _| (x / 9 % 2) as u8);
+    }
+    let class_weights = ClassWeights { source: Source::Given, values: vec![0.0, 0.0, 1.0] };
+    let config = Config { epochs: 1, class_weights, ..everything(&folder) };
+    let start = Network::new(spec(config.arch, 3), config.seed, Device::Cpu);
+    let end = weights::read(&last(train(config).path())).unwrap();
+    for parameter in start.graph.parameters() {
+        assert!(floats(&parameter.tensor) == floats(&end[&parameter.name]), "{}", parameter.name);
+    }
 }
 
 #[test]

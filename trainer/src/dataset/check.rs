@@ -213,7 +213,7 @@ impl fmt::Display for Split {
             writeln!(f, "  {index:3} {name:<20} {:6.2} % in {photos} photos", 100.0 * share)?;
         }
         if self.all_void > 0 {
-            writeln!(f, "  {} photos are void everywhere and teach nothing", self.all_void)?;
+            writeln!(f, "  void everywhere, so that they teach nothing: {} photos", self.all_void)?;
         }
         for id in &self.repeated {
             writeln!(f, "  listed more than once: {id}")?;

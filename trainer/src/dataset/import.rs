@@ -221,8 +221,13 @@ fn read_text(path: &Path) -> Result<String> {
 
 /// The name of a file without its folder and ending.
 fn stem(path: &Path) -> Result<String> {
-    let name = path.file_stem().and_then(|name| name.to_str()).map(str::trim).filter(|name| !name.is_empty());
+    let name = path.file_stem().and_then(|name| name.to_str()).map(str::trim).filter(|name| is_id(name));
     name.map(str::to_owned).ok_or_else(|| Error::new(format!("{} cannot be an ID; rename the file", path.display())))
+}
+
+/// Whether a name can stand on a line of its own.
+fn is_id(name: &str) -> bool {
+    !name.is_empty() && !name.contains(char::is_control)
 }
 
 /// The entries of a folder in the order of their names.

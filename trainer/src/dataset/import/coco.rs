@@ -1,5 +1,6 @@
 //! COCO's instances: one JSON file for all photos of a folder.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
@@ -73,6 +74,11 @@ pub fn find(file: &Path, photos: &Path, split: &str, names: Option<&[String]>) -
     }
     let mut items = Vec::new();
     for image in &parsed.images {
+        let (photo, size) = (photos.join(&image.file_name), (image.width, image.height));
+        let mask = |shapes| Mask::Shapes { size, file: file.to_owned(), shapes };
+        let mut item = Item { id: stem(&photo)?, mask: mask(Vec::new()), photo };
+        // Before anything is drawn: what the file says of a size may be anything.
+        item.check()?;
         let mut shapes = Vec::new();
         for annotation in by_image.remove(&image.id).unwrap_or_default() {
             let known = indices.get(&annotation.category_id).ok_or_else(|| {
@@ -81,17 +87,15 @@ pub fn find(file: &Path, photos: &Path, split: &str, names: Option<&[String]>) -
             if let Some(index) = known {
                 let shape = shape(&annotation.segmentation).and_then(|shape| {
                     let area = shape.area(image.width, image.height)?;
-                    Ok((annotation.iscrowd == 0, std::cmp::Reverse(area), shape))
+                    Ok((annotation.iscrowd == 0, Reverse(area), shape))
                 });
                 let shape = shape.map_err(|error| Error::new(format!("{shown}, {}: {error}", image.file_name)))?;
                 shapes.push((shape, *index));
             }
         }
         shapes.sort_by_key(|((is_single, area, _), _)| (*is_single, *area));
-        let shapes = shapes.into_iter().map(|((_, _, shape), index)| (shape, index)).collect();
-        let photo = photos.join(&image.file_name);
-        let mask = Mask::Shapes { size: (image.width, image.height), file: file.to_owned(), shapes };
-        items.push(Item { id: stem(&photo)?, photo, mask });
+        item.mask = mask(shapes.into_iter().map(|((_, _, shape), index)| (shape, index)).collect());
+        items.push(item);
     }
     if items.is_empty() {
         return Err(Error::new(format!("{shown} lists no image")));
