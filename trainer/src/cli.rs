@@ -1,8 +1,10 @@
 //! The command line.
 
+mod dataset;
 mod evaluate;
 mod export;
 mod predict;
+mod setup;
 mod train;
 
 use std::io::Write;
@@ -34,6 +36,9 @@ enum Command {
     Predict(predict::Predict),
     /// Write a checkpoint as an ONNX file.
     Export(export::Export),
+    /// Check a data set, or make one out of other programs' files.
+    #[command(subcommand)]
+    Dataset(dataset::Dataset),
 }
 
 /// Carries out a command line.
@@ -43,6 +48,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Evaluate(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Export(command) => command.run(),
+        Command::Dataset(command) => command.run(),
     }
 }
 

@@ -7,18 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::Device;
 
 use crate::augment::Augment;
 use crate::checkpoint::{self, Checkpoint, Progress, Running, State};
 use crate::config::Config;
-use crate::data::{Dataset, VOID};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::evaluate::{count, label, void_to_background};
+use crate::evaluate::{count, label};
+use crate::learner::{Learner, Step};
 use crate::loader::{self, Batch, Plan};
 use crate::metrics::Confusion;
-use crate::model::{Network, Spec, channels_last, weights};
-use crate::sgd::{Rates, Sgd};
+use crate::model::{Spec, weights};
+use crate::schedule::Factor;
 
 /// How a run is carried out. None of it changes what is learned.
 #[derive(Debug, Clone)]
@@ -46,8 +47,7 @@ pub enum End {
 
 /// What is trained, and how far it is.
 pub struct Run {
-    network: Network,
-    sgd: Sgd,
+    learner: Learner,
     train: Arc<Dataset>,
     val: Dataset,
     state: State,
@@ -55,13 +55,15 @@ pub struct Run {
 
 impl Run {
     /// A run from the beginning.
-    pub fn start(config: Config, device: Device) -> Result<Run> {
+    pub fn start(mut config: Config, device: Device) -> Result<Run> {
         config.check()?;
         let (train, val) = open(&config)?;
+        config.class_weights.resolve(&train)?;
+        check_class_weights(&config, &train)?;
         let Config { arch: architecture, backbone, upsample, init, .. } = config;
         let spec = Spec { architecture, backbone, classes: train.classes().len() as i64, upsample, init };
         let normalise = backbone.normalise();
-        let network = Network::new(spec, config.seed, device);
+        let learner = Learner::new(spec, &config, device)?;
         let state = State {
             classes: train.classes().to_vec(),
             mean: normalise.mean,
@@ -70,14 +72,12 @@ impl Run {
             spec,
             config,
         };
-        Ok(Run { sgd: optimizer(&network, &state.config), network, train: Arc::new(train), val, state })
+        Ok(Run { learner, train: Arc::new(train), val, state })
     }
 
     /// A run from a checkpoint on.
     pub fn resume(checkpoint: Checkpoint, device: Device) -> Result<Run> {
-        let network = checkpoint.network(device)?;
-        let sgd = optimizer(&network, &checkpoint.state.config);
-        checkpoint.restore_momentum(&sgd)?;
+        let learner = Learner::resume(&checkpoint, device)?;
         let state = checkpoint.state;
         let (train, val) = open(&state.config)?;
         if train.classes() != state.classes {
@@ -86,22 +86,25 @@ impl Run {
                 state.config.data.display()
             )));
         }
-        Ok(Run { network, sgd, train: Arc::new(train), val, state })
+        Ok(Run { learner, train: Arc::new(train), val, state })
     }
 
-    /// Starts from a file's parameters where it has them.
+    /// Starts from a file's parameters where it has them: a backbone's, or those of a run with the same backbone.
     pub fn load_weights(&mut self, path: &Path) -> Result<weights::Report> {
-        let report = weights::load(&self.network.graph, &weights::read(path)?);
-        report.map_err(|error| Error::new(format!("{}: {error}", path.display())))
+        let tensors = weights::of_checkpoint(weights::read(path)?);
+        let report = weights::load(&self.learner.network().graph, &tensors);
+        let report = report.map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
+        self.learner.restart_average()?;
+        Ok(report)
     }
 
     /// One line on what is trained on what.
     pub fn describe(&self) -> String {
         let parameters: usize =
-            self.network.graph.parameters().iter().filter(|p| p.learned).map(|p| p.tensor.numel()).sum();
+            self.learner.network().graph.parameters().iter().filter(|p| p.learned).map(|p| p.tensor.numel()).sum();
         format!(
             "{} with {:.1} M parameters for {} classes, {} photos to train on, {} to measure on",
-            self.network.spec.name(),
+            self.state.spec.name(),
             parameters as f64 / 1e6,
             self.state.classes.len(),
             self.train.len(),
@@ -115,7 +118,10 @@ impl Run {
         let augment = Arc::new(Augment {
             crop: config.crop,
             scale: config.scale,
+            max_class_share: config.max_class_share,
             flip: config.flip,
+            jitter: config.jitter,
+            blur: config.blur,
             normalise: config.backbone.normalise(),
         });
         let plan = Plan {
@@ -126,22 +132,38 @@ impl Run {
             drop_last: true,
         };
         let steps = plan.steps(loader::select(&self.train, &augment, &plan)?.len());
-        while self.state.progress.epoch < config.epochs {
+        let drops: Vec<u64> = config.lr_steps.iter().map(|epochs| epochs * steps as u64).collect();
+        let factor = Factor {
+            schedule: config.schedule,
+            steps: steps as u64 * config.epochs,
+            warmup: config.warmup,
+            drops: &drops,
+            gamma: config.lr_gamma,
+        };
+        while self.state.progress.epoch < config.epochs && !self.is_out_of_patience() {
             let epoch = self.state.progress.epoch;
             let bar = progress_bar(steps, &format!("epoch {}", epoch + 1));
             let mut since = Instant::now();
+            let mut since_save = 0;
             for batch in loader::epoch(&self.train, &augment, &plan, epoch, self.state.progress.step) {
-                let step = epoch * steps as u64 + self.state.progress.step as u64;
-                let factor = config.schedule.factor(step, steps as u64 * config.epochs);
-                self.step(batch?, config.lr * factor)?;
+                let step = self.state.progress.step;
+                // Batches that the optimizer takes together have one learning rate, the last few of an epoch as well.
+                let first = step - step % config.accumulate;
+                let end = (first + config.accumulate).min(steps);
+                let learning_rate = config.lr * factor.at(epoch * steps as u64 + first as u64);
+                let is_last = step + 1 == end;
+                self.step(batch?, Step { learning_rate, window: end - first, is_last })?;
                 let progress = &mut self.state.progress;
                 progress.step += 1;
                 progress.running.seconds += since.elapsed().as_secs_f64();
                 bar.set_position(progress.step as u64);
                 bar.set_message(format!("loss {:.3}", progress.running.mean_loss()));
-                let stop = execution.stop.load(Ordering::Relaxed);
-                if stop || progress.step.is_multiple_of(execution.checkpoint_every) || progress.step == steps {
+                // Gradients are not saved: what was added up is first made use of.
+                let stop = is_last && execution.stop.load(Ordering::Relaxed);
+                since_save += 1;
+                if stop || is_last && since_save >= execution.checkpoint_every || progress.step == steps {
                     self.save(execution)?;
+                    since_save = 0;
                 }
                 if stop {
                     return Ok(End::Stopped);
@@ -153,46 +175,42 @@ impl Run {
                 return Ok(End::Stopped);
             }
         }
+        if self.is_out_of_patience() {
+            let Progress { epoch, stale, .. } = self.state.progress;
+            writeln!(out, "ended after epoch {epoch}: {stale} validations brought no better mIoU")?;
+        }
         Ok(End::Complete)
     }
 
-    /// One step of gradient descent.
-    fn step(&mut self, mut batch: Batch, learning_rate: f64) -> Result<()> {
-        let config = &self.state.config;
-        if config.void_is_background {
-            void_to_background(&mut batch.labels);
-        }
-        let counted = batch.labels.iter().filter(|label| **label != VOID).count() as i64;
-        if counted == 0 {
-            // The mean over no pixel is no number; there is nothing to learn from.
-            return Ok(());
-        }
-        let (n, h, w) = (batch.n as i64, batch.h as i64, batch.w as i64);
-        let device = self.network.graph.device;
-        let images = Tensor::f_from_slice(&batch.images)?.f_view([n, 3, h, w])?.f_to_device(device)?;
-        let labels = Tensor::f_from_slice(&batch.labels)?.f_view([n, h, w])?.f_to_device(device)?;
-        let labels = labels.f_to_kind(Kind::Int64)?;
+    fn is_out_of_patience(&self) -> bool {
+        self.state.config.patience.is_some_and(|patience| self.state.progress.stale >= patience)
+    }
 
-        let scores = self.network.graph.forward(&channels_last(&images), true)?;
-        let loss = scores.f_cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, i64::from(VOID), 0.0)?;
-        self.sgd.zero_grad();
-        if config.sum_over_batch { loss.f_mul_scalar(n)? } else { loss.shallow_clone() }.f_backward()?;
-        self.sgd.step(learning_rate)?;
-
-        let value = loss.f_double_value(&[])?;
-        if !value.is_finite() {
-            return Err(Error::new(format!(
-                "the loss became {value} in epoch {}; start again with --lr below {}",
-                self.state.progress.epoch + 1,
-                config.lr
-            )));
+    /// Learns from a batch.
+    fn step(&mut self, batch: Batch, step: Step) -> Result<()> {
+        let (crops, ids) = (batch.n, batch.ids.clone());
+        let outcome = self.learner.learn(batch, step).map_err(|error| {
+            let Progress { epoch, step: number, .. } = self.state.progress;
+            Error::new(format!(
+                "{error} in epoch {}, step {}, at learning rate {}, with the photos {}; start again with --lr below {} \
+                 or with --clip, or look at these photos; {} has what was learned before",
+                epoch + 1,
+                number + 1,
+                step.learning_rate,
+                ids.join(", "),
+                self.state.config.lr,
+                checkpoint::LAST
+            ))
+        })?;
+        let progress = &mut self.state.progress;
+        progress.updates = self.learner.updates();
+        if let Some(outcome) = outcome {
+            let running = &mut progress.running;
+            running.loss += outcome.loss * crops as f64;
+            running.crops += crops;
+            running.right += outcome.right;
+            running.counted += outcome.counted;
         }
-        let right = scores.detach().f_argmax(1, false)?.f_eq_tensor(&labels)?.f_sum(Kind::Int64)?;
-        let running = &mut self.state.progress.running;
-        running.loss += value * batch.n as f64;
-        running.crops += batch.n;
-        running.right += right.f_int64_value(&[])?;
-        running.counted += counted;
         Ok(())
     }
 
@@ -210,6 +228,8 @@ impl Run {
             if best {
                 self.state.progress.best_miou = Some(miou);
             }
+            let stale = &mut self.state.progress.stale;
+            *stale = if best { 0 } else { *stale + 1 };
         }
         let speed = self.state.progress.running.crops as f64 / self.state.progress.running.seconds;
         writeln!(out, "{line}, {speed:.1} examples/sec on {}", device_name(execution.device))?;
@@ -219,7 +239,7 @@ impl Run {
         progress.step = 0;
         progress.running = Running::default();
         if best {
-            checkpoint::save(&checkpoint::best(&execution.folder), &self.network, None, &self.state)?;
+            checkpoint::save(&checkpoint::best(&execution.folder), self.learner.measured(), None, &self.state)?;
         }
         self.save(execution)?;
         Ok(End::Complete)
@@ -234,7 +254,7 @@ impl Run {
                 return Ok(None);
             }
             count(&self.val, index, self.state.config.void_is_background, &mut confusion, |rgb, width, height| {
-                label(&self.network, rgb, width, height)
+                label(self.learner.measured(), rgb, width, height)
             })?;
             bar.inc(1);
         }
@@ -243,17 +263,24 @@ impl Run {
     }
 
     fn save(&self, execution: &Execution) -> Result<()> {
-        checkpoint::save(&checkpoint::last(&execution.folder), &self.network, Some(&self.sgd), &self.state)
+        let path = checkpoint::last(&execution.folder);
+        checkpoint::save(&path, self.learner.network(), Some(self.learner.rest()), &self.state)
+    }
+}
+
+/// Checks that each class has a weight, or none.
+fn check_class_weights(config: &Config, dataset: &Dataset) -> Result<()> {
+    let (weights, classes) = (config.class_weights.values.len(), dataset.classes().len());
+    match weights == 0 || weights == classes {
+        true => Ok(()),
+        false => {
+            Err(Error::new(format!("--class-weights has {weights} numbers for {classes} classes; give one for each")))
+        }
     }
 }
 
 fn open(config: &Config) -> Result<(Dataset, Dataset)> {
     Ok((Dataset::open(&config.data, &config.train_split)?, Dataset::open(&config.data, &config.val_split)?))
-}
-
-fn optimizer(network: &Network, config: &Config) -> Sgd {
-    let Config { momentum, weight_decay, head_lr_factor: head_factor, .. } = *config;
-    Sgd::new(&network.graph, Rates { momentum, weight_decay, head_factor })
 }
 
 /// Shown on a terminal's stderr only.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use data::{Folder, differences, tensors};
+use data::{Folder, alone, differences, tensors};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, best, last};
@@ -15,12 +15,6 @@ use trainer::schedule::Schedule;
 use trainer::train::{End, Execution, Run};
 
 mod data;
-
-/// libtorch's random numbers come from one place for the whole process: tests that draw some go one by one.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Two steps with everything small.
 fn config(folder: &Folder) -> Config {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::DeviceChoice;
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::evaluate::Labeller;
+use crate::evaluate::{Labeller, Views};
 use crate::metrics::Confusion;
 
 /// Options of `trainer evaluate`.
@@ -26,6 +26,14 @@ pub(super) struct Evaluate {
     #[arg(long, value_name = "SPLIT", default_value = "val")]
     split: String,
 
+    /// Look at each photo mirrored as well, and take the mean of the probabilities; checkpoints only.
+    #[arg(long)]
+    flip: bool,
+
+    /// The factors to look at each photo with, with commas between them, for example 0.75,1,1.25; checkpoints only.
+    #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_value = "1")]
+    scales: Vec<f64>,
+
     /// Where a checkpoint computes.
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
@@ -38,7 +46,8 @@ pub(super) struct Evaluate {
 impl Evaluate {
     pub(super) fn run(self) -> Result<ExitCode> {
         let dataset = Dataset::open(&self.data, &self.split)?;
-        let mut labeller = Labeller::open(&self.model, self.device.device()?)?;
+        let views = Views::new(self.flip, self.scales)?;
+        let mut labeller = Labeller::open(&self.model, self.device.device()?)?.with_views(views)?;
         let void_is_background = self.void_is_background || labeller.void_is_background();
         let confusion = labeller.measure(&dataset, void_is_background)?;
         super::say(&table(&confusion, &dataset))?;

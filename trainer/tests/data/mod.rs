@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use safetensors::SafeTensors;
@@ -91,4 +94,24 @@ pub(crate) fn tensors(path: &Path) -> BTreeMap<String, Vec<u8>> {
 pub(crate) fn differences<'a>(a: &'a BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>) -> Vec<&'a str> {
     assert!(a.keys().eq(b.keys()), "both hold the same tensors");
     a.iter().filter(|(name, bytes)| b[*name] != **bytes).map(|(name, _)| name.as_str()).collect()
+}
+
+/// libtorch's random numbers come from one place for the whole process: tests that draw some go one by one.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Stops a run once it has written a line.
+pub(crate) struct StopAfterLine(pub(crate) Arc<AtomicBool>);
+
+impl Write for StopAfterLine {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.store(true, Ordering::Relaxed);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
