@@ -225,6 +225,69 @@ typedef int32_t fcn_log_level;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+/// In which order a network takes the colours of a pixel.
+enum fcn_channel_order
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// What the model's card says; without a card RGB. The default.
+    FCN_CHANNELS_AUTO = 0,
+    /// Red, green, blue.
+    FCN_CHANNELS_RGB = 1,
+    /// Blue, green, red.
+    FCN_CHANNELS_BGR = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fcn_channel_order fcn_channel_order;
+#else
+typedef int32_t fcn_channel_order;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// In which order the dimensions of a network's input or output come.
+enum fcn_layout
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// What the model's shapes tell. The default.
+    FCN_LAYOUT_AUTO = 0,
+    /// Channels before rows and columns, as PyTorch orders them: N x C x H x W.
+    FCN_LAYOUT_NCHW = 1,
+    /// Channels last, as TensorFlow orders them: N x H x W x C.
+    FCN_LAYOUT_NHWC = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fcn_layout fcn_layout;
+#else
+typedef int32_t fcn_layout;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// What the scores of a network are.
+enum fcn_values
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// Probabilities behind a softmax or a sigmoid, else logits. The default.
+    FCN_VALUES_AUTO = 0,
+    /// Logits: any number; softmax, or sigmoid for a single one, makes probabilities of them.
+    FCN_VALUES_LOGITS = 1,
+    /// Probabilities, 0 to 1.
+    FCN_VALUES_PROBABILITIES = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fcn_values fcn_values;
+#else
+typedef int32_t fcn_values;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 #if defined(FCN_WITH_IMAGE)
 /// A picture in memory: RGB, 8 bits a channel, rows without padding (FCN_FORMAT_RGB8, stride 0). Made by
 /// fcn_image_read(), freed by fcn_image_free(). Threads may read it together; one that writes must be alone.
@@ -474,13 +537,17 @@ fcn_status fcn_options_set_resize(fcn_options *options, uint32_t width, uint32_t
 /// `options` is NULL or live options that no other thread uses.
 fcn_status fcn_options_set_tile(fcn_options *options, uint32_t width, uint32_t height, uint32_t overlap);
 
-/// What the model expects of its input: (value / 255 - mean) / std for each channel, in the order red, green, blue.
-/// For models without a card; wins over a card. NULL for either means what the card says, or without a card 0 and 1.
+/// What the model expects of its input: (value * scale - mean) / std for each channel, in the order red, green, blue, where
+/// value is 0 to 255 and scale is 1 / 255 unless fcn_options_set_scale() says otherwise. A model of one channel (grey) has
+/// the first mean and std; one that takes bytes (uint8) gets values as they are, and giving either is an error of
+/// fcn_create(). For models without a card; wins over a card. NULL for either means what the card says, or without a card 0 and 1.
 /// Means are finite; standard deviations are finite and greater than 0.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses; `mean` and `std` are NULL or point to 3 floats each.
-fcn_status fcn_options_set_mean_std(fcn_options *options, const float *mean, const float *std);
+fcn_status fcn_options_set_mean_std(fcn_options *options,
+                                    const float *mean,
+                                    const float *std);
 
 /// The names of the classes in index order, 2 to 255 strings in UTF-8 that are not empty; they are copied. For models
 /// without a card; wins over a card. NULL and 0 mean what the card says.
@@ -497,6 +564,50 @@ fcn_status fcn_options_set_class_names(fcn_options *options, const char *const *
 /// # Safety
 /// `options` is NULL or live options that no other thread uses; `callback` and `user` may be used from any thread.
 fcn_status fcn_options_set_log(fcn_options *options, fcn_log_callback callback, void *user);
+
+/// What each value, 0 to 255, is multiplied by before mean and std: for a model that takes values of 0 to 255 as they are 1,
+/// and 0 for the default of 1 / 255. Finite and not negative. With a model that takes bytes (uint8) an error of fcn_create().
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_scale(fcn_options *options,
+                                 float scale);
+
+/// The order of the model's channels: one of FCN_CHANNELS_*. Wins over a card.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_channel_order(fcn_options *options, int32_t order);
+
+/// The layout of the model's input, one of FCN_LAYOUT_*, for models whose input's shape does not tell: fcn_create() says so.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_input_layout(fcn_options *options,
+                                        int32_t layout);
+
+/// The name of the output that is the segmentation, for models with several; it is copied. NULL, the default, means the first
+/// that can be one.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses; `name` is NULL or a NUL-terminated string.
+fcn_status fcn_options_set_output(fcn_options *options,
+                                  const char *name);
+
+/// The layout of the model's output, one of FCN_LAYOUT_*, for models whose output's shape does not tell: fcn_create() says so.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_output_layout(fcn_options *options,
+                                         int32_t layout);
+
+/// What the model's scores are, one of FCN_VALUES_*. A model with one score for each pixel has two classes, "background" and
+/// "foreground" unless fcn_options_set_class_names() names them: foreground is a logit above 0, or a probability above 0.5.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_output_values(fcn_options *options,
+                                         int32_t values);
 
 /// Loads the model in the ONNX file `path`. `options` may be NULL for the defaults. Stores the segmenter in
 /// `*segmenter`, to be freed by fcn_free(); where it fails, `*segmenter` stays as it was.
