@@ -175,8 +175,9 @@ impl PreparedModel {
         let side = |fixed: Option<usize>| fixed.unwrap_or(2 * DEFAULT_STRIDE);
         let (height, width) = (side(self.input.height), side(self.input.width));
         network.input(height, width)?.fill(0.0);
-        let calls = Interrupts::new(1);
-        let reaches = network.run(&calls.call(None, None), |answer| match answer {
+        // Nobody else knows of this run, so nobody can end it.
+        let interrupts = Interrupts::new(1);
+        let reaches = network.run(&interrupts.call(None, None), |answer| match answer {
             Answer::Scores(scores) => Ok((scores.height * factor, scores.width * factor) == (height, width)),
             Answer::Labels { .. } => Ok(false),
         });

@@ -651,6 +651,8 @@ fn a_destructor_that_panics_ends_the_stream_and_nobody_waits_for_it() {
     }
     let stream = Stream::new(segmenter(&options()), Mask::new(), |_: StreamResult<'_, Bomb>| {}).unwrap();
     stream.push(&frame(SMALL), 0, Bomb(true)).unwrap();
+    // Not before, because the next frame would replace it, and it would go off here.
+    eventually("the result", || stream.counters().unwrap().done == 1);
     eventually("the end", || matches!(stream.push(&frame(SMALL), 0, Bomb(false)), Err(Error::Cancelled(_))));
     stream.stop();
     assert_eq!(stream.counters().unwrap().done, 1);
