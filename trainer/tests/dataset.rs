@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data::{Folder, trainer};
 use image::{GrayImage, Luma, Rgb, RgbImage};
@@ -240,7 +240,8 @@ fn coco_instances_become_masks() {
     assert_eq!(rows(&read["two"]), ["00200", "02001"]);
 
     let line = "dataset import coco {} --photos {} --out {} --classes";
-    let paths = [&path("instances.json"), &path("photos"), &path("cats")].map(std::path::PathBuf::as_path);
+    let owned = [path("instances.json"), path("photos"), path("cats")];
+    let paths = owned.each_ref().map(PathBuf::as_path);
     assert!(run(&format!("{line} dog"), &paths).unwrap_err().contains("has no category dog; it has bus, cat"));
     run(&format!("{line} cat"), &paths).unwrap();
     assert_eq!(rows(&samples(&path("cats"), "train")["one"]), ["100000", "011000", "000000", "000000"]);
