@@ -177,9 +177,12 @@ fn labelme_files_become_masks() {
     assert_eq!(rows(street)[1], "1100000x", "the car became background, and hides the tree");
 }
 
+/// Makes a mistake in a folder of labelme's.
+type Spoil = fn(&Path);
+
 #[test]
 fn labelme_mistakes_are_named_and_nothing_is_written() {
-    let mistakes: [(&str, fn(&Path), &str); 6] = [
+    let mistakes: [(&str, Spoil, &str); 6] = [
         ("a point", |dir| edit(dir, |file| file["shapes"][0]["shape_type"] = json!("point")), "is a point of 4 points"),
         ("no photo", |dir| fs::remove_file(dir.join("street.png")).unwrap(), "street.png, which is not there"),
         ("a size", |dir| edit(dir, |file| file["imageWidth"] = json!(5)), "was drawn on 5 x 5 pixels"),
