@@ -285,7 +285,7 @@ impl Config {
             )));
         }
         let falls = self.schedule == Schedule::Step;
-        if falls != !self.lr_steps.is_empty() {
+        if falls == self.lr_steps.is_empty() {
             return Err(Error::new(match falls {
                 true => "--schedule step needs --lr-steps: the epochs after which the learning rate falls",
                 false => "--lr-steps belongs to --schedule step; add it, or leave the epochs out",

@@ -177,8 +177,8 @@ pub(crate) fn photo_size(path: &Path) -> Result<(usize, usize)> {
     Ok((height as usize, width as usize))
 }
 
-/// The values of a palette or greyscale PNG of this height and width, whatever they mean.
-pub(crate) fn read_indices(path: &Path, (height, width): (usize, usize)) -> Result<Vec<u8>> {
+/// The values of a palette or greyscale PNG of this width and height, whatever they mean.
+pub(crate) fn read_indices(path: &Path, (width, height): (usize, usize)) -> Result<Vec<u8>> {
     let raw = mask::open(path)?;
     if raw.size() != (width, height) {
         let (own_width, own_height) = raw.size();

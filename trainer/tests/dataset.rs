@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data::{Folder, trainer};
 use image::{GrayImage, Luma, Rgb, RgbImage};
@@ -177,9 +177,12 @@ fn labelme_files_become_masks() {
     assert_eq!(rows(street)[1], "1100000x", "the car became background, and hides the tree");
 }
 
+/// Makes a mistake in a folder of labelme's.
+type Spoil = fn(&Path);
+
 #[test]
 fn labelme_mistakes_are_named_and_nothing_is_written() {
-    let mistakes: [(&str, fn(&Path), &str); 6] = [
+    let mistakes: [(&str, Spoil, &str); 6] = [
         ("a point", |dir| edit(dir, |file| file["shapes"][0]["shape_type"] = json!("point")), "is a point of 4 points"),
         ("no photo", |dir| fs::remove_file(dir.join("street.png")).unwrap(), "street.png, which is not there"),
         ("a size", |dir| edit(dir, |file| file["imageWidth"] = json!(5)), "was drawn on 5 x 5 pixels"),
@@ -240,7 +243,8 @@ fn coco_instances_become_masks() {
     assert_eq!(rows(&read["two"]), ["00200", "02001"]);
 
     let line = "dataset import coco {} --photos {} --out {} --classes";
-    let paths = [&path("instances.json"), &path("photos"), &path("cats")].map(std::path::PathBuf::as_path);
+    let owned = [path("instances.json"), path("photos"), path("cats")];
+    let paths = owned.each_ref().map(PathBuf::as_path);
     assert!(run(&format!("{line} dog"), &paths).unwrap_err().contains("has no category dog; it has bus, cat"));
     run(&format!("{line} cat"), &paths).unwrap();
     assert_eq!(rows(&samples(&path("cats"), "train")["one"]), ["100000", "011000", "000000", "000000"]);
