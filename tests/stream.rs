@@ -18,7 +18,7 @@ use fcn::{
     Error, Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode, Stream, StreamCounters,
     StreamResult,
 };
-use models::{End, picky, random_bytes, slow};
+use models::{End, Spec, network, picky, random_bytes, slow};
 use prost::Message;
 
 /// The most that a test waits for something that must come.
@@ -633,7 +633,11 @@ fn cancelling_ends_calls_that_run_or_wait_and_no_later_ones() {
 
 #[test]
 fn a_bad_frame_or_mask_is_refused_at_once() {
-    let labels = Arc::new(Segmenter::from_memory(&slow(End::Labels).encode_to_vec(), &options()).unwrap());
+    // Behind a node that libfcn does not look through, class indices are all there is.
+    let labels = Arc::new(
+        Segmenter::from_memory(&network(Spec { end: End::Labels, uncut: true, ..Spec::default() }), &options())
+            .unwrap(),
+    );
     let stream = Stream::polling(labels, Mask::with_outputs(Outputs { confidence: true, scores: false })).unwrap();
     assert!(matches!(stream.push(&frame(SMALL), 0, ()), Err(Error::InvalidArgument(_))));
     assert_eq!(stream.counters().unwrap(), StreamCounters::default());
