@@ -106,6 +106,10 @@ impl Train {
                 checkpoint::last(folder).display()
             )));
         }
+        // A run that was killed while it wrote one left half of it under another name.
+        for path in [checkpoint::last(folder), checkpoint::best(folder)] {
+            fcn::file::remove_leftovers(&path)?;
+        }
         Run::resume(Checkpoint::read(folder)?, device)
     }
 }
