@@ -8,17 +8,21 @@ mod models;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use fcn::{Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode, Timings};
+use fcn::{Frame, Mask, Options, Outputs, PixelFormat, Provider, Rotation, Segmenter, SizeMode, Timings};
 use models::{End, Spec, network, random_bytes};
 
-const WIDTH: usize = 480;
-const HEIGHT: usize = 320;
+/// Width and height of most frames.
+const SMALL: (u32, u32) = (480, 320);
+const BGR: PixelFormat = PixelFormat::Bgr8;
 
 /// One benchmark: a step's share of whole frames at 2 threads.
 struct Case<'a> {
     name: &'a str,
     spec: Spec,
     format: PixelFormat,
+    /// Width and height of the frame.
+    size: (u32, u32),
+    rotation: Rotation,
     size_mode: Option<SizeMode>,
     outputs: Outputs,
     step: fn(&Timings) -> Duration,
@@ -29,16 +33,36 @@ fn spec(stride: usize, end: End) -> Spec {
 }
 
 fn preprocess(criterion: &mut Criterion) {
-    let resize = Some(SizeMode::Resize { width: 320, height: 224 });
-    for (name, format, size_mode) in [
-        ("preprocess/bgr8", PixelFormat::Bgr8, None),
-        ("preprocess/rgba8", PixelFormat::Rgba8, None),
-        ("preprocess/gray8", PixelFormat::Gray8, None),
-        ("preprocess/bgr8 resized to 320 x 224", PixelFormat::Bgr8, resize),
+    let step = |timings: &Timings| timings.preprocess;
+    let (outputs, rotation) = (Outputs::default(), Rotation::None);
+    let small =
+        Case { name: "", spec: spec(32, End::Low), format: BGR, size: SMALL, rotation, size_mode: None, outputs, step };
+    let resize = |width, height| Some(SizeMode::Resize { width, height });
+    let camera = Case { size: (1920, 1080), size_mode: resize(480, 320), ..small };
+    let turned = Rotation::Clockwise90;
+    for case in [
+        Case { name: "bgr8", ..small },
+        Case { name: "rgba8", format: PixelFormat::Rgba8, ..small },
+        Case { name: "gray8", format: PixelFormat::Gray8, ..small },
+        Case { name: "nv12", format: PixelFormat::Nv12, ..small },
+        Case { name: "bgr8, turned", rotation: turned, ..small },
+        Case { name: "bgr8 to 320 x 224", size_mode: resize(320, 224), ..small },
+        Case { name: "nv12 to 480 x 320", format: PixelFormat::Nv12, ..camera },
+        Case { name: "yuyv to 480 x 320", format: PixelFormat::Yuyv, ..camera },
+        Case { name: "bgr8 to 480 x 320", ..camera },
+        Case {
+            name: "nv12, turned, to 320 x 480",
+            format: PixelFormat::Nv12,
+            rotation: turned,
+            size_mode: resize(320, 480),
+            ..camera
+        },
+        Case { name: "nv12", format: PixelFormat::Nv12, size_mode: None, ..camera },
+        Case { name: "nv12, turned", format: PixelFormat::Nv12, size_mode: None, rotation: turned, ..camera },
+        Case { name: "bgr8", size_mode: None, ..camera },
+        Case { name: "bgr8, turned", size_mode: None, rotation: turned, ..camera },
     ] {
-        let step = |timings: &Timings| timings.preprocess;
-        let spec = spec(32, End::Low);
-        measure(criterion, &Case { name, spec, format, size_mode, outputs: Outputs::default(), step });
+        measure(criterion, "preprocess", &case);
     }
 }
 
@@ -46,29 +70,32 @@ fn head(criterion: &mut Criterion) {
     let labels = Outputs::default();
     let confidence = Outputs { confidence: true, ..labels };
     for (name, spec, outputs) in [
-        ("head/learned, stride 32", spec(32, End::Transposed), labels),
-        ("head/learned, stride 8", spec(8, End::Transposed), labels),
-        ("head/bilinear, stride 32", spec(32, End::Diagonal), labels),
-        ("head/bilinear, stride 8", spec(8, End::Diagonal), labels),
-        ("head/resize, stride 8", spec(8, End::Resize), labels),
-        ("head/learned, stride 32, with confidence", spec(32, End::Transposed), confidence),
+        ("learned, stride 32", spec(32, End::Transposed), labels),
+        ("learned, stride 8", spec(8, End::Transposed), labels),
+        ("bilinear, stride 32", spec(32, End::Diagonal), labels),
+        ("bilinear, stride 8", spec(8, End::Diagonal), labels),
+        ("resize, stride 8", spec(8, End::Resize), labels),
+        ("learned, stride 32, with confidence", spec(32, End::Transposed), confidence),
     ] {
         let step = |timings: &Timings| timings.head;
-        measure(criterion, &Case { name, spec, format: PixelFormat::Bgr8, size_mode: None, outputs, step });
+        let (format, size, rotation, size_mode) = (BGR, SMALL, Rotation::None, None);
+        measure(criterion, "head", &Case { name, spec, format, size, rotation, size_mode, outputs, step });
     }
 }
 
-fn measure(criterion: &mut Criterion, case: &Case<'_>) {
+fn measure(criterion: &mut Criterion, step: &str, case: &Case<'_>) {
     let mut options = Options::default();
     (options.provider, options.threads, options.size_mode) = (Provider::Cpu, 2, case.size_mode);
     let segmenter = Segmenter::from_memory(&network(case.spec), &options).expect("the network is sound");
-    let pixels = random_bytes(1, WIDTH * HEIGHT * case.format.bytes());
-    let frame = Frame::packed(case.format, &pixels, WIDTH as u32, HEIGHT as u32, 0).expect("the frame is sound");
+    let (width, height) = case.size;
+    let pixels = random_bytes(1, (width * height) as usize * 4);
+    let frame =
+        Frame::contiguous(case.format, &pixels, width, height, 0).expect("the frame is sound").rotate(case.rotation);
     let mut mask = Mask::new();
     mask.set_outputs(case.outputs);
 
-    let mut group = criterion.benchmark_group("320 x 480");
-    group.throughput(Throughput::Elements((WIDTH * HEIGHT) as u64));
+    let mut group = criterion.benchmark_group(format!("{step} of {width} x {height}"));
+    group.throughput(Throughput::Elements(u64::from(width * height)));
     group.bench_function(case.name, |bencher| {
         bencher.iter_custom(|frames| {
             (0..frames)

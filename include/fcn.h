@@ -78,7 +78,11 @@ typedef int32_t fcn_status;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-/// How the bytes of a pixel are laid out.
+/// How the bytes of a picture are laid out. fcn_format_from_name() knows what others call these formats.
+///
+/// NV12, NV21, I420, YUYV and UYVY are Y'CbCr (also called YUV): neighbouring pixels share samples of colour, from the left
+/// and from the top on; a row or column that is left over has its own. Each pixel takes the sample that it shares, without
+/// interpolation.
 enum fcn_format
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
@@ -94,12 +98,67 @@ enum fcn_format
     FCN_FORMAT_BGRA8 = 4,
     /// 1 byte: grey, used for all three channels.
     FCN_FORMAT_GRAY8 = 5,
+    /// 4 bytes: red, green, blue, and one that is not looked at.
+    FCN_FORMAT_RGBX8 = 6,
+    /// 4 bytes: blue, green, red, and one that is not looked at.
+    FCN_FORMAT_BGRX8 = 7,
+    /// 2 bytes, the low one first: grey from 0 to 65535. The high byte counts, so a camera's 10 or 12 bits must be
+    /// shifted up.
+    FCN_FORMAT_GRAY16 = 8,
+    /// Two planes: Y, and for each 2 x 2 pixels Cb and Cr.
+    FCN_FORMAT_NV12 = 9,
+    /// Two planes: Y, and for each 2 x 2 pixels Cr and Cb.
+    FCN_FORMAT_NV21 = 10,
+    /// Three planes: Y, and for each 2 x 2 pixels one of Cb and one of Cr. Exchange the last two for YV12.
+    FCN_FORMAT_I420 = 11,
+    /// 4 bytes for each 2 x 1 pixels: Y, Cb, Y, Cr. The row of an odd width ends with a whole group of 4.
+    FCN_FORMAT_YUYV = 12,
+    /// 4 bytes for each 2 x 1 pixels: Cb, Y, Cr, Y. The row of an odd width ends with a whole group of 4.
+    FCN_FORMAT_UYVY = 13,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
 typedef enum fcn_format fcn_format;
 #else
 typedef uint32_t fcn_format;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// How red, green and blue were weighed when a picture became Y'CbCr.
+enum fcn_matrix
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// ITU-R BT.601: JPEG, most webcams, standard definition.
+    FCN_MATRIX_BT601 = 0,
+    /// ITU-R BT.709: high definition.
+    FCN_MATRIX_BT709 = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fcn_matrix fcn_matrix;
+#else
+typedef uint32_t fcn_matrix;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// Which of the 256 values a Y'CbCr picture uses.
+enum fcn_range
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// Y from 16 to 235, Cb and Cr from 16 to 240: video.
+    FCN_RANGE_LIMITED = 0,
+    /// 0 to 255: JPEG, and webcams that decode it.
+    FCN_RANGE_FULL = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fcn_range fcn_range;
+#else
+typedef uint32_t fcn_range;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -166,6 +225,69 @@ typedef int32_t fcn_log_level;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+/// In which order a network takes the colours of a pixel.
+enum fcn_channel_order
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// What the model's card says; without a card RGB. The default.
+    FCN_CHANNELS_AUTO = 0,
+    /// Red, green, blue.
+    FCN_CHANNELS_RGB = 1,
+    /// Blue, green, red.
+    FCN_CHANNELS_BGR = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fcn_channel_order fcn_channel_order;
+#else
+typedef int32_t fcn_channel_order;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// In which order the dimensions of a network's input or output come.
+enum fcn_layout
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// What the model's shapes tell. The default.
+    FCN_LAYOUT_AUTO = 0,
+    /// Channels before rows and columns, as PyTorch orders them: N x C x H x W.
+    FCN_LAYOUT_NCHW = 1,
+    /// Channels last, as TensorFlow orders them: N x H x W x C.
+    FCN_LAYOUT_NHWC = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fcn_layout fcn_layout;
+#else
+typedef int32_t fcn_layout;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// What the scores of a network are.
+enum fcn_values
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// Probabilities behind a softmax or a sigmoid, else logits. The default.
+    FCN_VALUES_AUTO = 0,
+    /// Logits: any number; softmax, or sigmoid for a single one, makes probabilities of them.
+    FCN_VALUES_LOGITS = 1,
+    /// Probabilities, 0 to 1.
+    FCN_VALUES_PROBABILITIES = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fcn_values fcn_values;
+#else
+typedef int32_t fcn_values;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 #if defined(FCN_WITH_IMAGE)
 /// A picture in memory: RGB, 8 bits a channel, rows without padding (FCN_FORMAT_RGB8, stride 0). Made by
 /// fcn_image_read(), freed by fcn_image_free(). Threads may read it together; one that writes must be alone.
@@ -195,11 +317,13 @@ typedef struct fcn_segmenter fcn_segmenter;
 /// A thread that labels the latest frame: push frames as fast as they come, and get results that are as fresh as the
 /// network allows. Made by fcn_stream_create(), freed by fcn_stream_free().
 ///
-///     static void labelled(void *context, fcn_status status, const fcn_mask *mask, int64_t timestamp, void *user);
+/// ```c
+/// static void labelled(void *context, fcn_status status, const fcn_mask *mask, int64_t timestamp, void *user);
 ///
-///     fcn_stream_create(segmenter, NULL, labelled, NULL, &stream);
-///     while (camera_read(&frame, &timestamp)) fcn_stream_push(stream, &frame, timestamp, NULL);
-///     fcn_stream_free(stream);
+/// fcn_stream_create(segmenter, NULL, labelled, NULL, &stream);
+/// while (camera_read(&frame, &timestamp)) fcn_stream_push(stream, &frame, timestamp, NULL);
+/// fcn_stream_free(stream);
+/// ```
 ///
 /// One frame at most waits; a newer one replaces it. So a result is never older than the time of two frames through the
 /// network, however fast frames come. Several streams may share a segmenter, which then should have as many sessions.
@@ -227,17 +351,19 @@ typedef struct {
     uint32_t height;
 } fcn_rect;
 
-/// A picture in the caller's memory, which the library only borrows during a call. Made by fcn_frame_packed(), or by
-/// hand: set all of it to zero first. This struct is frozen: later versions of the library keep its layout.
+/// A picture in the caller's memory, which the library only borrows during a call. Made by fcn_frame_packed(),
+/// fcn_frame_planar() or fcn_frame_contiguous(), or by hand: set all of it to zero first. This struct is frozen: later versions of the library keep its layout.
 ///
 /// The order is crop, rotation, mirror: the crop is in pixels of the picture as it lies in memory, and the mask comes
-/// out as the picture looks after all three. None of them copies the picture.
+/// out as the picture looks after all three. None of them copies the picture. A crop may lie anywhere, also between pixels
+/// that share a sample of colour.
 ///
 /// Owned by whoever made it; there is nothing to free. Threads may share it as long as nobody writes to the pixels.
 typedef struct {
-    /// The first pixel of each plane. Every format of this version has one plane; the others must be NULL.
+    /// The first sample of each plane that the format has; the others must be NULL.
     const void *planes[3];
-    /// The distance in bytes from one row to the next, for each plane; 0 means rows without padding.
+    /// The distance in bytes from one row to the next, for each plane; 0 means rows without padding. The last row of a
+    /// plane may end without padding.
     size_t strides[3];
     /// Columns, 1 to 32767.
     uint32_t width;
@@ -251,8 +377,12 @@ typedef struct {
     uint32_t rotation;
     /// 1 exchanges left and right, after the rotation; 0 does not.
     uint32_t mirror;
+    /// One of FCN_MATRIX_*, for Y'CbCr; other formats do not look at it.
+    uint32_t matrix;
+    /// One of FCN_RANGE_*, for Y'CbCr; other formats do not look at it.
+    uint32_t range;
     /// Must be zero.
-    uint32_t reserved[6];
+    uint32_t reserved[4];
 } fcn_frame;
 
 /// How long the steps of a frame took, in microseconds. Filled by fcn_mask_timings().
@@ -409,13 +539,17 @@ fcn_status fcn_options_set_resize(fcn_options *options, uint32_t width, uint32_t
 /// `options` is NULL or live options that no other thread uses.
 fcn_status fcn_options_set_tile(fcn_options *options, uint32_t width, uint32_t height, uint32_t overlap);
 
-/// What the model expects of its input: (value / 255 - mean) / std for each channel, in the order red, green, blue.
-/// For models without a card; wins over a card. NULL for either means what the card says, or without a card 0 and 1.
+/// What the model expects of its input: (value * scale - mean) / std for each channel, in the order red, green, blue, where
+/// value is 0 to 255 and scale is 1 / 255 unless fcn_options_set_scale() says otherwise. A model of one channel (grey) has
+/// the first mean and std; one that takes bytes (uint8) gets values as they are, and giving either is an error of
+/// fcn_create(). For models without a card; wins over a card. NULL for either means what the card says, or without a card 0 and 1.
 /// Means are finite; standard deviations are finite and greater than 0.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses; `mean` and `std` are NULL or point to 3 floats each.
-fcn_status fcn_options_set_mean_std(fcn_options *options, const float *mean, const float *std);
+fcn_status fcn_options_set_mean_std(fcn_options *options,
+                                    const float *mean,
+                                    const float *std);
 
 /// The names of the classes in index order, 2 to 255 strings in UTF-8 that are not empty; they are copied. For models
 /// without a card; wins over a card. NULL and 0 mean what the card says.
@@ -432,6 +566,50 @@ fcn_status fcn_options_set_class_names(fcn_options *options, const char *const *
 /// # Safety
 /// `options` is NULL or live options that no other thread uses; `callback` and `user` may be used from any thread.
 fcn_status fcn_options_set_log(fcn_options *options, fcn_log_callback callback, void *user);
+
+/// What each value, 0 to 255, is multiplied by before mean and std: for a model that takes values of 0 to 255 as they are 1,
+/// and 0 for the default of 1 / 255. Finite and not negative. With a model that takes bytes (uint8) an error of fcn_create().
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_scale(fcn_options *options,
+                                 float scale);
+
+/// The order of the model's channels: one of FCN_CHANNELS_*. Wins over a card.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_channel_order(fcn_options *options, int32_t order);
+
+/// The layout of the model's input, one of FCN_LAYOUT_*, for models whose input's shape does not tell: fcn_create() says so.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_input_layout(fcn_options *options,
+                                        int32_t layout);
+
+/// The name of the output that is the segmentation, for models with several; it is copied. NULL, the default, means the first
+/// that can be one.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses; `name` is NULL or a NUL-terminated string.
+fcn_status fcn_options_set_output(fcn_options *options,
+                                  const char *name);
+
+/// The layout of the model's output, one of FCN_LAYOUT_*, for models whose output's shape does not tell: fcn_create() says so.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_output_layout(fcn_options *options,
+                                         int32_t layout);
+
+/// What the model's scores are, one of FCN_VALUES_*. A model with one score for each pixel has two classes, "background" and
+/// "foreground" unless fcn_options_set_class_names() names them: foreground is a logit above 0, or a probability above 0.5.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_output_values(fcn_options *options,
+                                         int32_t values);
 
 /// Loads the model in the ONNX file `path`. `options` may be NULL for the defaults. Stores the segmenter in
 /// `*segmenter`, to be freed by fcn_free(); where it fails, `*segmenter` stays as it was.
@@ -535,9 +713,9 @@ uint32_t fcn_model_stride(const fcn_segmenter *segmenter);
 const char *fcn_model_card_json(const fcn_segmenter *segmenter);
 
 /// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
-/// paints over it. The class "background", where it has index 0 and is black, is left as it is. `format` is one of
-/// FCN_FORMAT_* but FCN_FORMAT_GRAY8, which cannot show colours; alpha bytes stay. `stride` is the distance of rows in
-/// bytes, 0 for rows without padding. Where it fails, the picture stays as it was.
+/// paints over it. The class "background", where it has index 0 and is black, is left as it is. `format` is
+/// FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8; their fourth bytes stay. `stride` is the distance of rows in bytes, 0
+/// for rows without padding. Where it fails, the picture stays as it was.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread writes to; `pixels` is
@@ -556,6 +734,48 @@ fcn_status fcn_overlay(const fcn_segmenter *segmenter,
 ///
 /// Nothing is checked here and the pixels are not looked at; fcn_segment() does both.
 fcn_frame fcn_frame_packed(uint32_t format, const void *pixels, uint32_t width, uint32_t height, size_t stride);
+
+/// A frame of `width` x `height` pixels whose planes lie anywhere, each with its own stride, such as an AVFrame's
+/// `data` and `linesize` or what GstVideoMeta tells; NULL and 0 for planes that the format does not have.
+///
+/// Nothing is checked here and the pixels are not looked at; fcn_segment() does both.
+fcn_frame fcn_frame_planar(uint32_t format,
+                           uint32_t width,
+                           uint32_t height,
+                           const void *plane_0,
+                           size_t stride_0,
+                           const void *plane_1,
+                           size_t stride_1,
+                           const void *plane_2,
+                           size_t stride_2);
+
+/// A frame of `width` x `height` pixels in one block of memory, such as a V4L2 buffer with its `bytesperline` as `stride`:
+/// each plane starts where the rows of the one before end. The rows of the second plane of NV12 and NV21 are as far apart
+/// as those of the first (rounded up to an even number), those of the other planes of I420 half as far (rounded up). For
+/// formats of one plane it is fcn_frame_packed(). GStreamer leaves a row out after planes of odd height: use
+/// fcn_frame_planar() there.
+///
+/// Nothing is checked here and the pixels are not looked at; fcn_segment() does both.
+fcn_frame fcn_frame_contiguous(uint32_t format,
+                               const void *pixels,
+                               uint32_t width,
+                               uint32_t height,
+                               size_t stride);
+
+/// The format that others call `name`, in upper or lower case: an encoding of ROS 2 ("bgr8", "mono16", "yuv422_yuy2"), a
+/// fourcc of V4L2 ("NV12", "YUYV", "XR24"), a name of GStreamer ("I420", "BGRx", "GRAY16_LE") or FFmpeg ("yuv420p"), or
+/// one of this library ("RGB8"). Stores one of FCN_FORMAT_* in `*format`. Any other name, such as a Bayer pattern, is
+/// FCN_ERROR_UNSUPPORTED_FORMAT, and `*format` stays as it was.
+///
+/// A name says nothing about the colour matrix and range, nor about ROS 2's `is_bigendian`, which must be 0 for "mono16".
+///
+/// # Safety
+/// `name` is NULL or a NUL-terminated string; `format` is NULL or a place to write to.
+fcn_status fcn_format_from_name(const char *name,
+                                uint32_t *format);
+
+/// The name of a format, for example "NV12"; "unknown format" for any other number. Never NULL, never freed.
+const char *fcn_format_name(uint32_t format);
 
 /// An empty mask that will hold labels and pixels per class. Free it with fcn_mask_free().
 fcn_mask *fcn_mask_new(void);

@@ -64,6 +64,26 @@ inline fcn_frame frame(fcn_format format, const void *pixels, std::uint32_t widt
     return fcn_frame_packed(format, pixels, width, height, stride);
 }
 
+/* A frame whose planes lie anywhere, each with its stride. */
+inline fcn_frame planar(fcn_format format, std::uint32_t width, std::uint32_t height, const void *plane_0,
+                        std::size_t stride_0, const void *plane_1 = nullptr, std::size_t stride_1 = 0,
+                        const void *plane_2 = nullptr, std::size_t stride_2 = 0) {
+    return fcn_frame_planar(format, width, height, plane_0, stride_0, plane_1, stride_1, plane_2, stride_2);
+}
+
+/* A frame in one block of memory, plane after plane. */
+inline fcn_frame contiguous(fcn_format format, const void *pixels, std::uint32_t width, std::uint32_t height,
+                            std::size_t stride = 0) {
+    return fcn_frame_contiguous(format, pixels, width, height, stride);
+}
+
+/* The format that ROS 2, V4L2, GStreamer or FFmpeg calls `name`. */
+inline fcn_format format_from_name(const std::string &name) {
+    std::uint32_t format = 0;
+    detail::check(fcn_format_from_name(name.c_str(), &format));
+    return static_cast<fcn_format>(format);
+}
+
 /* How a segmenter is made. Setters can be chained: fcn::Options().provider(FCN_PROVIDER_CPU).threads(2). */
 class Options {
 public:

@@ -57,12 +57,43 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Arc<[u8]>> {
     Ok(content)
 }
 
+/// Removes what writers of `path` left that were killed before the rename. Nobody may be writing it meanwhile.
+pub fn remove_leftovers(path: &Path) -> Result<()> {
+    let start = temporary_start(path);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let remove = || {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let rest = name.as_encoded_bytes().strip_prefix(start.as_encoded_bytes());
+            let number = rest.and_then(|rest| rest.strip_suffix(TEMPORARY_END.as_bytes()));
+            if number.is_some_and(|number| number.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-')) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    remove().map_err(|error: io::Error| {
+        Error::Io(format!("{}: what is left of it cannot be removed: {error}", path.display()))
+    })
+}
+
+/// How the names of temporary files end.
+const TEMPORARY_END: &str = ".tmp";
+
+/// How the names of temporary files of `path` start.
+fn temporary_start(path: &Path) -> OsString {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".");
+    name
+}
+
 /// A name in the same folder that no other call uses.
 pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}-{}.tmp", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
+    let mut name = temporary_start(path);
+    name.push(format!("{}-{}{TEMPORARY_END}", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
     path.with_file_name(name)
 }
 
@@ -101,5 +132,13 @@ mod tests {
         let message = write(&taken, b"x").unwrap_err().to_string();
         assert!(message.starts_with(&format!("{} cannot be written: ", taken.display())), "{message}");
         assert_eq!(names(folder.path()), ["file", "taken"]);
+
+        let other = folder.path().join(".file.txt.tmp");
+        for left in [&temporary_beside(&path), &temporary_beside(&path), &temporary_beside(&taken), &other] {
+            fs::write(left, "half").unwrap();
+        }
+        remove_leftovers(&path).unwrap();
+        remove_leftovers(&taken).unwrap();
+        assert_eq!(names(folder.path()), [".file.txt.tmp", "file", "taken"]);
     }
 }

@@ -2,46 +2,11 @@
 
 mod copy;
 
-use crate::{Error, Result};
+use crate::{ColorMatrix, ColorRange, Error, PixelFormat, Result, color::Conversion, format::Samples};
 pub(crate) use copy::FrameCopy;
 
 /// The most pixels along one side of a frame.
 pub const MAX_SIDE: u32 = 32767;
-
-/// How the bytes of a pixel are laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PixelFormat {
-    /// 3 bytes: red, green, blue.
-    Rgb8,
-    /// 3 bytes: blue, green, red (OpenCV's order).
-    Bgr8,
-    /// 4 bytes: red, green, blue, alpha; alpha is not looked at.
-    Rgba8,
-    /// 4 bytes: blue, green, red, alpha; alpha is not looked at.
-    Bgra8,
-    /// 1 byte: grey, used for all three channels.
-    Gray8,
-}
-
-impl PixelFormat {
-    /// The bytes of one pixel.
-    pub fn bytes(self) -> usize {
-        match self {
-            PixelFormat::Gray8 => 1,
-            PixelFormat::Rgb8 | PixelFormat::Bgr8 => 3,
-            PixelFormat::Rgba8 | PixelFormat::Bgra8 => 4,
-        }
-    }
-
-    /// The byte within a pixel that holds red, green and blue.
-    pub(crate) fn rgb_offsets(self) -> [usize; 3] {
-        match self {
-            PixelFormat::Gray8 => [0, 0, 0],
-            PixelFormat::Rgb8 | PixelFormat::Rgba8 => [0, 1, 2],
-            PixelFormat::Bgr8 | PixelFormat::Bgra8 => [2, 1, 0],
-        }
-    }
-}
 
 /// A rectangle of pixels inside a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,33 +37,82 @@ pub enum Rotation {
 
 /// A picture in the caller's memory: borrowed, never copied.
 ///
-/// Crop, rotation and mirror cost nothing: they only change where a row starts and in which direction it is walked.
+/// Crop, rotation and mirror cost nothing: they only change where a row starts and in which direction it is walked. They
+/// work on pixels, so a crop may start and end in the middle of pixels that share a sample of colour.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
-    data: &'a [u8],
+    planes: [&'a [u8]; 3],
+    strides: [usize; 3],
     format: PixelFormat,
+    matrix: ColorMatrix,
+    range: ColorRange,
     width: u32,
     height: u32,
-    /// The byte of pixel (0, 0).
-    origin: usize,
-    /// From a pixel to its right neighbour and to the one below, in bytes.
-    step_x: isize,
-    step_y: isize,
+    /// Where pixel (0, 0) lies in the picture in memory: column and row.
+    origin: [usize; 2],
+    /// What leads from there to its right neighbour and to the one below: one of them is a column, the other a row.
+    step_x: [isize; 2],
+    step_y: [isize; 2],
 }
 
 impl<'a> Frame<'a> {
-    /// A packed picture of `width` x `height` pixels (1 to [`MAX_SIDE`] each), whose rows start `stride` bytes apart;
-    /// a stride of 0 means rows without padding. The last row may end without padding.
+    /// A picture in one plane of `width` x `height` pixels (1 to [`MAX_SIDE`] each), whose rows start `stride` bytes
+    /// apart; a stride of 0 means rows without padding. The last row may end without padding.
     pub fn packed(format: PixelFormat, data: &'a [u8], width: u32, height: u32, stride: usize) -> Result<Self> {
-        let stride = row_stride(format, width, height, stride)?;
-        let needed = span(format, width, height, stride)?;
-        if data.len() < needed {
+        Frame::planar(format, &[(data, stride)], width, height)
+    }
+
+    /// A picture of `width` x `height` pixels (1 to [`MAX_SIDE`] each) in as many planes as the format has, each with the
+    /// distance of its rows in bytes; 0 means rows without padding. The last row of a plane may end without padding.
+    pub fn planar(format: PixelFormat, planes: &[(&'a [u8], usize)], width: u32, height: u32) -> Result<Self> {
+        if planes.len() != format.planes() {
             return Err(Error::InvalidArgument(format!(
-                "the frame's data holds {} bytes, fewer than the {needed} that {width} x {height} pixels with stride {stride} take",
-                data.len()
+                "{} planes were given; a picture in {} has {}",
+                planes.len(),
+                format.name(),
+                format.planes()
             )));
         }
-        Ok(Frame { data, format, width, height, origin: 0, step_x: format.bytes() as isize, step_y: stride as isize })
+        let (mut data, mut strides) = ([&[][..]; 3], [0; 3]);
+        for (index, &(plane, stride)) in planes.iter().enumerate() {
+            let (stride, needed) = plane_layout(format, index, width, height, stride)?;
+            if plane.len() < needed {
+                let name = if planes.len() == 1 { "the frame's data".into() } else { format!("plane {index}") };
+                return Err(Error::InvalidArgument(format!(
+                    "{name} holds {} bytes, fewer than the {needed} that {width} x {height} pixels with stride {stride} take",
+                    plane.len()
+                )));
+            }
+            (data[index], strides[index]) = (plane, stride);
+        }
+        Ok(Frame {
+            planes: data,
+            strides,
+            format,
+            matrix: ColorMatrix::default(),
+            range: ColorRange::default(),
+            width,
+            height,
+            origin: [0, 0],
+            step_x: [1, 0],
+            step_y: [0, 1],
+        })
+    }
+
+    /// A picture of `width` x `height` pixels (1 to [`MAX_SIDE`] each) in one block of memory, as V4L2 lays it out: each plane
+    /// starts where the rows of the one before end. `stride` is the distance of rows in bytes of the first plane, 0 for rows
+    /// without padding; the second of NV12 and NV21 has the same (rounded up to an even number), the others of I420 half of it
+    /// (rounded up).
+    pub fn contiguous(format: PixelFormat, data: &'a [u8], width: u32, height: u32, stride: usize) -> Result<Self> {
+        let layout = format.contiguous_planes(width, height, stride);
+        let planes = layout.map(|(start, stride)| (data.get(start..).unwrap_or_default(), stride));
+        Frame::planar(format, &planes[..format.planes()], width, height)
+    }
+
+    /// The frame with the meaning of its Y, Cb and Cr; without this call it is BT.601 with limited range. Frames in other
+    /// formats do not look at it.
+    pub fn color(self, matrix: ColorMatrix, range: ColorRange) -> Self {
+        Frame { matrix, range, ..self }
     }
 
     /// The part of the frame inside `rect`, which must lie inside the frame.
@@ -110,31 +124,34 @@ impl<'a> Frame<'a> {
                 rect.width, rect.height, rect.x, rect.y, self.width, self.height
             )));
         }
-        Ok(Frame { origin: self.offset(rect.x, rect.y), width: rect.width, height: rect.height, ..self })
+        Ok(Frame { origin: self.pixel(rect.x, rect.y), width: rect.width, height: rect.height, ..self })
     }
 
     /// The frame turned clockwise by `rotation`; labels come out turned, too.
     pub fn rotate(self, rotation: Rotation) -> Self {
         let (right, bottom) = (self.width - 1, self.height - 1);
         let Frame { width, height, step_x, step_y, .. } = self;
+        let back = |step: [isize; 2]| step.map(|pixels| -pixels);
         match rotation {
             Rotation::None => self,
             // Walking right in the turned picture is walking up in memory.
             Rotation::Clockwise90 => Frame {
-                origin: self.offset(0, bottom),
+                origin: self.pixel(0, bottom),
                 width: height,
                 height: width,
-                step_x: -step_y,
+                step_x: back(step_y),
                 step_y: step_x,
                 ..self
             },
-            Rotation::Half => Frame { origin: self.offset(right, bottom), step_x: -step_x, step_y: -step_y, ..self },
+            Rotation::Half => {
+                Frame { origin: self.pixel(right, bottom), step_x: back(step_x), step_y: back(step_y), ..self }
+            }
             Rotation::CounterClockwise90 => Frame {
-                origin: self.offset(right, 0),
+                origin: self.pixel(right, 0),
                 width: height,
                 height: width,
                 step_x: step_y,
-                step_y: -step_x,
+                step_y: back(step_x),
                 ..self
             },
         }
@@ -142,7 +159,7 @@ impl<'a> Frame<'a> {
 
     /// The frame with left and right exchanged.
     pub fn mirror(self) -> Self {
-        Frame { origin: self.offset(self.width - 1, 0), step_x: -self.step_x, ..self }
+        Frame { origin: self.pixel(self.width - 1, 0), step_x: self.step_x.map(|pixels| -pixels), ..self }
     }
 
     /// Columns, after crop and rotation.
@@ -160,28 +177,64 @@ impl<'a> Frame<'a> {
         self.format
     }
 
-    /// The bytes of row `y` from pixel 0 on, where the row lies left to right without gaps between its pixels.
+    /// What makes RGB of the samples, where they are Y, Cb and Cr.
+    pub(crate) fn conversion(&self) -> Option<Conversion> {
+        self.format.is_yuv().then(|| Conversion::new(self.matrix, self.range))
+    }
+
+    /// The bytes of row `y` from pixel 0 on, where the row lies left to right and each pixel has bytes of its own.
     pub(crate) fn contiguous_row(&self, y: u32) -> Option<&'a [u8]> {
+        if self.step_x != [1, 0] || self.format.is_yuv() {
+            return None;
+        }
         let bytes = self.format.bytes();
-        let start = self.offset(0, y);
-        (self.step_x == bytes as isize).then(|| &self.data[start..start + self.width as usize * bytes])
+        let [column, row] = self.pixel(0, y);
+        Some(&self.planes[0][row * self.strides[0] + column * bytes..][..self.width as usize * bytes])
     }
 
-    /// The bytes of pixel (x, y).
-    pub(crate) fn pixel(&self, x: u32, y: u32) -> &'a [u8] {
-        let start = self.offset(x, y);
-        &self.data[start..start + self.format.bytes()]
+    /// Whether the rows of the frame are columns in memory.
+    pub(crate) fn is_turned(&self) -> bool {
+        self.step_x[0] == 0
     }
 
-    /// The byte where pixel (x, y) starts.
-    fn offset(&self, x: u32, y: u32) -> usize {
-        // Every pixel inside the frame lies inside `data`, so neither sum can leave it.
-        self.origin.wrapping_add_signed(x as isize * self.step_x).wrapping_add_signed(y as isize * self.step_y)
+    /// The memory that row `y` takes its samples of one kind from; [`Frame::place`] tells where they lie in it.
+    pub(crate) fn line(&self, samples: Samples, y: u32) -> &'a [u8] {
+        let Samples { plane, offset, distance, shift } = samples;
+        let [column, row] = self.pixel(0, y);
+        let start =
+            if self.is_turned() { (column >> shift[0]) * distance } else { (row >> shift[1]) * self.strides[plane] };
+        &self.planes[plane][start + offset..]
+    }
+
+    /// Where the sample of column `x` lies in the memory of any row.
+    pub(crate) fn place(&self, samples: Samples, x: usize) -> usize {
+        let [column, row] = self.pixel(x as u32, 0);
+        if self.is_turned() {
+            (row >> samples.shift[1]) * self.strides[samples.plane]
+        } else {
+            (column >> samples.shift[0]) * samples.distance
+        }
+    }
+
+    /// The column and the row in memory of pixel (x, y).
+    fn pixel(&self, x: u32, y: u32) -> [usize; 2] {
+        // Every pixel of the frame lies inside the picture, so no sum is negative.
+        std::array::from_fn(|axis| {
+            let (x, y) = (x as isize * self.step_x[axis], y as isize * self.step_y[axis]);
+            self.origin[axis].wrapping_add_signed(x + y)
+        })
     }
 }
 
-/// The distance of rows in bytes, checked: `stride`, or for 0 the length of a row.
-pub(crate) fn row_stride(format: PixelFormat, width: u32, height: u32, stride: usize) -> Result<usize> {
+/// The distance of rows in bytes, `stride` or for 0 the length of a row, and the bytes from the first sample of a plane to the
+/// end of the last one.
+pub(crate) fn plane_layout(
+    format: PixelFormat,
+    plane: usize,
+    width: u32,
+    height: u32,
+    stride: usize,
+) -> Result<(usize, usize)> {
     for (name, side) in [("width", width), ("height", height)] {
         if side == 0 || side > MAX_SIDE {
             return Err(Error::InvalidArgument(format!(
@@ -189,27 +242,18 @@ pub(crate) fn row_stride(format: PixelFormat, width: u32, height: u32, stride: u
             )));
         }
     }
-    let row = width as usize * format.bytes();
-    match stride {
-        0 => Ok(row),
-        stride if stride < row => {
-            Err(Error::InvalidArgument(format!("stride {stride} is less than the {row} bytes of a row")))
-        }
-        stride => Ok(stride),
+    let (rows, row) = format.plane_size(plane, width, height);
+    let stride = if stride == 0 { row } else { stride };
+    if stride < row {
+        let name = if format.planes() == 1 { String::new() } else { format!(" of plane {plane}") };
+        return Err(Error::InvalidArgument(format!("stride {stride}{name} is less than the {row} bytes of a row")));
     }
-}
-
-/// The bytes from the first pixel to the end of the last one.
-pub(crate) fn span(format: PixelFormat, width: u32, height: u32, stride: usize) -> Result<usize> {
-    let row = width as usize * format.bytes();
-    stride
-        .checked_mul(height as usize - 1)
-        .and_then(|rows| rows.checked_add(row))
-        .filter(|&bytes| isize::try_from(bytes).is_ok())
-        .ok_or_else(|| {
-            Error::InvalidArgument(format!(
-                "stride {stride} times {height} rows is more than the {} bytes that can be addressed",
-                isize::MAX
-            ))
-        })
+    let length = stride.checked_mul(rows - 1).and_then(|rows| rows.checked_add(row));
+    match length.filter(|&bytes| isize::try_from(bytes).is_ok()) {
+        Some(length) => Ok((stride, length)),
+        None => Err(Error::InvalidArgument(format!(
+            "stride {stride} times {rows} rows is more than the {} bytes that can be addressed",
+            isize::MAX
+        ))),
+    }
 }

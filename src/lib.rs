@@ -24,7 +24,10 @@ pub mod onnx;
 pub mod palette;
 
 mod cache;
+mod color;
 mod error;
+mod format;
+mod format_names;
 mod frame;
 mod head;
 #[cfg(feature = "image")]
@@ -33,6 +36,7 @@ mod mask;
 mod model;
 mod options;
 mod overlay;
+mod pixels;
 mod pool;
 mod preprocess;
 mod resample;
@@ -41,8 +45,10 @@ mod segmenter;
 mod stream;
 mod tiles;
 
+pub use color::{ColorMatrix, ColorRange};
 pub use error::{Error, Result};
-pub use frame::{Frame, MAX_SIDE, PixelFormat, Rect, Rotation};
+pub use format::PixelFormat;
+pub use frame::{Frame, MAX_SIDE, Rect, Rotation};
 #[cfg(feature = "image")]
 pub use image_file::{Image, read_image, write_labels, write_png};
 pub use mask::{Mask, Outputs, Timings};

@@ -1,10 +1,6 @@
 //! Class colours blended into a picture.
 
-use crate::{
-    Error, PixelFormat, Result,
-    frame::{row_stride, span},
-    palette::Class,
-};
+use crate::{Error, PixelFormat, Result, frame::plane_layout, palette::Class};
 
 /// The label of pixels that have no class, as in ground truth.
 const VOID: u8 = 255;
@@ -14,8 +10,8 @@ const VOID: u8 = 255;
 /// `labels` holds `height * width` class indices, row by row. Left as they are: pixels of class 0 where that is a black
 /// class called `background`, and pixels with label 255 where there is no such class. Alpha bytes stay.
 ///
-/// `stride` is the distance of rows in bytes, 0 for rows without padding. [`PixelFormat::Gray8`] cannot show colours
-/// and is an error. Where it fails, the picture stays as it was.
+/// `stride` is the distance of rows in bytes, 0 for rows without padding. Only the formats with red, green and
+/// blue bytes are taken. Where it fails, the picture stays as it was.
 #[expect(clippy::too_many_arguments, reason = "a picture is five of them")]
 pub fn overlay(
     pixels: &mut [u8],
@@ -27,16 +23,16 @@ pub fn overlay(
     classes: &[Class],
     alpha: f32,
 ) -> Result<()> {
-    if format == PixelFormat::Gray8 {
-        return Err(Error::UnsupportedFormat(
-            "a picture in GRAY8 cannot show the colours of an overlay; use RGB8, BGR8, RGBA8 or BGRA8".into(),
-        ));
+    if format.is_gray() || format.is_yuv() {
+        return Err(Error::UnsupportedFormat(format!(
+            "colours cannot be blended into a picture in {}; use RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8",
+            format.name()
+        )));
     }
     if !(0.0..=1.0).contains(&alpha) {
         return Err(Error::InvalidArgument(format!("alpha is {alpha}; it must be between 0 and 1")));
     }
-    let stride = row_stride(format, width, height, stride)?;
-    let needed = span(format, width, height, stride)?;
+    let (stride, needed) = plane_layout(format, 0, width, height, stride)?;
     if pixels.len() < needed {
         return Err(Error::InvalidArgument(format!(
             "the picture's data holds {} bytes, fewer than the {needed} that {width} x {height} pixels with stride {stride} take",
@@ -57,7 +53,7 @@ pub fn overlay(
         )));
     }
 
-    let offsets = format.rgb_offsets();
+    let offsets = format.samples().map(|samples| samples.offset);
     let colors: Vec<Option<[u8; 3]>> = classes
         .iter()
         .enumerate()
@@ -103,6 +99,8 @@ mod tests {
             Case { format: PixelFormat::Bgr8, alpha: 0.25, cat: &[75, 100, 125] },
             Case { format: PixelFormat::Rgba8, alpha: 0.25, cat: &[125, 100, 75, 100] },
             Case { format: PixelFormat::Bgra8, alpha: 1.0, cat: &[0, 100, 200, 100] },
+            Case { format: PixelFormat::Rgbx8, alpha: 0.25, cat: &[125, 100, 75, 100] },
+            Case { format: PixelFormat::Bgrx8, alpha: 1.0, cat: &[0, 100, 200, 100] },
             Case { format: PixelFormat::Rgb8, alpha: 0.0, cat: &[100, 100, 100] },
         ] {
             let bytes = case.format.bytes();
@@ -129,6 +127,7 @@ mod tests {
         let fits = Case { format: PixelFormat::Rgb8, size: (2, 1, 0), labels: &[1, 1], alpha: 0.5, message: "" };
         for case in [
             Case { format: PixelFormat::Gray8, message: "GRAY8", ..fits },
+            Case { format: PixelFormat::Nv12, message: "NV12", ..fits },
             Case { alpha: -0.1, message: "alpha is -0.1", ..fits },
             Case { alpha: f32::NAN, message: "alpha is NaN", ..fits },
             Case { size: (0, 1, 0), message: "width is 0", ..fits },

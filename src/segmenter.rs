@@ -8,7 +8,8 @@ use std::{
 };
 
 use crate::{
-    Error, Frame, Mask, Options, PixelFormat, Rect, Result, SizeMode, file, frame,
+    Error, Frame, Mask, Options, PixelFormat, Rect, Result, SizeMode, file,
+    frame::plane_layout,
     head::{Fit, Workspace},
     mask::{MaskData, Outputs, resize},
     model::{Model, PreparedModel},
@@ -186,9 +187,8 @@ impl Segmenter {
     /// Does for frames of this size what is only done for the first one: memory is set up and a picture goes through
     /// the network, once for each session.
     pub fn warm_up(&self, width: u32, height: u32) -> Result<()> {
-        let stride = frame::row_stride(PixelFormat::Gray8, width, height, 0)?;
         let mut pixels = Vec::new();
-        resize(&mut pixels, frame::span(PixelFormat::Gray8, width, height, stride)?)?;
+        resize(&mut pixels, plane_layout(PixelFormat::Gray8, 0, width, height, 0)?.1)?;
         let frame = Frame::packed(PixelFormat::Gray8, &pixels, width, height, 0)?;
         self.check(&frame, Outputs::default())?;
         let call = self.interrupts.call(None, None);

@@ -296,7 +296,7 @@ fn what_a_shape_does_not_tell_the_options_decide() {
         let foreign = Foreign { last, ..PLAIN };
         let mut model = foreign.model();
         let graph = model.graph.as_mut().unwrap();
-        graph.node.push(build::node("Neg", &[&graph.output[0].name().to_owned()], "less", vec![]));
+        graph.node.push(build::node("Neg", &[graph.output[0].name()], "less", vec![]));
         graph.node.push(build::node("Neg", &["less"], "scores", vec![]));
         graph.output = vec![build::value("scores", DataType::Float, &[Named("N"), Named("x"), Named("y"), Named("z")])];
         refused(&model, &options(), "'scores' is a float32 tensor ? x ? x ? x ?");

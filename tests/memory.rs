@@ -15,8 +15,8 @@ use std::{
 };
 
 use fcn::{
-    Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode, Stream, StreamCounters, TensorLayout,
-    onnx::types::tensor_proto::DataType,
+    Frame, Mask, Options, Outputs, PixelFormat, Provider, Rotation, Segmenter, SizeMode, Stream, StreamCounters,
+    TensorLayout, onnx::types::tensor_proto::DataType,
 };
 use foreign::{Enlarge, Foreign, Last, PLAIN};
 use models::{End, Spec, network, random_bytes};
@@ -63,7 +63,8 @@ fn a_warm_segmenter_allocates_nothing() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (width, height) = (96, 64);
     let pixels = random_bytes(1, 3 * width * height);
-    let frame = Frame::packed(PixelFormat::Bgr8, &pixels, width as u32, height as u32, 0).unwrap();
+    let frame = |format| Frame::contiguous(format, &pixels, width as u32, height as u32, 0).unwrap();
+    let frames = [frame(PixelFormat::Bgr8), frame(PixelFormat::Nv12), frame(PixelFormat::Yuyv).rotate(Rotation::Half)];
     let resize = Some(SizeMode::Resize { width: 64, height: 48 });
     let tile = Some(SizeMode::Tile { width: 48, height: 32, overlap: 8 });
     for end in [End::Transposed, End::Diagonal, End::Resize, End::Low] {
@@ -74,11 +75,11 @@ fn a_warm_segmenter_allocates_nothing() {
                 segmenter.warm_up(width as u32, height as u32).unwrap();
                 // The mask and its session's exchange their memory, so each needs a frame to have its own.
                 for _ in 0..3 {
-                    segmenter.segment(&frame, &mut mask).unwrap();
+                    segmenter.segment(&frames[0], &mut mask).unwrap();
                 }
                 let before = ALLOCATIONS.load(Ordering::Relaxed);
-                for _ in 0..20 {
-                    segmenter.segment(&frame, &mut mask).unwrap();
+                for frame in frames.iter().cycle().take(21) {
+                    segmenter.segment(frame, &mut mask).unwrap();
                 }
                 let count = ALLOCATIONS.load(Ordering::Relaxed) - before;
                 assert_eq!(count, 0, "{end:?}, {threads} threads, {mode:?}, confidence {confidence}");

@@ -326,13 +326,15 @@ fn the_form_for_gpus_gives_the_same_labels() {
             device.device_graph = true;
             let device = Segmenter::from_memory(&network(spec), &device).unwrap();
             let plain = segmenter(spec, Some(SizeMode::Pad));
-            let formats =
-                [PixelFormat::Rgb8, PixelFormat::Bgr8, PixelFormat::Rgba8, PixelFormat::Bgra8, PixelFormat::Gray8];
-            for (format, (width, height)) in formats.into_iter().zip([(96, 64), (95, 63), (33, 57), (8, 8), (90, 1)]) {
+            use PixelFormat::*;
+            // Planes and pixels that share bytes are for the usual way, which the segmenter must choose by itself.
+            let formats = [Rgb8, Bgr8, Rgba8, Bgra8, Gray8, Gray16, Nv12, Yuyv];
+            let sizes = [(96, 64), (95, 63), (33, 57), (8, 8), (90, 1), (41, 30), (40, 32), (96, 64)];
+            for (format, (width, height)) in formats.into_iter().zip(sizes) {
                 let name = format!("{end:?}, {fixed:?}, {format:?}, {width} x {height}");
                 let stride = width * 4 + 5;
-                let data = random_bytes(29, stride * height);
-                let frame = Frame::packed(format, &data, width as u32, height as u32, stride).unwrap();
+                let data = random_bytes(29, 2 * stride * height);
+                let frame = Frame::contiguous(format, &data, width as u32, height as u32, stride).unwrap();
                 let truth = everything(&plain, frame);
                 let mut mask = Mask::new();
                 for _ in 0..3 {

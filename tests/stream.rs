@@ -18,7 +18,7 @@ use fcn::{
     Error, Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode, Stream, StreamCounters,
     StreamResult,
 };
-use models::{End, picky, random_bytes, slow};
+use models::{End, Spec, network, picky, random_bytes, slow};
 use prost::Message;
 
 /// The most that a test waits for something that must come.
@@ -73,78 +73,6 @@ fn inference_time(segmenter: &Segmenter, side: u32) -> Duration {
         .collect();
     times.sort();
     times[4]
-}
-
-/// What the callback of [`feed`] saw of a result: its age and the time that the frame took.
-type Seen = Vec<(Duration, Duration)>;
-
-/// Pushes frames twice as fast as the network is to a stream whose callback takes `pause`; gives what the callback saw,
-/// and the counters.
-fn feed(segmenter: &Arc<Segmenter>, side: u32, frames: u32, pause: Duration) -> (Duration, Seen, StreamCounters) {
-    let time = inference_time(segmenter, side);
-    let start = Instant::now();
-    let seen = Arc::new(Mutex::new(Seen::new()));
-    let callback = {
-        let seen = Arc::clone(&seen);
-        move |result: StreamResult<'_, u32>| {
-            let age = start.elapsed() - Duration::from_nanos(result.timestamp as u64);
-            seen.lock().unwrap().push((age, result.mask.unwrap().timings().total));
-            thread::sleep(pause);
-        }
-    };
-    let stream = Stream::new(Arc::clone(segmenter), Mask::new(), callback).unwrap();
-    for number in 0..frames {
-        let due = number * time / 2;
-        thread::sleep(due.saturating_sub(start.elapsed()));
-        let before = Instant::now();
-        stream.push(&frame(side), start.elapsed().as_nanos() as i64, number).unwrap();
-        assert!(before.elapsed() < PATIENCE);
-    }
-    eventually("the last result", || sum(stream.counters().unwrap()) == u64::from(frames));
-    stream.stop();
-    let counters = stream.counters().unwrap();
-    drop(stream);
-    let seen = std::mem::take(&mut *seen.lock().unwrap());
-    (time, seen, counters)
-}
-
-fn quantile(values: &[Duration], part: f64) -> Duration {
-    let mut sorted = values.to_vec();
-    sorted.sort();
-    sorted[((sorted.len() - 1) as f64 * part).round() as usize]
-}
-
-#[test]
-fn results_of_a_source_that_is_twice_too_fast_are_fresh() {
-    let segmenter = segmenter(&options());
-    for pause in [0, 2] {
-        let time = inference_time(&segmenter, 512);
-        let (_, seen, counters) = feed(&segmenter, 512, 120, pause * time);
-        let (ages, times): (Vec<_>, Vec<_>) = seen.iter().copied().unzip();
-        let (typical, median, most) = (quantile(&times, 0.5), quantile(&ages, 0.5), quantile(&ages, 0.95));
-        let ratio = |age: Duration| age.as_secs_f64() / typical.as_secs_f64();
-        #[expect(clippy::print_stdout, reason = "`cargo test -- --nocapture` shows the figures")]
-        {
-            println!(
-                "callback of {pause} inference times: {counters:?}; an inference takes {typical:.1?}; age of results in inference \
-                 times: median {:.2}, 95 % {:.2}, highest {:.2}",
-                ratio(median),
-                ratio(most),
-                ratio(quantile(&ages, 1.0)),
-            );
-        }
-        assert!(median < 2 * typical && most < 2 * typical, "{ages:?} against {times:?}");
-        // And none is older than the frame before it and itself took, but for what the machine does beside.
-        for pair in seen.windows(2) {
-            let ((_, before), (age, own)) = (pair[0], pair[1]);
-            assert!(
-                age < before + own + Duration::from_millis(50),
-                "{age:?}, where frames took {before:?} and {own:?}"
-            );
-        }
-        assert_eq!((counters.pushed, counters.done, counters.late, counters.failed), (120, seen.len() as u64, 0, 0));
-        assert!(counters.dropped >= 30, "{counters:?}");
-    }
 }
 
 #[test]
@@ -633,7 +561,11 @@ fn cancelling_ends_calls_that_run_or_wait_and_no_later_ones() {
 
 #[test]
 fn a_bad_frame_or_mask_is_refused_at_once() {
-    let labels = Arc::new(Segmenter::from_memory(&slow(End::Labels).encode_to_vec(), &options()).unwrap());
+    // Behind a node that libfcn does not look through, class indices are all there is.
+    let labels = Arc::new(
+        Segmenter::from_memory(&network(Spec { end: End::Labels, uncut: true, ..Spec::default() }), &options())
+            .unwrap(),
+    );
     let stream = Stream::polling(labels, Mask::with_outputs(Outputs { confidence: true, scores: false })).unwrap();
     assert!(matches!(stream.push(&frame(SMALL), 0, ()), Err(Error::InvalidArgument(_))));
     assert_eq!(stream.counters().unwrap(), StreamCounters::default());
@@ -651,6 +583,8 @@ fn a_destructor_that_panics_ends_the_stream_and_nobody_waits_for_it() {
     }
     let stream = Stream::new(segmenter(&options()), Mask::new(), |_: StreamResult<'_, Bomb>| {}).unwrap();
     stream.push(&frame(SMALL), 0, Bomb(true)).unwrap();
+    // Not before, because the next frame would replace it, and it would go off here.
+    eventually("the result", || stream.counters().unwrap().done == 1);
     eventually("the end", || matches!(stream.push(&frame(SMALL), 0, Bomb(false)), Err(Error::Cancelled(_))));
     stream.stop();
     assert_eq!(stream.counters().unwrap().done, 1);

@@ -5,12 +5,13 @@
 mod models;
 
 use std::{
-    ffi::{CStr, c_void},
+    ffi::{CStr, CString, c_void},
     ptr, slice,
 };
 
 use fcn::{
-    Error, Frame, Mask, Options, Outputs, PixelFormat, Provider, Rect, Result, Rotation, Segmenter, SizeMode, ffi,
+    ColorMatrix, ColorRange, Error, Frame, Mask, Options, Outputs, PixelFormat, Provider, Rect, Result, Rotation,
+    Segmenter, SizeMode, ffi,
 };
 use models::{Spec, network, random_bytes};
 
@@ -25,6 +26,8 @@ struct Case {
     crop: Option<[u32; 4]>,
     rotation: Rotation,
     mirror: bool,
+    matrix: ColorMatrix,
+    range: ColorRange,
     size_mode: Option<SizeMode>,
     outputs: Outputs,
 }
@@ -37,18 +40,28 @@ const PLAIN: Case = Case {
     crop: None,
     rotation: Rotation::None,
     mirror: false,
+    matrix: ColorMatrix::Bt601,
+    range: ColorRange::Limited,
     size_mode: None,
     outputs: Outputs { confidence: false, scores: false },
 };
 
 const ALL: Outputs = Outputs { confidence: true, scores: true };
 
-const CASES: [Case; 16] = [
+const CASES: [Case; 24] = [
     PLAIN,
     Case { format: PixelFormat::Bgr8, ..PLAIN },
     Case { format: PixelFormat::Rgba8, outputs: ALL, ..PLAIN },
     Case { format: PixelFormat::Bgra8, padding: Some(13), ..PLAIN },
     Case { format: PixelFormat::Gray8, padding: Some(0), ..PLAIN },
+    Case { format: PixelFormat::Rgbx8, padding: Some(4), ..PLAIN },
+    Case { format: PixelFormat::Bgrx8, mirror: true, ..PLAIN },
+    Case { format: PixelFormat::Gray16, padding: Some(2), ..PLAIN },
+    Case { format: PixelFormat::Nv12, padding: Some(14), range: ColorRange::Full, ..PLAIN },
+    Case { format: PixelFormat::Nv21, width: 51, matrix: ColorMatrix::Bt709, ..PLAIN },
+    Case { format: PixelFormat::I420, width: 51, padding: Some(3), rotation: Rotation::Clockwise90, ..PLAIN },
+    Case { format: PixelFormat::Yuyv, size_mode: Some(SizeMode::Resize { width: 64, height: 40 }), ..PLAIN },
+    Case { format: PixelFormat::Uyvy, crop: Some([3, 5, 41, 20]), matrix: ColorMatrix::Bt709, ..PLAIN },
     Case { padding: Some(1), outputs: Outputs { confidence: true, scores: false }, ..PLAIN },
     Case { crop: Some([3, 5, 40, 20]), ..PLAIN },
     Case { crop: Some([49, 36, 1, 1]), outputs: ALL, ..PLAIN },
@@ -100,7 +113,8 @@ fn through_rust(model: &[u8], case: &Case) -> Result<Answer> {
     options.size_mode = case.size_mode;
     let segmenter = Segmenter::from_memory(model, &options)?;
     let pixels = case.pixels();
-    let mut frame = Frame::packed(case.format, &pixels, case.width, case.height, case.stride())?;
+    let mut frame = Frame::contiguous(case.format, &pixels, case.width, case.height, case.stride())?;
+    frame = frame.color(case.matrix, case.range);
     if let Some([x, y, width, height]) = case.crop {
         frame = frame.crop(Rect { x, y, width, height })?;
     }
@@ -163,17 +177,22 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
     // SAFETY: fcn_create_from_memory succeeded, so it stored a segmenter that nobody else has.
     let segmenter = unsafe { Box::from_raw(segmenter) };
 
-    use ffi::fcn_format::*;
-    let format = match case.format {
-        PixelFormat::Rgb8 => FCN_FORMAT_RGB8,
-        PixelFormat::Bgr8 => FCN_FORMAT_BGR8,
-        PixelFormat::Rgba8 => FCN_FORMAT_RGBA8,
-        PixelFormat::Bgra8 => FCN_FORMAT_BGRA8,
-        PixelFormat::Gray8 => FCN_FORMAT_GRAY8,
-    };
+    let (mut format, name) = (0, CString::new(case.format.name()).expect("a name without NUL"));
+    // SAFETY: `name` is a NUL-terminated string, and `format` a place to write to.
+    checked(unsafe { ffi::fcn_format_from_name(name.as_ptr(), &mut format) })?;
+    // SAFETY: the name is a NUL-terminated string that stays.
+    assert_eq!(unsafe { CStr::from_ptr(ffi::fcn_format_name(format)) }, &*name);
     let pixels = case.pixels();
     let data = pixels.as_ptr().cast::<c_void>();
-    let mut frame = ffi::fcn_frame_packed(format as u32, data, case.width, case.height, case.stride());
+    let mut frame = ffi::fcn_frame_contiguous(format, data, case.width, case.height, case.stride());
+    frame.matrix = match case.matrix {
+        ColorMatrix::Bt601 => ffi::fcn_matrix::FCN_MATRIX_BT601 as u32,
+        ColorMatrix::Bt709 => ffi::fcn_matrix::FCN_MATRIX_BT709 as u32,
+    };
+    frame.range = match case.range {
+        ColorRange::Limited => ffi::fcn_range::FCN_RANGE_LIMITED as u32,
+        ColorRange::Full => ffi::fcn_range::FCN_RANGE_FULL as u32,
+    };
     if let Some([x, y, width, height]) = case.crop {
         frame.crop = ffi::fcn_rect { x, y, width, height };
     }

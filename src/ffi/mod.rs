@@ -34,7 +34,10 @@ use std::{
     path::Path,
 };
 
-pub use frame::{fcn_format, fcn_frame, fcn_frame_packed, fcn_rect};
+pub use frame::{
+    fcn_format, fcn_format_from_name, fcn_format_name, fcn_frame, fcn_frame_contiguous, fcn_frame_packed,
+    fcn_frame_planar, fcn_matrix, fcn_range, fcn_rect,
+};
 #[cfg(feature = "image")]
 pub use image::{
     fcn_image, fcn_image_free, fcn_image_height, fcn_image_pixels, fcn_image_read, fcn_image_width,

@@ -9,10 +9,7 @@ use std::{
 use super::{
     answer, c_string, fcn_frame, fcn_mask, fcn_options, fcn_status, frame::pixel_format, guard, path_argument, required,
 };
-use crate::{
-    Error, Options, Segmenter,
-    frame::{row_stride, span},
-};
+use crate::{Error, Options, Segmenter, frame::plane_layout};
 
 /// A model, ready to run. Made by fcn_create() or fcn_create_from_memory(), freed by fcn_free().
 ///
@@ -260,9 +257,9 @@ pub unsafe extern "C" fn fcn_model_card_json(segmenter: Option<&fcn_segmenter>) 
 }
 
 /// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
-/// paints over it. The class "background", where it has index 0 and is black, is left as it is. `format` is one of
-/// FCN_FORMAT_* but FCN_FORMAT_GRAY8, which cannot show colours; alpha bytes stay. `stride` is the distance of rows in
-/// bytes, 0 for rows without padding. Where it fails, the picture stays as it was.
+/// paints over it. The class "background", where it has index 0 and is black, is left as it is. `format` is
+/// FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8; their fourth bytes stay. `stride` is the distance of rows in bytes, 0
+/// for rows without padding. Where it fails, the picture stays as it was.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread writes to; `pixels` is
@@ -290,7 +287,7 @@ pub unsafe extern "C" fn fcn_overlay(
                 mask.height()
             )));
         }
-        let length = span(format, width, height, row_stride(format, width, height, stride)?)?;
+        let (_, length) = plane_layout(format, 0, width, height, stride)?;
         // SAFETY: not NULL; the caller promises the pixels that the arguments describe to this call alone, and
         // `length` is exactly from the first to the last of them, no more than isize::MAX bytes.
         let pixels = unsafe { slice::from_raw_parts_mut(pixels.cast::<u8>(), length) };

@@ -8,11 +8,13 @@ use crate::{Error, Frame, Mask, Polled, Result, Stream, StreamCounters, StreamRe
 /// A thread that labels the latest frame: push frames as fast as they come, and get results that are as fresh as the
 /// network allows. Made by fcn_stream_create(), freed by fcn_stream_free().
 ///
-///     static void labelled(void *context, fcn_status status, const fcn_mask *mask, int64_t timestamp, void *user);
+/// ```c
+/// static void labelled(void *context, fcn_status status, const fcn_mask *mask, int64_t timestamp, void *user);
 ///
-///     fcn_stream_create(segmenter, NULL, labelled, NULL, &stream);
-///     while (camera_read(&frame, &timestamp)) fcn_stream_push(stream, &frame, timestamp, NULL);
-///     fcn_stream_free(stream);
+/// fcn_stream_create(segmenter, NULL, labelled, NULL, &stream);
+/// while (camera_read(&frame, &timestamp)) fcn_stream_push(stream, &frame, timestamp, NULL);
+/// fcn_stream_free(stream);
+/// ```
 ///
 /// One frame at most waits; a newer one replaces it. So a result is never older than the time of two frames through the
 /// network, however fast frames come. Several streams may share a segmenter, which then should have as many sessions.

@@ -30,7 +30,7 @@ pub(super) struct Job<'a> {
 }
 
 /// Eight numbers that are computed with together.
-pub(super) trait Eight: Copy {
+pub(crate) trait Eight: Copy {
     fn splat(value: f32) -> Self;
     fn load(values: &[f32; 8]) -> Self;
     fn store(self, values: &mut [f32; 8]);
@@ -142,12 +142,12 @@ mod avx2 {
 }
 
 /// Something to compute with vectors of eight.
-pub(super) trait Work {
+pub(crate) trait Work {
     fn by<V: Eight>(self);
 }
 
 /// Computes with the best vectors that this processor has.
-pub(super) fn run(work: impl Work) {
+pub(crate) fn run(work: impl Work) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
         // SAFETY: the processor has the features that the function is compiled for.

@@ -2,7 +2,7 @@
 //! score map (12.9 MB at 320 x 480 and 21 classes) is never written to memory unless somebody asks for it.
 
 mod argmax;
-mod kernel;
+pub(crate) mod kernel;
 mod upsample;
 mod winograd;
 

@@ -137,17 +137,16 @@ fn form(
                 let layout = hints.layout.unwrap_or(TensorLayout::Nchw);
                 return Ok(Form { kind: Kind::Scores, layout, rank: None, channels: None });
             };
-            let (first, second, third) = match dims[..] {
-                [None | Some(1), first, second, third] => (first, second, third),
-                // What is left open is the number of pictures, unless there are more than two classes.
-                [first, second, third] => {
-                    let binary = hints.classes.is_none_or(|classes| classes == 2);
-                    (first.or(binary.then_some(1)), second, third)
-                }
+            let (first, second, third, left_out) = match dims[..] {
+                [None | Some(1), first, second, third] => (first, second, third, false),
+                [first, second, third] => (first, second, third, true),
                 _ => return Err(Unfit::No),
             };
+            // In front of two sides, what is left open is the number of pictures, unless there are more than two classes.
+            let pictures = left_out && hints.classes.is_none_or(|classes| classes == 2);
+            let channels = first.or(pictures.then_some(1));
             let readings = [
-                Reading { layout: TensorLayout::Nchw, channels: first, height: second, width: third },
+                Reading { layout: TensorLayout::Nchw, channels, height: second, width: third },
                 Reading { layout: TensorLayout::Nhwc, channels: third, height: first, width: second },
             ];
             let possible = readings
@@ -173,10 +172,14 @@ fn likeliest(
 ) -> std::result::Result<Reading, Unfit> {
     let nodes = layout_of_nodes(graph, output);
     let count = |reading: &Reading| reading.channels.is_some_and(|channels| hints.classes == Some(channels));
-    let evidence: [&dyn Fn(&Reading) -> bool; 4] =
-        [&|reading| reading.channels.is_some(), &count, &|reading| nodes == Some(reading.layout), &|reading| {
-            hints.usual == Some(reading.layout)
-        }];
+    let evidence: [&dyn Fn(&Reading) -> bool; 5] = [
+        &|reading| reading.channels.is_some(),
+        &count,
+        // Sides that are known were compared with the input's.
+        &|reading| reading.height.is_some() && reading.width.is_some(),
+        &|reading| nodes == Some(reading.layout),
+        &|reading| hints.usual == Some(reading.layout),
+    ];
     for speaks_for in evidence {
         if possible.len() > 1 && possible.iter().any(speaks_for) {
             possible.retain(speaks_for);

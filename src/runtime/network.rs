@@ -3,7 +3,7 @@
 use ort::{
     memory::Allocator,
     session::{OutputSelector, Session},
-    value::{DynValue, Tensor, TensorElementType, ValueType},
+    value::{DynTensor, DynValue, Tensor, TensorElementType, ValueType},
 };
 
 use super::{
@@ -24,7 +24,7 @@ pub(crate) struct Network {
 struct Bound {
     size: (usize, usize),
     image: Tensor<f32>,
-    /// The tensor that scores are written to, from the second run of a size on.
+    /// The tensor that the answer is written to, from the second run of a size on.
     output: Option<Options>,
 }
 
@@ -138,9 +138,9 @@ impl Network {
         let outputs = running.end(outputs)?;
         let first = answer(&outputs[0])?;
         // Now that its shape is known, later runs write into one tensor.
-        if let (Answer::Scores(_), ValueType::Tensor { shape, .. }) = (&first, outputs[0].dtype()) {
+        if let ValueType::Tensor { ty, shape, .. } = outputs[0].dtype() {
             let name = outputs.keys().next().unwrap_or_default().to_owned();
-            let tensor = Tensor::<f32>::new(&Allocator::default(), shape.clone()).map_err(failed)?;
+            let tensor = DynTensor::new(&Allocator::default(), *ty, shape.clone()).map_err(failed)?;
             let selected = OutputSelector::no_default().with(&name).preallocate(name, tensor);
             *output = Some(Options::new(selected).map_err(failed)?);
         }

@@ -163,8 +163,28 @@ struct frame_case {
     const char *words;
 };
 
+static void formats(void) {
+    uint32_t format = 77;
+    char endless[1 << 12];
+    memset(endless, 'b', sizeof endless - 1);
+    endless[sizeof endless - 1] = 0;
+    FAILS(fcn_format_from_name(NULL, &format), FCN_ERROR_NULL_ARGUMENT, "name is NULL");
+    FAILS(fcn_format_from_name("NV12", NULL), FCN_ERROR_NULL_ARGUMENT, "format is NULL");
+    FAILS(fcn_format_from_name("bayer_rggb8", &format), FCN_ERROR_UNSUPPORTED_FORMAT, "'bayer_rggb8'");
+    FAILS(fcn_format_from_name("\xff\xfe", &format), FCN_ERROR_UNSUPPORTED_FORMAT, "are not taken");
+    FAILS(fcn_format_from_name("", &format), FCN_ERROR_UNSUPPORTED_FORMAT, "''");
+    FAILS(fcn_format_from_name(endless, &format), FCN_ERROR_UNSUPPORTED_FORMAT, "bbb'");
+    CHECK(format == 77);
+    WORKS(fcn_format_from_name("yuv422_yuy2", &format));
+    CHECK(format == FCN_FORMAT_YUYV && strcmp(fcn_format_name(format), "YUYV") == 0);
+    CHECK(strcmp(fcn_format_name(0), "unknown format") == 0);
+    /* Nothing is looked at, and nothing overflows into a trap. */
+    CHECK(fcn_frame_contiguous(FCN_FORMAT_I420, NULL, 0, UINT32_MAX, SIZE_MAX).planes[2] == NULL);
+    CHECK(fcn_frame_contiguous(99, endless, 1, 1, 1).planes[0] == endless);
+}
+
 static void frames(const fcn_segmenter *segmenter) {
-    enum { WIDTH = 40, HEIGHT = 24, COUNT = 23 };
+    enum { WIDTH = 40, HEIGHT = 24, COUNT = 29 };
     static uint8_t pixels[HEIGHT * WIDTH * 4];
     uint8_t before[HEIGHT * WIDTH];
     struct frame_case cases[COUNT];
@@ -191,7 +211,7 @@ static void frames(const fcn_segmenter *segmenter) {
     cases[i].status = FCN_ERROR_UNSUPPORTED_FORMAT;
     CASE(format = 0, "format 0 does not exist; there are FCN_FORMAT_RGB8 (1)");
     cases[i].status = FCN_ERROR_UNSUPPORTED_FORMAT;
-    CASE(format = 6, "format 6");
+    CASE(format = 14, "format 14");
     cases[i].status = FCN_ERROR_UNSUPPORTED_FORMAT;
     CASE(format = UINT32_MAX, "format 4294967295");
     CASE(width = 0, "width is 0");
@@ -204,8 +224,18 @@ static void frames(const fcn_segmenter *segmenter) {
     CASE(strides[0] = SIZE_MAX / 32, "stride 576460752303423487 times 24 rows");
     CASE(planes[1] = pixels, "frame.planes[1]");
     CASE(strides[2] = 120, "frame.strides[2] (120)");
+    cases[i].status = FCN_ERROR_NULL_ARGUMENT;
+    CASE(format = FCN_FORMAT_NV12, "frame.planes[1] is NULL");
+    cases[i].frame = fcn_frame_contiguous(FCN_FORMAT_I420, pixels, WIDTH, HEIGHT, 0);
+    CASE(strides[2] = 19, "stride 19 of plane 2 is less than the 20 bytes");
+    cases[i].frame = fcn_frame_planar(FCN_FORMAT_NV12, WIDTH, HEIGHT, pixels, 0, pixels, 0, pixels, 0);
+    CASE(mirror = 0, "NV12 has 2 plane(s)");
+    cases[i].frame = fcn_frame_planar(FCN_FORMAT_YUYV, WIDTH, HEIGHT, pixels, 79, NULL, 0, NULL, 0);
+    CASE(mirror = 0, "stride 79 is less than the 80 bytes");
+    CASE(matrix = 2, "frame.matrix is 2");
+    CASE(range = UINT32_MAX, "frame.range is 4294967295");
     CASE(reserved[0] = 1, "frame.reserved holds 1");
-    CASE(reserved[5] = 77, "frame.reserved holds 77");
+    CASE(reserved[3] = 77, "frame.reserved holds 77");
     CASE(rotation = 45, "frame.rotation is 45");
     CASE(rotation = 360, "frame.rotation is 360");
     CASE(mirror = 2, "frame.mirror is 2");
@@ -281,7 +311,9 @@ static void information_and_overlay(const fcn_segmenter *segmenter, const char *
     FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, NULL, 8, 4, 0), FCN_ERROR_NULL_ARGUMENT, "pixels");
     FAILS(fcn_overlay(segmenter, mask, 1.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "alpha is 1.5");
     FAILS(fcn_overlay(segmenter, mask, NAN, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "alpha is NaN");
-    FAILS(fcn_overlay(segmenter, mask, 0.5f, 9, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "format 9");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, 99, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "format 99");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_NV12, pixels, 8, 2, 0), invalid, "8 x 2");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_NV12, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "NV12");
     FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_GRAY8, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "GRAY8");
     FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 4, 8, 0), invalid, "4 x 8 pixels, but the mask 8 x 4");
     FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 23), invalid, "stride 23");
@@ -335,6 +367,7 @@ int main(int argc, char **argv) {
     models(argv[1]);
     WORKS(fcn_create(path_in(argv[1], "good.onnx"), NULL, &segmenter));
     if (segmenter != NULL) {
+        formats();
         frames(segmenter);
         sizes(segmenter);
         information_and_overlay(segmenter, argv[1]);

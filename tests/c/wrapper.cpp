@@ -133,6 +133,15 @@ int main(int argc, char **argv) {
 
     streams(segmenter, frame);
 
+    // One block, and the same planes by their pointers.
+    const fcn_format nv12 = fcn::format_from_name("NV12");
+    fcn_frame block = fcn::contiguous(nv12, pixels.data(), 40, 24);
+    fcn_frame planes = fcn::planar(nv12, 40, 24, pixels.data(), 40, pixels.data() + 40 * 24, 40);
+    block.matrix = planes.matrix = FCN_MATRIX_BT709;
+    const fcn::Mask one = segmenter.segment(block), other = segmenter.segment(planes);
+    CHECK(std::equal(one.labels(), one.labels() + 40 * 24, other.labels()));
+    CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "bayer_rggb8", [] { fcn::format_from_name("bayer_rggb8"); }));
+
     // A turned frame gives turned labels' size, and the mask moves out of the call.
     frame.rotation = 90;
     const fcn::Mask turned = segmenter.segment(frame);

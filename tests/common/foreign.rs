@@ -13,6 +13,7 @@ use crate::models::random;
 
 /// How a network ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the last dimension is what they tell apart")]
 pub enum Last {
     Scores,
     /// N x h x w x C.

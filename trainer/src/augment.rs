@@ -1,13 +1,26 @@
-//! Augmentation: random scale, random crop, random flip and normalisation, in one pass over the pixels of the crop.
+//! Augmentation: random scale, random crop, random flip and normalisation, in one pass over the pixels of the crop; where
+//! they are asked for, random colours and blur in passes of their own.
 
+mod blur;
+mod color;
+mod planes;
 #[cfg(test)]
 mod tests;
+
+pub use color::Jitter;
 
 use std::ops::Range;
 
 use rand::{Rng, RngExt};
 
 use crate::data::{Sample, VOID};
+use planes::Planes;
+
+/// How many crops are tried for one in which no class has too large a share (PSPNet's training code, and mmsegmentation's
+/// `RandomCrop`, try as many); the last one is taken as it is.
+const TRIES: usize = 10;
+/// The smallest standard deviation of a blur in pixels; less changes nothing.
+pub const LEAST_BLUR: f32 = 0.1;
 
 /// How bytes become the network's input: `(v / 255 - mean) / std` for each of red, green, blue.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,6 +32,9 @@ pub struct Normalise {
 }
 
 impl Normalise {
+    /// Values from 0 to 1.
+    const NONE: Normalise = Normalise { mean: [0.0; 3], std: [1.0; 3] };
+
     /// The input value of each byte of channel `c`.
     fn table(&self, c: usize) -> [f32; 256] {
         std::array::from_fn(|v| (v as f32 / 255.0 - self.mean[c]) / self.std[c])
@@ -32,32 +48,77 @@ pub struct Augment {
     pub crop: (usize, usize),
     /// The smallest and the largest factor the photo is scaled by; (1, 1) keeps its pixels as they are.
     pub scale: (f32, f32),
+    /// The largest share of a crop's pixels that one class may have; 1 is no limit. Where a crop has only one class, or
+    /// more of one than this, another place on the photo is tried.
+    pub max_class_share: f32,
     /// Whether to mirror left and right, every other time.
     pub flip: bool,
+    /// Random colours.
+    pub jitter: Jitter,
+    /// Every other crop is blurred, with a random standard deviation of at most this many pixels; 0 is never.
+    pub blur: f32,
     /// The normalisation of the image.
     pub normalise: Normalise,
 }
 
 impl Augment {
+    /// Crops at random places, and nothing else.
+    pub fn crops(crop: (usize, usize), normalise: Normalise) -> Augment {
+        Augment {
+            crop,
+            scale: (1.0, 1.0),
+            max_class_share: 1.0,
+            flip: false,
+            jitter: Jitter::default(),
+            blur: 0.0,
+            normalise,
+        }
+    }
+
     /// Scales the photo by a random factor, cuts a crop at a random place, and mirrors it at random. The image is
-    /// resampled bilinearly, the mask by nearest pixel, both with half-pixel centres. Where the scaled photo is smaller
-    /// than the crop it lies at a random place within, surrounded by 0.0 (the mean colour) and [`VOID`].
+    /// resampled bilinearly, the mask by nearest pixel, both with half-pixel centres. Then the colours are changed and the
+    /// image is blurred. Where the scaled photo is smaller than the crop it lies at a random place within, surrounded by
+    /// 0.0 (the mean colour) and [`VOID`].
     ///
     /// `image_out` is 3 x crop height x crop width, `mask_out` crop height x crop width.
     pub fn apply(&self, sample: &Sample, rng: &mut impl Rng, image_out: &mut [f32], mask_out: &mut [u8]) {
         let (height, width) = self.crop;
         let (low, high) = self.scale;
         let factor = if low < high { rng.random_range(low..=high) } else { low };
-        let rows = Axis::random(sample.height, factor, height, false, rng);
+        let mut rows = Axis::random(sample.height, factor, height, false, rng);
         let flip = self.flip && rng.random();
-        let columns = Axis::random(sample.width, factor, width, flip, rng);
-
+        let mut columns = Axis::random(sample.width, factor, width, flip, rng);
         resample_mask(sample, &rows, &columns, mask_out);
-        if rows.whole && columns.whole {
-            copy_image(sample, &rows, &columns, &self.normalise, image_out);
-        } else {
-            resample_image(sample, &rows, &columns, &self.normalise, image_out);
+        for _ in 1..TRIES {
+            if is_mixed(mask_out, self.max_class_share) {
+                break;
+            }
+            rows = Axis::random(sample.height, factor, height, false, rng);
+            columns = Axis::random(sample.width, factor, width, flip, rng);
+            resample_mask(sample, &rows, &columns, mask_out);
         }
+
+        let changes = self.jitter.draw(rng);
+        let sigma = match self.blur > 0.0 && rng.random() {
+            true => rng.random_range(LEAST_BLUR..=self.blur.max(LEAST_BLUR)),
+            false => 0.0,
+        };
+        if changes.is_empty() && sigma == 0.0 {
+            return draw(sample, &rows, &columns, &self.normalise, image_out);
+        }
+        draw(sample, &rows, &columns, &Normalise::NONE, image_out);
+        let mut planes = Planes::new(image_out, width, rows.covered, columns.covered);
+        for change in changes {
+            change.apply(&mut planes);
+        }
+        if sigma > 0.0 {
+            blur::blur(&mut planes, &blur::kernel(sigma));
+        }
+        let Normalise { mean, std } = self.normalise;
+        planes.for_each_row(|c, row| {
+            let gain = 1.0 / std[c];
+            row.iter_mut().for_each(|value| *value = (*value - mean[c]) * gain);
+        });
     }
 }
 
@@ -160,6 +221,32 @@ fn resample_mask(sample: &Sample, rows: &Axis, columns: &Axis, out: &mut [u8]) {
         for (value, column) in target[columns.covered.clone()].iter_mut().zip(&columns.taps) {
             *value = source[column.nearest];
         }
+    }
+}
+
+/// Whether a crop has several classes, none of them with more than `limit` of the pixels that are not void.
+fn is_mixed(mask: &[u8], limit: f32) -> bool {
+    if limit >= 1.0 {
+        return true;
+    }
+    // Four histograms: neighbours are mostly of one class, and one counter would wait for itself.
+    let mut lanes = [[0u32; 256]; 4];
+    for pixels in mask.chunks(4) {
+        for (lane, &index) in lanes.iter_mut().zip(pixels) {
+            lane[index as usize] += 1;
+        }
+    }
+    let counts = (0..256).filter(|index| *index != usize::from(VOID)).map(|i| lanes.iter().map(|lane| lane[i]).sum());
+    let (largest, sum, classes) = counts.fold((0u32, 0u32, 0), |(largest, sum, classes), count: u32| {
+        (largest.max(count), sum + count, classes + usize::from(count > 0))
+    });
+    classes > 1 && largest as f32 <= limit * sum as f32
+}
+
+fn draw(sample: &Sample, rows: &Axis, columns: &Axis, normalise: &Normalise, out: &mut [f32]) {
+    match rows.whole && columns.whole {
+        true => copy_image(sample, rows, columns, normalise, out),
+        false => resample_image(sample, rows, columns, normalise, out),
     }
 }
 

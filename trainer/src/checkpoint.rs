@@ -1,8 +1,7 @@
-//! Checkpoints: one .safetensors file with the parameters under their names, the momentum buffers as `momentum/NAME`,
-//! and everything else as JSON in the file's metadata.
+//! Checkpoints: one .safetensors file with the parameters under their names, the optimizer's buffers as `momentum/NAME`
+//! and `variance/NAME`, averaged parameters as `average/NAME`, and everything else as JSON in the file's metadata.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use fcn::palette::Class;
@@ -14,12 +13,12 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::labelmap::MAX_CLASSES;
 use crate::model::{Network, Spec, weights};
-use crate::sgd::Sgd;
+use crate::optimizer::Optimizer;
 
 /// The key of the JSON in the file's metadata.
 const KEY: &str = "fcn.checkpoint";
-/// Before the names of momentum buffers.
-const MOMENTUM: &str = "momentum/";
+/// Before the names of averaged parameters.
+const AVERAGE: &str = "average/";
 
 /// What a checkpoint says beside its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +37,18 @@ pub struct State {
     pub progress: Progress,
 }
 
+impl State {
+    /// Whether nothing is left to train: all epochs are done, or the run is out of patience.
+    pub fn is_complete(&self) -> bool {
+        self.progress.epoch >= self.config.epochs || self.is_out_of_patience()
+    }
+
+    /// Whether as many validations as the configuration bears brought no better mean IoU.
+    pub fn is_out_of_patience(&self) -> bool {
+        self.config.patience.is_some_and(|patience| self.progress.stale >= patience)
+    }
+}
+
 /// How far a run is. Together with the seed it determines all random choices to come.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Progress {
@@ -52,6 +63,12 @@ pub struct Progress {
     pub logged: Running,
     /// The best mean IoU on the validation split so far, a fraction.
     pub best_miou: Option<f64>,
+    /// Validations since then.
+    #[serde(default)]
+    pub stale: u64,
+    /// Steps of the optimizer so far, over all epochs.
+    #[serde(default)]
+    pub updates: u64,
 }
 
 /// What an epoch adds up.
@@ -96,9 +113,21 @@ impl std::fmt::Display for Running {
     }
 }
 
+/// What a run needs to go on, beside its parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct Rest<'a> {
+    /// The optimizer's buffers.
+    pub optimizer: &'a Optimizer,
+    /// The averaged parameters, where the run keeps them.
+    pub average: Option<&'a Network>,
+}
+
+/// The name of a run's newest checkpoint.
+pub const LAST: &str = "last.safetensors";
+
 /// The newest checkpoint of a run folder, with all that a run needs to go on.
 pub fn last(run: &Path) -> PathBuf {
-    run.join("last.safetensors")
+    run.join(LAST)
 }
 
 /// The checkpoint of a run folder with the best mean IoU on the validation split; parameters alone.
@@ -106,29 +135,20 @@ pub fn best(run: &Path) -> PathBuf {
     run.join("best.safetensors")
 }
 
-/// Removes what a kill in the middle of a write left in a run folder: files that never came to their places.
-pub fn sweep(run: &Path) -> Result<()> {
-    let failed = |error: std::io::Error| Error::new(format!("{} cannot be swept: {error}", run.display()));
-    for entry in std::fs::read_dir(run).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        let ours = [".last.safetensors.", ".best.safetensors.", ".metrics.csv."];
-        if name.ends_with(".tmp") && ours.iter().any(|start| name.starts_with(start)) {
-            std::fs::remove_file(&path).map_err(failed)?;
-        }
-    }
-    Ok(())
-}
-
 /// Writes a checkpoint: beside its place first, flushed to the disk, then renamed, so that a crash never leaves half a
-/// file. Without `sgd` the file holds the parameters alone.
-pub fn save(path: &Path, network: &Network, sgd: Option<&Sgd>, state: &State) -> Result<()> {
+/// file. Without `rest` the file holds the parameters alone.
+pub fn save(path: &Path, network: &Network, rest: Option<Rest>, state: &State) -> Result<()> {
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     for parameter in network.graph.parameters() {
         tensors.push(encode(parameter.name, &parameter.tensor)?);
     }
-    for (name, buffer) in sgd.iter().flat_map(|sgd| sgd.buffers()) {
-        tensors.push(encode(format!("{MOMENTUM}{name}"), buffer)?);
+    if let Some(Rest { optimizer, average }) = rest {
+        for (name, buffer) in optimizer.buffers() {
+            tensors.push(encode(name, buffer)?);
+        }
+        for parameter in average.iter().flat_map(|network| network.graph.parameters()) {
+            tensors.push(encode(format!("{AVERAGE}{}", parameter.name), &parameter.tensor)?);
+        }
     }
     let views = tensors.iter().map(|(name, shape, bytes)| {
         TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name.as_str(), view))
@@ -188,25 +208,37 @@ impl Checkpoint {
         Checkpoint::read(if best.is_file() { &best } else { path })
     }
 
-    /// The network with the checkpoint's parameters.
+    /// The network as it is measured and exported: with the averaged parameters where the checkpoint has them.
     pub fn network(&self, device: Device) -> Result<Network> {
         let network = Network::new(self.state.spec, 0, device);
-        self.restore(&network)?;
+        match self.tensors.keys().any(|name| name.starts_with(AVERAGE)) {
+            true => self.restore_average(&network)?,
+            false => self.restore(&network)?,
+        }
         Ok(network)
     }
 
     /// Overwrites the parameters of a network of the same kind.
     pub fn restore(&self, network: &Network) -> Result<()> {
+        self.restore_from("", network)
+    }
+
+    /// Overwrites the parameters of a network of the same kind with the averaged ones.
+    pub fn restore_average(&self, network: &Network) -> Result<()> {
+        self.restore_from(AVERAGE, network)
+    }
+
+    fn restore_from(&self, prefix: &str, network: &Network) -> Result<()> {
         for mut parameter in network.graph.parameters() {
-            self.copy(&parameter.name, &mut parameter.tensor)?;
+            self.copy(&format!("{prefix}{}", parameter.name), &mut parameter.tensor)?;
         }
         Ok(())
     }
 
-    /// Overwrites the momentum buffers of an optimizer for a network of the same kind.
-    pub fn restore_momentum(&self, sgd: &Sgd) -> Result<()> {
-        for (name, buffer) in sgd.buffers() {
-            self.copy(&format!("{MOMENTUM}{name}"), &mut buffer.shallow_clone())?;
+    /// Overwrites the buffers of an optimizer for a network of the same kind.
+    pub fn restore_optimizer(&self, optimizer: &Optimizer) -> Result<()> {
+        for (name, buffer) in optimizer.buffers() {
+            self.copy(&name, &mut buffer.shallow_clone())?;
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! The command line.
 
+mod dataset;
 mod evaluate;
 mod export;
 mod predict;
 mod report;
+mod setup;
 mod train;
 
 use std::io::Write;
@@ -38,6 +40,9 @@ enum Command {
     Export(export::Export),
     /// Write a page on a run: curves, classes, confusions, its best and worst photos, data, settings and versions.
     Report(report::Report),
+    /// Check a data set, or make one out of other programs' files.
+    #[command(subcommand)]
+    Dataset(dataset::Dataset),
 }
 
 /// Carries out a command line.
@@ -48,6 +53,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Predict(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Report(command) => command.run(),
+        Command::Dataset(command) => command.run(),
     }
 }
 

@@ -1,15 +1,23 @@
 //! Everything a training run is determined by. It is stored in the run's checkpoints.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::augment::{Jitter, LEAST_BLUR};
+use crate::class_weights::{ClassWeights, Source};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Backbone, Init, Network, Upsampling};
+use crate::optimizer::Method;
 use crate::schedule::Schedule;
 
 /// The longest side of a crop in pixels: a photo of any camera has room in it.
 const LARGEST_CROP: usize = 16384;
+/// A wider blur leaves nothing to recognise.
+const LARGEST_BLUR: f64 = 20.0;
+/// More batches than any step needs.
+const MOST_ACCUMULATED: usize = 10_000;
 /// More than anyone has time for.
 const MOST_EPOCHS: u64 = 1_000_000;
 
@@ -40,26 +48,94 @@ pub struct Config {
     pub scale: (f32, f32),
     /// Whether crops are mirrored at random.
     pub flip: bool,
+    /// The largest share of a crop that one class may have; 1 is no limit.
+    #[serde(default = "one")]
+    pub max_class_share: f32,
+    /// Random colours.
+    #[serde(default)]
+    pub jitter: Jitter,
+    /// The largest standard deviation of a blur in pixels; 0 is none.
+    #[serde(default)]
+    pub blur: f32,
     /// Whether photos smaller than the crop are left out.
     pub drop_small: bool,
     /// Whether void pixels are trained and counted as class 0, as the chapter does.
     pub void_is_background: bool,
     /// Whether the loss is the sum over a step's crops, as the chapter does, instead of their mean.
     pub sum_over_batch: bool,
+    /// Weights of classes in the loss.
+    #[serde(default)]
+    pub class_weights: ClassWeights,
+    /// The share of the truth that the loss spreads over all classes.
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// Pixels count whose true class gets less probability than this, ...
+    #[serde(default)]
+    pub ohem_probability: Option<f64>,
+    /// ... and at least this share of them.
+    #[serde(default)]
+    pub ohem_share: Option<f64>,
+    /// How parameters follow their gradients.
+    #[serde(default)]
+    pub optimizer: Method,
     /// The learning rate at the start.
     pub lr: f64,
-    /// SGD's momentum.
+    /// SGD's momentum, AdamW's beta 1.
     pub momentum: f64,
-    /// SGD's weight decay.
+    /// AdamW's beta 2.
+    #[serde(default = "beta2")]
+    pub beta2: f64,
+    /// The optimizer's weight decay.
     pub weight_decay: f64,
     /// The factor on the head's learning rate.
     pub head_lr_factor: f64,
     /// How the learning rate changes.
     pub schedule: Schedule,
+    /// Epochs after which the schedule `step` lowers the learning rate ...
+    #[serde(default)]
+    pub lr_steps: Vec<u64>,
+    /// ... by this factor.
+    #[serde(default = "gamma")]
+    pub lr_gamma: f64,
+    /// Batches over which the learning rate rises at the start.
+    #[serde(default)]
+    pub warmup: u64,
+    /// Whether batch normalisations stay as they start.
+    #[serde(default)]
+    pub freeze_norm: bool,
+    /// Batches whose gradients make one step of the optimizer.
+    #[serde(default = "one_batch")]
+    pub accumulate: usize,
+    /// The largest norm of all gradients together.
+    #[serde(default)]
+    pub clip: Option<f64>,
+    /// The decay of the average of weights that is measured and exported.
+    #[serde(default)]
+    pub ema: Option<f64>,
     /// Where all random numbers come from.
     pub seed: u64,
     /// Epochs from one validation to the next.
     pub val_every: u64,
+    /// Validations without a better mean IoU after which the run ends.
+    #[serde(default)]
+    pub patience: Option<u64>,
+    /// Whether the network computes in float16 where libtorch deems it safe; on CUDA alone.
+    #[serde(default)]
+    pub autocast: bool,
+}
+
+// What runs did before there was a choice.
+fn one() -> f32 {
+    1.0
+}
+fn one_batch() -> usize {
+    1
+}
+fn beta2() -> f64 {
+    0.999
+}
+fn gamma() -> f64 {
+    0.1
 }
 
 impl Config {
@@ -78,16 +154,34 @@ impl Config {
             crop: (320, 320),
             scale: (0.5, 2.0),
             flip: true,
+            max_class_share: one(),
+            jitter: Jitter::default(),
+            blur: 0.0,
             drop_small: false,
             void_is_background: false,
             sum_over_batch: false,
+            class_weights: ClassWeights::default(),
+            label_smoothing: 0.0,
+            ohem_probability: None,
+            ohem_share: None,
+            optimizer: Method::Sgd,
             lr: 0.02,
             momentum: 0.9,
+            beta2: beta2(),
             weight_decay: 1e-4,
             head_lr_factor: 1.0,
             schedule: Schedule::Poly,
+            lr_steps: Vec::new(),
+            lr_gamma: gamma(),
+            warmup: 0,
+            freeze_norm: false,
+            accumulate: one_batch(),
+            clip: None,
+            ema: None,
             seed: 1,
             val_every: 1,
+            patience: None,
+            autocast: false,
         }
     }
 
@@ -146,11 +240,64 @@ impl Config {
         if !(0.0..1.0).contains(&self.momentum) {
             return Err(Error::new(format!("--momentum {}: must be at least 0 and below 1", self.momentum)));
         }
-        for (name, value) in [("--epochs", self.epochs), ("--val-every", self.val_every)] {
+        self.check_augmentation()?;
+        self.check_learning()?;
+        let patience = self.patience.unwrap_or(1);
+        for (name, value) in [("--epochs", self.epochs), ("--val-every", self.val_every), ("--patience", patience)] {
             if !(1..=MOST_EPOCHS).contains(&value) {
                 return Err(Error::new(format!("{name} {value}: must be from 1 to {MOST_EPOCHS}")));
             }
         }
         Ok(())
+    }
+
+    fn check_augmentation(&self) -> Result<()> {
+        let Jitter { brightness, contrast, saturation, hue } = self.jitter;
+        within("--brightness", brightness.into(), 0.0..=1.0)?;
+        within("--contrast", contrast.into(), 0.0..=1.0)?;
+        within("--saturation", saturation.into(), 0.0..=1.0)?;
+        within("--hue", hue.into(), 0.0..=0.5)?;
+        if self.blur != 0.0 {
+            within("--blur", self.blur.into(), LEAST_BLUR.into()..=LARGEST_BLUR)?;
+        }
+        within("--max-class-share", self.max_class_share.into(), 0.01..=1.0)
+    }
+
+    fn check_learning(&self) -> Result<()> {
+        within("--label-smoothing", self.label_smoothing, 0.0..=1.0)?;
+        let optional = |name: &str, value: Option<f64>, range| value.map_or(Ok(()), |value| within(name, value, range));
+        optional("--ohem-probability", self.ohem_probability, 1e-6..=1.0)?;
+        optional("--ohem-share", self.ohem_share, 1e-6..=1.0)?;
+        optional("--clip", self.clip, 1e-12..=f64::MAX)?;
+        optional("--ema", self.ema, 0.0..=1.0 - 1e-9)?;
+        within("--beta2", self.beta2, 0.0..=1.0 - 1e-9)?;
+        within("--lr-gamma", self.lr_gamma, 0.0..=1.0)?;
+        for weight in &self.class_weights.values {
+            within("--class-weights", *weight, 0.0..=1e6)?;
+        }
+        if self.class_weights.source == Source::Given && self.class_weights.values.iter().all(|weight| *weight == 0.0) {
+            return Err(Error::new("--class-weights: all of them are 0; at least one class must have a weight"));
+        }
+        if !(1..=MOST_ACCUMULATED).contains(&self.accumulate) {
+            return Err(Error::new(format!(
+                "--accumulate {}: must be from 1 to {MOST_ACCUMULATED} batches",
+                self.accumulate
+            )));
+        }
+        let falls = self.schedule == Schedule::Step;
+        if falls == self.lr_steps.is_empty() {
+            return Err(Error::new(match falls {
+                true => "--schedule step needs --lr-steps: the epochs after which the learning rate falls",
+                false => "--lr-steps belongs to --schedule step; add it, or leave the epochs out",
+            }));
+        }
+        Ok(())
+    }
+}
+
+fn within(name: &str, value: f64, range: RangeInclusive<f64>) -> Result<()> {
+    match range.contains(&value) {
+        true => Ok(()),
+        false => Err(Error::new(format!("{name} {value}: must be from {} to {}", range.start(), range.end()))),
     }
 }

@@ -58,6 +58,12 @@ impl Dataset {
     /// Opens split `split` (for example `train`) of the folder `root`, and checks that every photo and mask exists.
     /// Without a `labelmap.txt` the classes are VOC's 21.
     pub fn open(root: &Path, split: &str) -> Result<Dataset> {
+        let (dataset, missing) = Dataset::survey(root, split)?;
+        missing.into_iter().next().map_or(Ok(dataset), Err)
+    }
+
+    /// Opens a split as far as its photos and masks exist: it may be empty. An error for each of the others.
+    pub fn survey(root: &Path, split: &str) -> Result<(Dataset, Vec<Error>)> {
         if !root.is_dir() {
             return Err(Error::new(format!("{} is not a folder; give one in the Pascal VOC layout", root.display())));
         }
@@ -69,12 +75,18 @@ impl Dataset {
             _ => Error::new(format!("{} cannot be read: {error}", list.display())),
         })?;
         let ids = text.lines().map(str::trim).filter(|id| !id.is_empty());
-        let entries = ids.map(|id| find(root, id, &list)).collect::<Result<Vec<Entry>>>()?;
-        if entries.is_empty() {
+        let (mut entries, mut missing) = (Vec::new(), Vec::new());
+        for id in ids {
+            match find(root, id, &list) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => missing.push(error),
+            }
+        }
+        if entries.is_empty() && missing.is_empty() {
             return Err(Error::new(format!("{} names no photo; write one ID a line", list.display())));
         }
         let colors = ColorIndex::new(&classes);
-        Ok(Dataset { entries, classes, colors })
+        Ok((Dataset { entries, classes, colors }, missing))
     }
 
     /// How many photos the split has: at least one.
@@ -99,9 +111,8 @@ impl Dataset {
         if let Some(&size) = entry.size.get() {
             return Ok(size);
         }
-        let (width, height) =
-            open_photo(&entry.photo)?.into_dimensions().map_err(|error| unreadable(&entry.photo, error))?;
-        Ok(*entry.size.get_or_init(|| (height as usize, width as usize)))
+        let size = photo_size(&entry.photo)?;
+        Ok(*entry.size.get_or_init(|| size))
     }
 
     /// Reads the mask of photo `i` alone: class indices, or [`VOID`], row by row.
@@ -158,6 +169,25 @@ fn missing_split(list: &Path) -> Error {
         false => format!("the splits here are {}", splits.join(", ")),
     };
     Error::new(format!("{} does not exist; {advice}", list.display()))
+}
+
+/// Height and width of a photo in pixels, as it is stored.
+pub(crate) fn photo_size(path: &Path) -> Result<(usize, usize)> {
+    let (width, height) = open_photo(path)?.into_dimensions().map_err(|error| unreadable(path, error))?;
+    Ok((height as usize, width as usize))
+}
+
+/// The values of a palette or greyscale PNG of this width and height, whatever they mean.
+pub(crate) fn read_indices(path: &Path, (width, height): (usize, usize)) -> Result<Vec<u8>> {
+    let raw = mask::open(path)?;
+    if raw.size() != (width, height) {
+        let (own_width, own_height) = raw.size();
+        return Err(Error::new(format!(
+            "{} is {own_width} x {own_height} pixels, but its photo is {width} x {height}",
+            path.display()
+        )));
+    }
+    raw.read(256, &Err(Error::new("values are expected: take the file that holds IDs")))
 }
 
 /// Opens a photo whose format its content tells, not its name.

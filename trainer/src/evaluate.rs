@@ -1,5 +1,6 @@
 //! Measures a network on a split.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use fcn::palette::Class;
@@ -21,6 +22,8 @@ pub enum Labeller {
         network: Box<Network>,
         /// What the checkpoint says beside its tensors.
         checkpoint: Box<Checkpoint>,
+        /// How each photo is looked at.
+        views: Views,
     },
     /// An ONNX file.
     Onnx {
@@ -37,8 +40,27 @@ impl Labeller {
         if path.extension().is_some_and(|ending| ending == "onnx") {
             return Ok(Labeller::onnx(Segmenter::from_file(path, &cpu())?));
         }
-        let checkpoint = Box::new(Checkpoint::best(path)?);
-        Ok(Labeller::Checkpoint { network: Box::new(checkpoint.network(device)?), checkpoint })
+        Labeller::from_checkpoint(Checkpoint::best(path)?, device)
+    }
+
+    /// The network of a checkpoint.
+    pub fn from_checkpoint(checkpoint: Checkpoint, device: Device) -> Result<Labeller> {
+        let network = Box::new(checkpoint.network(device)?);
+        Ok(Labeller::Checkpoint { network, checkpoint: Box::new(checkpoint), views: Views::default() })
+    }
+
+    /// Looks at each photo several times, which only a checkpoint does.
+    pub fn with_views(mut self, wanted: Views) -> Result<Labeller> {
+        match &mut self {
+            Labeller::Checkpoint { views, .. } => *views = wanted,
+            Labeller::Onnx { .. } if wanted == Views::default() => {}
+            Labeller::Onnx { .. } => {
+                return Err(Error::new(
+                    "--flip and --scales are for checkpoints: an ONNX file is measured as it is deployed; leave them out",
+                ));
+            }
+        }
+        Ok(self)
     }
 
     /// The bytes of an ONNX file.
@@ -66,7 +88,10 @@ impl Labeller {
     /// Labels a photo (RGB, row by row) of `width` x `height` pixels.
     pub fn label(&mut self, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
         match self {
-            Labeller::Checkpoint { network, .. } => label(network, rgb, width, height),
+            Labeller::Checkpoint { network, views, .. } if *views == Views::default() => {
+                label(network, rgb, width, height)
+            }
+            Labeller::Checkpoint { network, views, .. } => views.label(network, rgb, width, height),
             Labeller::Onnx { segmenter, mask } => {
                 let frame = Frame::packed(PixelFormat::Rgb8, rgb, width as u32, height as u32, 0)?;
                 segmenter.segment(&frame, mask)?;
@@ -109,6 +134,76 @@ impl Labeller {
     }
 }
 
+/// How a photo is looked at: the mean of the probabilities of several views is what counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Views {
+    /// Whether each view is mirrored as well.
+    pub flip: bool,
+    /// The factors that the photo is scaled by.
+    pub scales: Vec<f64>,
+}
+
+impl Default for Views {
+    fn default() -> Views {
+        Views { flip: false, scales: vec![1.0] }
+    }
+}
+
+/// The factors that evaluation may scale by.
+const SCALES: RangeInclusive<f64> = 0.1..=8.0;
+
+impl Views {
+    /// Checks the scales.
+    pub fn new(flip: bool, scales: Vec<f64>) -> Result<Views> {
+        match scales.iter().find(|scale| !SCALES.contains(*scale)) {
+            Some(scale) => {
+                Err(Error::new(format!("--scales {scale}: must be from {} to {}", SCALES.start(), SCALES.end())))
+            }
+            None if scales.is_empty() => Err(Error::new("--scales: at least one is needed")),
+            None => Ok(Views { flip, scales }),
+        }
+    }
+
+    /// Labels a whole photo (RGB, row by row).
+    pub fn label(&self, network: &Network, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
+        self.probabilities(network, rgb, width, height).and_then(|mean| labels(&mean, width, height))
+    }
+
+    /// The sum of the views' probabilities, 1 x classes x height x width.
+    pub fn probabilities(&self, network: &Network, rgb: &[u8], width: usize, height: usize) -> Result<Tensor> {
+        let _guard = tch::no_grad_guard();
+        let mut image = vec![0.0; 3 * height * width];
+        normalise_whole(rgb, width, height, &network.spec.backbone.normalise(), height, width, &mut image);
+        let size = [height as i64, width as i64];
+        let image =
+            Tensor::f_from_slice(&image)?.f_view([1, 3, size[0], size[1]])?.f_to_device(network.graph.device)?;
+        let mut sum: Option<Tensor> = None;
+        for scale in &self.scales {
+            let [h, w] = [height, width].map(|side| ((side as f64 * scale).round() as i64).max(1));
+            let scaled = match [h, w] == size {
+                true => image.shallow_clone(),
+                false => image.f_upsample_bilinear2d([h, w], false, None, None)?,
+            };
+            for flip in [false, true].into_iter().take(1 + usize::from(self.flip)) {
+                let mirrored = |tensor: &Tensor| if flip { tensor.f_flip([3]) } else { Ok(tensor.shallow_clone()) };
+                let padding = [w, h].map(|side| (side as usize).next_multiple_of(Network::STRIDE) as i64 - side);
+                let input = mirrored(&scaled)?.f_constant_pad_nd([0, padding[0], 0, padding[1]])?;
+                let scores = network.graph.forward(&channels_last(&input), false)?;
+                let scores = mirrored(&scores.f_narrow(2, 0, h)?.f_narrow(3, 0, w)?)?;
+                let mut chances = scores.f_softmax(1, Kind::Float)?;
+                if [h, w] != size {
+                    chances = chances.f_upsample_bilinear2d(size, false, None, None)?;
+                }
+                sum = Some(match sum {
+                    Some(sum) => sum.f_add(&chances)?,
+                    None => chances,
+                });
+            }
+        }
+        sum.ok_or_else(|| Error::new("no view was asked for"))
+    }
+}
+
 /// libfcn on the CPU: libtorch's CUDA and ONNX Runtime's do not go well together in one process.
 fn cpu() -> fcn::Options {
     let mut options = fcn::Options::default();
@@ -131,6 +226,11 @@ pub fn input(network: &Network, rgb: &[u8], width: usize, height: usize) -> Resu
 pub fn label(network: &Network, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
     let image = input(network, rgb, width, height)?;
     let scores = no_grad(|| network.graph.forward(&image, false))?;
+    labels(&scores, width, height)
+}
+
+/// The class with the highest score of each pixel, in the top left `width` x `height` of them.
+fn labels(scores: &Tensor, width: usize, height: usize) -> Result<Vec<u8>> {
     let labels = scores.f_argmax(1, false)?.f_narrow(1, 0, height as i64)?.f_narrow(2, 0, width as i64)?;
     let labels = labels.f_to_kind(Kind::Uint8)?.f_to_device(Device::Cpu)?.f_contiguous()?;
     let mut bytes = vec![0; width * height];

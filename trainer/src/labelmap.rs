@@ -43,6 +43,12 @@ pub fn read(path: &Path) -> Result<Vec<Class>> {
     }
 }
 
+/// The line of a class.
+pub(crate) fn line(class: &Class) -> String {
+    let [red, green, blue] = class.color;
+    format!("{}:{red},{green},{blue}::\n", class.name)
+}
+
 fn parse_line(line: &str) -> Option<Class> {
     let mut fields = line.split(':');
     let name = fields.next()?.trim();

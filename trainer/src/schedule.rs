@@ -11,29 +11,75 @@ pub enum Schedule {
     Constant,
     /// It falls to zero as (1 - step / steps) to the power of 0.9 (Chen et al. 2017, DeepLab, section 4.1).
     Poly,
+    /// It falls to zero as half a cosine (Loshchilov and Hutter 2017, SGDR, without restarts).
+    Cosine,
+    /// It is multiplied by --lr-gamma after each of the epochs --lr-steps.
+    Step,
 }
 
-impl Schedule {
-    /// The factor on the learning rate at `step` (from 0) of `steps`.
-    pub fn factor(self, step: u64, steps: u64) -> f64 {
-        match self {
+/// The factor on the learning rate over a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Factor<'a> {
+    /// Its form.
+    pub schedule: Schedule,
+    /// Steps of the run.
+    pub steps: u64,
+    /// Steps over which the rate rises to its full value, as (step + 1) / warmup.
+    pub warmup: u64,
+    /// Steps at which [`Schedule::Step`] multiplies the rate by ...
+    pub drops: &'a [u64],
+    /// ... this factor.
+    pub gamma: f64,
+}
+
+impl Factor<'_> {
+    /// The factor at `step`, counted from 0.
+    pub fn at(&self, step: u64) -> f64 {
+        let part = step as f64 / self.steps as f64;
+        let factor = match self.schedule {
             Schedule::Constant => 1.0,
-            Schedule::Poly => (1.0 - step as f64 / steps as f64).max(0.0).powf(0.9),
-        }
+            Schedule::Poly => (1.0 - part).max(0.0).powf(0.9),
+            Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * part.min(1.0)).cos()),
+            Schedule::Step => self.gamma.powi(self.drops.iter().filter(|drop| **drop <= step).count() as i32),
+        };
+        let warm = if step < self.warmup { (step + 1) as f64 / self.warmup as f64 } else { 1.0 };
+        warm * factor
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Schedule;
+    use super::*;
+
+    fn factor(schedule: Schedule) -> Factor<'static> {
+        Factor { schedule, steps: 10, warmup: 0, drops: &[4, 8], gamma: 0.1 }
+    }
+
+    fn assert_factors(factor: Factor, expected: &[(u64, f64)]) {
+        for &(step, expected) in expected {
+            let got = factor.at(step);
+            assert!((got - expected).abs() < 1e-8, "{factor:?}, step {step}: {got}, not {expected}");
+        }
+    }
 
     #[test]
-    fn poly_falls_from_one_to_zero() {
+    fn schedules_are_those_of_pytorch() {
         // torch.optim.lr_scheduler.PolynomialLR(total_iters=10, power=0.9), torch 2.13.0.
-        for (step, factor) in [(0, 1.0), (1, 0.909532576), (5, 0.535886731), (9, 0.125892541), (10, 0.0)] {
-            let got = Schedule::Poly.factor(step, 10);
-            assert!((got - factor).abs() < 1e-8, "step {step}: {got}, not {factor}");
-        }
-        assert_eq!(Schedule::Constant.factor(7, 10), 1.0);
+        let poly = [(0, 1.0), (1, 0.909532576), (5, 0.535886731), (9, 0.125892541), (10, 0.0)];
+        assert_factors(factor(Schedule::Poly), &poly);
+        // CosineAnnealingLR(T_max=10).
+        let cosine = [(0, 1.0), (1, 0.975528258), (5, 0.5), (9, 0.024471742), (10, 0.0)];
+        assert_factors(factor(Schedule::Cosine), &cosine);
+        // MultiStepLR(milestones=[4, 8], gamma=0.1).
+        assert_factors(factor(Schedule::Step), &[(0, 1.0), (3, 1.0), (4, 0.1), (7, 0.1), (8, 0.01), (10, 0.01)]);
+        assert_factors(factor(Schedule::Constant), &[(0, 1.0), (7, 1.0)]);
+    }
+
+    #[test]
+    fn warm_up_rises_to_the_schedule() {
+        let warm = Factor { warmup: 4, ..factor(Schedule::Constant) };
+        assert_factors(warm, &[(0, 0.25), (1, 0.5), (3, 1.0), (4, 1.0)]);
+        let warm = Factor { warmup: 2, ..factor(Schedule::Cosine) };
+        assert_factors(warm, &[(0, 0.5), (1, 0.975528258), (5, 0.5)]);
     }
 }

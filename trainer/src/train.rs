@@ -8,19 +8,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::Device;
 
 use crate::augment::Augment;
 use crate::checkpoint::{self, Checkpoint, Progress, Running, State};
 use crate::config::Config;
-use crate::data::{Dataset, VOID};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::evaluate::{label, read, void_to_background};
+use crate::evaluate::{label, read};
+use crate::learner::{Learner, Step};
 use crate::loader::{self, Batch, Plan};
 use crate::metrics::Confusion;
-use crate::model::{Network, Spec, channels_last, weights};
-use crate::record::{Output, Recorder, Validation};
-use crate::sgd::{Rates, Sgd};
+use crate::model::{Spec, weights};
+use crate::record::{self, Output, Recorder, Validation};
+use crate::schedule::Factor;
 
 /// How a run is carried out. None of it changes what is learned.
 #[derive(Debug, Clone)]
@@ -52,8 +53,7 @@ pub enum End {
 
 /// What is trained, and how far it is.
 pub struct Run {
-    network: Network,
-    sgd: Sgd,
+    learner: Learner,
     train: Arc<Dataset>,
     val: Dataset,
     state: State,
@@ -61,13 +61,15 @@ pub struct Run {
 
 impl Run {
     /// A run from the beginning.
-    pub fn start(config: Config, device: Device) -> Result<Run> {
+    pub fn start(mut config: Config, device: Device) -> Result<Run> {
         config.check()?;
         let (train, val) = open(&config)?;
+        config.class_weights.resolve(&train)?;
+        check_class_weights(&config, &train)?;
         let Config { arch: architecture, backbone, upsample, init, .. } = config;
         let spec = Spec { architecture, backbone, classes: train.classes().len() as i64, upsample, init };
         let normalise = backbone.normalise();
-        let network = Network::new(spec, config.seed, device);
+        let learner = Learner::new(spec, &config, device)?;
         let state = State {
             classes: train.classes().to_vec(),
             mean: normalise.mean,
@@ -76,14 +78,12 @@ impl Run {
             spec,
             config,
         };
-        Ok(Run { sgd: optimizer(&network, &state.config), network, train: Arc::new(train), val, state })
+        Ok(Run { learner, train: Arc::new(train), val, state })
     }
 
     /// A run from a checkpoint on.
     pub fn resume(checkpoint: Checkpoint, device: Device) -> Result<Run> {
-        let network = checkpoint.network(device)?;
-        let sgd = optimizer(&network, &checkpoint.state.config);
-        checkpoint.restore_momentum(&sgd)?;
+        let learner = Learner::resume(&checkpoint, device)?;
         let state = checkpoint.state;
         let (train, val) = open(&state.config)?;
         if train.classes() != state.classes {
@@ -92,21 +92,24 @@ impl Run {
                 state.config.data.display()
             )));
         }
-        Ok(Run { network, sgd, train: Arc::new(train), val, state })
+        Ok(Run { learner, train: Arc::new(train), val, state })
     }
 
-    /// Starts from a file's parameters where it has them.
+    /// Starts from a file's parameters where it has them: a backbone's, or those of a run with the same backbone.
     pub fn load_weights(&mut self, path: &Path) -> Result<weights::Report> {
-        let report = weights::load(&self.network.graph, &weights::read(path)?);
-        report.map_err(|error| Error::new(format!("{}: {error}", path.display())))
+        let tensors = weights::of_checkpoint(weights::read(path)?);
+        let report = weights::load(&self.learner.network().graph, &tensors);
+        let report = report.map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
+        self.learner.restart_average()?;
+        Ok(report)
     }
 
     /// What is trained on what.
     pub fn describe(&self) -> Description {
-        let learned = self.network.graph.parameters().into_iter().filter(|parameter| parameter.learned);
+        let parameters = self.learner.network().graph.parameters();
         Description {
-            network: self.network.spec.name(),
-            parameters: learned.map(|parameter| parameter.tensor.numel()).sum(),
+            network: self.state.spec.name(),
+            parameters: parameters.iter().filter(|p| p.learned).map(|p| p.tensor.numel()).sum(),
             classes: self.state.classes.iter().map(|class| class.name.clone()).collect(),
             train: self.train.len(),
             val: self.val.len(),
@@ -116,11 +119,28 @@ impl Run {
 
     /// Trains until the last epoch is done, writes one line an epoch to `out`, and records in the run's folder.
     pub fn train(&mut self, execution: &Execution, out: &mut dyn Write) -> Result<End> {
+        remove_leftovers(&execution.folder)?;
+        if !self.state.is_complete() && self.run_epochs(execution, out)? == End::Stopped {
+            return Ok(End::Stopped);
+        }
+        if self.state.is_out_of_patience() {
+            let Progress { epoch, stale, .. } = self.state.progress;
+            let text = format!("ended after epoch {epoch}: {stale} validations brought no better mIoU");
+            let object = json!({"event": "out_of_patience", "epoch": epoch, "stale_validations": stale});
+            execution.output.say(out, &text, &object)?;
+        }
+        Ok(End::Complete)
+    }
+
+    fn run_epochs(&mut self, execution: &Execution, out: &mut dyn Write) -> Result<End> {
         let config = self.state.config.clone();
         let augment = Arc::new(Augment {
             crop: config.crop,
             scale: config.scale,
+            max_class_share: config.max_class_share,
             flip: config.flip,
+            jitter: config.jitter,
+            blur: config.blur,
             normalise: config.backbone.normalise(),
         });
         let plan = Plan {
@@ -131,76 +151,77 @@ impl Run {
             drop_last: true,
         };
         let steps = plan.steps(loader::select(&self.train, &augment, &plan)?.len());
-        if self.state.progress.epoch >= config.epochs {
-            return Ok(End::Complete);
-        }
-        let rate = |step| config.lr * config.schedule.factor(step, steps as u64 * config.epochs);
+        let drops: Vec<u64> = config.lr_steps.iter().map(|epochs| epochs * steps as u64).collect();
+        let factor = Factor {
+            schedule: config.schedule,
+            steps: steps as u64 * config.epochs,
+            warmup: config.warmup,
+            drops: &drops,
+            gamma: config.lr_gamma,
+        };
+        // Batches that the optimizer takes together, the last few of an epoch as well, have the first one's rate.
+        let first_of = |step: usize| step - step % config.accumulate;
+        let rate = |epoch: u64, step: usize| config.lr * factor.at(epoch * steps as u64 + first_of(step) as u64);
         let recorder = &mut Recorder::open(execution, &self.state, steps, out)?;
-        while self.state.progress.epoch < config.epochs {
+        while !self.state.is_complete() {
             let epoch = self.state.progress.epoch;
             let mut since = Instant::now();
+            let mut since_save = 0;
             for batch in loader::epoch(&self.train, &augment, &plan, epoch, self.state.progress.step) {
-                let step = epoch * steps as u64 + self.state.progress.step as u64;
-                let learning_rate = rate(step);
-                self.step(batch?, learning_rate)?;
-                let progress = &mut self.state.progress;
+                let step = self.state.progress.step;
+                let learning_rate = rate(epoch, step);
+                let end = (first_of(step) + config.accumulate).min(steps);
+                let is_last = step + 1 == end;
+                self.step(batch?, Step { learning_rate, window: end - first_of(step), is_last })?;
                 let seconds = since.elapsed().as_secs_f64();
+                let progress = &mut self.state.progress;
                 progress.step += 1;
                 progress.running.seconds += seconds;
                 recorder.step(progress, learning_rate, seconds)?;
-                let stop = execution.stop.load(Ordering::Relaxed);
-                if stop || progress.step.is_multiple_of(execution.checkpoint_every) || progress.step == steps {
+                // Gradients are not saved: what was added up is first made use of.
+                let stop = is_last && execution.stop.load(Ordering::Relaxed);
+                since_save += 1;
+                if stop || is_last && since_save >= execution.checkpoint_every || progress.step == steps {
                     self.save(execution, recorder)?;
+                    since_save = 0;
                 }
                 if stop {
                     return Ok(End::Stopped);
                 }
                 since = Instant::now();
             }
-            if self.end_epoch(execution, rate((epoch + 1) * steps as u64 - 1), recorder)? == End::Stopped {
+            if self.end_epoch(execution, rate(epoch, steps - 1), recorder)? == End::Stopped {
                 return Ok(End::Stopped);
             }
         }
         Ok(End::Complete)
     }
 
-    /// One step of gradient descent.
-    fn step(&mut self, mut batch: Batch, learning_rate: f64) -> Result<()> {
-        let config = &self.state.config;
-        if config.void_is_background {
-            void_to_background(&mut batch.labels);
+    /// Learns from a batch.
+    fn step(&mut self, batch: Batch, step: Step) -> Result<()> {
+        let (crops, ids) = (batch.n, batch.ids.clone());
+        let outcome = self.learner.learn(batch, step).map_err(|error| {
+            let Progress { epoch, step: number, .. } = self.state.progress;
+            Error::new(format!(
+                "{error} in epoch {}, step {}, at learning rate {}, with the photos {}; start again with --lr below {} \
+                 or with --clip, or look at these photos; {} has what was learned before",
+                epoch + 1,
+                number + 1,
+                step.learning_rate,
+                ids.join(", "),
+                self.state.config.lr,
+                checkpoint::LAST
+            ))
+        })?;
+        let progress = &mut self.state.progress;
+        progress.updates = self.learner.updates();
+        if let Some(outcome) = outcome {
+            let running = &mut progress.running;
+            running.loss += outcome.loss * crops as f64;
+            running.crops += crops;
+            running.right += outcome.right;
+            running.counted += outcome.counted;
         }
-        let counted = batch.labels.iter().filter(|label| **label != VOID).count() as i64;
-        if counted == 0 {
-            // The mean over no pixel is no number; there is nothing to learn from.
-            return Ok(());
-        }
-        let (n, h, w) = (batch.n as i64, batch.h as i64, batch.w as i64);
-        let device = self.network.graph.device;
-        let images = Tensor::f_from_slice(&batch.images)?.f_view([n, 3, h, w])?.f_to_device(device)?;
-        let labels = Tensor::f_from_slice(&batch.labels)?.f_view([n, h, w])?.f_to_device(device)?;
-        let labels = labels.f_to_kind(Kind::Int64)?;
-
-        let scores = self.network.graph.forward(&channels_last(&images), true)?;
-        let loss = scores.f_cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, i64::from(VOID), 0.0)?;
-        self.sgd.zero_grad();
-        if config.sum_over_batch { loss.f_mul_scalar(n)? } else { loss.shallow_clone() }.f_backward()?;
-        self.sgd.step(learning_rate)?;
-
-        let value = loss.f_double_value(&[])?;
-        if !value.is_finite() {
-            return Err(Error::new(format!(
-                "the loss became {value} in epoch {}; start again with --lr below {}",
-                self.state.progress.epoch + 1,
-                config.lr
-            )));
-        }
-        let right = scores.detach().f_argmax(1, false)?.f_eq_tensor(&labels)?.f_sum(Kind::Int64)?;
-        let running = &mut self.state.progress.running;
-        running.loss += value * batch.n as f64;
-        running.crops += batch.n;
-        running.right += right.f_int64_value(&[])?;
-        running.counted += counted;
         Ok(())
     }
 
@@ -213,20 +234,22 @@ impl Run {
             let since = Instant::now();
             let Some(confusion) = self.validate(execution, recorder)? else { return Ok(End::Stopped) };
             let measured = Validation::new(&confusion, self.state.classes.len(), since.elapsed().as_secs_f64());
-            best = self.state.progress.best_miou.is_none_or(|best| measured.miou > best);
+            let progress = &mut self.state.progress;
+            best = progress.best_miou.is_none_or(|best| measured.miou > best);
             if best {
-                self.state.progress.best_miou = Some(measured.miou);
+                progress.best_miou = Some(measured.miou);
             }
+            progress.stale = if best { 0 } else { progress.stale + 1 };
             val = Some(measured);
         }
+        recorder.epoch(&mut self.state, learning_rate, val, best, &device_name(execution.device))?;
         let progress = &mut self.state.progress;
-        recorder.epoch(progress, learning_rate, val, best, &device_name(execution.device))?;
         progress.epoch = epoch;
         progress.step = 0;
         progress.running = Running::default();
         progress.logged = Running::default();
         if best {
-            checkpoint::save(&checkpoint::best(&execution.folder), &self.network, None, &self.state)?;
+            checkpoint::save(&checkpoint::best(&execution.folder), self.learner.measured(), None, &self.state)?;
         }
         self.save(execution, recorder)?;
         Ok(End::Complete)
@@ -241,7 +264,7 @@ impl Run {
                 return Ok(None);
             }
             let sample = read(&self.val, index, self.state.config.void_is_background)?;
-            let labels = label(&self.network, &sample.image, sample.width, sample.height)?;
+            let labels = label(self.learner.measured(), &sample.image, sample.width, sample.height)?;
             confusion.add(&sample.mask, &labels);
             recorder.sample(index, photos, sample, labels)?;
             recorder.validating(index + 1, photos);
@@ -251,7 +274,8 @@ impl Run {
 
     fn save(&self, execution: &Execution, recorder: &Recorder) -> Result<()> {
         recorder.sync()?;
-        checkpoint::save(&checkpoint::last(&execution.folder), &self.network, Some(&self.sgd), &self.state)
+        let path = checkpoint::last(&execution.folder);
+        checkpoint::save(&path, self.learner.network(), Some(self.learner.rest()), &self.state)
     }
 }
 
@@ -299,13 +323,25 @@ impl fmt::Display for Description {
     }
 }
 
-fn open(config: &Config) -> Result<(Dataset, Dataset)> {
-    Ok((Dataset::open(&config.data, &config.train_split)?, Dataset::open(&config.data, &config.val_split)?))
+/// Removes what a run that was killed left of files that never came to their places.
+fn remove_leftovers(folder: &Path) -> Result<()> {
+    let mut files = [checkpoint::last(folder), checkpoint::best(folder)].into_iter().chain(record::whole_files(folder));
+    Ok(files.try_for_each(|path| fcn::file::remove_leftovers(&path))?)
 }
 
-fn optimizer(network: &Network, config: &Config) -> Sgd {
-    let Config { momentum, weight_decay, head_lr_factor: head_factor, .. } = *config;
-    Sgd::new(&network.graph, Rates { momentum, weight_decay, head_factor })
+/// Checks that each class has a weight, or none.
+fn check_class_weights(config: &Config, dataset: &Dataset) -> Result<()> {
+    let (weights, classes) = (config.class_weights.values.len(), dataset.classes().len());
+    match weights == 0 || weights == classes {
+        true => Ok(()),
+        false => {
+            Err(Error::new(format!("--class-weights has {weights} numbers for {classes} classes; give one for each")))
+        }
+    }
+}
+
+fn open(config: &Config) -> Result<(Dataset, Dataset)> {
+    Ok((Dataset::open(&config.data, &config.train_split)?, Dataset::open(&config.data, &config.val_split)?))
 }
 
 /// Where a run computes, in words.

@@ -24,7 +24,7 @@ struct Case {
     expected: &'static [&'static str],
 }
 
-const CASES: [Case; 21] = [
+const CASES: [Case; 26] = [
     Case {
         name: "no data folder",
         spoil: |folder| folder.path("nowhere"),
@@ -124,13 +124,33 @@ const CASES: [Case; 21] = [
     Case { name: "momentum", spoil: root, options: "--momentum 1", expected: &["--momentum 1", "below 1"] },
     Case { name: "batch", spoil: root, options: "--batch 5", expected: &["4 photos do not fill one batch of 5"] },
     Case { name: "no batch", spoil: root, options: "--batch 0", expected: &["batch of 0", "at least 1"] },
+    Case {
+        name: "steps without their epochs",
+        spoil: root,
+        options: "--schedule step",
+        expected: &["--schedule step needs --lr-steps"],
+    },
+    Case { name: "hue", spoil: root, options: "--hue 0.6", expected: &["--hue 0.6", "from 0 to 0.5"] },
+    Case { name: "average", spoil: root, options: "--ema 1", expected: &["--ema 1", "from 0 to 0.99"] },
+    Case {
+        name: "class weights",
+        spoil: root,
+        options: "--class-weights 1,2",
+        expected: &["--class-weights has 2 numbers for 3 classes"],
+    },
+    Case {
+        name: "autocast",
+        spoil: root,
+        options: "--autocast --device cpu",
+        expected: &["--autocast", "--device cuda"],
+    },
     Case { name: "scale", spoil: root, options: "--scale 2,1", expected: &["scale goes from 2 to 1"] },
     Case { name: "epochs", spoil: root, options: "--epochs 0", expected: &["--epochs 0", "from 1"] },
     Case {
         name: "learning rate that diverges",
         spoil: root,
         options: "--lr 1e30 --epochs 3",
-        expected: &["the loss became", "--lr below"],
+        expected: &["the loss became", "in epoch 1, step 2, at learning rate ", "the photos p", "--lr below"],
     },
     Case {
         name: "one value a channel",

@@ -14,7 +14,7 @@ use trainer::augment::normalise_whole;
 use trainer::checkpoint::{self, Progress, State};
 use trainer::config::Config;
 use trainer::data::Dataset;
-use trainer::evaluate::Labeller;
+use trainer::evaluate::{Labeller, input};
 use trainer::export::calibrate::Calibration;
 use trainer::export::{Form, card, onnx};
 use trainer::model::graph::Op;
@@ -249,6 +249,39 @@ fn integers_and_halves_score_close_to_floats() {
         let worst = largest_difference(&libfcn(&half, &photo), &exact) / range(&exact);
         assert!(worst < 1e-2, "{name}: libfcn computes float16 with an error of {worst} of the range");
         println!("{name}: int8 {error_int8:.4}, float16 at most {worst:.4} of the range");
+    }
+}
+
+#[test]
+fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = Dataset::open(&small_dataset(folder.path()), "val").unwrap();
+    let picture = image::open(deps().join("photos/chelsea.png")).unwrap().to_rgb8();
+    let (width, height) = (120, 90);
+    let picture = image::imageops::crop_imm(&picture, 150, 60, width as u32, height as u32).to_image();
+    for backbone in [Backbone::ResNet18, Backbone::ResNet34, Backbone::ResNet50, Backbone::EfficientNetLite0] {
+        for architecture in [Architecture::Fcn32s, Architecture::Fcn16s, Architecture::Fcn8s] {
+            let network = network(architecture, backbone, Upsampling::Learned);
+            let name = network.spec.name();
+            let image = input(&network, picture.as_raw(), width, height).unwrap();
+            let scores = tch::no_grad(|| network.graph.forward(&image, false)).unwrap();
+            let scores = scores.narrow(2, 0, height as i64).narrow(3, 0, width as i64).contiguous();
+            let truth = Vec::<f32>::try_from(scores.flatten(0, -1)).unwrap();
+            let photo = Photo { rgb: picture.to_vec(), width, height, image: vec![] };
+            let card = card(&state(&network), "test".into(), BTreeMap::new());
+            let scores = |form| libfcn(&fcn::onnx::encode(&onnx(&network, &form, &card).unwrap()), &photo);
+
+            let exact = scores(Form::Full);
+            let worst = largest_difference(&exact, &truth) / range(&truth);
+            assert!(worst < 1e-4, "{name}: libfcn differs from libtorch by {worst} of the range");
+            let compact = error(&scores(Form::Compact), &exact);
+            let int8 = error(&scores(Form::Int8(Calibration::new(&network, &dataset, 3).unwrap())), &exact);
+            let half = error(&scores(Form::Half), &exact);
+            println!("{name}: compact {compact:.4}, int8 {int8:.4}, float16 {half:.5} of the range");
+            assert!(compact < 0.02, "{name}: compact weights change scores by {compact} of their range");
+            assert!(int8 < 0.05, "{name}: int8 changes scores by {int8} of their range");
+            assert!(half < 2e-3, "{name}: float16 changes scores by {half} of their range");
+        }
     }
 }
 

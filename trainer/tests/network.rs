@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor, no_grad};
 use trainer::augment::normalise_whole;
 use trainer::model::graph::{Conv, Graph, Node, Op, Padding, Value as At};
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, init, weights};
-use trainer::sgd::{Rates, Sgd};
+use trainer::optimizer::{Method, Optimizer, Rates};
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -155,12 +155,13 @@ fn sgd_is_that_of_torch_optim() {
         output: At(2),
         device: Device::Cpu,
     };
-    let mut sgd = Sgd::new(&graph, Rates { momentum: 0.9, weight_decay: 0.01, head_factor: 3.0 });
+    let rates = Rates { method: Method::Sgd, momentum: 0.9, beta2: 0.999, weight_decay: 0.01, head_factor: 3.0 };
+    let mut sgd = Optimizer::new(&graph, rates);
     let x = Tensor::from_slice(&[1f32, 2.0]).view([1, 2, 1, 1]);
     for (step, expected) in reference()["sgd"].as_array().expect("steps").iter().enumerate() {
         sgd.zero_grad();
         graph.forward(&x, true).expect("it computes").square().sum(Kind::Float).backward();
-        sgd.step(0.05).expect("it steps");
+        sgd.step(0.05, step as u64 + 1).expect("it steps");
         let got = graph
             .parameters()
             .iter()

@@ -7,9 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use data::{Folder, trainer};
+use data::{Folder, success, trainer};
 use serde_json::Value;
-use tch::Device;
 use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, Progress};
 use trainer::record::{self, Output, Recorder, Row, sessions};
@@ -35,12 +34,6 @@ static REFERENCE: LazyLock<Reference> = LazyLock::new(|| {
     let said = objects(&success(&format!("{RUN} --json"), &[data.root(), out.path()]));
     Reference { data, out, said }
 });
-
-fn success(line: &str, paths: &[&Path]) -> String {
-    let output = trainer(line, paths).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 fn objects(lines: &str) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
@@ -203,15 +196,7 @@ fn recording_takes_no_time() {
     let mut state = Checkpoint::read(REFERENCE.out.path()).unwrap().state;
     state.progress = Progress::default();
     let (out, lines) = (tempfile::tempdir().unwrap(), &mut Vec::new());
-    let execution = Execution {
-        folder: out.path().to_owned(),
-        device: Device::Cpu,
-        workers: 1,
-        checkpoint_every: 100,
-        log_every: 10,
-        output: Output::Json,
-        stop: Arc::default(),
-    };
+    let execution = Execution { output: Output::Json, ..data::execution(out.path(), &Arc::default()) };
     let mut recorder = Recorder::open(&execution, &state, STEPS + 1, lines).unwrap();
     let started = Instant::now();
     for _ in 0..STEPS {

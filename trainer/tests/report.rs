@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use data::{Folder, trainer};
+use data::{Folder, success, trainer};
 use image::RgbImage;
 use serde_json::Value;
 use tch::Device;
@@ -49,12 +49,6 @@ static REFERENCE: LazyLock<Reference> = LazyLock::new(|| {
     assert_eq!(said["plots"].as_array().unwrap().len(), PLOTS.len());
     Reference { data, page: fs::read_to_string(page).unwrap(), run }
 });
-
-fn success(line: &str, paths: &[&Path]) -> String {
-    let output = trainer(line, paths).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 fn failure(line: &str, paths: &[&Path]) -> String {
     let output = trainer(line, paths).output().unwrap();

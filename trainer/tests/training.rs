@@ -2,26 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use data::{Folder, differences, tensors};
+use data::{Folder, alone, differences, tensors};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, best, last};
 use trainer::config::Config;
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, is_head, weights};
-use trainer::record::Output;
 use trainer::schedule::Schedule;
 use trainer::train::{End, Execution, Run};
 
 mod data;
-
-/// libtorch's random numbers come from one place for the whole process: tests that draw some go one by one.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Two steps with everything small.
 fn config(folder: &Folder) -> Config {
@@ -29,15 +22,7 @@ fn config(folder: &Folder) -> Config {
 }
 
 fn execution(out: &Path, workers: usize, stop: bool) -> Execution {
-    Execution {
-        folder: out.to_owned(),
-        device: Device::Cpu,
-        workers,
-        checkpoint_every: 100,
-        log_every: 10,
-        output: Output::Text,
-        stop: Arc::new(AtomicBool::new(stop)),
-    }
+    Execution { workers, ..data::execution(out, &Arc::new(AtomicBool::new(stop))) }
 }
 
 /// Trains to the end.

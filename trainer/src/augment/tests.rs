@@ -44,7 +44,7 @@ fn apply(augment: &Augment, sample: &Sample, seed: u64) -> (Vec<f32>, Vec<u8>) {
 #[test]
 fn scale_one_copies_pixels_exactly() {
     let sample = noise(31, 17);
-    let augment = Augment { crop: (17, 31), scale: (1.0, 1.0), flip: false, normalise: IMAGENET };
+    let augment = Augment::crops((17, 31), IMAGENET);
     let (image, mask) = apply(&augment, &sample, 0);
     for (place, pixel) in sample.image.chunks_exact(3).enumerate() {
         for c in 0..3 {
@@ -58,7 +58,7 @@ fn scale_one_copies_pixels_exactly() {
 #[test]
 fn crops_are_windows_of_the_photo_at_every_place() {
     let sample = sample(7, 5, |x, y| [x as u8, y as u8, 9], |x, y| (10 * y + x) as u8);
-    let augment = Augment { crop: (3, 4), scale: (1.0, 1.0), flip: false, normalise: BYTES };
+    let augment = Augment::crops((3, 4), BYTES);
     let mut seen = [0; 12];
     for seed in 0..600 {
         let (image, mask) = apply(&augment, &sample, seed);
@@ -80,7 +80,7 @@ fn crops_are_windows_of_the_photo_at_every_place() {
 #[test]
 fn small_photos_are_padded_at_a_random_place() {
     let sample = sample(3, 2, |_, _| [200; 3], |_, _| 4);
-    let augment = Augment { crop: (4, 6), scale: (1.0, 1.0), flip: true, normalise: IMAGENET };
+    let augment = Augment { flip: true, ..Augment::crops((4, 6), IMAGENET) };
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..300 {
         let (image, mask) = apply(&augment, &sample, seed);
@@ -100,7 +100,7 @@ fn small_photos_are_padded_at_a_random_place() {
 #[test]
 fn flips_come_half_of_the_time() {
     let sample = sample(6, 2, |x, _| [x as u8; 3], |x, _| x as u8);
-    let augment = Augment { crop: (2, 6), scale: (1.0, 1.0), flip: true, normalise: BYTES };
+    let augment = Augment { flip: true, ..Augment::crops((2, 6), BYTES) };
     let flipped = (0..400).filter(|&seed| {
         let (image, mask) = apply(&augment, &sample, seed);
         assert!(image.iter().zip(mask.iter().cycle()).all(|(value, &index)| value.round() as u8 == index));
@@ -217,7 +217,7 @@ fn image_and_mask_stay_together() {
     // nearest to where the image's was taken.
     let by_column = sample(120, 90, |x, y| [x as u8, y as u8, 50], |x, _| x as u8);
     let by_row = sample(120, 90, |x, y| [x as u8, y as u8, 50], |_, y| y as u8);
-    let augment = Augment { crop: (64, 80), scale: (0.5, 2.0), flip: true, normalise: BYTES };
+    let augment = Augment { scale: (0.5, 2.0), flip: true, ..Augment::crops((64, 80), BYTES) };
     let (mut inside, mut outside) = (0, 0);
     for seed in 0..100 {
         for (c, sample) in [(0, &by_column), (1, &by_row)] {
@@ -254,5 +254,164 @@ fn whole_photos_are_padded_to_the_right_and_below() {
                 assert_eq!(out[(c * 4 + y) * 8 + x], expected, "channel {c}, x {x}, y {y}");
             }
         }
+    }
+}
+
+/// What torchvision and OpenCV make of pictures; tests/reference/recipe.py made it.
+fn fixture() -> serde_json::Value {
+    serde_json::from_str(include_str!("../../tests/reference/recipe.json")).unwrap()
+}
+
+fn numbers(value: &serde_json::Value) -> Vec<f32> {
+    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap() as f32).collect()
+}
+
+/// Applies `change` to a picture within a larger crop, whose other values must stay.
+fn changed(image: &[f32], (height, width): (usize, usize), change: impl Fn(&mut Planes)) -> Vec<f32> {
+    let (crop_height, crop_width) = (height + 3, width + 5);
+    let mut crop = vec![7.0; 3 * crop_height * crop_width];
+    let place = |c: usize, y: usize, x: usize| (c * crop_height + y + 2) * crop_width + x + 1;
+    let places: Vec<usize> =
+        (0..3 * height * width).map(|i| place(i / (height * width), i / width % height, i % width)).collect();
+    places.iter().zip(image).for_each(|(&place, &value)| crop[place] = value);
+    change(&mut Planes::new(&mut crop, crop_width, 2..2 + height, 1..1 + width));
+    let result: Vec<f32> = places.iter().map(|&place| std::mem::replace(&mut crop[place], 7.0)).collect();
+    assert!(crop.iter().all(|&value| value == 7.0), "values around the picture have changed");
+    result
+}
+
+fn assert_close(got: &[f32], expected: &[f32], bound: f32, what: &str) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (place, (got, expected)) in got.iter().zip(expected).enumerate() {
+        assert!((got - expected).abs() <= bound, "{what}, value {place}: {got}, not {expected}");
+    }
+}
+
+#[test]
+fn colors_change_as_in_torchvision() {
+    let reference = &fixture()["colors"];
+    let image = numbers(&reference["image"]);
+    let cases = reference["changes"].as_array().unwrap();
+    assert_eq!(cases.len(), 12);
+    for case in cases {
+        let factor = case["factor"].as_f64().unwrap() as f32;
+        let change = match case["name"].as_str().unwrap() {
+            "brightness" => color::Change::Brightness(factor),
+            "contrast" => color::Change::Contrast(factor),
+            "saturation" => color::Change::Saturation(factor),
+            _ => color::Change::Hue(factor),
+        };
+        let got = changed(&image, (6, 9), |planes| change.apply(planes));
+        assert_close(&got, &numbers(&case["image"]), 2e-6, &format!("{change:?}"));
+    }
+}
+
+#[test]
+fn hues_turn_as_in_opencv() {
+    let reference = &fixture()["hue_of_opencv"];
+    let got = changed(&numbers(&reference["image"]), (6, 9), |planes| color::Change::Hue(0.2).apply(planes));
+    // OpenCV's hues are degrees in single precision.
+    assert_close(&got, &numbers(&reference["turned"]), 2e-5, "hue");
+}
+
+#[test]
+fn blurs_are_those_of_torchvision() {
+    let reference = &fixture()["blurs"];
+    let image = numbers(&reference["image"]);
+    let cases = reference["blurs"].as_array().unwrap();
+    assert_eq!(cases.len(), 3);
+    for case in cases {
+        let sigma = case["sigma"].as_f64().unwrap() as f32;
+        let got = changed(&image, (12, 15), |planes| blur::blur(planes, &blur::kernel(sigma)));
+        assert_close(&got, &numbers(&case["image"]), 2e-6, &format!("sigma {sigma}"));
+    }
+    // Wider than the picture: the border is mirrored several times, and the mean stays about what it was.
+    let got = changed(&image[..3 * 2 * 3], (2, 3), |planes| blur::blur(planes, &blur::kernel(9.0)));
+    assert!(got.iter().all(|value| (0.0..=1.0).contains(value)), "{got:?}");
+    let one = changed(&[0.25; 3], (1, 1), |planes| blur::blur(planes, &blur::kernel(2.0)));
+    assert_close(&one, &[0.25; 3], 1e-6, "one pixel");
+}
+
+#[test]
+fn jitter_draws_what_was_asked_for_in_any_order() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let jitter = Jitter { brightness: 0.3, contrast: 0.0, saturation: 1.0, hue: 0.1 };
+    let mut first_is_hue = 0;
+    for _ in 0..600 {
+        let changes = jitter.draw(&mut rng);
+        assert_eq!(changes.len(), 3, "contrast stays");
+        for change in &changes {
+            match change {
+                color::Change::Brightness(factor) => assert!((0.7..=1.3).contains(factor)),
+                color::Change::Contrast(_) => panic!("contrast"),
+                color::Change::Saturation(factor) => assert!((0.0..=2.0).contains(factor)),
+                color::Change::Hue(turn) => assert!((-0.1..=0.1).contains(turn)),
+            }
+        }
+        first_is_hue += usize::from(matches!(changes[0], color::Change::Hue(_)));
+    }
+    // 200 on average, with a standard deviation of 12.
+    assert!((150..250).contains(&first_is_hue), "{first_is_hue}");
+    assert!(Jitter::default().draw(&mut rng).is_empty());
+}
+
+#[test]
+fn colors_leave_masks_places_and_padding_alone() {
+    let sample = noise(40, 30);
+    let plain = Augment { scale: (0.5, 2.0), flip: true, ..Augment::crops((32, 48), IMAGENET) };
+    let jitter = Jitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 };
+    let colored = Augment { jitter, blur: 2.0, ..plain };
+    let neutral = Augment { jitter: Jitter { brightness: 1e-7, ..Jitter::default() }, ..plain };
+    let mut changed = 0;
+    for seed in 0..50 {
+        let ((image, mask), (other, same)) = (apply(&plain, &sample, seed), apply(&colored, &sample, seed));
+        assert_eq!(mask, same, "seed {seed}");
+        for (place, (&value, &other)) in image.iter().zip(&other).enumerate() {
+            if mask[place % (32 * 48)] == VOID {
+                assert_eq!((value, other), (0.0, 0.0), "seed {seed}, value {place}");
+            }
+        }
+        changed += usize::from(image != other);
+        // Without a change, the long way gives what the short one gives.
+        assert_close(&apply(&neutral, &sample, seed).0, &image, 1e-4, &format!("seed {seed}"));
+    }
+    assert_eq!(changed, 50);
+}
+
+#[test]
+fn crops_of_one_class_are_avoided() {
+    // Class 1 is a strip at the right; a third of the crops has none of it.
+    let sample = sample(64, 8, |_, _| [0; 3], |x, _| if x >= 40 { 1 } else { 0 });
+    let limited = |limit| Augment { max_class_share: limit, ..Augment::crops((8, 16), BYTES) };
+    let share = |mask: &[u8]| {
+        let ones = mask.iter().filter(|&&index| index == 1).count();
+        ones.max(mask.len() - ones) as f32 / mask.len() as f32
+    };
+    let many = |limit: f32| (0..400).filter(|&seed| share(&apply(&limited(limit), &sample, seed).1) > 0.75).count();
+    // 49 places, of which 9 share both classes within 4 : 12 pixels; all ten tries fail once in (40 / 49) ^ 10 = 0.13.
+    assert!(many(1.0) > 300, "{}", many(1.0));
+    let left = many(0.75);
+    assert!((25..90).contains(&left), "{left} of 400, 52 on average");
+    assert_eq!(apply(&limited(1.0), &sample, 5), {
+        let plain = Augment::crops((8, 16), BYTES);
+        apply(&plain, &sample, 5)
+    });
+}
+
+#[test]
+fn shares_of_classes_leave_void_out() {
+    let mask = |counts: &[(u8, usize)]| -> Vec<u8> {
+        counts.iter().flat_map(|&(index, count)| std::iter::repeat_n(index, count)).collect()
+    };
+    for (counts, limit, mixed) in [
+        (vec![(0, 3), (1, 1)], 0.75, true),
+        (vec![(0, 4), (1, 1)], 0.75, false),
+        (vec![(0, 3), (1, 1), (VOID, 50)], 0.75, true),
+        (vec![(0, 5), (VOID, 5)], 0.75, false),
+        (vec![(VOID, 5)], 0.75, false),
+        (vec![(0, 5)], 1.0, true),
+        (vec![(0, 1), (254, 1)], 0.5, true),
+    ] {
+        assert_eq!(is_mixed(&mask(&counts), limit), mixed, "{counts:?}, {limit}");
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{DeviceChoice, Reader};
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::evaluate::Labeller;
+use crate::evaluate::{Labeller, Views};
 use crate::metrics::Confusion;
 use crate::record::Output;
 
@@ -28,6 +28,14 @@ pub(super) struct Evaluate {
     #[arg(long, value_name = "SPLIT", default_value = "val")]
     split: String,
 
+    /// Look at each photo mirrored as well, and take the mean of the probabilities; checkpoints only.
+    #[arg(long)]
+    flip: bool,
+
+    /// The factors to look at each photo with, with commas between them, for example 0.75,1,1.25; checkpoints only.
+    #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_value = "1")]
+    scales: Vec<f64>,
+
     /// Where a checkpoint computes.
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
@@ -43,7 +51,8 @@ pub(super) struct Evaluate {
 impl Evaluate {
     pub(super) fn run(self) -> Result<ExitCode> {
         let dataset = Dataset::open(&self.data, &self.split)?;
-        let mut labeller = Labeller::open(&self.model, self.device.device()?)?;
+        let views = Views::new(self.flip, self.scales.clone())?;
+        let mut labeller = Labeller::open(&self.model, self.device.device()?)?.with_views(views)?;
         let void_is_background = self.void_is_background || labeller.void_is_background();
         let bar = self.reader.output().bar(dataset.len() as u64).with_prefix("evaluate");
         let mut confusion = Confusion::new(dataset.classes().len());
@@ -78,6 +87,8 @@ impl Evaluate {
             "split": self.split,
             "photos": dataset.len(),
             "void_is_background": void_is_background,
+            "flip": self.flip,
+            "scales": self.scales,
             "pixel_accuracy": confusion.pixel_accuracy(),
             "mean_accuracy": confusion.mean_accuracy(),
             "miou": confusion.mean_iou(),

@@ -22,7 +22,7 @@ fn open(folder: &Folder) -> Arc<Dataset> {
 
 fn augment() -> Arc<Augment> {
     let normalise = Normalise { mean: [0.5; 3], std: [0.25; 3] };
-    Arc::new(Augment { crop: (6, 8), scale: (0.5, 2.0), flip: true, normalise })
+    Arc::new(Augment { scale: (0.5, 2.0), flip: true, ..Augment::crops((6, 8), normalise) })
 }
 
 const PLAN: Plan = Plan { batch: 2, workers: 1, seed: 5, drop_small: false, drop_last: false };

@@ -57,9 +57,7 @@ impl Builder {
 
     pub(super) fn finish(self, output: Value) -> Graph {
         let graph = Graph { nodes: self.nodes, output, device: self.device };
-        for parameter in graph.parameters() {
-            let _ = parameter.tensor.set_requires_grad(parameter.learned);
-        }
+        graph.mark_learned();
         graph
     }
 
@@ -88,6 +86,7 @@ impl Builder {
             running_var: ones(),
             eps: self.norm.0,
             momentum: self.norm.1,
+            learned: true,
         });
         self.push(op, &[input])
     }

@@ -87,6 +87,9 @@ pub struct BatchNorm {
     pub eps: f64,
     /// The share of the newest batch in the running statistics.
     pub momentum: f64,
+    /// Whether training normalises by the batch's statistics, updates the running ones, and changes scale and shift;
+    /// otherwise it computes as inference does.
+    pub learned: bool,
 }
 
 /// Max pooling with square window; the padding never wins.
@@ -153,8 +156,8 @@ impl Graph {
                     conv.bias.iter().for_each(|bias| push(&conv.name, "bias", bias, true));
                 }
                 Op::BatchNorm(norm) => {
-                    push(&norm.name, "weight", &norm.weight, true);
-                    push(&norm.name, "bias", &norm.bias, true);
+                    push(&norm.name, "weight", &norm.weight, norm.learned);
+                    push(&norm.name, "bias", &norm.bias, norm.learned);
                     push(&norm.name, "running_mean", &norm.running_mean, false);
                     push(&norm.name, "running_var", &norm.running_var, false);
                 }
@@ -166,6 +169,23 @@ impl Graph {
             }
         }
         all
+    }
+
+    /// Keeps batch normalisations as they are from now on.
+    pub fn freeze_norms(&mut self) {
+        for node in &mut self.nodes {
+            if let Op::BatchNorm(norm) = &mut node.op {
+                norm.learned = false;
+            }
+        }
+        self.mark_learned();
+    }
+
+    /// Has libtorch compute gradients for the learned parameters, and for no others.
+    pub(super) fn mark_learned(&self) {
+        for parameter in self.parameters() {
+            let _ = parameter.tensor.set_requires_grad(parameter.learned);
+        }
     }
 
     /// Computes the network's output. `training` normalises by the batch's statistics and updates the running ones.
@@ -239,7 +259,7 @@ impl Op {
                 Some(&norm.bias),
                 Some(&norm.running_mean),
                 Some(&norm.running_var),
-                training,
+                training && norm.learned,
                 norm.momentum,
                 norm.eps,
                 true,

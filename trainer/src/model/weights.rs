@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor, no_grad};
 
-use super::{Graph, pth};
+use super::{Graph, is_head, pth};
 use crate::error::{Error, Result};
 
 /// What a file had for a network, and what not.
@@ -17,6 +17,9 @@ pub struct Report {
     pub matched: Vec<String>,
     /// Parameters that the file lacks; they keep their start.
     pub missing: Vec<String>,
+    /// Layers of the head that have another shape in the file, for example because it has other classes; they keep
+    /// their start.
+    pub reshaped: Vec<String>,
     /// Tensors of the file that the network has no place for.
     pub unused: Vec<String>,
 }
@@ -24,7 +27,15 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tensors loaded", self.matched.len())?;
-        for (names, what) in [(&self.missing, "not in the file, start fresh"), (&self.unused, "in the file, unused")] {
+        let head: Vec<&str> = self.matched.iter().map(String::as_str).filter(|name| is_head(name)).collect();
+        if !head.is_empty() {
+            write!(f, ", of the head {}", head.join(", "))?;
+        }
+        for (names, what) in [
+            (&self.missing, "not in the file, start fresh"),
+            (&self.reshaped, "of another shape in the file, start fresh"),
+            (&self.unused, "in the file, unused"),
+        ] {
             if !names.is_empty() {
                 write!(f, "\n{} {what}: {}", names.len(), names.join(", "))?;
             }
@@ -63,8 +74,21 @@ pub(crate) fn parse_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>
     Ok(tensors)
 }
 
-/// Copies what fits by name into the network. A name that fits with another shape is an error, and so is a file of
-/// which nothing fits.
+/// The parameters that a run's checkpoint stands for, out of all its tensors: the averaged ones where it has them. What
+/// else the optimizer needs to go on is left out.
+pub fn of_checkpoint(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    let averages: Vec<(String, Tensor)> = tensors
+        .iter()
+        .filter_map(|(name, tensor)| Some((name.strip_prefix("average/")?.to_owned(), tensor.shallow_clone())))
+        .collect();
+    tensors.retain(|name, _| !name.contains('/'));
+    tensors.extend(averages);
+    tensors
+}
+
+/// Copies what fits by name into the network. A name that fits with another shape is an error in the backbone; in the
+/// head, whose shapes depend on the classes and on the stride, it is passed over. A file of which nothing fits is an
+/// error.
 pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Report> {
     let mut report = Report::default();
     for mut parameter in graph.parameters() {
@@ -72,10 +96,14 @@ pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Report>
             report.missing.push(parameter.name);
             continue;
         };
+        if is_head(&parameter.name) && parameter.tensor.size() != source.size() {
+            report.reshaped.push(parameter.name);
+            continue;
+        }
         copy(&parameter.name, &mut parameter.tensor, source)?;
         report.matched.push(parameter.name);
     }
-    let matched: BTreeSet<&String> = report.matched.iter().collect();
+    let matched: BTreeSet<&String> = report.matched.iter().chain(&report.reshaped).collect();
     // PyTorch's counters of batches serve no one here: our batch normalisations keep a moving average.
     let unused = tensors.keys().filter(|name| !matched.contains(name) && !name.ends_with(".num_batches_tracked"));
     report.unused = unused.cloned().collect();

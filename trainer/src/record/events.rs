@@ -114,6 +114,11 @@ impl EventFile {
         self.write(step, What::Summary(Summary { value }))
     }
 
+    /// Waits until all records are on the disk.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|error| failed(&self.path, &error))
+    }
+
     fn write(&mut self, step: u64, what: What) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let event = Event { wall_time: now.as_secs_f64(), step: step as i64, what: Some(what) };

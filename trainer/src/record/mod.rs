@@ -9,16 +9,17 @@ mod session;
 mod table;
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use fcn::palette::Class;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 pub use console::{Output, waiting};
-pub use session::{Session, sessions};
+pub use session::{Session, path as sessions_path, sessions};
 pub use table::{path as table_path, read as read_table};
 
-use crate::checkpoint::{Progress, Running, State, sweep};
+use crate::checkpoint::{Progress, Running, State};
 use crate::data::Sample;
 use crate::error::Result;
 use crate::metrics::Confusion;
@@ -32,6 +33,11 @@ use table::Table;
 const SAMPLES: usize = 4;
 /// The longest side of a sample in pixels: photo, truth and prediction stand side by side.
 const SAMPLE_SIDE: u32 = 320;
+
+/// The files of a run's records that are written as a whole and renamed to their places.
+pub fn whole_files(run: &Path) -> [PathBuf; 2] {
+    [table_path(run), sessions_path(run)]
+}
 
 /// A line of `metrics.csv`.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,7 +151,6 @@ impl<'a> Recorder<'a> {
         let done = progress.epoch * steps + progress.step as u64;
         // The line of an epoch's last step comes with the validation, which is still to be done.
         let first = if progress.step as u64 == steps { done } else { done + 1 };
-        sweep(&execution.folder)?;
         session::begin(execution, done)?;
         let bar = execution.output.bar(steps * state.config.epochs);
         bar.set_position(done);
@@ -217,7 +222,7 @@ impl<'a> Recorder<'a> {
     /// whether that was the best measurement so far, `device` where it computed.
     pub fn epoch(
         &mut self,
-        progress: &mut Progress,
+        state: &mut State,
         learning_rate: f64,
         val: Option<Validation>,
         best: bool,
@@ -226,6 +231,8 @@ impl<'a> Recorder<'a> {
         if let Some(val) = &val {
             self.pace.validation(val.seconds);
         }
+        let is_last = state.progress.epoch + 1 == self.epochs || state.is_out_of_patience();
+        let progress = &mut state.progress;
         let row = self.row(progress, learning_rate, val)?;
         for (tag, picture) in std::mem::take(&mut self.samples) {
             self.events.picture(row.step, tag, picture)?;
@@ -233,7 +240,7 @@ impl<'a> Recorder<'a> {
         let running = &progress.running;
         let speed = running.crops as f64 / running.seconds;
         // At the end of a resumed run's epoch that had no step left, nobody knows.
-        let left = self.left(progress).filter(|_| row.epoch < self.epochs);
+        let left = self.left(progress).filter(|_| !is_last);
         let mut line = format!("epoch {}/{}, {running}", row.epoch, self.epochs);
         let mut object = train_json("epoch", &row, self.epochs);
         if let Some(whole) = Window::new(running) {
@@ -252,9 +259,10 @@ impl<'a> Recorder<'a> {
         self.say(&line, &object)
     }
 
-    /// Waits until the table is on the disk: a checkpoint must not know of steps that the table does not have.
+    /// Waits until all records are on the disk: a checkpoint must not know of steps that they do not have.
     pub fn sync(&self) -> Result<()> {
-        self.table.sync()
+        self.table.sync()?;
+        self.events.sync()
     }
 
     /// Writes the line of the newest step to the table and to TensorBoard.

@@ -1,7 +1,6 @@
 //! `sessions.jsonl`: which program carried a run out, a line each time it began or went on.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -41,21 +40,21 @@ pub(super) fn begin(execution: &Execution, step: u64) -> Result<()> {
         libtorch: env!("LIBTORCH_VERSION").to_owned(),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
     };
-    let line = serde_json::to_string(&session).expect("a session has nothing that JSON cannot say") + "\n";
-    let write = || match step {
-        0 => fs::write(&path, &line),
-        _ => File::options().create(true).append(true).open(&path)?.write_all(line.as_bytes()),
-    };
-    write().map_err(|error| Error::new(format!("{} cannot be written: {error}", path.display())))
+    let before = if step == 0 { Vec::new() } else { sessions(&execution.folder) };
+    let lines = before.iter().chain([&session]).map(|session| serde_json::to_string(session).map(|line| line + "\n"));
+    let text = lines.collect::<std::result::Result<String, _>>();
+    let text = text.map_err(|error| Error::new(format!("{} cannot be written: {error}", path.display())))?;
+    Ok(fcn::file::write(&path, text.as_bytes())?)
 }
 
-/// The starts of the run in a folder, the first one first; none where the file is missing. Lines that a kill left
-/// unfinished are left out.
+/// The starts of the run in a folder, the first one first; none where the file is missing. Lines that are not
+/// whole are left out.
 pub fn sessions(run: &Path) -> Vec<Session> {
-    let text = fs::read_to_string(path(run)).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    let text = fs::read(path(run)).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-fn path(run: &Path) -> PathBuf {
+/// The file of a run folder.
+pub fn path(run: &Path) -> PathBuf {
     run.join("sessions.jsonl")
 }

@@ -29,10 +29,10 @@ const SHOWN: usize = 4;
 pub struct Facts {
     /// The run's folder.
     run: PathBuf,
-    /// The best checkpoint, which was measured.
+    /// The checkpoint that was measured: the best one, or the newest where no validation has been done yet.
     best: State,
-    /// How many epochs are done.
-    epochs: u64,
+    /// The newest checkpoint.
+    newest: State,
     rows: Vec<Row>,
     sessions: Vec<Session>,
     /// The best checkpoint on the validation split.
@@ -72,8 +72,9 @@ impl Facts {
                 newest.display()
             )));
         }
-        let epochs = Checkpoint::read(&newest)?.state.progress.epoch;
-        let best = Checkpoint::best(run)?.state;
+        let newest = Checkpoint::read(&newest)?.state;
+        let checkpoint = Checkpoint::best(run)?;
+        let best = checkpoint.state.clone();
         let root = data.unwrap_or_else(|| best.config.data.clone());
         let open = |split: &str| {
             Dataset::open(&root, split)
@@ -86,7 +87,7 @@ impl Facts {
 
         let bar = output.bar((train.len() + val.len()) as u64).with_prefix("report");
         let void_is_background = best.config.void_is_background;
-        let mut labeller = Labeller::open(run, device)?;
+        let mut labeller = Labeller::from_checkpoint(checkpoint, device)?;
         let mut confusion = Confusion::new(val.classes().len());
         let mut ranks = Vec::new();
         labeller.visit(&val, void_is_background, |index, sample, labels| {
@@ -107,7 +108,7 @@ impl Facts {
             top: ranks[..top].iter().map(&mut draw).collect::<Result<_>>()?,
             bottom: ranks.iter().rev().take(bottom).map(&mut draw).collect::<Result<_>>()?,
             run: run.to_owned(),
-            epochs,
+            newest,
             rows: if record::table_path(run).exists() { record::read_table(run, &best.classes)? } else { Vec::new() },
             sessions: record::sessions(run),
             confusion,

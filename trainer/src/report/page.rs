@@ -62,7 +62,7 @@ fn header(facts: &Facts, name: &str) -> Markup {
         ("Pixel accuracy", percent(confusion.pixel_accuracy()), "of labelled pixels".to_owned()),
         ("Mean accuracy", percent(confusion.mean_accuracy()), "mean of classes".to_owned()),
         ("Weighted IoU", percent(confusion.frequency_weighted_iou()), "by share of pixels".to_owned()),
-        ("Best epoch", facts.best.progress.epoch.to_string(), format!("{} of {} done", facts.epochs, config.epochs)),
+        epochs(facts),
         ("Time", waiting(seconds + measuring), format!("{} of it validation", waiting(measuring))),
     ];
     html! {
@@ -71,8 +71,12 @@ fn header(facts: &Facts, name: &str) -> Markup {
             p.soft {
                 (facts.best.spec.name()) " on " (config.data.file_name().unwrap_or_default().to_string_lossy()) ", "
                 (facts.best.classes.len()) " classes, crops of " (height) " × " (width) " pixels (height × width), batch "
-                (config.batch) ". Figures below are those of the best checkpoint, measured on the " (facts.val.photos)
-                " photos of the split " (config.val_split) ", each whole."
+                (config.batch) ". Figures below are those of the " (measured(facts)) ", measured on the "
+                (facts.val.photos) " photos of the split " (config.val_split) ", each whole."
+                @if let Some(decay) = config.ema {
+                    " The run keeps an average of its weights (decay " (decay) "): validation measures that, the training "
+                    "curves show the weights that learn."
+                }
             }
             nav aria-label="Sections" {
                 @for (id, title) in [
@@ -85,6 +89,21 @@ fn header(facts: &Facts, name: &str) -> Markup {
             }
         }
     }
+}
+
+fn measured(facts: &Facts) -> &'static str {
+    match facts.best.progress.best_miou {
+        Some(_) => "best checkpoint",
+        None => "newest checkpoint, because no validation has been done yet",
+    }
+}
+
+/// The tile on which epoch was measured, and how far the run is.
+fn epochs(facts: &Facts) -> (&'static str, String, String) {
+    let (best, newest) = (&facts.best.progress, &facts.newest.progress);
+    let end = if facts.newest.is_out_of_patience() { ", ended early" } else { "" };
+    let title = if best.best_miou.is_some() { "Best epoch" } else { "Epochs done" };
+    (title, best.epoch.to_string(), format!("{} of {} done{end}", newest.epoch, facts.best.config.epochs))
 }
 
 fn classes(facts: &Facts, bars: &Markup) -> Markup {
@@ -218,15 +237,16 @@ fn data(facts: &Facts) -> Markup {
 
 fn settings(facts: &Facts) -> Markup {
     let Ok(Value::Object(config)) = serde_json::to_value(&facts.best.config) else { return html! {} };
-    let rows: Vec<_> = config.iter().filter(|(name, _)| *name != "data").collect();
+    let rows: Vec<_> =
+        config.iter().filter(|(name, _)| *name != "data").flat_map(|(name, value)| single(name, value)).collect();
     html! {
         section #settings {
             h2 { "Settings" }
             div.plots {
                 @for rows in rows.chunks(rows.len().div_ceil(2)) { div.panel { table {
                     tbody { @for (name, value) in rows { tr {
-                        th scope="row" { (name.replace('_', " ")) }
-                        td.n { code { (setting(value)) } }
+                        th scope="row" { (name) }
+                        td.n { code { (value) } }
                     } } }
                 } } }
             }
@@ -243,14 +263,26 @@ fn settings(facts: &Facts) -> Markup {
     }
 }
 
+/// A setting, or the settings that it consists of, as people write them.
+fn single(name: &str, value: &Value) -> Vec<(String, String)> {
+    let name = name.replace('_', " ");
+    match value {
+        Value::Object(parts) => {
+            parts.iter().flat_map(|(part, value)| single(&format!("{name} {part}"), value)).collect()
+        }
+        _ => vec![(name, setting(value))],
+    }
+}
+
 /// A setting's value as people write it: `320, 480` for a pair.
 fn setting(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        Value::Array(values) if values.is_empty() => "–".to_owned(),
         Value::Array(values) => values.iter().map(setting).collect::<Vec<_>>().join(", "),
-        Value::Number(number) => match number.as_f64() {
+        Value::Number(number) => match number.as_f64().map(|value| (value, value as f32)) {
             // Single precision shows as it was given, not as its nearest double.
-            Some(value) if number.is_f64() => (value as f32).to_string(),
+            Some((value, single)) if number.is_f64() && f64::from(single) == value => single.to_string(),
             _ => number.to_string(),
         },
         Value::Null => "–".to_owned(),

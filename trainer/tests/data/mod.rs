@@ -3,12 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use safetensors::SafeTensors;
+use tch::Device;
 use tempfile::TempDir;
+use trainer::record::Output;
+use trainer::train::Execution;
 
 /// A data set of three classes in the VOC layout, in a folder of its own.
 pub(crate) struct Folder {
@@ -78,6 +84,26 @@ pub(crate) fn trainer(line: &str, paths: &[&Path]) -> Command {
     command
 }
 
+/// What a command line of the program writes to stdout; it must succeed.
+pub(crate) fn success(line: &str, paths: &[&Path]) -> String {
+    let output = trainer(line, paths).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A run on the CPU that says what it has to say to people.
+pub(crate) fn execution(folder: &Path, stop: &Arc<AtomicBool>) -> Execution {
+    Execution {
+        folder: folder.to_owned(),
+        device: Device::Cpu,
+        workers: 2,
+        checkpoint_every: 100,
+        log_every: 10,
+        output: Output::Text,
+        stop: stop.clone(),
+    }
+}
+
 /// The bytes of all tensors of a .safetensors file.
 pub(crate) fn tensors(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let bytes = fs::read(path).unwrap();
@@ -91,4 +117,24 @@ pub(crate) fn tensors(path: &Path) -> BTreeMap<String, Vec<u8>> {
 pub(crate) fn differences<'a>(a: &'a BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>) -> Vec<&'a str> {
     assert!(a.keys().eq(b.keys()), "both hold the same tensors");
     a.iter().filter(|(name, bytes)| b[*name] != **bytes).map(|(name, _)| name.as_str()).collect()
+}
+
+/// libtorch's random numbers come from one place for the whole process: tests that draw some go one by one.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Stops a run once it has written a line.
+pub(crate) struct StopAfterLine(pub(crate) Arc<AtomicBool>);
+
+impl Write for StopAfterLine {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.store(true, Ordering::Relaxed);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -1,0 +1,148 @@
+//! [`PixelFormat`]: how the samples of pixels lie in memory.
+
+/// How the bytes of a picture are laid out.
+///
+/// The formats of Y'CbCr (also called YUV) share samples of colour between neighbouring pixels, from the left and from the
+/// top on; a row or column that is left over has its own. Each pixel takes the sample that it shares, without interpolation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PixelFormat {
+    /// 3 bytes: red, green, blue.
+    Rgb8,
+    /// 3 bytes: blue, green, red (OpenCV's order).
+    Bgr8,
+    /// 4 bytes: red, green, blue, alpha; alpha is not looked at.
+    Rgba8,
+    /// 4 bytes: blue, green, red, alpha; alpha is not looked at.
+    Bgra8,
+    /// 1 byte: grey, used for all three channels.
+    Gray8,
+    /// 4 bytes: red, green, blue, and one that is not looked at.
+    Rgbx8,
+    /// 4 bytes: blue, green, red, and one that is not looked at.
+    Bgrx8,
+    /// 2 bytes, the low one first: grey from 0 to 65535. The high byte counts, so a camera's 10 or 12 bits must be shifted up.
+    Gray16,
+    /// Two planes: Y, and for each 2 x 2 pixels Cb and Cr.
+    Nv12,
+    /// Two planes: Y, and for each 2 x 2 pixels Cr and Cb.
+    Nv21,
+    /// Three planes: Y, and for each 2 x 2 pixels one of Cb and one of Cr.
+    I420,
+    /// 4 bytes for each 2 x 1 pixels: Y, Cb, Y, Cr. The row of an odd width ends with a whole group of 4.
+    Yuyv,
+    /// 4 bytes for each 2 x 1 pixels: Cb, Y, Cr, Y. The row of an odd width ends with a whole group of 4.
+    Uyvy,
+}
+
+/// Where the samples of one kind lie in a picture: those of red, say, or of Cb.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Samples {
+    pub(crate) plane: usize,
+    /// The byte of the first one.
+    pub(crate) offset: usize,
+    /// Bytes from one to the next in its row.
+    pub(crate) distance: usize,
+    /// 2 to the power of this many columns, and rows, share one.
+    pub(crate) shift: [u32; 2],
+}
+
+impl PixelFormat {
+    /// Every format.
+    pub const ALL: [PixelFormat; 13] = {
+        use PixelFormat::*;
+        [Rgb8, Bgr8, Rgba8, Bgra8, Gray8, Rgbx8, Bgrx8, Gray16, Nv12, Nv21, I420, Yuyv, Uyvy]
+    };
+
+    /// The bytes from a pixel to its right neighbour, in the first plane.
+    pub fn bytes(self) -> usize {
+        self.samples()[0].distance
+    }
+
+    /// How many planes a picture has, 1 to 3.
+    pub fn planes(self) -> usize {
+        self.samples()[2].plane.max(self.samples()[1].plane) + 1
+    }
+
+    /// The rows of plane `plane`, and the bytes that are used in each, for a picture of `width` x `height` pixels.
+    pub(crate) fn plane_size(self, plane: usize, width: u32, height: u32) -> (usize, usize) {
+        let shared = |side: u32, shift: u32| (side as usize).div_ceil(1 << shift);
+        let samples = self.samples().into_iter().filter(|samples| samples.plane == plane);
+        samples.fold((0, 0), |(rows, row), Samples { distance, shift, .. }| {
+            (rows.max(shared(height, shift[1])), row.max(shared(width, shift[0]) * distance))
+        })
+    }
+
+    /// 2 to the power of this many columns, and rows, share samples.
+    pub(crate) fn shift(self) -> [u32; 2] {
+        self.samples()[2].shift
+    }
+
+    /// The row of plane `plane` where the pixel in this column and row lies, and the byte there; the pixel is the first of those
+    /// that share samples.
+    pub(crate) fn byte_of(self, plane: usize, [column, row]: [usize; 2]) -> (usize, usize) {
+        let mut samples = self.samples().into_iter().filter(|samples| samples.plane == plane);
+        samples
+            .next()
+            .map_or((0, 0), |Samples { distance, shift, .. }| (row >> shift[1], (column >> shift[0]) * distance))
+    }
+
+    /// Where each plane starts in one block of memory, and its stride, where `stride` (0 for rows without padding) is that
+    /// of the first. What does not fit into numbers is left to later checks.
+    pub(crate) fn contiguous_planes(self, width: u32, height: u32, stride: usize) -> [(usize, usize); 3] {
+        let mut start = 0usize;
+        std::array::from_fn(|plane| {
+            let (rows, row) = self.plane_size(plane, width, height);
+            let samples = self.samples().into_iter().find(|samples| samples.plane == plane && plane > 0);
+            let stride = match (stride, samples) {
+                (0, _) => row,
+                (stride, None) => stride,
+                (stride, Some(Samples { distance, shift, .. })) => {
+                    stride.div_ceil(1 << shift[0]).wrapping_mul(distance)
+                }
+            };
+            let this = (start, stride);
+            start = start.wrapping_add(rows.wrapping_mul(stride));
+            this
+        })
+    }
+
+    /// Whether the samples are Y, Cb and Cr; else they are red, green and blue.
+    pub(crate) fn is_yuv(self) -> bool {
+        use PixelFormat::*;
+        matches!(self, Nv12 | Nv21 | I420 | Yuyv | Uyvy)
+    }
+
+    /// Whether red, green and blue are the same sample.
+    pub(crate) fn is_gray(self) -> bool {
+        matches!(self, PixelFormat::Gray8 | PixelFormat::Gray16)
+    }
+
+    /// The samples of red, green and blue, or of Y, Cb and Cr.
+    pub(crate) fn samples(self) -> [Samples; 3] {
+        use PixelFormat::*;
+        let packed =
+            |distance, offsets: [usize; 3]| offsets.map(|offset| Samples { plane: 0, offset, distance, shift: [0, 0] });
+        // (plane, offset, distance) of Cb and Cr.
+        let quarter = |chroma: [(usize, usize, usize); 2]| {
+            let chroma = chroma.map(|(plane, offset, distance)| Samples { plane, offset, distance, shift: [1, 1] });
+            [packed(1, [0; 3])[0], chroma[0], chroma[1]]
+        };
+        let half = |[y, cb, cr]: [usize; 3]| {
+            let chroma = [cb, cr].map(|offset| Samples { plane: 0, offset, distance: 4, shift: [1, 0] });
+            [packed(2, [y; 3])[0], chroma[0], chroma[1]]
+        };
+        match self {
+            Rgb8 => packed(3, [0, 1, 2]),
+            Bgr8 => packed(3, [2, 1, 0]),
+            Rgba8 | Rgbx8 => packed(4, [0, 1, 2]),
+            Bgra8 | Bgrx8 => packed(4, [2, 1, 0]),
+            Gray8 => packed(1, [0; 3]),
+            Gray16 => packed(2, [1; 3]),
+            Nv12 => quarter([(1, 0, 2), (1, 1, 2)]),
+            Nv21 => quarter([(1, 1, 2), (1, 0, 2)]),
+            I420 => quarter([(1, 0, 1), (2, 0, 1)]),
+            Yuyv => half([0, 1, 3]),
+            Uyvy => half([1, 0, 2]),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Reads pixels of a [`Frame`], a block of a row at a time: words from wherever they lie, then colours in vectors.
+
+use crate::{Frame, color::Conversion, format::Samples};
+
+/// Pixels that are read together.
+pub(crate) const BLOCK: usize = 32;
+
+/// Bytes that are read at once: all samples of a pixel that lie together.
+const WORD: usize = 4;
+
+/// Red, green and blue of a block, 0 to 255.
+pub(crate) type Rgb = [[f32; BLOCK]; 3];
+
+/// Reads the pixels of a frame.
+pub(crate) struct Reader<'a> {
+    frame: &'a Frame<'a>,
+    /// What is read for each pixel; `count` of them.
+    words: [Samples; 3],
+    count: usize,
+    /// For each channel, which word it is in, and from which bit on.
+    channels: [(usize, u32); 3],
+    conversion: Option<Conversion>,
+}
+
+/// Where the words of a block of columns lie, the same for each row.
+pub(crate) struct Places {
+    at: [[usize; BLOCK]; 3],
+    /// The bytes that a row must have so that all words lie inside.
+    reach: [usize; 3],
+}
+
+/// The places of two pixels for each of a block of columns.
+pub(crate) struct Pairs {
+    first: Places,
+    second: Places,
+    /// Where the word of the first pixel holds the second one's samples as well: the bits between them.
+    inside: [Option<[u32; BLOCK]>; 3],
+}
+
+/// What was read of a block, `N` pixels for each of its columns. Kept between blocks, because clearing takes time.
+pub(crate) struct Words<const N: usize>([[[u32; BLOCK]; 3]; N]);
+
+impl<const N: usize> Default for Words<N> {
+    fn default() -> Self {
+        Words([[[0; BLOCK]; 3]; N])
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(frame: &'a Frame<'a>) -> Reader<'a> {
+        let samples = frame.format().samples();
+        let (mut words, mut count, mut channels) = (samples, 0, [(0, 0); 3]);
+        for (channel, sample) in samples.iter().enumerate() {
+            let together = |word: &Samples| {
+                (word.plane, word.distance, word.shift) == (sample.plane, sample.distance, sample.shift)
+            };
+            let word = words[..count].iter().position(together).unwrap_or(count);
+            if word == count {
+                let offsets = samples.iter().filter(|sample| together(sample)).map(|sample| sample.offset);
+                words[word] = Samples { offset: offsets.min().unwrap_or(sample.offset), ..*sample };
+                count += 1;
+            }
+            channels[channel] = (word, 8 * (sample.offset - words[word].offset) as u32);
+        }
+        Reader { frame, words, count, channels, conversion: frame.conversion() }
+    }
+
+    /// The places of 1 to [`BLOCK`] columns; the last one fills what is left of the block.
+    #[inline(always)]
+    pub(crate) fn places(&self, mut columns: impl Iterator<Item = usize>) -> Places {
+        let mut places = Places { at: [[0; BLOCK]; 3], reach: [WORD; 3] };
+        let mut column = 0;
+        for index in 0..BLOCK {
+            column = columns.next().unwrap_or(column);
+            for word in 0..self.count {
+                let place = self.frame.place(self.words[word], column);
+                places.at[word][index] = place;
+                places.reach[word] = places.reach[word].max(place + WORD);
+            }
+        }
+        places
+    }
+
+    /// The places of 1 to [`BLOCK`] pairs of columns; the last one fills what is left of the block.
+    #[inline(always)]
+    pub(crate) fn pairs(&self, columns: impl Iterator<Item = (usize, usize)> + Clone) -> Pairs {
+        let first = self.places(columns.clone().map(|(first, _)| first));
+        let second = self.places(columns.map(|(_, second)| second));
+        let mut inside = [None; 3];
+        for (word, inside) in inside.iter_mut().enumerate().take(self.count) {
+            let samples = self.channels.iter().filter(|(index, _)| *index == word);
+            let room = WORD - 1 - samples.map(|(_, shift)| shift / 8).max().unwrap_or(0) as usize;
+            let mut bits = [0; BLOCK];
+            let mut fits = true;
+            for (bits, (first, second)) in bits.iter_mut().zip(first.at[word].iter().zip(&second.at[word])) {
+                let bytes = second.wrapping_sub(*first);
+                fits &= bytes <= room;
+                *bits = 8 * bytes.min(WORD) as u32;
+            }
+            *inside = fits.then_some(bits);
+        }
+        Pairs { first, second, inside }
+    }
+
+    /// Reads the pixels at these places of row `y`.
+    #[inline(always)]
+    pub(crate) fn read(&self, places: &Places, y: usize, words: &mut Words<1>) {
+        for word in 0..self.count {
+            gather(self.frame.line(self.words[word], y as u32), places, word, &mut words.0[0][word]);
+        }
+    }
+
+    /// Reads the pairs of pixels at these places of two rows: upper left and right, lower left and right.
+    #[inline(always)]
+    pub(crate) fn read_pairs(&self, pairs: &Pairs, rows: [usize; 2], words: &mut Words<4>) {
+        let [a, b, c, d] = &mut words.0;
+        for (y, first, second) in [(rows[0], a, b), (rows[1], c, d)] {
+            for word in 0..self.count {
+                let line = self.frame.line(self.words[word], y as u32);
+                gather(line, &pairs.first, word, &mut first[word]);
+                match &pairs.inside[word] {
+                    Some(bits) => {
+                        let words = second[word].iter_mut().zip(&first[word]).zip(bits);
+                        words.for_each(|((second, first), bits)| *second = first >> bits);
+                    }
+                    None => gather(line, &pairs.second, word, &mut second[word]),
+                }
+            }
+        }
+    }
+
+    /// For each column what `combine` makes of the colours of its `N` pixels.
+    #[inline(always)]
+    pub(crate) fn colors<const N: usize>(
+        &self,
+        words: &Words<N>,
+        combine: impl Fn(usize, [[f32; 3]; N]) -> [f32; 3],
+    ) -> Rgb {
+        match self.conversion {
+            Some(conversion) => self.samples(words, |index, samples| {
+                let mut colors = samples;
+                colors.iter_mut().for_each(|color| *color = conversion.rgb(*color));
+                combine(index, colors)
+            }),
+            None => self.samples(words, combine),
+        }
+    }
+
+    /// One loop over all columns, with nothing in it that keeps the compiler from taking eight at a time.
+    #[inline(always)]
+    fn samples<const N: usize>(&self, words: &Words<N>, combine: impl Fn(usize, [[f32; 3]; N]) -> [f32; 3]) -> Rgb {
+        let mut rgb = [[0.0; BLOCK]; 3];
+        let [a, b, c] = self.channels;
+        for index in 0..BLOCK {
+            let mut samples = [[0.0; 3]; N];
+            for (samples, words) in samples.iter_mut().zip(&words.0) {
+                let sample = |(word, shift): (usize, u32)| ((words[word][index] >> shift) & 0xff) as i32 as f32;
+                *samples = [sample(a), sample(b), sample(c)];
+            }
+            let color = combine(index, samples);
+            (rgb[0][index], rgb[1][index], rgb[2][index]) = (color[0], color[1], color[2]);
+        }
+        rgb
+    }
+}
+
+/// The words at these places of a line.
+#[inline(always)]
+fn gather(line: &[u8], places: &Places, word: usize, words: &mut [u32; BLOCK]) {
+    let pairs = words.iter_mut().zip(&places.at[word]);
+    if places.reach[word] <= line.len() {
+        pairs.for_each(|(word, &place)| *word = whole(line, place));
+    } else {
+        pairs.for_each(|(word, &place)| *word = partial(line, place));
+    }
+}
+
+/// The word at `place`.
+#[inline(always)]
+fn whole(line: &[u8], place: usize) -> u32 {
+    line[place..].first_chunk::<WORD>().map_or(0, |word| u32::from_le_bytes(*word))
+}
+
+/// The word at `place`, which may reach over the end of the plane.
+#[inline(never)]
+fn partial(line: &[u8], place: usize) -> u32 {
+    let mut word = [0; WORD];
+    word.iter_mut().zip(&line[place..]).for_each(|(byte, source)| *byte = *source);
+    u32::from_le_bytes(word)
+}

@@ -1,0 +1,46 @@
+//! The exponential moving average of a network's parameters over a run: it is what is measured and exported.
+
+use tch::no_grad;
+
+use crate::error::Result;
+use crate::model::{Network, weights};
+
+/// A network whose parameters follow another one's slowly.
+#[derive(Debug)]
+pub struct Average {
+    /// The average.
+    pub network: Network,
+    decay: f64,
+}
+
+impl Average {
+    /// An average that starts at `network`.
+    pub fn new(network: &Network, decay: f64) -> Result<Average> {
+        let average = Average { network: Network::new(network.spec, 0, network.graph.device), decay };
+        average.restart(network)?;
+        Ok(average)
+    }
+
+    /// Starts again at `network`.
+    pub fn restart(&self, network: &Network) -> Result<()> {
+        let own = self.network.graph.parameters();
+        for (mut own, parameter) in own.into_iter().zip(network.graph.parameters()) {
+            weights::copy(&own.name, &mut own.tensor, &parameter.tensor)?;
+        }
+        Ok(())
+    }
+
+    /// Moves a little towards `network` after its update number `updates`, counted from 1: running statistics, too. At
+    /// first the average forgets faster, (1 + updates) / (10 + updates) at most as in TensorFlow's
+    /// `ExponentialMovingAverage`, so that the random start does not last.
+    pub fn follow(&self, network: &Network, updates: u64) -> Result<()> {
+        let decay = self.decay.min((1.0 + updates as f64) / (10.0 + updates as f64));
+        no_grad(|| {
+            let own = self.network.graph.parameters();
+            for (mut own, parameter) in own.into_iter().zip(network.graph.parameters()) {
+                let _ = own.tensor.f_lerp_(&parameter.tensor.f_detach()?, 1.0 - decay)?;
+            }
+            Ok(())
+        })
+    }
+}

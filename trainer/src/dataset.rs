@@ -1,0 +1,4 @@
+//! Data sets as folders: checked before training, and made from what other programs wrote.
+
+pub mod check;
+pub mod import;

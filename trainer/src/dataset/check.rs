@@ -1,0 +1,226 @@
+//! Looks at every photo and mask of a data set.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use serde::Serialize;
+
+use crate::data::{Dataset, VOID};
+use crate::error::Result;
+
+/// What a data set holds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// One for each split that was looked at.
+    pub splits: Vec<Split>,
+    /// Photos with the same pixels, each as `SPLIT/ID`.
+    pub duplicates: Vec<Vec<String>>,
+}
+
+/// What a split holds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Split {
+    /// The name of its list.
+    pub name: String,
+    /// Photos that were read.
+    pub photos: usize,
+    /// What is wrong with the others: a sentence each.
+    pub broken: Vec<String>,
+    /// IDs that stand in the list more than once.
+    pub repeated: Vec<String>,
+    /// Widths and heights in pixels with the number of photos that have them, the most frequent first.
+    pub sizes: Vec<Size>,
+    /// The classes in index order.
+    pub classes: Vec<Class>,
+    /// The share of void in all pixels, 0 to 1.
+    pub void_share: f64,
+    /// Photos of which every pixel is void.
+    pub all_void: usize,
+}
+
+/// A size of photos.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Size {
+    /// In pixels.
+    pub width: usize,
+    /// In pixels.
+    pub height: usize,
+    /// How many have it.
+    pub photos: usize,
+}
+
+/// How frequent a class is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Class {
+    /// Its name.
+    pub name: String,
+    /// Its pixels.
+    pub pixels: u64,
+    /// Their share in the pixels that are not void, 0 to 1.
+    pub share: f64,
+    /// Photos that have some of it.
+    pub photos: usize,
+}
+
+/// What is counted of one photo.
+struct Look {
+    id: String,
+    size: (usize, usize),
+    counts: [u64; 256],
+    /// Of its size and pixels.
+    hash: u64,
+}
+
+/// Reads every photo and mask of these splits.
+pub fn check(root: &Path, splits: &[String]) -> Result<Report> {
+    let mut found: HashMap<u64, Vec<String>> = HashMap::new();
+    let mut reports = Vec::new();
+    for name in splits {
+        let (dataset, mut broken) = Dataset::survey(root, name)?;
+        let (mut looks, repeated) = (Vec::new(), repeated(&dataset));
+        for look in look_at_all(&dataset) {
+            match look {
+                Ok(look) => looks.push(look),
+                Err(error) => broken.push(error),
+            }
+        }
+        for look in &looks {
+            let place = format!("{name}/{}", look.id);
+            let places = found.entry(look.hash).or_default();
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        reports.push(summary(name, &dataset, &looks, broken.iter().map(ToString::to_string).collect(), repeated));
+    }
+    let mut duplicates: Vec<Vec<String>> = found.into_values().filter(|places| places.len() > 1).collect();
+    duplicates.sort();
+    Ok(Report { splits: reports, duplicates })
+}
+
+/// One look at each photo, in order, on all processors.
+fn look_at_all(dataset: &Dataset) -> Vec<Result<Look>> {
+    let next = AtomicUsize::new(0);
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(dataset.len().max(1));
+    let mut looks: BTreeMap<usize, Result<Look>> = BTreeMap::new();
+    thread::scope(|scope| {
+        let work = || {
+            let mut own = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= dataset.len() {
+                    return own;
+                }
+                own.push((index, look_at(dataset, index)));
+            }
+        };
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            looks.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+    });
+    looks.into_values().collect()
+}
+
+fn look_at(dataset: &Dataset, index: usize) -> Result<Look> {
+    let sample = dataset.read(index)?;
+    let mut counts = [0; 256];
+    sample.mask.iter().for_each(|&label| counts[usize::from(label)] += 1);
+    let mut hasher = DefaultHasher::new();
+    (sample.width, sample.height, &sample.image).hash(&mut hasher);
+    Ok(Look { id: sample.id, size: (sample.width, sample.height), counts, hash: hasher.finish() })
+}
+
+fn repeated(dataset: &Dataset) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let ids = (0..dataset.len()).map(|index| dataset.id(index));
+    let twice: BTreeSet<&str> = ids.filter(|id| !seen.insert(*id)).collect();
+    twice.into_iter().map(str::to_owned).collect()
+}
+
+fn summary(name: &str, dataset: &Dataset, looks: &[Look], broken: Vec<String>, repeated: Vec<String>) -> Split {
+    let mut sizes: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    looks.iter().for_each(|look| *sizes.entry(look.size).or_default() += 1);
+    let mut sizes: Vec<Size> =
+        sizes.into_iter().map(|((width, height), photos)| Size { width, height, photos }).collect();
+    sizes.sort_by_key(|size| std::cmp::Reverse(size.photos));
+    let pixels = |label: usize| looks.iter().map(|look| look.counts[label]).sum::<u64>();
+    let void = pixels(usize::from(VOID));
+    let all: u64 = looks.iter().flat_map(|look| look.counts).sum();
+    let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+    let classes = dataset.classes().iter().enumerate().map(|(label, class)| Class {
+        name: class.name.clone(),
+        pixels: pixels(label),
+        share: share(pixels(label), all - void),
+        photos: looks.iter().filter(|look| look.counts[label] > 0).count(),
+    });
+    let is_all_void = |look: &&Look| look.counts[usize::from(VOID)] == look.counts.iter().sum::<u64>();
+    Split {
+        name: name.to_owned(),
+        photos: looks.len(),
+        broken,
+        repeated,
+        sizes,
+        classes: classes.collect(),
+        void_share: share(void, all),
+        all_void: looks.iter().filter(is_all_void).count(),
+    }
+}
+
+impl Report {
+    /// How much is wrong: broken and repeated entries, and groups of equal photos.
+    pub fn problems(&self) -> usize {
+        let of_splits = self.splits.iter().map(|split| split.broken.len() + split.repeated.len());
+        of_splits.sum::<usize>() + self.duplicates.len()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for split in &self.splits {
+            writeln!(f, "{split}")?;
+        }
+        for places in &self.duplicates {
+            writeln!(f, "the same photo: {}", places.join(", "))?;
+        }
+        match self.problems() {
+            0 => write!(f, "no problems"),
+            1 => write!(f, "1 problem"),
+            n => write!(f, "{n} problems"),
+        }
+    }
+}
+
+/// Sizes that are written out; the others are counted.
+const SHOWN_SIZES: usize = 5;
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {} photos, {:.1} % of the pixels void", self.name, self.photos, 100.0 * self.void_share)?;
+        for Size { width, height, photos } in self.sizes.iter().take(SHOWN_SIZES) {
+            writeln!(f, "  {photos:6} of {width} x {height}")?;
+        }
+        if let Some(rest) = self.sizes.get(SHOWN_SIZES..).filter(|rest| !rest.is_empty()) {
+            let photos: usize = rest.iter().map(|size| size.photos).sum();
+            writeln!(f, "  {photos:6} of {} other sizes", rest.len())?;
+        }
+        for (index, Class { name, share, photos, .. }) in self.classes.iter().enumerate() {
+            writeln!(f, "  {index:3} {name:<20} {:6.2} % in {photos} photos", 100.0 * share)?;
+        }
+        if self.all_void > 0 {
+            writeln!(f, "  void everywhere, so that they teach nothing: {} photos", self.all_void)?;
+        }
+        for id in &self.repeated {
+            writeln!(f, "  listed more than once: {id}")?;
+        }
+        for sentence in &self.broken {
+            writeln!(f, "  broken: {sentence}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,245 @@
+//! Makes data sets in the Pascal VOC layout out of what labelling programs and other data sets have.
+
+pub mod cityscapes;
+pub mod coco;
+pub mod labelme;
+mod raster;
+mod rle;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use fcn::palette::{Class, voc_color};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::data::{VOID, photo_size};
+use crate::error::{Error, Result};
+use crate::labelmap::{self, MAX_CLASSES};
+pub use raster::Shape;
+pub use rle::{Counts, Runs};
+
+/// The class of pixels that nothing covers.
+const BACKGROUND: &str = "background";
+
+/// Labelled photos, found but not yet written.
+#[derive(Debug)]
+pub struct Source {
+    /// In index order.
+    pub classes: Vec<Class>,
+    /// The splits by name.
+    pub splits: BTreeMap<String, Vec<Item>>,
+}
+
+/// A photo and where its mask comes from.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The name it gets.
+    pub id: String,
+    /// A JPEG or PNG file.
+    pub photo: PathBuf,
+    /// Its mask.
+    pub mask: Mask,
+}
+
+/// Where a mask comes from.
+#[derive(Debug, Clone)]
+pub enum Mask {
+    /// Shapes with their class indices, each over those before; class 0 elsewhere. They were drawn on a photo of this
+    /// width and height, and stand in this file.
+    Shapes {
+        /// In pixels.
+        size: (usize, usize),
+        /// For messages.
+        file: PathBuf,
+        /// In the order of drawing.
+        shapes: Vec<(Shape, u8)>,
+    },
+    /// A mask file whose values stand for other ones.
+    File {
+        /// A PNG file of 8 bits a pixel.
+        path: PathBuf,
+        /// The class index, or void, of each value.
+        values: Box<[u8; 256]>,
+    },
+}
+
+impl Source {
+    /// Moves a share of the photos of `train` into a split `val`: the same ones each time.
+    pub fn hold_out(&mut self, train: &str, val: &str, share: f64) -> Result<()> {
+        let items = self.splits.remove(train).unwrap_or_default();
+        let count = (share * items.len() as f64).round() as usize;
+        if count == 0 || count >= items.len() {
+            return Err(Error::new(format!(
+                "a share of {share} of {} photos is {count} of them; both splits need at least one",
+                items.len()
+            )));
+        }
+        let mut order: Vec<usize> = (0..items.len()).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
+        let mut is_val = vec![false; items.len()];
+        order[..count].iter().for_each(|&index| is_val[index] = true);
+        for (item, is_val) in items.into_iter().zip(is_val) {
+            self.splits.entry(if is_val { val } else { train }.to_owned()).or_default().push(item);
+        }
+        Ok(())
+    }
+
+    /// Writes photos as they are, masks, classes and lists into the folder `out`, which may hold other splits of the same
+    /// classes already. Nothing is written where a file is in the way or a photo cannot be opened; the lists come last,
+    /// so that an import that was cut short names no photo.
+    pub fn write(&self, out: &Path) -> Result<()> {
+        let lists = out.join("ImageSets/Segmentation");
+        let labelmap = out.join("labelmap.txt");
+        let text: String = self.classes.iter().map(labelmap::line).collect();
+        let items = || self.splits.values().flatten();
+        if labelmap.exists() && labelmap::read(&labelmap)? != self.classes {
+            return Err(Error::new(format!("{} has other classes; import into another folder", labelmap.display())));
+        }
+        let mut names = BTreeMap::new();
+        for item in items() {
+            if let Some(other) = names.insert(&item.id, &item.photo) {
+                return Err(Error::new(format!(
+                    "{} and {} would both be called {}; rename one",
+                    other.display(),
+                    item.photo.display(),
+                    item.id
+                )));
+            }
+            item.check()?;
+        }
+        let targets = items().flat_map(|item| [item.photo_in(out), item.mask_in(out)]);
+        for target in targets.chain(self.splits.keys().map(|split| lists.join(format!("{split}.txt")))) {
+            if target.exists() {
+                return Err(Error::new(format!(
+                    "{} exists already and is not overwritten; import into another folder",
+                    target.display()
+                )));
+            }
+        }
+        for folder in [out.join("JPEGImages"), out.join("SegmentationClass"), lists.clone()] {
+            std::fs::create_dir_all(&folder)
+                .map_err(|error| Error::new(format!("the folder {} cannot be made: {error}", folder.display())))?;
+        }
+        for item in items() {
+            item.write(out, &self.classes)?;
+        }
+        if !labelmap.exists() {
+            fcn::file::write(&labelmap, text.as_bytes())?;
+        }
+        for (split, items) in &self.splits {
+            let ids: String = items.iter().map(|item| format!("{}\n", item.id)).collect();
+            fcn::file::write(&lists.join(format!("{split}.txt")), ids.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+impl Item {
+    fn photo_in(&self, out: &Path) -> PathBuf {
+        let ending = self.photo.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        out.join("JPEGImages").join(format!("{}.{ending}", self.id))
+    }
+
+    fn mask_in(&self, out: &Path) -> PathBuf {
+        out.join("SegmentationClass").join(format!("{}.png", self.id))
+    }
+
+    /// Checks that the photo can be opened and has the size that its shapes were drawn on.
+    fn check(&self) -> Result<()> {
+        let ending = self.photo.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        if !["jpg", "jpeg", "png"].contains(&ending.as_str()) {
+            return Err(Error::new(format!(
+                "{} is neither .jpg, .jpeg nor .png; convert it first",
+                self.photo.display()
+            )));
+        }
+        let (height, width) = photo_size(&self.photo)?;
+        match &self.mask {
+            Mask::Shapes { size, file, .. } if *size != (width, height) => Err(Error::new(format!(
+                "{} was drawn on {} x {} pixels, but {} is stored with {width} x {height}; where the photo is turned by \
+                 its EXIF data, store it upright",
+                file.display(),
+                size.0,
+                size.1,
+                self.photo.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, out: &Path, classes: &[Class]) -> Result<()> {
+        let (height, width) = photo_size(&self.photo)?;
+        let labels = match &self.mask {
+            Mask::Shapes { shapes, file, .. } => {
+                let mut labels = vec![0; width * height];
+                for (shape, label) in shapes {
+                    shape
+                        .draw(&mut labels, width, height, *label)
+                        .map_err(|error| Error::new(format!("{}: {error}", file.display())))?;
+                }
+                labels
+            }
+            Mask::File { path, values } => {
+                let mut labels = crate::data::read_indices(path, (width, height))?;
+                labels.iter_mut().for_each(|label| *label = values[usize::from(*label)]);
+                labels
+            }
+        };
+        let bytes = std::fs::read(&self.photo)
+            .map_err(|error| Error::new(format!("{} cannot be read: {error}", self.photo.display())))?;
+        fcn::write_labels(self.mask_in(out), &labels, width as u32, height as u32, classes)?;
+        Ok(fcn::file::write(&self.photo_in(out), &bytes)?)
+    }
+}
+
+/// Class 0 and these names, in VOC's colours.
+fn classes(names: impl IntoIterator<Item = String>) -> Result<Vec<Class>> {
+    let names: Vec<String> = std::iter::once(BACKGROUND.to_owned()).chain(names).collect();
+    if names.len() > MAX_CLASSES {
+        return Err(Error::new(format!(
+            "{} classes with the background are more than the {MAX_CLASSES} that fit a mask's byte beside void; choose \
+             some with --classes",
+            names.len()
+        )));
+    }
+    if let Some(name) = names.iter().find(|name| name.contains([':', '\n', '\r']) || name.trim().is_empty()) {
+        return Err(Error::new(format!("a class cannot be called {name:?} in labelmap.txt; rename it")));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
+        return Err(Error::new(format!("the class {name} occurs twice; name each once, and leave {BACKGROUND} out")));
+    }
+    Ok((0u8..).zip(names).map(|(index, name)| Class { color: voc_color(index), name }).collect())
+}
+
+/// The text of a file.
+fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| Error::new(format!("{} cannot be read: {error}", path.display())))
+}
+
+/// The name of a file without its folder and ending.
+fn stem(path: &Path) -> Result<String> {
+    let name = path.file_stem().and_then(|name| name.to_str()).map(str::trim).filter(|name| is_id(name));
+    name.map(str::to_owned).ok_or_else(|| Error::new(format!("{} cannot be an ID; rename the file", path.display())))
+}
+
+/// Whether a name can stand on a line of its own.
+fn is_id(name: &str) -> bool {
+    !name.is_empty() && !name.contains(char::is_control)
+}
+
+/// The entries of a folder in the order of their names.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error: std::io::Error| Error::new(format!("{} cannot be read: {error}", folder.display()));
+    let entries = std::fs::read_dir(folder).map_err(failed)?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// Every value is void.
+fn all_void() -> Box<[u8; 256]> {
+    Box::new([VOID; 256])
+}

@@ -1,0 +1,219 @@
+//! One step of learning: a batch's loss, its gradients, and what the optimizer makes of them.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::average::Average;
+use crate::checkpoint::{Checkpoint, Rest};
+use crate::config::Config;
+use crate::data::VOID;
+use crate::error::{Error, Result};
+use crate::loader::Batch;
+use crate::loss::Loss;
+use crate::model::{Network, Spec, channels_last};
+use crate::optimizer::{Optimizer, Rates};
+
+/// Lifts the gradients of float16 values over their smallest number (Micikevicius et al. 2018, section 3.2).
+const LOSS_SCALE: f64 = 1024.0;
+
+/// A network, and all that changes it.
+#[derive(Debug)]
+pub struct Learner {
+    network: Network,
+    average: Option<Average>,
+    optimizer: Optimizer,
+    loss: Loss,
+    /// What each label of a mask is trained as.
+    labels: [u8; 256],
+    sum_over_batch: bool,
+    clip: Option<f64>,
+    autocast: bool,
+    /// Whether gradients have been computed since the last step of the optimizer.
+    pending: bool,
+    /// Steps of the optimizer so far, over the whole run.
+    updates: u64,
+}
+
+/// What a step is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// Batches whose gradients the optimizer's next step takes together.
+    pub window: usize,
+    /// Whether this batch is the last of them.
+    pub is_last: bool,
+}
+
+/// What came of a batch that had pixels to learn from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// The loss.
+    pub loss: f64,
+    /// Pixels that were right.
+    pub right: i64,
+    /// Pixels that were counted.
+    pub counted: i64,
+}
+
+impl Learner {
+    /// A network whose random numbers come from the configuration's seed, about to learn.
+    pub fn new(spec: Spec, config: &Config, device: Device) -> Result<Learner> {
+        Learner::of(Network::new(spec, config.seed, device), config)
+    }
+
+    /// The learner that a checkpoint holds.
+    pub fn resume(checkpoint: &Checkpoint, device: Device) -> Result<Learner> {
+        let mut learner = Learner::of(Network::new(checkpoint.state.spec, 0, device), &checkpoint.state.config)?;
+        learner.updates = checkpoint.state.progress.updates;
+        checkpoint.restore(&learner.network)?;
+        checkpoint.restore_optimizer(&learner.optimizer)?;
+        if let Some(average) = &learner.average {
+            checkpoint.restore_average(&average.network)?;
+        }
+        Ok(learner)
+    }
+
+    fn of(mut network: Network, config: &Config) -> Result<Learner> {
+        if config.freeze_norm {
+            network.graph.freeze_norms();
+        }
+        let Config { optimizer: method, momentum, beta2, weight_decay, head_lr_factor: head_factor, .. } = *config;
+        let device = network.graph.device;
+        if config.autocast && !device.is_cuda() {
+            return Err(Error::new("--autocast is for CUDA devices; leave it out, or choose --device cuda"));
+        }
+        Ok(Learner {
+            optimizer: Optimizer::new(&network.graph, Rates { method, momentum, beta2, weight_decay, head_factor }),
+            average: config.ema.map(|decay| Average::new(&network, decay)).transpose()?,
+            loss: Loss::new(config, device),
+            labels: labels(config),
+            sum_over_batch: config.sum_over_batch,
+            clip: config.clip,
+            autocast: config.autocast,
+            pending: false,
+            updates: 0,
+            network,
+        })
+    }
+
+    /// The network that learns.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The network that is measured and exported: the average where one is kept.
+    pub fn measured(&self) -> &Network {
+        self.average.as_ref().map_or(&self.network, |average| &average.network)
+    }
+
+    /// Steps of the optimizer so far, over the whole run.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// What a checkpoint needs beside the network that learns.
+    pub fn rest(&self) -> Rest<'_> {
+        Rest { optimizer: &self.optimizer, average: self.average.as_ref().map(|average| &average.network) }
+    }
+
+    /// Begins the average anew, after the network's parameters were overwritten.
+    pub fn restart_average(&self) -> Result<()> {
+        self.average.as_ref().map_or(Ok(()), |average| average.restart(&self.network))
+    }
+
+    /// Learns from a batch; `None` where all its pixels are void, which teaches nothing. Once a loss, a gradient or a
+    /// weight is no number that is an error, and the learner is of no more use.
+    pub fn learn(&mut self, mut batch: Batch, step: Step) -> Result<Option<Outcome>> {
+        batch.labels.iter_mut().for_each(|label| *label = self.labels[usize::from(*label)]);
+        let counted = batch.labels.iter().filter(|label| **label != VOID).count() as i64;
+        let outcome = match counted {
+            // The mean over no pixel is no number.
+            0 => None,
+            _ => Some(self.descend(&batch, counted, step)?),
+        };
+        if step.is_last && std::mem::take(&mut self.pending) {
+            self.update(step)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Adds a batch's gradients.
+    fn descend(&mut self, batch: &Batch, counted: i64, step: Step) -> Result<Outcome> {
+        let (n, h, w) = (batch.n as i64, batch.h as i64, batch.w as i64);
+        let device = self.network.graph.device;
+        let images = Tensor::f_from_slice(&batch.images)?.f_view([n, 3, h, w])?.f_to_device(device)?;
+        let labels = Tensor::f_from_slice(&batch.labels)?.f_view([n, h, w])?.f_to_device(device)?;
+        let labels = labels.f_to_kind(Kind::Int64)?;
+
+        let images = channels_last(&images);
+        let scores = match self.autocast {
+            true => tch::autocast(true, || self.network.graph.forward(&images, true))?.f_to_kind(Kind::Float)?,
+            false => self.network.graph.forward(&images, true)?,
+        };
+        let loss = self.loss.of(&scores, &labels)?;
+        let value = loss.f_double_value(&[])?;
+        if !value.is_finite() {
+            return Err(Error::new(format!("the loss became {value}")));
+        }
+        if !self.pending {
+            self.optimizer.zero_grad();
+            self.pending = true;
+        }
+        let crops = if self.sum_over_batch { n as f64 } else { 1.0 };
+        match self.loss_scale() * crops / step.window as f64 {
+            1.0 => loss.f_backward()?,
+            factor => loss.f_mul_scalar(factor)?.f_backward()?,
+        }
+        let right = scores.detach().f_argmax(1, false)?.f_eq_tensor(&labels)?.f_sum(Kind::Int64)?;
+        Ok(Outcome { loss: value, right: right.f_int64_value(&[])?, counted })
+    }
+
+    /// What the loss is multiplied by, and the gradients are divided by.
+    fn loss_scale(&self) -> f64 {
+        if self.autocast { LOSS_SCALE } else { 1.0 }
+    }
+
+    /// One step of the optimizer.
+    fn update(&mut self, step: Step) -> Result<()> {
+        if self.autocast {
+            self.optimizer.scale_gradients(1.0 / LOSS_SCALE)?;
+        }
+        let norm = self.optimizer.gradient_norm()?;
+        if !norm.is_finite() {
+            return Err(Error::new(format!("the gradients' norm became {norm}")));
+        }
+        if let Some(clip) = self.clip.filter(|clip| norm > *clip) {
+            self.optimizer.scale_gradients(clip / (norm + 1e-6))?;
+        }
+        self.updates += 1;
+        self.optimizer.step(step.learning_rate, self.updates)?;
+        if !self.largest_weight()?.is_finite() {
+            return Err(Error::new("the weights overflowed"));
+        }
+        self.average.as_ref().map_or(Ok(()), |average| average.follow(&self.network, self.updates))
+    }
+
+    /// The largest magnitude of all parameters, running statistics included; NaN where one is no number.
+    fn largest_weight(&self) -> Result<f64> {
+        let _guard = tch::no_grad_guard();
+        let parameters = self.network.graph.parameters();
+        let largest = parameters.iter().map(|parameter| parameter.tensor.f_abs()?.f_max());
+        let largest = largest.collect::<std::result::Result<Vec<Tensor>, _>>()?;
+        Ok(Tensor::f_stack(&largest, 0)?.f_max()?.f_double_value(&[])?)
+    }
+}
+
+/// What each label of a mask is trained as: void may be the background, and pixels of a class without weight teach
+/// nothing, like void.
+fn labels(config: &Config) -> [u8; 256] {
+    let mut labels: [u8; 256] = std::array::from_fn(|label| label as u8);
+    if config.void_is_background {
+        labels[usize::from(VOID)] = 0;
+    }
+    for label in &mut labels {
+        if config.class_weights.values.get(usize::from(*label)) == Some(&0.0) {
+            *label = VOID;
+        }
+    }
+    labels
+}

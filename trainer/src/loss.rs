@@ -1,0 +1,87 @@
+//! The loss of a step: cross-entropy, with class weights, label smoothing and hard-pixel mining where they are asked for.
+
+use tch::{Device, Kind, Reduction, Tensor, no_grad};
+
+use crate::config::Config;
+use crate::data::VOID;
+use crate::error::Result;
+
+/// What the scores of a crop's pixels are measured by. Void pixels do not count.
+#[derive(Debug)]
+pub struct Loss {
+    /// One factor for each class.
+    weights: Option<Tensor>,
+    /// The share of the truth that is spread over all classes.
+    smoothing: f64,
+    hard: Hard,
+}
+
+/// Which pixels count: the hardest ones (Shrivastava et al. 2016, online hard example mining, for pixels).
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Hard {
+    /// Pixels whose true class gets less probability than this count.
+    pub below: Option<f64>,
+    /// At least this share of the pixels counts, those with the least probability of their true class.
+    pub share: Option<f64>,
+}
+
+impl Loss {
+    /// The loss that a run is configured with.
+    pub fn new(config: &Config, device: Device) -> Loss {
+        let weights = (!config.class_weights.values.is_empty())
+            .then(|| Tensor::from_slice(&config.class_weights.values).to_kind(Kind::Float).to_device(device));
+        let hard = Hard { below: config.ohem_probability, share: config.ohem_share };
+        Loss { weights, smoothing: config.label_smoothing, hard }
+    }
+
+    /// The mean loss of the pixels that count, weighted by their classes' weights: `scores` are N x classes x H x W,
+    /// `labels` N x H x W class indices or [`VOID`].
+    pub fn of(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        let (void, weights) = (i64::from(VOID), self.weights.as_ref());
+        if self.hard == Hard::default() {
+            return Ok(scores.f_cross_entropy_loss(labels, weights, Reduction::Mean, void, self.smoothing)?);
+        }
+        let log = scores.f_log_softmax(1, Kind::Float)?;
+        let mut losses = log.f_nll_loss2d(labels, weights, Reduction::None, void)?;
+        // How hard a pixel is, no weight or smoothing changes.
+        let hardness = match weights {
+            None => losses.detach(),
+            Some(_) => no_grad(|| log.detach().f_nll_loss2d::<Tensor>(labels, None, Reduction::None, void))?,
+        };
+        if self.smoothing > 0.0 {
+            let classes = scores.size()[1];
+            let spread = match weights {
+                None => log,
+                Some(weights) => log.f_mul(&weights.f_view([1, classes, 1, 1])?)?,
+            };
+            let spread = spread.f_sum_dim_intlist([1].as_slice(), false, Kind::Float)?;
+            losses = losses
+                .f_mul_scalar(1.0 - self.smoothing)?
+                .f_sub(&spread.f_mul_scalar(self.smoothing / classes as f64)?)?;
+        }
+        let counted = labels.f_ne(void)?;
+        let bound = self.hard.bound(&hardness.f_masked_select(&counted)?)?;
+        let chosen = hardness.f_ge(bound)?.f_logical_and(&counted)?.f_to_kind(Kind::Float)?;
+        let share = match weights {
+            // Void has no weight; whatever stands in for it does not count.
+            Some(weights) => {
+                let classes = labels.f_clamp_max(weights.numel() as i64 - 1)?;
+                weights.f_index_select(0, &classes.f_flatten(0, -1)?)?.f_view_as(labels)?.f_mul(&chosen)?
+            }
+            None => chosen.shallow_clone(),
+        };
+        Ok(losses.f_mul(&chosen)?.f_sum(Kind::Float)?.f_div(&share.f_sum(Kind::Float)?)?)
+    }
+}
+
+impl Hard {
+    /// The least loss of the pixels that count, out of the losses of all pixels that are not void, at least one.
+    fn bound(self, losses: &Tensor) -> Result<f64> {
+        let count = losses.numel() as i64;
+        // A pixel counts anyway: the mean of none is no number.
+        let least = ((self.share.unwrap_or(0.0) * count as f64).ceil() as i64).clamp(1, count);
+        let (value, _) = losses.f_kthvalue(count - least + 1, 0, false)?;
+        let nth = value.f_double_value(&[])?;
+        Ok(self.below.map_or(nth, |probability| nth.min(-probability.ln())))
+    }
+}
