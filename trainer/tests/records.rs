@@ -1,20 +1,28 @@
 //! What runs leave behind: the table, TensorBoard's event files as its own package reads them, and lines for scripts.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use data::{Folder, success, trainer};
 use serde_json::Value;
+use tch::Device;
 use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, Progress};
+use trainer::data::Dataset;
+use trainer::evaluate::label;
+use trainer::metrics::Confusion;
+use trainer::model::Network;
 use trainer::record::{self, Output, Recorder, Row, sessions};
 use trainer::train::Execution;
 
 mod data;
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
 
 /// An epoch has 5 steps; lines of the table fall on steps 3, 5, 6, 9, 10, 12, 15 and so on; checkpoints elsewhere.
 const RUN: &str = "train --data {} --out {} --crop 64x64 --batch 2 --epochs 4 --val-every 2 --seed 7 \
@@ -51,13 +59,9 @@ fn table(run: &Path) -> Vec<Row> {
 }
 
 /// What TensorBoard reads, without the speed.
-fn tensorboard(run: &Path) -> Value {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new(folder.join("../.deps/python/bin/python"))
-        .arg(folder.join("tests/read_events.py"))
-        .arg(run)
-        .output()
-        .expect("`make test` lays the tests' Python packages into .deps");
+fn tensorboard(python: &Path, run: &Path) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/read_events.py");
+    let output = Command::new(python).arg(script).arg(run).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut read: Value = serde_json::from_slice(&output.stdout).unwrap();
     read["scalars"].as_object_mut().unwrap().remove("train/examples_per_second").expect("the speed");
@@ -111,7 +115,10 @@ fn json_tells_what_the_table_tells() {
 
 #[test]
 fn tensorboard_shows_what_the_table_tells() {
-    let (read, rows) = (tensorboard(REFERENCE.out.path()), table(REFERENCE.out.path()));
+    let Some(python) = data::python() else {
+        return common::skip("event files against TensorBoard", data::NO_PYTHON);
+    };
+    let (read, rows) = (tensorboard(&python, REFERENCE.out.path()), table(REFERENCE.out.path()));
     let vals = || rows.iter().filter_map(|row| Some((row.step, row.val.as_ref()?)));
     let trains = || rows.iter().filter_map(|row| Some((row.step, row.train.as_ref()?)));
     let mut expected = vec![
@@ -168,25 +175,144 @@ fn kill_after(step: u64, line: &str, paths: &[&Path]) {
     child.wait().unwrap();
 }
 
+/// What kills in the middle of writes leave: half a line behind a whole one of a step to come, half a record, and files
+/// that never came to their places. Returns the latter.
+fn tear(run: &Path) -> Vec<PathBuf> {
+    let append = |path: &Path, bytes: &[u8]| {
+        File::options().append(true).open(path).unwrap().write_all(bytes).unwrap();
+    };
+    let table_file = record::table_path(run);
+    let line = fs::read_to_string(&table_file).unwrap().lines().last().unwrap().to_owned();
+    let (_, rest) = line.split_once(',').unwrap();
+    append(&table_file, format!("19,{rest}\n20,4,0.0").as_bytes());
+    let names = fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path());
+    let mut events: Vec<PathBuf> = names.filter(|path| path.to_string_lossy().contains("tfevents")).collect();
+    events.sort();
+    let whole = fs::read(events.last().unwrap()).unwrap();
+    append(events.last().unwrap(), &whole[..20]);
+    append(&record::sessions_path(run), b"{\"started\":\"20");
+    let left = ["last.safetensors", "best.safetensors", "metrics.csv", "sessions.jsonl"]
+        .map(|name| run.join(format!(".{name}.12345-0.tmp")))
+        .to_vec();
+    left.iter().for_each(|path| fs::write(path, "half").unwrap());
+    left
+}
+
 #[test]
 fn a_killed_run_records_each_step_once() {
     let out = tempfile::tempdir().unwrap();
     kill_after(6, RUN, &[REFERENCE.data.root(), out.path()]);
+    tear(out.path());
+    // Killed before its first validation, it has a report all the same.
+    let page = out.path().join("report/index.html");
+    success("report {} --quiet", &[out.path()]);
+    let text = fs::read_to_string(&page).unwrap();
+    assert!(text.contains("those of the newest checkpoint, because no validation has been done yet"));
+    assert!(text.contains("<dt>Epochs done</dt>") && !text.contains(">Validation mIoU</text>"));
+    fs::remove_dir_all(page.parent().unwrap()).unwrap();
+
     kill_after(12, RESUME, &[out.path()]);
-    // Half a line, as a kill in the middle of a write leaves it, and a line that a later kill leaves.
-    let table_file = record::table_path(out.path());
-    let mut text = fs::read_to_string(&table_file).unwrap();
-    text += "19,4,0.001,0.5,0.5,1,1,,,,,,,,\n20,4,0.0";
-    fs::write(&table_file, text).unwrap();
+    let left = tear(out.path());
     assert_eq!(success(&format!("{RESUME} --quiet"), &[out.path()]), "");
+    assert!(left.iter().all(|path| !path.exists()), "{left:?}");
 
     assert_eq!(table(out.path()), table(REFERENCE.out.path()));
-    assert_eq!(tensorboard(out.path()), tensorboard(REFERENCE.out.path()));
     let sessions = sessions(out.path());
     assert_eq!(sessions.len(), 3);
     assert!(sessions[0].step == 0 && sessions[0].step < sessions[1].step && sessions[1].step < sessions[2].step);
     assert!(sessions[2].command.iter().any(|word| word == "--resume"), "{sessions:?}");
     assert!(sessions.iter().all(|session| session.libtorch.split('.').count() == 3), "{sessions:?}");
+    match data::python() {
+        Some(python) => assert_eq!(tensorboard(&python, out.path()), tensorboard(&python, REFERENCE.out.path())),
+        None => common::skip("event files of a killed run", data::NO_PYTHON),
+    }
+}
+
+#[test]
+fn a_run_of_an_older_trainer_goes_on() {
+    let out = tempfile::tempdir().unwrap();
+    kill_after(6, RUN, &[REFERENCE.data.root(), out.path()]);
+    // It left checkpoints alone.
+    for entry in fs::read_dir(out.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "safetensors") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let done = Checkpoint::read(out.path()).unwrap().state.progress;
+    let done = 5 * done.epoch + done.step as u64;
+    success(&format!("{RESUME} --quiet"), &[out.path()]);
+    let (rows, expected) = (table(out.path()), table(REFERENCE.out.path()));
+    assert_eq!(rows, expected.into_iter().filter(|row| row.step > done).collect::<Vec<_>>(), "from step {done} on");
+    assert!(done >= 4 && rows.len() >= 5, "{rows:?}");
+}
+
+/// Epochs have 5 batches, of which the optimizer takes 2, 2 and 1. Rates this small change no label: the second validation
+/// is as good as the first, and the run ends.
+const PATIENT: &str = "train --data {} --out {} --crop 64x64 --batch 2 --epochs 12 --val-every 2 --patience 1 --lr 1e-12 \
+                       --optimizer adamw --schedule cosine --warmup 4 --accumulate 2 --ema 0.9 --freeze-norm \
+                       --checkpoint-every 4 --log-every 3 --threads 2 --backbone resnet18";
+
+#[test]
+fn a_run_that_ends_early_is_recorded_to_its_end() {
+    let (whole, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let said = objects(&success(&format!("{PATIENT} --json"), &[REFERENCE.data.root(), whole.path()]));
+    let rows = table(whole.path());
+    assert_eq!(rows.iter().map(|row| row.step).collect::<Vec<_>>(), STEPS);
+    for row in &rows {
+        // Batches that the optimizer takes together have the rate of the first of them (Loshchilov and Hutter 2017).
+        let batch = (row.step - 1) % 5;
+        let first = (row.step - 1 - batch % 2) as f64;
+        let rate = 0.5e-12 * (1.0 + (std::f64::consts::PI * first / 60.0).cos()) * ((first + 1.0) / 4.0).min(1.0);
+        assert!((row.learning_rate - rate).abs() < 1e-21, "{rate} in {row:?}");
+        assert_eq!(row.val.is_some(), row.step == 10 || row.step == 20, "{row:?}");
+    }
+    let [epoch, end, done] = &said[said.len() - 3..] else { panic!("{said:?}") };
+    assert!(epoch["epoch"] == 4 && epoch["best"] == false && epoch["eta_seconds"].is_null(), "{epoch}");
+    assert_eq!(*end, serde_json::json!({"event": "out_of_patience", "epoch": 4, "stale_validations": 1}));
+    assert_eq!(done["event"], "done");
+    success("report {} --quiet", &[whole.path()]);
+    let page = fs::read_to_string(whole.path().join("report/index.html")).unwrap();
+    assert!(page.contains("<dt>Best epoch</dt><dd>2<small>4 of 12 done, ended early</small>"));
+    assert!(page.contains(&format!(">best: {:.1} % in epoch 2</text>", 100.0 * rows[4].val.as_ref().unwrap().miou)));
+
+    kill_after(6, PATIENT, &[REFERENCE.data.root(), out.path()]);
+    kill_after(12, RESUME, &[out.path()]);
+    success(&format!("{RESUME} --quiet"), &[out.path()]);
+    assert_eq!(table(out.path()), rows);
+    // It is complete: going on adds nothing.
+    success(RESUME, &[out.path()]);
+    assert_eq!((table(out.path()), sessions(out.path()).len()), (rows, 3));
+}
+
+/// Epochs that do not divide by the distance of validations, and an average of weights, which is what is measured.
+#[test]
+fn validation_is_of_the_average() {
+    let (out, dataset) = (tempfile::tempdir().unwrap(), Dataset::open(REFERENCE.data.root(), "val").unwrap());
+    let line = "train --data {} --out {} --crop 64x64 --batch 2 --epochs 5 --val-every 2 --ema 0.95 --log-every 100 \
+                --lr 0.05 --backbone resnet18 --quiet";
+    assert_eq!(success(line, &[REFERENCE.data.root(), out.path()]), "");
+    let rows = table(out.path());
+    assert_eq!(rows.iter().map(|row| row.step).collect::<Vec<_>>(), [5, 10, 15, 20, 25]);
+    let measured: Vec<u64> = rows.iter().filter(|row| row.val.is_some()).map(|row| row.epoch).collect();
+    assert_eq!(measured, [2, 4, 5]);
+
+    let checkpoint = Checkpoint::read(out.path()).unwrap();
+    let network = checkpoint.network(Device::Cpu).unwrap();
+    let accuracy = |network: &Network| {
+        let mut confusion = Confusion::new(3);
+        for index in 0..dataset.len() {
+            let sample = dataset.read(index).unwrap();
+            confusion.add(&sample.mask, &label(network, &sample.image, sample.width, sample.height).unwrap());
+        }
+        confusion.pixel_accuracy()
+    };
+    let (recorded, average) = (rows[4].val.as_ref().unwrap().accuracy, accuracy(&network));
+    checkpoint.restore(&network).unwrap();
+    let last = accuracy(&network);
+    // The number of threads may change some pixels.
+    assert!((recorded - average).abs() < 0.002, "{recorded} was recorded, the average has {average}");
+    assert!((recorded - last).abs() > 0.01, "{recorded} was recorded, the weights that learn have {last}");
 }
 
 /// A step of training takes tens of milliseconds on the fastest machines: of that, recording may take a hundredth.

@@ -12,6 +12,7 @@ use image::RgbImage;
 use serde_json::Value;
 use tch::Device;
 use tempfile::TempDir;
+use trainer::checkpoint::Checkpoint;
 use trainer::data::Dataset;
 use trainer::evaluate::Labeller;
 
@@ -24,6 +25,12 @@ const COLORS: [[u8; 3]; 3] = [[10, 20, 30], [200, 100, 0], [0, 0, 250]];
 const VOID: [u8; 3] = [224, 224, 192];
 const WRONG: [u8; 3] = [235, 40, 60];
 const PLOTS: [&str; 6] = ["loss.png", "learning_rate.png", "accuracy.png", "miou.png", "classes.png", "confusion.png"];
+
+/// With options of all parts of the recipe, which the page is to tell.
+const RUN: &str = "train --data {} --out {} --crop 64x64 --batch 2 --epochs 4 --backbone resnet18 --optimizer adamw \
+                   --lr 0.002 --schedule cosine --warmup 2 --ema 0.75 --accumulate 2 --clip 5 --patience 3 \
+                   --class-weights median-frequency --brightness 0.4 --hue 0.1 --label-smoothing 0.05 \
+                   --log-every 2 --quiet";
 
 /// A run with a report.
 struct Reference {
@@ -40,8 +47,7 @@ static REFERENCE: LazyLock<Reference> = LazyLock::new(|| {
         data.photo(id, 60 + 9 * number, 120 - 6 * number);
     }
     data.split("val", &ids);
-    let line = "train --data {} --out {} --crop 64x64 --batch 2 --epochs 4 --backbone resnet18 --log-every 2 --quiet";
-    success(line, &[data.root(), run.path()]);
+    success(RUN, &[data.root(), run.path()]);
     let said = success("report {} --json", &[run.path()]);
     let said: Value = serde_json::from_str(&said).unwrap();
     let page = run.path().join("report/index.html");
@@ -180,9 +186,36 @@ fn figures_are_those_of_evaluate() {
         assert!((share - 33.3).abs() < 1.0, "{row}");
     }
     assert_eq!(table.matches("<tr>").count(), 3);
-    for setting in ["<th scope=\"row\">backbone</th><td class=\"n\"><code>resnet18<", "<code>64, 64<", "<code>0.02<"] {
-        assert!(page.contains(setting), "{setting}");
+    for (name, value) in [
+        ("backbone", "resnet18"),
+        ("crop", "64, 64"),
+        ("optimizer", "adamw"),
+        ("lr", "0.002"),
+        ("schedule", "cosine"),
+        ("lr steps", "–"),
+        ("warmup", "2"),
+        ("ema", "0.75"),
+        ("accumulate", "2"),
+        ("clip", "5"),
+        ("patience", "3"),
+        ("class weights source", "median_frequency"),
+        ("jitter brightness", "0.4"),
+        ("jitter hue", "0.1"),
+        ("label smoothing", "0.05"),
+        ("ohem share", "–"),
+        ("autocast", "false"),
+    ] {
+        let row = format!("<th scope=\"row\">{name}</th><td class=\"n\"><code>{value}<");
+        assert!(page.contains(&row), "{row}");
     }
+    // Nothing of the configuration is missing.
+    let config = Checkpoint::read(REFERENCE.run.path()).unwrap().state.config;
+    let Value::Object(config) = serde_json::to_value(config).unwrap() else { panic!("an object") };
+    assert!(config.len() > 40, "{config:?}");
+    let is_told = |name: &&String| page.contains(&format!("<th scope=\"row\">{}", name.replace('_', " ")));
+    let missing: Vec<&String> = config.keys().filter(|name| !is_told(name)).collect();
+    assert_eq!(missing, ["data"], "which stands with the splits");
+    assert!(page.contains("keeps an average of its weights (decay 0.75)"));
     assert!(page.contains("from step 0, on cpu (") && page.contains("--log-every 2 --quiet</code>"));
 }
 
@@ -244,15 +277,16 @@ fn browser() -> Option<PathBuf> {
 #[test]
 fn it_reads_well_on_desktop_and_phone_by_day_and_night() {
     let Some(browser) = browser() else {
-        common::skip("the report in a browser", "there is no chromium; on Debian: apt-get install chromium");
-        return;
+        return common::skip("the report in a browser", "there is no chromium; on Debian: apt-get install chromium");
     };
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new(folder.join("../.deps/python/bin/python"))
-        .arg(folder.join("tests/browser.py"))
+    let Some(python) = data::python() else {
+        return common::skip("the report in a browser", data::NO_PYTHON);
+    };
+    let output = Command::new(python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser.py"))
         .args([&browser, &REFERENCE.run.path().join("report/index.html")])
         .output()
-        .expect("`make test` lays the tests' Python packages into .deps");
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let screens: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(screens.len(), 4);

@@ -140,10 +140,11 @@ impl Facts {
     fn curves(&self) -> Vec<Plot> {
         let train = |name, value: fn(&Row) -> Option<f64>| self.series(name, false, value);
         let val = |name, value: fn(&Row) -> Option<f64>| self.series(name, true, value);
-        let best = self.rows.iter().filter_map(|row| Some((row, row.val.as_ref()?.miou)));
-        let best = best.filter(|(_, miou)| miou.is_finite()).max_by(|a, b| a.1.total_cmp(&b.1));
-        let marked =
-            best.map(|(row, miou)| (row.step as f64, format!("best: {} in epoch {}", chart::percent(miou), row.epoch)));
+        let best = self.rows.iter().find(|row| row.val.is_some() && row.epoch == self.best.progress.epoch);
+        let marked = best.and_then(|row| {
+            let miou = chart::percent(row.val.as_ref()?.miou);
+            Some((row.step as f64, format!("best: {miou} in epoch {}", row.epoch)))
+        });
         let plain = |title, series| Curves { title, series, percent: false, marked: None };
         let plots = [
             ("loss.png", plain("Training loss", vec![train("train", |row| Some(row.train.as_ref()?.loss))])),

@@ -243,7 +243,7 @@ fn settings(facts: &Facts) -> Markup {
         section #settings {
             h2 { "Settings" }
             div.plots {
-                @for rows in rows.chunks(rows.len().div_ceil(2)) { div.panel { table {
+                @for rows in rows.chunks(rows.len().div_ceil(2)) { div.panel { table.settings {
                     tbody { @for (name, value) in rows { tr {
                         th scope="row" { (name) }
                         td.n { code { (value) } }
@@ -279,7 +279,7 @@ fn setting(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(values) if values.is_empty() => "–".to_owned(),
-        Value::Array(values) => values.iter().map(setting).collect::<Vec<_>>().join(", "),
+        Value::Array(values) => values.iter().map(|value| setting(&rounded(value))).collect::<Vec<_>>().join(", "),
         Value::Number(number) => match number.as_f64().map(|value| (value, value as f32)) {
             // Single precision shows as it was given, not as its nearest double.
             Some((value, single)) if number.is_f64() && f64::from(single) == value => single.to_string(),
@@ -288,6 +288,12 @@ fn setting(value: &Value) -> String {
         Value::Null => "–".to_owned(),
         other => other.to_string(),
     }
+}
+
+/// A number of many digits, as counted weights of classes are, to the fourth.
+fn rounded(value: &Value) -> Value {
+    let long = value.as_f64().filter(|number| number.to_string().len() > 8);
+    long.and_then(|number| format!("{number:.3e}").parse::<f64>().ok()).map_or(value.clone(), Value::from)
 }
 
 fn key(class: &Class) -> Markup {

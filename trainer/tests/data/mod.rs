@@ -104,6 +104,16 @@ pub(crate) fn execution(folder: &Path, stop: &Arc<AtomicBool>) -> Execution {
     }
 }
 
+/// The Python that `make test` lays into .deps with the packages that the tests need, where it is there.
+pub(crate) fn python() -> Option<PathBuf> {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps/python/bin/python");
+    let output = Command::new(&python).args(["-c", "import tensorboard"]).output();
+    output.is_ok_and(|output| output.status.success()).then_some(python)
+}
+
+/// Why a test that needs [`python`] is left out without it.
+pub(crate) const NO_PYTHON: &str = "the tests' Python packages are missing; scripts/deps.py python installs them";
+
 /// The bytes of all tensors of a .safetensors file.
 pub(crate) fn tensors(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let bytes = fs::read(path).unwrap();
