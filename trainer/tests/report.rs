@@ -211,12 +211,15 @@ fn figures_are_those_of_evaluate() {
     // Nothing of the configuration is missing.
     let config = Checkpoint::read(REFERENCE.run.path()).unwrap().state.config;
     let Value::Object(config) = serde_json::to_value(config).unwrap() else { panic!("an object") };
-    assert!(config.len() > 40, "{config:?}");
+    assert!(config.len() > 30, "{config:?}");
     let is_told = |name: &&String| page.contains(&format!("<th scope=\"row\">{}", name.replace('_', " ")));
     let missing: Vec<&String> = config.keys().filter(|name| !is_told(name)).collect();
     assert_eq!(missing, ["data"], "which stands with the splits");
     assert!(page.contains("keeps an average of its weights (decay 0.75)"));
-    assert!(page.contains("from step 0, on cpu (") && page.contains("--log-every 2 --quiet</code>"));
+    assert!(
+        page.contains("from step 0, on cpu (")
+            && page.contains("<span>--log-every</span> <span>2</span> <span>--quiet</span> </code>")
+    );
 }
 
 #[test]
@@ -308,6 +311,6 @@ fn it_reads_well_on_desktop_and_phone_by_day_and_night() {
         // WCAG 2.2, 1.4.3, of all texts, those within plots as well.
         let ratio = found["weakest"]["ratio"].as_f64().unwrap();
         assert!(number("texts") > 100.0 && ratio >= 4.5, "{name}: {}", found["weakest"]);
-        assert!(number("smallest") >= 9.0, "{name}: {} pixels", found["smallest"]);
+        assert!(number("smallest") >= 10.0, "{name}: {} pixels", found["smallest"]);
     }
 }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 250.0;
 /// Room around the curves: for numbers at the left and below, for title and legend above.
-const LEFT: f64 = 48.0;
+const LEFT: f64 = 54.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 38.0;
@@ -314,7 +314,7 @@ mod tests {
         let curves = Curves { title: "mIoU", series: vec![series], percent: true, marked: Some((50.0, "best".into())) };
         let drawing = curves.draw().unwrap().into_string();
         // Left, middle and right of the frame; bottom, middle and top.
-        assert!(drawing.contains(r#"d="M48.0 212.0L227.0 128.0L406.0 44.0""#), "{drawing}");
+        assert!(drawing.contains(r#"d="M54.0 212.0L230.0 128.0L406.0 44.0""#), "{drawing}");
         assert!(drawing.contains("val: 0.0 % at step 0, 100.0 % at step 100."), "{drawing}");
         assert!(drawing.contains(">best<") && drawing.matches("<circle").count() == 3, "{drawing}");
         let empty = Curves { series: Vec::new(), ..curves };

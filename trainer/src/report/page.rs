@@ -257,7 +257,7 @@ fn settings(facts: &Facts) -> Markup {
                     (session.started) ", from step " (session.step) ", on " (session.device) ", " (session.system)
                     "; trainer " (session.trainer) ", libtorch " (session.libtorch)
                 }
-                code { (session.command.join(" ")) }
+                code.command { @for word in &session.command { span { (word) } " " } }
             } }
         }
     }
