@@ -7,6 +7,7 @@
 #                 WITHOUT_ORT=1 leaves ONNX Runtime out; FROM=target/release installs without building (for sudo)
 # make weights    ImageNet weights for training, to .deps/weights
 # make header     writes include/fcn.h anew from src/ffi
+# make abi        writes tests/abi/libfcn.abi anew, which programs that are built already depend on
 # make deps       all native libraries, to .deps; deps-runtime: what the demo needs; deps-torch: what the trainer needs
 # make clean      removes target and keeps .deps
 
@@ -19,7 +20,7 @@ SOVERSION := $(basename $(VERSION))
 PEERS ?= libfcn ort ort-numpy openvino ncnn opencv pytorch
 ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
 
-.PHONY: build demo test bench install weights header deps deps-runtime deps-torch clean
+.PHONY: build demo test bench install weights header abi deps deps-runtime deps-torch clean
 
 build:
 	cargo build --release
@@ -68,6 +69,9 @@ weights:
 
 header:
 	FCN_UPDATE_HEADER=1 cargo test --test header
+
+abi:
+	FCN_UPDATE_ABI=1 cargo test --test abi
 
 deps:
 	$(PYTHON) scripts/deps.py onnxruntime photos libtorch weights

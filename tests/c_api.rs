@@ -16,6 +16,7 @@ use std::{
     process::Command,
 };
 
+use common::run;
 use fcn::onnx::{
     ModelCard,
     build::{self, Dim},
@@ -28,14 +29,6 @@ const WARNINGS: [&str; 6] = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wco
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Runs a command that must succeed, and gives what it printed.
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{command:?}:\n{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
 }
 
 /// Compiles `source` (below the project's folder) with `compiler -std=standard` into `folder`, linked with libfcn.
@@ -334,28 +327,6 @@ fn options_say_what_a_foreign_model_expects() {
     for (compiler, standard, source) in [("cc", "c99", "tests/c/foreign.c"), ("c++", "c++11", "tests/c/foreign.cpp")] {
         let output = run(Command::new(build(folder.path(), compiler, standard, source)).arg(folder.path()));
         assert_eq!(output, "0 failures\n", "{source}");
-    }
-}
-
-#[test]
-fn only_fcn_symbols_are_exported() {
-    let library = common::library_dir().join("libfcn.so");
-    let output = run(Command::new("nm").args(["--dynamic", "--defined-only", "--format=posix"]).arg(library));
-    let exported: Vec<&str> = output.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    let others: Vec<&&str> = exported.iter().filter(|name| !name.starts_with("fcn_")).collect();
-    assert!(others.is_empty(), "{others:?}");
-
-    // And each function of the header is there.
-    let header = fs::read_to_string(root().join("include/fcn.h")).unwrap();
-    let declared: Vec<&str> = header
-        .lines()
-        .filter(|line| !line.starts_with(['/', '#', ' ', 't']))
-        .filter_map(|line| line.split_once('('))
-        .map(|(start, _)| start.rsplit([' ', '*']).next().unwrap())
-        .collect();
-    assert!(declared.len() > 40, "{declared:?}");
-    for name in declared {
-        assert!(exported.contains(&name), "{name} is declared, but not exported");
     }
 }
 

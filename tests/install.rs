@@ -5,6 +5,8 @@ mod common;
 
 use std::{fs, path::Path, process::Command};
 
+use common::run;
+
 const PROGRAM: &str = r#"
 #include <fcn.h>
 #include <stdio.h>
@@ -74,12 +76,4 @@ fn installed_library_works_from_any_prefix() {
         .env_remove("LD_LIBRARY_PATH")
         .arg(root.join("models/animals.onnx")));
     assert_eq!(answer, format!("version {}\n", env!("CARGO_PKG_VERSION")));
-}
-
-/// Runs a command that must succeed, and gives what it printed.
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{command:?}:\n{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
 }

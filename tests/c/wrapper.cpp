@@ -103,6 +103,9 @@ int main(int argc, char **argv) {
     CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "0x8", [] { fcn::Mask mask(8); }));
     CHECK(throws(FCN_ERROR_IO, "missing.png", [&] { fcn::Image(folder + "/missing.png"); }));
 
+    CHECK(std::strcmp(fcn::version(), FCN_VERSION) == 0);
+    CHECK(std::strcmp(fcn::status_name(FCN_ERROR_IO), "FCN_ERROR_IO") == 0);
+
     fcn::Options options;
     options.provider(FCN_PROVIDER_CPU).threads(1).sessions(2).device(0).gpu_memory_limit(0).timeout(60000).pad();
     options.mean_std({{0.5f, 0.5f, 0.5f}}, {{0.5f, 0.5f, 0.5f}}).class_names({"a", "b", "c", "d", "e"});

@@ -6,7 +6,8 @@ use std::{
     io::Write,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process, thread,
+    process::{self, Command},
+    thread,
 };
 
 /// Leaves a test out for want of a tool: call it once and return. `make test` lists it; with `FCN_NO_SKIP` set, as in
@@ -35,6 +36,14 @@ fn note_skip(what: &str, why: &str) {
 /// Where the program `name` is found along PATH.
 pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Runs a command that must succeed, and gives what it printed.
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{command:?}:\n{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
 }
 
 /// A folder with `libfcn.so` and its SONAME `libfcn.so.MAJOR.MINOR`, the library that was built for these tests: link a
