@@ -9,13 +9,9 @@ mod common;
 
 use std::{collections::BTreeSet, env, fs, path::Path, process::Command};
 
-use common::run;
+use common::{have, root, run};
 
 const BASELINE: &str = "tests/abi/libfcn.abi";
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn header() -> String {
     fs::read_to_string(root().join("include/fcn.h")).unwrap()
@@ -122,10 +118,8 @@ fn broken(first: &Path, second: &Path) -> Option<String> {
 
 #[test]
 fn programs_that_are_built_already_keep_working() {
-    for tool in ["abidw", "abidiff", "gcc"] {
-        if common::tool(tool).is_none() {
-            return common::skip("ABI baseline", &format!("{tool} not found"));
-        }
+    if !have("ABI baseline", &["abidw", "abidiff", "gcc"]) {
+        return;
     }
     let folder = tempfile::tempdir().unwrap();
     let header = header();

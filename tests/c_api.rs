@@ -12,11 +12,11 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
-use common::run;
+use common::{WARNINGS, build, have, root, run};
 use fcn::onnx::{
     ModelCard,
     build::{self, Dim},
@@ -24,40 +24,6 @@ use fcn::onnx::{
 };
 use models::{End, Spec, network};
 use prost::Message;
-
-const WARNINGS: [&str; 6] = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Compiles `source` (below the project's folder) with `compiler -std=standard` into `folder`, linked with libfcn.
-fn build(folder: &Path, compiler: &str, standard: &str, source: &str) -> PathBuf {
-    let program = folder.join(Path::new(source).file_stem().unwrap());
-    let library = common::library_dir();
-    run(Command::new(compiler)
-        .arg(format!("-std={standard}"))
-        .args(WARNINGS)
-        .arg("-g")
-        .arg("-I")
-        .arg(root().join("include"))
-        .arg(root().join(source))
-        .arg("-L")
-        .arg(&library)
-        .arg(format!("-Wl,-rpath,{}", library.display()))
-        .args(["-lfcn", "-pthread", "-o"])
-        .arg(&program));
-    program
-}
-
-/// Whether the test called `what` has this tool; it is listed as skipped where not.
-fn have(what: &str, tool: &str) -> bool {
-    let found = common::tool(tool).is_some();
-    if !found {
-        common::skip(what, &format!("{tool} not found"));
-    }
-    found
-}
 
 /// The good model of these tests: 5 classes, stride 8, a card.
 fn good_model() -> Vec<u8> {
@@ -86,7 +52,7 @@ fn headers_compile_alone_in_every_standard() {
     let mut compiled = 0;
     for (c_compiler, cpp_compiler) in [("gcc", "g++"), ("clang", "clang++")] {
         let what = format!("headers with {c_compiler}");
-        if !have(&what, c_compiler) || !have(&what, cpp_compiler) {
+        if !have(&what, &[c_compiler, cpp_compiler]) {
             continue;
         }
         for standard in ["c99", "c11", "c17"] {
@@ -163,7 +129,7 @@ fn bad_input_is_answered_not_followed() {
 
 #[test]
 fn bad_input_leaks_nothing() {
-    if !have("bad input under valgrind", "valgrind") {
+    if !have("bad input under valgrind", &["valgrind"]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-use common::run;
+use common::{have, make, root, run};
 
 const PROGRAM: &str = r#"
 #include <fcn.h>
@@ -96,28 +96,11 @@ impl Installed {
         assert!(!refused.status.success() && errors.contains("not accepted"), "{errors}");
 
         for program in [by_hand, folder.join("build/program")] {
-            let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/animals.onnx");
+            let model = root().join("models/animals.onnx");
             let answer = run(self.command(program).current_dir(folder).arg(model));
             assert_eq!(answer, format!("version {}\n", env!("CARGO_PKG_VERSION")));
         }
     }
-}
-
-/// Runs make in the project's folder, with the library that was built for these tests.
-fn make(goal: &str, arguments: &[String]) -> String {
-    run(Command::new("make")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args([goal, &format!("FROM={}", common::library_dir().display())])
-        .args(arguments))
-}
-
-/// Whether all these tools are there; the test called `what` is listed as skipped where not.
-fn have(what: &str, tools: &[&str]) -> bool {
-    let missing = tools.iter().find(|name| common::tool(name).is_none());
-    if let Some(name) = missing {
-        common::skip(what, &format!("{name} not found"));
-    }
-    missing.is_none()
 }
 
 #[test]
