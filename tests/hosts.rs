@@ -106,3 +106,193 @@ fn opencv_example_is_built_with_cmake_alone() {
         .unwrap();
     assert_eq!(wrong.status.code(), Some(1));
 }
+
+/// GStreamer with the element of examples/gstreamer.
+struct Gstreamer {
+    folder: tempfile::TempDir,
+    model: PathBuf,
+}
+
+impl Gstreamer {
+    /// `None` where something is missing; the test is listed as skipped then.
+    fn new() -> Option<Gstreamer> {
+        let what = "GStreamer";
+        if !have_packages(what, &["gstreamer-1.0", "gstreamer-video-1.0"]) || !have(what, &["cc", "gst-launch-1.0"]) {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut more = flags(&["gstreamer-1.0", "gstreamer-video-1.0"]);
+        more.extend(["-shared", "-fPIC", "-o"].map(str::to_owned));
+        more.push(folder.path().join("libgstfcn.so").display().to_string());
+        build_with(folder.path(), "cc", "c11", "examples/gstreamer/gstfcn.c", &more);
+        let model = model(folder.path());
+        Some(Gstreamer { folder, model })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// gst-launch-1.0 with this pipeline, in which FOLDER and FCN stand for the folder and the element with the model.
+    fn command(&self, pipeline: &str) -> Command {
+        let pipeline = pipeline
+            .replace("FOLDER", &self.folder.path().display().to_string())
+            .replace("FCN", &format!("fcn model={}", self.model.display()));
+        let mut command = Command::new("gst-launch-1.0");
+        command
+            .env("GST_PLUGIN_PATH", self.folder.path())
+            .env("GST_REGISTRY", self.path("registry.bin"))
+            .arg("--quiet")
+            .args(pipeline.split_whitespace());
+        command
+    }
+
+    fn run(&self, pipeline: &str) {
+        run(&mut self.command(pipeline));
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+}
+
+/// How frames lie in a file.
+struct Layout {
+    format: PixelFormat,
+    width: usize,
+    height: usize,
+    /// Bytes before the first row, and from one row to the next.
+    offset: usize,
+    stride: usize,
+    /// Bytes of a frame.
+    size: usize,
+}
+
+impl Layout {
+    /// As GStreamer lays frames out by itself: rows are padded to multiples of 4 bytes.
+    fn plain(format: PixelFormat, width: usize, height: usize) -> Layout {
+        let stride = (width * format.bytes()).next_multiple_of(4);
+        Layout { format, width, height, offset: 0, stride, size: stride * height }
+    }
+
+    /// Compares frames before and after the element with plain arithmetic on the labels of the Rust API, byte by byte:
+    /// halfway to the colour of the class where there is one, and not a bit changed elsewhere.
+    fn check(&self, segmenter: &Segmenter, before: &[u8], after: &[u8], frames: usize) {
+        let Layout { format, width, height, offset, stride, size } = *self;
+        assert_eq!((before.len(), after.len()), (frames * size, frames * size), "{frames} frames of {size} bytes");
+        let (bytes, order) = match format {
+            PixelFormat::Rgb8 => (3, [0, 1, 2]),
+            PixelFormat::Bgr8 => (3, [2, 1, 0]),
+            PixelFormat::Bgra8 => (4, [2, 1, 0]),
+            _ => panic!("no test uses {format:?}"),
+        };
+        let mut mask = Mask::new();
+        let mut changed = [0usize; 256];
+        for (number, (before, after)) in before.chunks_exact(size).zip(after.chunks_exact(size)).enumerate() {
+            let frame = Frame::packed(format, &before[offset..], width as u32, height as u32, stride).unwrap();
+            segmenter.segment(&frame, &mut mask).unwrap();
+            let mut expected = before.to_vec();
+            for (pixel, &label) in mask.labels().iter().enumerate() {
+                let class = &segmenter.classes()[label as usize];
+                if class.name == "background" {
+                    continue;
+                }
+                let first = offset + pixel / width * stride + pixel % width * bytes;
+                for (channel, place) in order.into_iter().enumerate() {
+                    let value = &mut expected[first + place];
+                    *value = (u16::from(*value) + u16::from(class.color[channel])).div_ceil(2) as u8;
+                }
+                changed[label as usize] += usize::from(before[first..first + bytes] != after[first..first + bytes]);
+            }
+            let differs = expected.iter().zip(after).position(|(expected, found)| expected != found);
+            assert_eq!(differs, None, "frame {number}: the first byte that differs");
+        }
+        let classes = changed.iter().filter(|count| **count > 0).count();
+        assert!(classes > 1, "the frames show one class only, so this test says little: {changed:?}");
+    }
+}
+
+#[test]
+fn gstreamer_element_draws_into_every_frame() {
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
+    for (name, format) in [("RGB", PixelFormat::Rgb8), ("BGR", PixelFormat::Bgr8), ("BGRx", PixelFormat::Bgra8)] {
+        // The same buffers go to a file and to the element, which so must not write into them.
+        gstreamer.run(&format!(
+            "videotestsrc num-buffers=5 pattern=smpte75 ! video/x-raw,format={name},width=90,height=61 ! tee name=t \
+             t. ! queue ! filesink location=FOLDER/before t. ! queue ! FCN ! filesink location=FOLDER/after"
+        ));
+        let layout = Layout::plain(format, 90, 61);
+        layout.check(&segmenter, &gstreamer.read("before"), &gstreamer.read("after"), 5);
+    }
+}
+
+#[test]
+fn gstreamer_element_takes_a_clip_and_changing_sizes() {
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
+    gstreamer.run(
+        "videotestsrc num-buffers=12 pattern=ball ! video/x-raw,width=96,height=64,framerate=10/1 ! jpegenc ! avimux \
+         ! filesink location=FOLDER/clip.avi",
+    );
+    gstreamer.run(
+        "filesrc location=FOLDER/clip.avi ! decodebin ! videoconvert ! video/x-raw,format=BGR ! tee name=t \
+         t. ! queue ! filesink location=FOLDER/before t. ! queue ! FCN ! filesink location=FOLDER/after",
+    );
+    let layout = Layout::plain(PixelFormat::Bgr8, 96, 64);
+    let before = gstreamer.read("before");
+    layout.check(&segmenter, &before, &gstreamer.read("after"), 12);
+    assert!(before[..layout.size] != before[11 * layout.size..], "the picture of the clip does not move");
+
+    let sizes = [(64, 48), (40, 72)];
+    let source = |(width, height)| {
+        format!("videotestsrc num-buffers=3 ! video/x-raw,format=RGB,width={width},height={height} ! c. ")
+    };
+    let sources = sizes.map(source).concat();
+    for (element, file) in [("", "before"), ("FCN !", "after")] {
+        gstreamer.run(&format!("concat name=c ! {element} filesink location=FOLDER/{file} {sources}"));
+    }
+    let (before, after) = (gstreamer.read("before"), gstreamer.read("after"));
+    let layouts = sizes.map(|(width, height)| Layout::plain(PixelFormat::Rgb8, width, height));
+    let end = 3 * layouts[0].size;
+    layouts[0].check(&segmenter, &before[..end], &after[..end], 3);
+    layouts[1].check(&segmenter, &before[end..], &after[end..], 3);
+}
+
+#[test]
+fn gstreamer_element_follows_strides_and_offsets() {
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
+    // rawvideoparse gives its buffers a GstVideoMeta with this layout; nothing repacks them on the way to the file.
+    let layout =
+        Layout { format: PixelFormat::Bgr8, width: 50, height: 37, offset: 24, stride: 300, size: 24 + 300 * 37 };
+    let before = random_bytes(3, 3 * layout.size);
+    fs::write(gstreamer.path("before"), &before).unwrap();
+    gstreamer.run(
+        "filesrc location=FOLDER/before ! rawvideoparse use-sink-caps=false format=bgr width=50 height=37 frame-size=11124 \
+         plane-strides=<300> plane-offsets=<24> ! FCN ! filesink location=FOLDER/after",
+    );
+    layout.check(&segmenter, &before, &gstreamer.read("after"), 3);
+}
+
+#[test]
+fn gstreamer_element_tells_what_is_wrong() {
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    let wrong = [
+        ("fcn", "Set the property \"model\""),
+        ("fcn model=FOLDER/missing.onnx", "missing.onnx' cannot be opened"),
+        ("fcn model=FOLDER/libgstfcn.so", "The model cannot be used"),
+    ];
+    for (element, words) in wrong {
+        let output = gstreamer.command(&format!("videotestsrc num-buffers=1 ! {element} ! fakesink")).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains(words), "{element}: {errors}");
+    }
+    // A frame that is too large ends the pipeline, not the process.
+    let output = gstreamer
+        .command("videotestsrc num-buffers=1 ! video/x-raw,format=RGB,width=40000,height=2 ! FCN ! fakesink")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && errors.contains("40000"), "{:?}: {errors}", output.status);
+}
