@@ -129,27 +129,11 @@ fn bad_input_is_answered_not_followed() {
 
 #[test]
 fn bad_input_leaks_nothing() {
-    if !have("bad input under valgrind", &["valgrind"]) {
-        return;
-    }
+    let Some(mut valgrind) = common::valgrind("bad input under valgrind") else { return };
     let folder = tempfile::tempdir().unwrap();
     write_bad_files(folder.path());
     let program = build(folder.path(), "cc", "c99", "tests/c/bad_input.c");
-    under_valgrind(Command::new("valgrind").args(VALGRIND).arg(suppressions()).arg(program).arg(folder.path()));
-}
-
-const VALGRIND: [&str; 6] = [
-    "--quiet",
-    // Threads take turns; else one that asks again and again keeps the others from running.
-    "--fair-sched=yes",
-    "--leak-check=full",
-    "--errors-for-leak-kinds=definite",
-    "--show-leak-kinds=definite",
-    "--error-exitcode=99",
-];
-
-fn suppressions() -> String {
-    format!("--suppressions={}", root().join("tests/c/valgrind.supp").display())
+    under_valgrind(valgrind.arg(program).arg(folder.path()));
 }
 
 /// Runs a program that must succeed, with nothing on stderr: neither valgrind nor the library has anything to say.
@@ -183,13 +167,11 @@ fn streams_keep_their_promises() {
 
 #[test]
 fn streams_leak_nothing() {
-    if !have("streams under valgrind", "valgrind") {
-        return;
-    }
+    let Some(mut valgrind) = common::valgrind("streams under valgrind") else { return };
     let folder = tempfile::tempdir().unwrap();
     let models = stream_models(folder.path());
     let program = build(folder.path(), "cc", "c11", "tests/c/stream.c");
-    under_valgrind(Command::new("valgrind").args(VALGRIND).arg(suppressions()).arg(program).args(models).arg("20"));
+    under_valgrind(valgrind.arg(program).args(models).arg("20"));
 }
 
 #[test]

@@ -35,25 +35,34 @@ fn flags(packages: &[&str]) -> Vec<String> {
     answer.split_whitespace().map(|flag| flag.replacen("-I", "-isystem", 1)).collect()
 }
 
+/// Builds a C++ program with the oldest and the newest standard, and runs it, once under valgrind.
+fn check_in_cpp(what: &str, source: &str, more: &[String]) {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path());
+    for (compiler, standard) in [("clang++", "c++20"), ("g++", "c++11")] {
+        if have(what, &[compiler]) {
+            let program = build_with(folder.path(), compiler, standard, source, more);
+            assert_eq!(run(Command::new(program).arg(&model)), "0 failures\n", "{compiler} {standard}");
+        }
+    }
+    // The last one: valgrind reads gcc's debug information.
+    if let Some(mut valgrind) = common::valgrind(what) {
+        let program = folder.path().join(Path::new(source).file_stem().unwrap());
+        assert_eq!(run(valgrind.arg(program).arg(&model)), "0 failures\n");
+    }
+}
+
 #[test]
 fn opencv_gives_and_takes_matrices_without_a_copy() {
     let what = "C++ with OpenCV";
     if !have_packages(what, &["opencv4"]) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let model = model(folder.path());
-    let libraries = run(Command::new("pkg-config").args(["--variable", "libdir", "opencv4"]));
     let mut more = flags(&["opencv4"]);
-    more.retain(|flag| !flag.starts_with("-l"));
+    // All of OpenCV's libraries are many; the header needs one.
+    more.retain(|flag| !flag.starts_with("-lopencv_") || flag == "-lopencv_core");
     more.extend(["-I".into(), root().join("examples/opencv").display().to_string()]);
-    more.extend([format!("-L{}", libraries.trim()), "-lopencv_core".into()]);
-    for (compiler, standard) in [("g++", "c++11"), ("clang++", "c++20")] {
-        if have(what, &[compiler]) {
-            let program = build_with(folder.path(), compiler, standard, "tests/c/opencv.cpp", &more);
-            assert_eq!(run(Command::new(program).arg(&model)), "0 failures\n", "{compiler}");
-        }
-    }
+    check_in_cpp(what, "tests/c/opencv.cpp", &more);
 }
 
 #[test]
@@ -107,6 +116,12 @@ fn opencv_example_is_built_with_cmake_alone() {
     assert_eq!(wrong.status.code(), Some(1));
 }
 
+#[test]
+fn ros_messages_are_frames_and_labels() {
+    let more = ["-I".to_owned(), root().join("examples/ros2/include").display().to_string()];
+    check_in_cpp("ROS 2's messages", "tests/c/ros2.cpp", &more);
+}
+
 /// GStreamer with the element of examples/gstreamer.
 struct Gstreamer {
     folder: tempfile::TempDir,
@@ -133,18 +148,22 @@ impl Gstreamer {
         self.folder.path().join(name)
     }
 
-    /// gst-launch-1.0 with this pipeline, in which FOLDER and FCN stand for the folder and the element with the model.
-    fn command(&self, pipeline: &str) -> Command {
+    /// Gives a command gst-launch-1.0's arguments for this pipeline, in which FOLDER and FCN stand for the folder and for
+    /// the element with the model.
+    fn launch(&self, mut command: Command, pipeline: &str) -> Command {
         let pipeline = pipeline
             .replace("FOLDER", &self.folder.path().display().to_string())
             .replace("FCN", &format!("fcn model={}", self.model.display()));
-        let mut command = Command::new("gst-launch-1.0");
         command
             .env("GST_PLUGIN_PATH", self.folder.path())
             .env("GST_REGISTRY", self.path("registry.bin"))
             .arg("--quiet")
             .args(pipeline.split_whitespace());
         command
+    }
+
+    fn command(&self, pipeline: &str) -> Command {
+        self.launch(Command::new("gst-launch-1.0"), pipeline)
     }
 
     fn run(&self, pipeline: &str) {
@@ -287,6 +306,11 @@ fn gstreamer_element_tells_what_is_wrong() {
         let output = gstreamer.command(&format!("videotestsrc num-buffers=1 ! {element} ! fakesink")).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && errors.contains(words), "{element}: {errors}");
+    }
+    if let Some(mut valgrind) = common::valgrind("GStreamer's element under valgrind") {
+        valgrind.arg("gst-launch-1.0");
+        let pipeline = "videotestsrc num-buffers=3 ! video/x-raw,format=RGB,width=64,height=48 ! FCN ! fakesink";
+        run(&mut gstreamer.launch(valgrind, pipeline));
     }
     // A frame that is too large ends the pipeline, not the process.
     let output = gstreamer

@@ -101,6 +101,21 @@ pub(crate) fn build_with(folder: &Path, compiler: &str, standard: &str, source: 
     program
 }
 
+/// valgrind, to be given a program and its arguments; it fails where memory is lost, or used that is not the program's. With
+/// `None` the test called `what` is listed as skipped.
+pub(crate) fn valgrind(what: &str) -> Option<Command> {
+    if !have(what, &["valgrind"]) {
+        return None;
+    }
+    let mut command = Command::new("valgrind");
+    command
+        .args(["--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"])
+        // Threads take turns; else one that asks again and again keeps the others from running.
+        .args(["--fair-sched=yes", "--error-exitcode=99"])
+        .arg(format!("--suppressions={}", root().join("tests/c/valgrind.supp").display()));
+    Some(command)
+}
+
 /// Runs make in the project's folder, with the library that was built for these tests.
 pub(crate) fn make(goal: &str, arguments: &[String]) -> String {
     let from = format!("FROM={}", library_dir().display());
