@@ -82,7 +82,8 @@ deb: $(if $(FROM),,build)
 	$(MAKE) install FROM=$(LIB) DESTDIR=target/package PREFIX=/usr LIBDIR=lib/$(MULTIARCH)
 	ln -s usr/lib/$(MULTIARCH) target/package/lib
 	mkdir -p "$(OUT)"
-	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS)
+	strip --strip-unneeded target/package/lib/libfcn.so.$(VERSION)
+	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant library
 	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant dev
 
 weights:
