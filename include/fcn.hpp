@@ -302,12 +302,10 @@ public:
     /* Whether there was a new result, which is in the mask then. Throws where the frame failed, and FCN_ERROR_CANCELLED
      * where the stream is stopped and has no more results. */
     bool poll(Mask &mask, std::int64_t *timestamp = nullptr, void **user = nullptr) {
-        return wait(0, mask, timestamp, user);
+        return found(fcn_stream_poll(get(), mask.get(), timestamp, user));
     }
     bool wait(std::uint32_t milliseconds, Mask &mask, std::int64_t *timestamp = nullptr, void **user = nullptr) {
-        const fcn_status status = fcn_stream_wait(get(), milliseconds, mask.get(), timestamp, user);
-        if (status != FCN_ERROR_TIMEOUT) detail::check(status);
-        return status == FCN_OK;
+        return found(fcn_stream_wait(get(), milliseconds, mask.get(), timestamp, user));
     }
 
     fcn_counters counters() const {
@@ -325,6 +323,11 @@ private:
         explicit Receiver(Callback callback) : call(std::move(callback)) {}
         Callback call;
     };
+
+    static bool found(fcn_status status) {
+        if (status != FCN_ERROR_TIMEOUT) detail::check(status);
+        return status == FCN_OK;
+    }
 
     static void receive(void *context, fcn_status status, const fcn_mask *mask, std::int64_t timestamp, void *user) {
         try {
