@@ -90,6 +90,9 @@ inline fcn_format format_from_name(const std::string &name) {
     return static_cast<fcn_format>(format);
 }
 
+/* The name of a format, for example "NV12". */
+inline const char *format_name(fcn_format format) noexcept { return fcn_format_name(format); }
+
 /* How a segmenter is made. Setters can be chained: fcn::Options().provider(FCN_PROVIDER_CPU).threads(2). */
 class Options {
 public:

@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{build_with, have, have_packages, make, root, run};
-use fcn::{Frame, Image, Mask, Options, PixelFormat, Segmenter};
+use fcn::{ColorMatrix, ColorRange, Frame, Image, Mask, Options, PixelFormat, Segmenter};
 use models::{Spec, network, random_bytes};
 
 /// The model of these tests in `folder`: 5 classes, stride 8, a card.
@@ -319,4 +319,111 @@ fn gstreamer_element_tells_what_is_wrong() {
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && errors.contains("40000"), "{:?}: {errors}", output.status);
+}
+
+/// How NV12 frames lie in a file.
+struct Nv12 {
+    width: usize,
+    height: usize,
+    /// Bytes before the first row of each plane, and from one row to the next.
+    offsets: [usize; 2],
+    strides: [usize; 2],
+    /// Bytes of a frame.
+    size: usize,
+    matrix: ColorMatrix,
+}
+
+impl Nv12 {
+    /// A class's Y, Cb and Cr in limited range, by the formulas of ITU-R BT.601 and BT.709.
+    fn color(&self, [r, g, b]: [u8; 3]) -> [f64; 3] {
+        let (kr, kb) = if self.matrix == ColorMatrix::Bt709 { (0.2126, 0.0722) } else { (0.299, 0.114) };
+        let [r, g, b] = [r, g, b].map(|value| f64::from(value) / 255.0);
+        let y = kr * r + (1.0 - kr - kb) * g + kb * b;
+        [16.0 + 219.0 * y, 128.0 + 112.0 * (b - y) / (1.0 - kb), 128.0 + 112.0 * (r - y) / (1.0 - kr)]
+    }
+
+    /// As [`Layout::check`]; samples of colour follow the first of the pixels that share them.
+    fn check(&self, segmenter: &Segmenter, before: &[u8], after: &[u8], frames: usize) {
+        let Nv12 { width, height, offsets, strides, size, matrix } = *self;
+        assert_eq!((before.len(), after.len()), (frames * size, frames * size), "{frames} frames of {size} bytes");
+        let mut mask = Mask::new();
+        for (number, (before, after)) in before.chunks_exact(size).zip(after.chunks_exact(size)).enumerate() {
+            let planes = [0, 1].map(|plane| (&before[offsets[plane]..], strides[plane]));
+            let frame = Frame::planar(PixelFormat::Nv12, &planes, width as u32, height as u32).unwrap();
+            segmenter.segment(&frame.color(matrix, ColorRange::Limited), &mut mask).unwrap();
+            let mut expected: Vec<f64> = before.iter().copied().map(f64::from).collect();
+            let mut drawn = 0;
+            for (pixel, &label) in mask.labels().iter().enumerate() {
+                let class = &segmenter.classes()[label as usize];
+                let (x, y) = (pixel % width, pixel / width);
+                if class.name == "background" {
+                    continue;
+                }
+                let color = self.color(class.color);
+                let mut blend = |place: usize, color: f64| expected[place] = (expected[place] + color) / 2.0;
+                blend(offsets[0] + y * strides[0] + x, color[0]);
+                if x % 2 == 0 && y % 2 == 0 {
+                    let first = offsets[1] + y / 2 * strides[1] + x;
+                    blend(first, color[1]);
+                    blend(first + 1, color[2]);
+                }
+                drawn += 1;
+            }
+            assert!(
+                drawn > 0 && drawn < width * height,
+                "frame {number}: {drawn} pixels of classes, so this says little"
+            );
+            let far = |(place, expected): (usize, &f64)| {
+                let allowed = if *expected == f64::from(before[place]) { 0.0 } else { 1.0 };
+                (expected - f64::from(after[place])).abs() > allowed
+            };
+            let differs = expected.iter().enumerate().position(far);
+            assert_eq!(differs, None, "frame {number}: the first byte that differs");
+        }
+    }
+}
+
+#[test]
+fn gstreamer_element_takes_nv12_as_it_lies() {
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
+    // What a camera gives: an odd size, planes anywhere in the buffer, rows with padding.
+    let layout = Nv12 {
+        width: 51,
+        height: 37,
+        offsets: [16, 2600],
+        strides: [64, 72],
+        size: 2600 + 72 * 19,
+        matrix: ColorMatrix::Bt601,
+    };
+    let before = random_bytes(9, 3 * layout.size);
+    fs::write(gstreamer.path("before"), &before).unwrap();
+    gstreamer.run(
+        "filesrc location=FOLDER/before ! rawvideoparse use-sink-caps=false format=nv12 width=51 height=37 frame-size=3968 \
+         plane-strides=<64,72> plane-offsets=<16,2600> ! FCN ! filesink location=FOLDER/after",
+    );
+    layout.check(&segmenter, &before, &gstreamer.read("after"), 3);
+
+    let (offsets, strides, size) = ([0, 96 * 64], [96, 96], 96 * 96);
+    let layout = Nv12 { width: 96, height: 64, offsets, strides, size, matrix: ColorMatrix::Bt709 };
+    gstreamer.run(
+        "videotestsrc num-buffers=2 pattern=smpte75 ! video/x-raw,format=NV12,width=96,height=64,colorimetry=bt709 ! tee name=t \
+         t. ! queue ! filesink location=FOLDER/before t. ! queue ! FCN ! filesink location=FOLDER/after",
+    );
+    layout.check(&segmenter, &gstreamer.read("before"), &gstreamer.read("after"), 2);
+}
+
+#[test]
+fn gstreamer_element_negotiates_every_format() {
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    for format in "NV12 NV21 I420 YUY2 UYVY RGB BGR RGBx BGRx RGBA BGRA".split(' ') {
+        for (element, file) in [("", "before"), ("FCN !", "after")] {
+            gstreamer.run(&format!(
+                "videotestsrc num-buffers=1 ! video/x-raw,format={format},width=95,height=63 ! {element} \
+                 filesink location=FOLDER/{file}"
+            ));
+        }
+        let (before, after) = (gstreamer.read("before"), gstreamer.read("after"));
+        assert!(before.len() == after.len() && before != after, "{format}");
+    }
 }

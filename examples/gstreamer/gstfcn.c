@@ -2,9 +2,9 @@
  *
  *     cc -shared -fPIC gstfcn.c -o libgstfcn.so $(pkg-config --cflags --libs fcn gstreamer-video-1.0)
  *     export GST_PLUGIN_PATH=$PWD
- *     gst-launch-1.0 v4l2src ! videoconvert ! fcn model=animals.onnx ! videoconvert ! autovideosink
- *     gst-launch-1.0 filesrc location=cat.mp4 ! decodebin ! videoconvert ! fcn model=animals.onnx width=480 height=320 \
- *         ! videoconvert ! x264enc ! mp4mux ! filesink location=labelled.mp4
+ *     gst-launch-1.0 v4l2src ! fcn model=animals.onnx ! videoconvert ! autovideosink
+ *     gst-launch-1.0 filesrc location=cat.mp4 ! decodebin ! fcn model=animals.onnx width=480 height=320 \
+ *         ! x264enc ! mp4mux ! filesink location=labelled.mp4
  *
  * Programs use it by name in gst_parse_launch() or gst_element_factory_make(). The base class does caps, EOS, flushes and
  * quality of service: with a sink that plays in time, frames that come too late are dropped before they are labelled. */
@@ -14,7 +14,7 @@
 #include <gst/video/gstvideofilter.h>
 #include <gst/video/video.h>
 
-#define FORMATS "{ RGB, BGR, RGBx, BGRx, RGBA, BGRA }"
+#define FORMATS "{ NV12, NV21, I420, YUY2, UYVY, RGB, BGR, RGBx, BGRx, RGBA, BGRA }"
 
 G_DECLARE_FINAL_TYPE(GstFcn, gst_fcn, GST, FCN, GstVideoFilter)
 
@@ -27,6 +27,8 @@ struct _GstFcn {
     /* From start to stop; only the streaming thread uses the mask. */
     fcn_segmenter *segmenter;
     fcn_mask *mask;
+    /* The class that is left as it is; -1 for none. */
+    gint background;
 };
 
 G_DEFINE_TYPE(GstFcn, gst_fcn, GST_TYPE_VIDEO_FILTER)
@@ -87,7 +89,10 @@ static gboolean gst_fcn_start(GstBaseTransform *transform) {
     }
     fcn_options_free(options);
     g_free(model);
-    if (status == FCN_OK) self->mask = fcn_mask_new();
+    if (status == FCN_OK) {
+        self->mask = fcn_mask_new();
+        self->background = g_str_equal(fcn_class_name(self->segmenter, 0), "background") ? 0 : -1;
+    }
     return status == FCN_OK;
 }
 
@@ -98,44 +103,78 @@ static gboolean gst_fcn_stop(GstBaseTransform *transform) {
     return TRUE;
 }
 
-/* One of FCN_FORMAT_*; 0 where there is none. The unused byte of RGBx and BGRx counts as alpha: both are left as they are. */
-static uint32_t format_of(const GstVideoFrame *video) {
-    switch (GST_VIDEO_FRAME_FORMAT(video)) {
-    case GST_VIDEO_FORMAT_RGB: return FCN_FORMAT_RGB8;
-    case GST_VIDEO_FORMAT_BGR: return FCN_FORMAT_BGR8;
-    case GST_VIDEO_FORMAT_RGBx:
-    case GST_VIDEO_FORMAT_RGBA: return FCN_FORMAT_RGBA8;
-    case GST_VIDEO_FORMAT_BGRx:
-    case GST_VIDEO_FORMAT_BGRA: return FCN_FORMAT_BGRA8;
-    default: return 0;
+/* The base class has mapped the buffer, so pointers and strides are those of its GstVideoMeta. */
+static fcn_status describe(const GstVideoFrame *video, fcn_frame *frame) {
+    const GstVideoColorimetry *color = &video->info.colorimetry;
+
+    frame->width = (uint32_t)GST_VIDEO_FRAME_WIDTH(video);
+    frame->height = (uint32_t)GST_VIDEO_FRAME_HEIGHT(video);
+    frame->matrix = color->matrix == GST_VIDEO_COLOR_MATRIX_BT709 ? FCN_MATRIX_BT709 : FCN_MATRIX_BT601;
+    frame->range = color->range == GST_VIDEO_COLOR_RANGE_0_255 ? FCN_RANGE_FULL : FCN_RANGE_LIMITED;
+    for (guint plane = 0; plane < GST_VIDEO_FRAME_N_PLANES(video); plane++) {
+        frame->planes[plane] = GST_VIDEO_FRAME_PLANE_DATA(video, plane);
+        /* A negative stride becomes one that is refused for its size. */
+        frame->strides[plane] = (size_t)GST_VIDEO_FRAME_PLANE_STRIDE(video, plane);
+    }
+    return fcn_format_from_name(gst_video_format_to_string(GST_VIDEO_FRAME_FORMAT(video)), &frame->format);
+}
+
+/* The colour of a class as the video's Y, Cb and Cr. */
+static void yuv_of(const GstVideoFrame *video, const uint8_t *rgb, gdouble *yuv) {
+    gint offset[GST_VIDEO_MAX_COMPONENTS], scale[GST_VIDEO_MAX_COMPONENTS];
+    gdouble kr = 0.299, kb = 0.114, y;
+
+    gst_video_color_matrix_get_Kr_Kb(video->info.colorimetry.matrix, &kr, &kb);
+    gst_video_color_range_offsets(video->info.colorimetry.range, video->info.finfo, offset, scale);
+    y = (kr * rgb[0] + (1 - kr - kb) * rgb[1] + kb * rgb[2]) / 255;
+    yuv[0] = offset[0] + scale[0] * y;
+    yuv[1] = offset[1] + scale[1] * (rgb[2] / 255.0 - y) / (2 * (1 - kb));
+    yuv[2] = offset[2] + scale[2] * (rgb[0] / 255.0 - y) / (2 * (1 - kr));
+}
+
+/* fcn_overlay() for Y'CbCr, whatever its planes: samples that pixels share take the class of the first one. */
+static void overlay_yuv(const GstFcn *self, gdouble alpha, GstVideoFrame *video) {
+    const uint8_t *labels = fcn_mask_labels(self->mask);
+    const GstVideoFormatInfo *info = video->info.finfo;
+    gdouble yuv[256][3];
+
+    for (uint32_t index = 0; index < fcn_class_count(self->segmenter); index++) {
+        uint8_t rgb[3] = {0, 0, 0};
+        fcn_class_color(self->segmenter, index, rgb);
+        yuv_of(video, rgb, yuv[index]);
+    }
+    for (guint component = 0; component < 3; component++) {
+        guint8 *data = GST_VIDEO_FRAME_COMP_DATA(video, component);
+        gint stride = GST_VIDEO_FRAME_COMP_STRIDE(video, component), step = GST_VIDEO_FRAME_COMP_PSTRIDE(video, component);
+        guint right = GST_VIDEO_FORMAT_INFO_W_SUB(info, component), down = GST_VIDEO_FORMAT_INFO_H_SUB(info, component);
+        for (gint y = 0; y < GST_VIDEO_FRAME_COMP_HEIGHT(video, component); y++) {
+            const uint8_t *row = labels + (gsize)(y << down) * (gsize)GST_VIDEO_FRAME_WIDTH(video);
+            for (gint x = 0; x < GST_VIDEO_FRAME_COMP_WIDTH(video, component); x++) {
+                guint8 *sample = data + (gssize)y * stride + x * step;
+                uint8_t label = row[x << right];
+                if (label != self->background) *sample = (guint8)(*sample + (yuv[label][component] - *sample) * alpha + 0.5);
+            }
+        }
     }
 }
 
-/* The base class has mapped the buffer, so pointers and strides are those of its GstVideoMeta. */
 static GstFlowReturn gst_fcn_transform_frame_ip(GstVideoFilter *filter, GstVideoFrame *video) {
     GstFcn *self = GST_FCN(filter);
     fcn_frame frame = {0};
+    fcn_status status;
     gdouble alpha;
 
-    frame.width = (uint32_t)GST_VIDEO_FRAME_WIDTH(video);
-    frame.height = (uint32_t)GST_VIDEO_FRAME_HEIGHT(video);
-    frame.format = format_of(video);
-    for (guint plane = 0; plane < GST_VIDEO_FRAME_N_PLANES(video); plane++) {
-        gint stride = GST_VIDEO_FRAME_PLANE_STRIDE(video, plane);
-        if (stride <= 0) {
-            GST_ELEMENT_ERROR(self, STREAM, FORMAT, ("The stride is %d; it must be greater than 0", stride), (NULL));
-            return GST_FLOW_ERROR;
-        }
-        frame.planes[plane] = GST_VIDEO_FRAME_PLANE_DATA(video, plane);
-        frame.strides[plane] = (size_t)stride;
-    }
     GST_OBJECT_LOCK(self);
     alpha = self->alpha;
     GST_OBJECT_UNLOCK(self);
-
-    if (fcn_segment(self->segmenter, &frame, self->mask) != FCN_OK ||
-        fcn_overlay(self->segmenter, self->mask, (float)alpha, frame.format, GST_VIDEO_FRAME_PLANE_DATA(video, 0),
-                    frame.width, frame.height, frame.strides[0]) != FCN_OK) {
+    status = describe(video, &frame);
+    if (status == FCN_OK) status = fcn_segment(self->segmenter, &frame, self->mask);
+    if (status == FCN_OK && GST_VIDEO_INFO_IS_YUV(&video->info))
+        overlay_yuv(self, alpha, video);
+    else if (status == FCN_OK)
+        status = fcn_overlay(self->segmenter, self->mask, (float)alpha, frame.format, GST_VIDEO_FRAME_PLANE_DATA(video, 0),
+                             frame.width, frame.height, frame.strides[0]);
+    if (status != FCN_OK) {
         GST_ELEMENT_ERROR(self, STREAM, FAILED, ("The frame cannot be labelled: %s", fcn_last_error()), (NULL));
         return GST_FLOW_ERROR;
     }

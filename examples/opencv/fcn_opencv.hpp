@@ -11,18 +11,19 @@
 
 namespace fcn_opencv {
 
-/* FCN_FORMAT_* of a picture as OpenCV reads and captures them: BGR, BGRA or grey, 8 bits a channel. */
+/* FCN_FORMAT_* of a picture as OpenCV reads and captures them: BGR, BGRA or grey, 8 bits a channel, or 16 for grey. */
 inline fcn_format format(const cv::Mat &image) {
     if (image.dims == 2) {
         switch (image.type()) {
         case CV_8UC1: return FCN_FORMAT_GRAY8;
+        case CV_16UC1: return FCN_FORMAT_GRAY16;
         case CV_8UC3: return FCN_FORMAT_BGR8;
         case CV_8UC4: return FCN_FORMAT_BGRA8;
         }
     }
     throw fcn::Error(FCN_ERROR_UNSUPPORTED_FORMAT,
                      "a cv::Mat of type " + cv::typeToString(image.type()) + " with " + std::to_string(image.dims) +
-                         " dimensions is no frame: CV_8UC1, CV_8UC3 and CV_8UC4 with 2 dimensions are");
+                         " dimensions is no frame: CV_8UC1, CV_16UC1, CV_8UC3 and CV_8UC4 with 2 dimensions are");
 }
 
 /* The frame borrows the picture's memory. A part of a picture, image(cv::Rect(...)), works as well: its step is the stride. */

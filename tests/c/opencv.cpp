@@ -61,6 +61,15 @@ int main(int argc, char **argv) {
         fcn_mask_free(plain);
     }
 
+    // The high byte of 16 bits of grey counts.
+    cv::Mat grey(37, 50, CV_8UC1), deep(37, 50, CV_16UC1);
+    cv::randu(grey, cv::Scalar::all(0), cv::Scalar::all(256));
+    grey.convertTo(deep, CV_16U, 256, 255);
+    segmenter.segment(fcn_opencv::frame(grey), mask);
+    const cv::Mat expected = fcn_opencv::labels(mask).clone();
+    segmenter.segment(fcn_opencv::frame(deep), mask);
+    CHECK(cv::norm(fcn_opencv::labels(mask), expected, cv::NORM_INF) == 0);
+
     CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "CV_32FC3", [] { fcn_opencv::frame(cv::Mat(4, 4, CV_32FC3)); }));
     const int sizes[] = {4, 4, 4};
     CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "3 dimensions", [&] { fcn_opencv::frame(cv::Mat(3, sizes, CV_8UC1)); }));

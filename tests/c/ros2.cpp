@@ -48,7 +48,8 @@ int main(int argc, char **argv) {
         std::uint32_t bytes, format;
     } cases[] = {
         {"rgb8", 3, FCN_FORMAT_RGB8},   {"bgr8", 3, FCN_FORMAT_BGR8},   {"rgba8", 4, FCN_FORMAT_RGBA8},
-        {"bgra8", 4, FCN_FORMAT_BGRA8}, {"mono8", 1, FCN_FORMAT_GRAY8}, {"8UC3", 3, FCN_FORMAT_BGR8},
+        {"bgra8", 4, FCN_FORMAT_BGRA8}, {"mono8", 1, FCN_FORMAT_GRAY8}, {"mono16", 2, FCN_FORMAT_GRAY16},
+        {"yuv422", 2, FCN_FORMAT_UYVY}, {"yuv422_yuy2", 2, FCN_FORMAT_YUYV},
     };
     for (const auto &it : cases) {
         for (std::uint32_t padding : {0u, 14u}) {
@@ -65,7 +66,7 @@ int main(int argc, char **argv) {
             CHECK(labels.header.frame_id == "camera" && labels.data.size() == 50 * 37);
             CHECK(std::memcmp(labels.data.data(), fcn_mask_labels(plain), 50 * 37) == 0);
 
-            if (it.bytes > 1) {
+            if (it.bytes > 2) {
                 Image expected = image;
                 CHECK(fcn_overlay(segmenter.get(), plain, 0.5f, it.format, expected.data.data(), 50, 37, image.step) == FCN_OK);
                 fcn_ros::overlay(segmenter, mask, 0.5f, image);
@@ -74,6 +75,25 @@ int main(int argc, char **argv) {
             fcn_mask_free(plain);
         }
     }
+
+    // The second plane of nv21 follows the first one.
+    Image planes = make("nv21", 1, 14);
+    planes.data.resize(64 * (37 + 19), 200);
+    for (std::size_t i = 64 * 37; i < planes.data.size(); i++) planes.data[i] = static_cast<std::uint8_t>(i * 7);
+    fcn_mask *plain = fcn_mask_new();
+    const std::uint8_t *first = planes.data.data();
+    const fcn_frame two = fcn_frame_planar(FCN_FORMAT_NV21, 50, 37, first, 64, first + 64 * 37, 64, nullptr, 0);
+    CHECK(fcn_segment(segmenter.get(), &two, plain) == FCN_OK);
+    segmenter.segment(fcn_ros::frame(planes), mask);
+    CHECK(std::memcmp(mask.labels(), fcn_mask_labels(plain), 50 * 37) == 0);
+    fcn_mask_free(plain);
+    planes.data.pop_back();
+    CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "takes 3584", [&] { fcn_ros::frame(planes); }));
+    planes.data.push_back(0);
+    CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "NV21", [&] { fcn_ros::overlay(segmenter, mask, 0.5f, planes); }));
+    Image swapped = make("mono16", 2, 0);
+    swapped.is_bigendian = 1;
+    CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "is_bigendian", [&] { fcn_ros::frame(swapped); }));
 
     // What a message can have wrong: an encoding that is not taken, data that is too short, a step that is.
     CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "bayer_rggb8", [] { fcn_ros::frame(make("bayer_rggb8", 1, 0)); }));

@@ -84,6 +84,7 @@ int main(int argc, char **argv) {
     CHECK(throws(FCN_ERROR_IO, "missing.png", [&] { fcn::Image(folder + "/missing.png"); }));
 
     CHECK(std::strcmp(fcn::version(), FCN_VERSION) == 0);
+    CHECK(std::strcmp(fcn::format_name(FCN_FORMAT_NV12), "NV12") == 0);
     CHECK(std::strcmp(fcn::status_name(FCN_ERROR_IO), "FCN_ERROR_IO") == 0);
 
     fcn::Options options;

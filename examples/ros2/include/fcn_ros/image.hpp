@@ -8,35 +8,30 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string>
-#include <utility>
 
 namespace fcn_ros {
 
-/* FCN_FORMAT_* of an encoding (sensor_msgs/image_encodings.hpp). "8UC1", "8UC3" and "8UC4" name no colours; OpenCV's order
- * is meant, as cv_bridge does. */
-inline fcn_format format(const std::string &encoding) {
-    static const std::pair<const char *, fcn_format> known[] = {
-        {"rgb8", FCN_FORMAT_RGB8},   {"bgr8", FCN_FORMAT_BGR8},   {"rgba8", FCN_FORMAT_RGBA8}, {"bgra8", FCN_FORMAT_BGRA8},
-        {"mono8", FCN_FORMAT_GRAY8}, {"8UC1", FCN_FORMAT_GRAY8}, {"8UC3", FCN_FORMAT_BGR8},   {"8UC4", FCN_FORMAT_BGRA8},
-    };
-    for (const auto &pair : known)
-        if (encoding == pair.first) return pair.second;
-    throw fcn::Error(FCN_ERROR_UNSUPPORTED_FORMAT,
-                     "the encoding '" + encoding + "' is not taken: rgb8, bgr8, rgba8, bgra8 and mono8 are");
-}
-
-/* The frame borrows the message's data, which must be as long as `step` and `height` say. */
+/* The frame borrows the message's data. Encodings are those of sensor_msgs/image_encodings.hpp that fcn_format_from_name()
+ * knows: "bgr8", "mono16", "yuv422_yuy2", "nv21" and others; the second plane of "nv21" follows the first one. */
 template <typename Image>
 fcn_frame frame(const Image &image) {
-    const std::size_t needed = static_cast<std::size_t>(image.step) * image.height;
+    const fcn_format format = fcn::format_from_name(image.encoding);
+    if (format == FCN_FORMAT_GRAY16 && image.is_bigendian)
+        throw fcn::Error(FCN_ERROR_UNSUPPORTED_FORMAT, "mono16 with is_bigendian set is not taken: swap its bytes");
+    const fcn_frame frame = fcn::contiguous(format, image.data.data(), image.width, image.height, image.step);
+    /* The last plane ends where the data may end at the earliest; all but the first have half as many rows. */
+    const std::size_t last = frame.planes[2] ? 2 : frame.planes[1] ? 1 : 0;
+    const std::size_t before = static_cast<std::size_t>(static_cast<const std::uint8_t *>(frame.planes[last]) -
+                                                        static_cast<const std::uint8_t *>(frame.planes[0]));
+    const std::size_t rows = last == 0 ? image.height : (std::size_t{image.height} + 1) / 2;
+    const std::size_t needed = before + rows * frame.strides[last];
     if (image.step == 0 || image.data.size() < needed)
         throw fcn::Error(FCN_ERROR_INVALID_ARGUMENT, "the image's data has " + std::to_string(image.data.size()) +
-                                                         " bytes, where " + std::to_string(image.height) +
-                                                         " rows with step " + std::to_string(image.step) +
-                                                         " take " + std::to_string(needed));
-    return fcn::frame(format(image.encoding), image.data.data(), image.width, image.height, image.step);
+                                                         " bytes, where " + image.encoding + " with " +
+                                                         std::to_string(image.height) + " rows and step " +
+                                                         std::to_string(image.step) + " takes " + std::to_string(needed));
+    return frame;
 }
 
 /* Fills a message with the mask's class indices, "mono8". Its header is the caller's matter: the camera's, so that the labels
@@ -52,11 +47,12 @@ void labels(const fcn::Mask &mask, Image &image) {
     image.data.assign(first, first + static_cast<std::size_t>(mask.width()) * mask.height());
 }
 
-/* Blends the colours of the classes into a message in a colour encoding, which has the mask's size. */
+/* Blends the colours of the classes into a message in "rgb8", "bgr8", "rgba8" or "bgra8", which has the mask's size. */
 template <typename Image>
 void overlay(const fcn::Segmenter &segmenter, const fcn::Mask &mask, float alpha, Image &image) {
-    frame(image);  // Checks the length of the data.
-    segmenter.overlay(mask, alpha, format(image.encoding), image.data.data(), image.width, image.height, image.step);
+    const fcn_frame checked = frame(image);
+    segmenter.overlay(mask, alpha, static_cast<fcn_format>(checked.format), image.data.data(), image.width, image.height,
+                      image.step);
 }
 
 }  // namespace fcn_ros
