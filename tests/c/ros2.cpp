@@ -101,7 +101,10 @@ int main(int argc, char **argv) {
     image.data.pop_back();
     CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "5549 bytes", [&] { fcn_ros::frame(image); }));
     CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "5549 bytes", [&] { fcn_ros::overlay(segmenter, mask, 0.5f, image); }));
-    CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "0 bytes", [] { fcn_ros::frame(Image()); }));
+    CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "''", [] { fcn_ros::frame(Image()); }));
+    Image empty;
+    empty.encoding = "rgb8";
+    CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "0 bytes", [&] { fcn_ros::frame(empty); }));
     image = make("rgb8", 3, 0);
     image.step = 149;
     CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "stride 149", [&] { segmenter.segment(fcn_ros::frame(image), mask); }));
