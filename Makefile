@@ -3,6 +3,8 @@
 # make test       every check of the project; needs no more than that, and says what it left out
 # make bench      compares libfcn with its peers and writes BENCHMARKS.md; 40 minutes on an idle machine; PEERS="libfcn ort"
 #                 chooses, RUNS=5 are rounds, QUICK=1 is a check that stays in target/bench; PyTorch is 3 GB to download
+# make bench-train   compares training speed with PyTorch's and writes docs/training-speed.md; DATA=FOLDER adds rows of
+#                 real photos; PyTorch is 3 GB to download
 # make install    libfcn, headers, fcn.pc, CMake's files and ONNX Runtime below PREFIX (/usr/local) and DESTDIR; LIBDIR=lib64
 #                 names another folder for libraries; WITHOUT_ORT=1 leaves ONNX Runtime out; FROM=target/release installs
 #                 without building (for sudo)
@@ -25,7 +27,7 @@ SOVERSION := $(basename $(VERSION))
 PEERS ?= libfcn ort ort-numpy openvino ncnn opencv pytorch
 ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
 
-.PHONY: build demo test bench install deb weights header abi deps deps-runtime deps-torch clean
+.PHONY: build demo test bench bench-train install deb weights header abi deps deps-runtime deps-torch clean
 
 build:
 	cargo build --release
