@@ -3,14 +3,22 @@
 # make test       every check of the project; needs no more than that, and says what it left out
 # make bench      compares libfcn with its peers and writes BENCHMARKS.md; 40 minutes on an idle machine; PEERS="libfcn ort"
 #                 chooses, RUNS=5 are rounds, QUICK=1 is a check that stays in target/bench; PyTorch is 3 GB to download
-# make install    libfcn, headers, fcn.pc and ONNX Runtime below PREFIX (/usr/local) and DESTDIR;
-#                 WITHOUT_ORT=1 leaves ONNX Runtime out; FROM=target/release installs without building (for sudo)
+# make bench-train   compares training speed with PyTorch's and writes docs/training-speed.md; DATA=FOLDER adds rows of
+#                 real photos; PyTorch is 3 GB to download
+# make install    libfcn, headers, fcn.pc, CMake's files and ONNX Runtime below PREFIX (/usr/local) and DESTDIR; LIBDIR=lib64
+#                 names another folder for libraries; WITHOUT_ORT=1 leaves ONNX Runtime out; FROM=target/release installs
+#                 without building (for sudo)
+# make deb        Debian packages, to target/debian (OUT): libfcn0.1, with ONNX Runtime, and libfcn-dev; needs cargo-deb
+#                 (cargo install cargo-deb --locked) and dpkg-dev; DEB_FLAGS=--fast compresses less
 # make weights    ImageNet weights for training, to .deps/weights
 # make header     writes include/fcn.h anew from src/ffi
+# make abi        writes tests/abi/libfcn.abi anew, which programs that are built already depend on
 # make deps       all native libraries, to .deps; deps-runtime: what the demo needs; deps-torch: what the trainer needs
 # make clean      removes target and keeps .deps
 
 PREFIX ?= /usr/local
+LIBDIR ?= lib
+OUT ?= target/debian
 PYTHON ?= python3
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LIB := $(or $(FROM),$(TARGET)/release)
@@ -19,7 +27,7 @@ SOVERSION := $(basename $(VERSION))
 PEERS ?= libfcn ort ort-numpy openvino ncnn opencv pytorch
 ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
 
-.PHONY: build demo test bench install weights header deps deps-runtime deps-torch clean
+.PHONY: build demo test bench bench-train install deb weights header abi deps deps-runtime deps-torch clean
 
 build:
 	cargo build --release
@@ -46,28 +54,48 @@ bench: deps-runtime build
 		$(TARGET)/bench .deps/weights/efficientnet-lite0-57934424.pth .deps/photos/chelsea.png
 	$(PYTHON) scripts/bench.py --peers "$(PEERS)" $(if $(RUNS),--rounds $(RUNS)) $(if $(QUICK),--quick)
 
-# ONNX Runtime is laid beside libfcn even for those who use another one while building.
+# ONNX Runtime is laid below libfcn even for those who use another one while building. Its folder carries the version, so
+# that two versions of libfcn can be installed at once.
+install: INSTALL_LIB = $(DESTDIR)$(PREFIX)/$(LIBDIR)
+install: INSTALL_DOC = $(DESTDIR)$(PREFIX)/share/doc/fcn
+install: FILL_IN = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
+	-e 's|@UP@|$(shell echo $(LIBDIR) | sed 's|[^/][^/]*|..|g')|g'
 install: $(if $(FROM),,build)
 	$(if $(WITHOUT_ORT),,env -u ORT_DYLIB_PATH $(PYTHON) scripts/deps.py onnxruntime)
-	install -d "$(DESTDIR)$(PREFIX)/lib/pkgconfig" "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(PREFIX)/share/doc/fcn"
-	install -m 755 $(LIB)/libfcn.so "$(DESTDIR)$(PREFIX)/lib/libfcn.so.$(VERSION)"
-	ln -sf libfcn.so.$(VERSION) "$(DESTDIR)$(PREFIX)/lib/libfcn.so.$(SOVERSION)"
-	ln -sf libfcn.so.$(SOVERSION) "$(DESTDIR)$(PREFIX)/lib/libfcn.so"
+	install -d "$(INSTALL_LIB)/pkgconfig" "$(INSTALL_LIB)/cmake/fcn" "$(DESTDIR)$(PREFIX)/include" "$(INSTALL_DOC)"
+	install -m 755 $(LIB)/libfcn.so "$(INSTALL_LIB)/libfcn.so.$(VERSION)"
+	ln -sf libfcn.so.$(VERSION) "$(INSTALL_LIB)/libfcn.so.$(SOVERSION)"
+	ln -sf libfcn.so.$(SOVERSION) "$(INSTALL_LIB)/libfcn.so"
 	install -m 644 include/fcn.h include/fcn.hpp "$(DESTDIR)$(PREFIX)/include"
-	sed 's/@VERSION@/$(VERSION)/' scripts/fcn.pc.in > "$(DESTDIR)$(PREFIX)/lib/pkgconfig/fcn.pc"
-	install -m 644 LICENSE-MIT LICENSE-APACHE "$(DESTDIR)$(PREFIX)/share/doc/fcn"
+	$(FILL_IN) scripts/fcn.pc.in > "$(INSTALL_LIB)/pkgconfig/fcn.pc"
+	$(FILL_IN) scripts/fcn-config.cmake.in > "$(INSTALL_LIB)/cmake/fcn/fcn-config.cmake"
+	$(FILL_IN) scripts/fcn-config-version.cmake.in > "$(INSTALL_LIB)/cmake/fcn/fcn-config-version.cmake"
+	install -m 644 LICENSE-MIT LICENSE-APACHE "$(INSTALL_DOC)"
 ifndef WITHOUT_ORT
-	cp -P .deps/onnxruntime/lib/libonnxruntime.so.1* "$(DESTDIR)$(PREFIX)/lib"
-	install -d "$(DESTDIR)$(PREFIX)/share/doc/fcn/onnxruntime"
-	install -m 644 .deps/onnxruntime/LICENSE .deps/onnxruntime/ThirdPartyNotices.txt \
-		"$(DESTDIR)$(PREFIX)/share/doc/fcn/onnxruntime"
+	install -d "$(INSTALL_LIB)/fcn-$(SOVERSION)" "$(INSTALL_DOC)/onnxruntime"
+	cp -P .deps/onnxruntime/lib/libonnxruntime.so.1* "$(INSTALL_LIB)/fcn-$(SOVERSION)"
+	install -m 644 .deps/onnxruntime/LICENSE .deps/onnxruntime/ThirdPartyNotices.txt "$(INSTALL_DOC)/onnxruntime"
 endif
+
+# cargo-deb names the folder of the machine's libraries itself, so the packages' files are at target/package/lib.
+deb: MULTIARCH = $(shell dpkg-architecture -q DEB_HOST_MULTIARCH)
+deb: $(if $(FROM),,build)
+	rm -rf target/package
+	$(MAKE) install FROM=$(LIB) DESTDIR=target/package PREFIX=/usr LIBDIR=lib/$(MULTIARCH)
+	ln -s usr/lib/$(MULTIARCH) target/package/lib
+	mkdir -p "$(OUT)"
+	strip --strip-unneeded target/package/lib/libfcn.so.$(VERSION)
+	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant library
+	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant dev
 
 weights:
 	$(PYTHON) scripts/deps.py weights
 
 header:
 	FCN_UPDATE_HEADER=1 cargo test --test header
+
+abi:
+	FCN_UPDATE_ABI=1 cargo test --test abi
 
 deps:
 	$(PYTHON) scripts/deps.py onnxruntime photos libtorch weights

@@ -1,4 +1,4 @@
-//! Writes the C header to OUT_DIR/fcn.h and gives libfcn.so its SONAME.
+//! Writes the C header to OUT_DIR/fcn.h and gives libfcn.so its SONAME and symbol version.
 //!
 //! `include/fcn.h` is a checked-in copy of that header: a test compares them, `make header` renews it. A build script
 //! may not write there itself, because the sources of a package can be read-only.
@@ -15,6 +15,10 @@ fn main() {
         println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libfcn.so.{major}.{minor}");
         // ONNX Runtime's threads may still run when a host calls dlclose: libfcn's code must stay in place.
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+        // Every export carries the SONAME as its version, so that a host and its plugins can use two versions at once. Only
+        // GNU ld adds one to the version script that rustc passes: beside that, a script of our own is an error or is ignored.
+        println!("cargo:rustc-cdylib-link-arg=-fuse-ld=bfd");
+        println!("cargo:rustc-cdylib-link-arg=-Wl,--default-symver");
     }
 }
 

@@ -58,6 +58,12 @@ using Handle = std::unique_ptr<T, Free>;
 
 }  // namespace detail
 
+/* The version of the library that is running; FCN_VERSION is that of the header. */
+inline const char *version() noexcept { return fcn_version(); }
+
+/* The name of a status, for example "FCN_ERROR_IO". */
+inline const char *status_name(fcn_status status) noexcept { return fcn_status_name(status); }
+
 /* A frame in one plane; a stride of 0 means rows without padding. Set crop, rotation and mirror on the result. */
 inline fcn_frame frame(fcn_format format, const void *pixels, std::uint32_t width, std::uint32_t height,
                        std::size_t stride = 0) {
@@ -83,6 +89,9 @@ inline fcn_format format_from_name(const std::string &name) {
     detail::check(fcn_format_from_name(name.c_str(), &format));
     return static_cast<fcn_format>(format);
 }
+
+/* The name of a format, for example "NV12". */
+inline const char *format_name(fcn_format format) noexcept { return fcn_format_name(format); }
 
 /* How a segmenter is made. Setters can be chained: fcn::Options().provider(FCN_PROVIDER_CPU).threads(2). */
 class Options {
@@ -296,12 +305,10 @@ public:
     /* Whether there was a new result, which is in the mask then. Throws where the frame failed, and FCN_ERROR_CANCELLED
      * where the stream is stopped and has no more results. */
     bool poll(Mask &mask, std::int64_t *timestamp = nullptr, void **user = nullptr) {
-        return wait(0, mask, timestamp, user);
+        return found(fcn_stream_poll(get(), mask.get(), timestamp, user));
     }
     bool wait(std::uint32_t milliseconds, Mask &mask, std::int64_t *timestamp = nullptr, void **user = nullptr) {
-        const fcn_status status = fcn_stream_wait(get(), milliseconds, mask.get(), timestamp, user);
-        if (status != FCN_ERROR_TIMEOUT) detail::check(status);
-        return status == FCN_OK;
+        return found(fcn_stream_wait(get(), milliseconds, mask.get(), timestamp, user));
     }
 
     fcn_counters counters() const {
@@ -319,6 +326,11 @@ private:
         explicit Receiver(Callback callback) : call(std::move(callback)) {}
         Callback call;
     };
+
+    static bool found(fcn_status status) {
+        if (status != FCN_ERROR_TIMEOUT) detail::check(status);
+        return status == FCN_OK;
+    }
 
     static void receive(void *context, fcn_status status, const fcn_mask *mask, std::int64_t timestamp, void *user) {
         try {

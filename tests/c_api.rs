@@ -16,6 +16,7 @@ use std::{
     process::Command,
 };
 
+use common::{WARNINGS, build, have, root, run};
 use fcn::onnx::{
     ModelCard,
     build::{self, Dim},
@@ -23,48 +24,6 @@ use fcn::onnx::{
 };
 use models::{End, Spec, network};
 use prost::Message;
-
-const WARNINGS: [&str; 6] = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Runs a command that must succeed, and gives what it printed.
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{command:?}:\n{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// Compiles `source` (below the project's folder) with `compiler -std=standard` into `folder`, linked with libfcn.
-fn build(folder: &Path, compiler: &str, standard: &str, source: &str) -> PathBuf {
-    let program = folder.join(Path::new(source).file_stem().unwrap());
-    let library = common::library_dir();
-    run(Command::new(compiler)
-        .arg(format!("-std={standard}"))
-        .args(WARNINGS)
-        .arg("-g")
-        .arg("-I")
-        .arg(root().join("include"))
-        .arg(root().join(source))
-        .arg("-L")
-        .arg(&library)
-        .arg(format!("-Wl,-rpath,{}", library.display()))
-        .args(["-lfcn", "-pthread", "-o"])
-        .arg(&program));
-    program
-}
-
-/// Whether the test called `what` has this tool; it is listed as skipped where not.
-fn have(what: &str, tool: &str) -> bool {
-    let found = common::tool(tool).is_some();
-    if !found {
-        common::skip(what, &format!("{tool} not found"));
-    }
-    found
-}
 
 /// The good model of these tests: 5 classes, stride 8, a card.
 fn good_model() -> Vec<u8> {
@@ -93,7 +52,7 @@ fn headers_compile_alone_in_every_standard() {
     let mut compiled = 0;
     for (c_compiler, cpp_compiler) in [("gcc", "g++"), ("clang", "clang++")] {
         let what = format!("headers with {c_compiler}");
-        if !have(&what, c_compiler) || !have(&what, cpp_compiler) {
+        if !have(&what, &[c_compiler, cpp_compiler]) {
             continue;
         }
         for standard in ["c99", "c11", "c17"] {
@@ -170,27 +129,11 @@ fn bad_input_is_answered_not_followed() {
 
 #[test]
 fn bad_input_leaks_nothing() {
-    if !have("bad input under valgrind", "valgrind") {
-        return;
-    }
+    let Some(mut valgrind) = common::valgrind("bad input under valgrind") else { return };
     let folder = tempfile::tempdir().unwrap();
     write_bad_files(folder.path());
     let program = build(folder.path(), "cc", "c99", "tests/c/bad_input.c");
-    under_valgrind(Command::new("valgrind").args(VALGRIND).arg(suppressions()).arg(program).arg(folder.path()));
-}
-
-const VALGRIND: [&str; 6] = [
-    "--quiet",
-    // Threads take turns; else one that asks again and again keeps the others from running.
-    "--fair-sched=yes",
-    "--leak-check=full",
-    "--errors-for-leak-kinds=definite",
-    "--show-leak-kinds=definite",
-    "--error-exitcode=99",
-];
-
-fn suppressions() -> String {
-    format!("--suppressions={}", root().join("tests/c/valgrind.supp").display())
+    under_valgrind(valgrind.arg(program).arg(folder.path()));
 }
 
 /// Runs a program that must succeed, with nothing on stderr: neither valgrind nor the library has anything to say.
@@ -224,13 +167,11 @@ fn streams_keep_their_promises() {
 
 #[test]
 fn streams_leak_nothing() {
-    if !have("streams under valgrind", "valgrind") {
-        return;
-    }
+    let Some(mut valgrind) = common::valgrind("streams under valgrind") else { return };
     let folder = tempfile::tempdir().unwrap();
     let models = stream_models(folder.path());
     let program = build(folder.path(), "cc", "c11", "tests/c/stream.c");
-    under_valgrind(Command::new("valgrind").args(VALGRIND).arg(suppressions()).arg(program).args(models).arg("20"));
+    under_valgrind(valgrind.arg(program).args(models).arg("20"));
 }
 
 #[test]
@@ -334,28 +275,6 @@ fn options_say_what_a_foreign_model_expects() {
     for (compiler, standard, source) in [("cc", "c99", "tests/c/foreign.c"), ("c++", "c++11", "tests/c/foreign.cpp")] {
         let output = run(Command::new(build(folder.path(), compiler, standard, source)).arg(folder.path()));
         assert_eq!(output, "0 failures\n", "{source}");
-    }
-}
-
-#[test]
-fn only_fcn_symbols_are_exported() {
-    let library = common::library_dir().join("libfcn.so");
-    let output = run(Command::new("nm").args(["--dynamic", "--defined-only", "--format=posix"]).arg(library));
-    let exported: Vec<&str> = output.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    let others: Vec<&&str> = exported.iter().filter(|name| !name.starts_with("fcn_")).collect();
-    assert!(others.is_empty(), "{others:?}");
-
-    // And each function of the header is there.
-    let header = fs::read_to_string(root().join("include/fcn.h")).unwrap();
-    let declared: Vec<&str> = header
-        .lines()
-        .filter(|line| !line.starts_with(['/', '#', ' ', 't']))
-        .filter_map(|line| line.split_once('('))
-        .map(|(start, _)| start.rsplit([' ', '*']).next().unwrap())
-        .collect();
-    assert!(declared.len() > 40, "{declared:?}");
-    for name in declared {
-        assert!(exported.contains(&name), "{name} is declared, but not exported");
     }
 }
 

@@ -1,9 +1,17 @@
-//! `make install` into a folder that then moves elsewhere: a C program outside the tree is built with pkg-config alone,
-//! and runs with the ONNX Runtime that lies beside libfcn.
+//! `make install` into a folder that then moves elsewhere, and the Debian packages: a C program outside the tree is built
+//! with pkg-config alone and with CMake alone, and runs with the ONNX Runtime that was installed with libfcn.
 
 mod common;
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use common::{have, make, root, run};
 
 const PROGRAM: &str = r#"
 #include <fcn.h>
@@ -23,21 +31,86 @@ int main(int argc, char **argv) {
 }
 "#;
 
-#[test]
-fn installed_library_works_from_any_prefix() {
-    let what = "make install";
-    for name in ["make", "cc", "pkg-config", "readelf"] {
-        if common::tool(name).is_none() {
-            return common::skip(what, &format!("{name} not found"));
+const CMAKE: &str = "
+cmake_minimum_required(VERSION 3.16)
+project(outside C)
+find_package(fcn ${WANTED} CONFIG REQUIRED)
+add_executable(program program.c)
+target_link_libraries(program PRIVATE fcn::fcn)
+";
+
+/// libfcn somewhere: the folder of its libraries, and what tells pkg-config and CMake of it where they do not know.
+struct Installed {
+    libraries: Option<PathBuf>,
+    prefix: Option<PathBuf>,
+}
+
+impl Installed {
+    /// Below a prefix, in its subfolder `libraries`.
+    fn at(prefix: &Path, libraries: &str) -> Installed {
+        Installed { libraries: Some(prefix.join(libraries)), prefix: Some(prefix.to_path_buf()) }
+    }
+
+    /// A command that sees libfcn at this place, and no ONNX Runtime but its own.
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        for variable in ["ORT_DYLIB_PATH", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "CMAKE_PREFIX_PATH"] {
+            command.env_remove(variable);
+        }
+        if let (Some(libraries), Some(prefix)) = (&self.libraries, &self.prefix) {
+            command.env("PKG_CONFIG_PATH", libraries.join("pkgconfig")).env("CMAKE_PREFIX_PATH", prefix);
+        }
+        command
+    }
+
+    /// Builds the program both ways, and runs it.
+    fn check(&self) {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        fs::write(folder.join("program.c"), PROGRAM).unwrap();
+        fs::write(folder.join("CMakeLists.txt"), CMAKE).unwrap();
+        let pkg_config = |question: &str| {
+            let answer = run(self.command("pkg-config").args([question, "fcn"]));
+            answer.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(pkg_config("--modversion"), [env!("CARGO_PKG_VERSION")]);
+        let by_hand = folder.join("program");
+        let mut compiler = self.command("cc");
+        compiler.args(pkg_config("--cflags")).arg(folder.join("program.c")).args(pkg_config("--libs"));
+        if let Some(libraries) = &self.libraries {
+            compiler.arg(format!("-Wl,-rpath,{}", libraries.display()));
+        }
+        run(compiler.arg("-o").arg(&by_hand));
+
+        let configure = |wanted: &str, build: &str| {
+            let mut command = self.command("cmake");
+            command.arg(format!("-DWANTED={wanted}")).arg("-S").arg(folder).arg("-B").arg(folder.join(build));
+            command
+        };
+        let (major, minor) = (env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"));
+        run(&mut configure(&format!("{major}.{minor}"), "build"));
+        run(self.command("cmake").arg("--build").arg(folder.join("build")));
+        let next = format!("{major}.{}", minor.parse::<u32>().unwrap() + 1);
+        let refused = configure(&next, "refused").output().unwrap();
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && errors.contains("not accepted"), "{errors}");
+
+        for program in [by_hand, folder.join("build/program")] {
+            let model = root().join("models/animals.onnx");
+            let answer = run(self.command(program).current_dir(folder).arg(model));
+            assert_eq!(answer, format!("version {}\n", env!("CARGO_PKG_VERSION")));
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+}
+
+#[test]
+fn installed_library_works_from_any_prefix() {
+    if !have("make install", &["make", "cc", "pkg-config", "cmake", "readelf"]) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let first = folder.path().join("first");
-    run(Command::new("make")
-        .current_dir(root)
-        .arg("install")
-        .args([format!("PREFIX={}", first.display()), format!("FROM={}", common::library_dir().display())]));
+    make("install", &[format!("PREFIX={}", first.display())]);
     let prefix = folder.path().join("moved");
     fs::rename(first, &prefix).unwrap();
 
@@ -51,35 +124,56 @@ fn installed_library_works_from_any_prefix() {
     assert!(dynamic.contains(&format!("Library soname: [{soname}]")), "{dynamic}");
     assert!(dynamic.contains("NODELETE"), "{dynamic}");
     assert!(prefix.join("include/fcn.hpp").is_file());
-
-    let pkg_config = |question: &str| {
-        let answer =
-            run(Command::new("pkg-config").env("PKG_CONFIG_PATH", lib.join("pkgconfig")).args([question, "fcn"]));
-        answer.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
-    };
-    assert_eq!(pkg_config("--modversion"), [env!("CARGO_PKG_VERSION")]);
-    let source = folder.path().join("program.c");
-    let program = folder.path().join("program");
-    fs::write(&source, PROGRAM).unwrap();
-    run(Command::new("cc")
-        .args(pkg_config("--cflags"))
-        .arg(&source)
-        .args(pkg_config("--libs"))
-        .arg(format!("-Wl,-rpath,{}", lib.display()))
-        .arg("-o")
-        .arg(&program));
-    let answer = run(Command::new(&program)
-        .current_dir(folder.path())
-        .env_remove("ORT_DYLIB_PATH")
-        .env_remove("LD_LIBRARY_PATH")
-        .arg(root.join("models/animals.onnx")));
-    assert_eq!(answer, format!("version {}\n", env!("CARGO_PKG_VERSION")));
+    Installed::at(&prefix, "lib").check();
 }
 
-/// Runs a command that must succeed, and gives what it printed.
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{command:?}:\n{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
+/// Removes the packages from the system, also when the test fails before.
+struct Purge(Vec<String>);
+
+impl Drop for Purge {
+    fn drop(&mut self) {
+        run(Command::new("dpkg").arg("--purge").args(&self.0));
+    }
+}
+
+#[test]
+fn debian_packages_work() {
+    let what = "Debian packages";
+    let tools = ["make", "cc", "pkg-config", "cmake", "cargo-deb", "dpkg", "dpkg-deb", "dpkg-architecture"];
+    if !have(what, &tools) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("packages");
+    make("deb", &[format!("OUT={}", out.display()), "DEB_FLAGS=--fast".to_owned()]);
+    let version = format!("{}-1", env!("CARGO_PKG_VERSION"));
+    let library = format!("libfcn{}", common::soname().trim_start_matches("libfcn.so."));
+    let names = [library.clone(), "libfcn-dev".to_owned()];
+    let architecture = run(Command::new("dpkg").arg("--print-architecture"));
+    let files = names.clone().map(|name| out.join(format!("{name}_{version}_{}.deb", architecture.trim())));
+
+    // Extracted, which changes nothing on this machine.
+    let root = folder.path().join("root");
+    for file in &files {
+        run(Command::new("dpkg-deb").arg("--extract").args([file, &root]));
+    }
+    let multiarch = run(Command::new("dpkg-architecture").args(["-q", "DEB_HOST_MULTIARCH"]));
+    Installed::at(&root.join("usr"), &format!("lib/{}", multiarch.trim())).check();
+    let field = |file: &Path, name: &str| run(Command::new("dpkg-deb").arg("--field").arg(file).arg(name));
+    assert_eq!(field(&files[1], "Depends").trim(), format!("{library} (= {version})"));
+    assert!(field(&files[0], "Depends").contains("libc6 (>= "));
+
+    // Really installed, in continuous integration, whose machine is for that.
+    if env::var_os("FCN_NO_SKIP").is_none() || run(Command::new("id").arg("-u")).trim() != "0" {
+        return common::skip_data(
+            "Debian packages on this system",
+            "only with FCN_NO_SKIP set, as root: it changes the system",
+        );
+    }
+    let purge = Purge(names.into());
+    run(Command::new("dpkg").arg("--install").args(&files));
+    Installed { libraries: None, prefix: None }.check();
+    drop(purge);
+    let left = Command::new("pkg-config").args(["--exists", "fcn"]).status().unwrap();
+    assert!(!left.success(), "fcn.pc is still there after its package was removed");
 }

@@ -40,11 +40,15 @@ pub(crate) struct Runtime {
     version: String,
 }
 
+/// Where `make install` lays ONNX Runtime, from libfcn's folder.
+const INSTALLED: &str =
+    concat!("fcn-", env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"), "/libonnxruntime.so.1");
+
 static RUNTIME: OnceCell<Runtime> = OnceCell::new();
 
 impl Runtime {
     /// The process's ONNX Runtime, loaded on the first call: from `library`, else from `ORT_DYLIB_PATH`, else from the
-    /// folder of libfcn, else from where the system's linker finds it.
+    /// folder of libfcn or `fcn-MAJOR.MINOR` in it, else from where the system's linker finds it.
     pub(crate) fn load(library: Option<&Path>) -> Result<&'static Runtime> {
         let runtime = RUNTIME.get_or_try_init(|| Runtime::find(library))?;
         if let Some(library) = library {
@@ -97,11 +101,14 @@ impl Runtime {
         }
         let mut tried = String::new();
         if let Some(folder) = library::own_path().as_deref().and_then(Path::parent) {
-            let beside = folder.join("libonnxruntime.so.1");
-            if beside.exists() {
-                return Runtime::open(&beside);
+            // The installed one first: beside libfcn in a system's folder may lie another version for other programs.
+            for library in [INSTALLED, "libonnxruntime.so.1"] {
+                let path = folder.join(library);
+                if path.exists() {
+                    return Runtime::open(&path);
+                }
+                tried += &format!("{} and ", path.display());
             }
-            tried = format!("{} and ", beside.display());
         }
         match library::system_path() {
             Some(path) => Runtime::open(&path),

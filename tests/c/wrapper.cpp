@@ -12,27 +12,7 @@
 #include <thread>
 #include <utility>
 
-static int failures = 0;
-
-static void check(int line, bool holds, const char *what) {
-    if (holds) return;
-    failures++;
-    std::fprintf(stderr, "line %d: %s does not hold\n", line, what);
-}
-
-#define CHECK(...) check(__LINE__, (__VA_ARGS__), #__VA_ARGS__)
-
-/* The call throws fcn::Error with this status and these words. */
-template <typename Call>
-static bool throws(fcn_status status, const char *words, Call call) {
-    try {
-        call();
-    } catch (const fcn::Error &error) {
-        if (error.status() == status && std::strstr(error.what(), words)) return true;
-        std::fprintf(stderr, "%s: %s\n", fcn_status_name(error.status()), error.what());
-    }
-    return false;
-}
+#include "check.hpp"
 
 static_assert(!std::is_copy_constructible<fcn::Segmenter>::value && !std::is_copy_assignable<fcn::Mask>::value, "");
 static_assert(std::is_nothrow_move_constructible<fcn::Segmenter>::value, "");
@@ -102,6 +82,10 @@ int main(int argc, char **argv) {
     CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "257", [] { fcn::Options().threads(257); }));
     CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "0x8", [] { fcn::Mask mask(8); }));
     CHECK(throws(FCN_ERROR_IO, "missing.png", [&] { fcn::Image(folder + "/missing.png"); }));
+
+    CHECK(std::strcmp(fcn::version(), FCN_VERSION) == 0);
+    CHECK(std::strcmp(fcn::format_name(FCN_FORMAT_NV12), "NV12") == 0);
+    CHECK(std::strcmp(fcn::status_name(FCN_ERROR_IO), "FCN_ERROR_IO") == 0);
 
     fcn::Options options;
     options.provider(FCN_PROVIDER_CPU).threads(1).sessions(2).device(0).gpu_memory_limit(0).timeout(60000).pad();

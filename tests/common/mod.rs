@@ -6,7 +6,8 @@ use std::{
     io::Write,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process, thread,
+    process::{self, Command},
+    thread,
 };
 
 /// Leaves a test out for want of a tool: call it once and return. `make test` lists it; with `FCN_NO_SKIP` set, as in
@@ -35,6 +36,90 @@ fn note_skip(what: &str, why: &str) {
 /// Where the program `name` is found along PATH.
 pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Whether all these tools are there; the test called `what` is listed as skipped where not.
+pub(crate) fn have(what: &str, tools: &[&str]) -> bool {
+    let missing = tools.iter().find(|name| tool(name).is_none());
+    if let Some(name) = missing {
+        skip(what, &format!("{name} not found"));
+    }
+    missing.is_none()
+}
+
+/// Whether pkg-config and all these packages are there; the test called `what` is listed as skipped where not.
+pub(crate) fn have_packages(what: &str, packages: &[&str]) -> bool {
+    if !have(what, &["pkg-config"]) {
+        return false;
+    }
+    let exists = |name: &str| Command::new("pkg-config").args(["--exists", name]).status().unwrap().success();
+    let missing = packages.iter().find(|name| !exists(name));
+    if let Some(name) = missing {
+        skip(what, &format!("pkg-config does not find {name}"));
+    }
+    missing.is_none()
+}
+
+/// Runs a command that must succeed, and gives what it printed.
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{command:?}:\n{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The project's folder.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What C and C++ code of the project must compile without.
+pub(crate) const WARNINGS: [&str; 6] = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"];
+
+/// Compiles `source` (below the project's folder) with `compiler -std=standard` into `folder`, linked with libfcn.
+pub(crate) fn build(folder: &Path, compiler: &str, standard: &str, source: &str) -> PathBuf {
+    build_with(folder, compiler, standard, source, &[])
+}
+
+/// As [`build`], with `more` arguments for the compiler at the end.
+pub(crate) fn build_with(folder: &Path, compiler: &str, standard: &str, source: &str, more: &[String]) -> PathBuf {
+    let program = folder.join(Path::new(source).file_stem().unwrap());
+    let library = library_dir();
+    run(Command::new(compiler)
+        .arg(format!("-std={standard}"))
+        .args(WARNINGS)
+        .arg("-g")
+        .arg("-I")
+        .arg(root().join("include"))
+        .arg(root().join(source))
+        .arg("-L")
+        .arg(&library)
+        .arg(format!("-Wl,-rpath,{}", library.display()))
+        .args(["-lfcn", "-pthread", "-o"])
+        .arg(&program)
+        .args(more));
+    program
+}
+
+/// valgrind, to be given a program and its arguments; it fails where memory is lost, or used that is not the program's. With
+/// `None` the test called `what` is listed as skipped.
+pub(crate) fn valgrind(what: &str) -> Option<Command> {
+    if !have(what, &["valgrind"]) {
+        return None;
+    }
+    let mut command = Command::new("valgrind");
+    command
+        .args(["--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"])
+        // Threads take turns; else one that asks again and again keeps the others from running.
+        .args(["--fair-sched=yes", "--error-exitcode=99"])
+        .arg(format!("--suppressions={}", root().join("tests/c/valgrind.supp").display()));
+    Some(command)
+}
+
+/// Runs make in the project's folder, with the library that was built for these tests.
+pub(crate) fn make(goal: &str, arguments: &[String]) -> String {
+    let from = format!("FROM={}", library_dir().display());
+    run(Command::new("make").current_dir(root()).args([goal, &from]).args(arguments))
 }
 
 /// A folder with `libfcn.so` and its SONAME `libfcn.so.MAJOR.MINOR`, the library that was built for these tests: link a

@@ -15,6 +15,7 @@ pub mod labelmap;
 pub mod learner;
 pub mod loader;
 pub mod loss;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod optimizer;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    keep_freed_memory();
+    trainer::memory::keep_freed();
     match trainer::cli::run(trainer::cli::Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
@@ -14,16 +14,5 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "trainer: {error}");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Each step allocates and frees the same hundreds of megabytes. glibc would give them back to the kernel, which clears
-/// them page by page for the next step: a third of the time of training on a CPU.
-fn keep_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: mallopt takes plain integers, and no other thread runs yet.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_MAX, 0);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
 use trainer::augment::Jitter;
 use trainer::average::Average;
-use trainer::checkpoint::{Checkpoint, best, last};
+use trainer::checkpoint::{Checkpoint, Progress, best, last};
 use trainer::class_weights::{ClassWeights, Source};
 use trainer::config::Config;
 use trainer::loss::Loss;
@@ -389,4 +389,10 @@ fn checkpoints_from_before_the_options_load() {
         assert!(object.remove(name).is_some(), "{name}");
     }
     assert_eq!(serde_json::from_value::<Config>(json).unwrap(), plain);
+
+    let mut json = serde_json::to_value(Progress::default()).unwrap();
+    for name in ["logged", "stale", "updates"] {
+        assert!(json.as_object_mut().unwrap().remove(name).is_some(), "{name}");
+    }
+    assert_eq!(serde_json::from_value::<Progress>(json).unwrap(), Progress::default());
 }

@@ -152,13 +152,13 @@ fn confusions(facts: &Facts, matrix: &Markup) -> Markup {
     pairs.sort_by(|a, b| b.2.total_cmp(&a.2));
     pairs.truncate(CONFUSIONS);
     // Neither too small to read on a phone, nor blown up where classes are few.
-    let side = 36 * classes.len().min(24) + 60;
+    let side = 36 * classes.len().min(24) + 140;
     html! {
         section #confusions {
             h2 { "Confusions" }
             div.side.even {
                 div.panel { div.scroll tabindex="0" role="region" aria-label="Confusion matrix" {
-                    div style={ "min-width:" (side) "px;max-width:" (side + 300) "px" } { (matrix) }
+                    div style={ "min-width:" (side) "px;max-width:" (side + 220) "px" } { (matrix) }
                 } }
                 div.panel {
                     table {

@@ -1,0 +1,429 @@
+//! Programs that are hosts of libfcn: built with the host's own packages, run, and compared with the plain functions.
+
+mod common;
+#[path = "common/models.rs"]
+mod models;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use common::{build_with, have, have_packages, make, root, run};
+use fcn::{ColorMatrix, ColorRange, Frame, Image, Mask, Options, PixelFormat, Segmenter};
+use models::{Spec, network, random_bytes};
+
+/// The model of these tests in `folder`: 5 classes, stride 8, a card.
+fn model(folder: &Path) -> PathBuf {
+    let path = folder.join("model.onnx");
+    fs::write(&path, network(Spec::default())).unwrap();
+    path
+}
+
+/// Labels a picture without padding and draws the overlay into it, through libfcn alone.
+fn draw(segmenter: &Segmenter, format: PixelFormat, pixels: &mut [u8], width: u32, height: u32) -> Mask {
+    let mut mask = Mask::new();
+    segmenter.segment(&Frame::packed(format, pixels, width, height, 0).unwrap(), &mut mask).unwrap();
+    fcn::overlay(pixels, format, width, height, 0, mask.labels(), segmenter.classes(), 0.5).unwrap();
+    mask
+}
+
+/// What pkg-config says about the packages; their headers are the system's, whose warnings do not count.
+fn flags(packages: &[&str]) -> Vec<String> {
+    let answer = run(Command::new("pkg-config").args(["--cflags", "--libs"]).args(packages));
+    answer.split_whitespace().map(|flag| flag.replacen("-I", "-isystem", 1)).collect()
+}
+
+/// Builds a C++ program with the oldest and the newest standard, and runs it, once under valgrind.
+fn check_in_cpp(what: &str, source: &str, more: &[String]) {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path());
+    for (compiler, standard) in [("clang++", "c++20"), ("g++", "c++11")] {
+        if have(what, &[compiler]) {
+            let program = build_with(folder.path(), compiler, standard, source, more);
+            assert_eq!(run(Command::new(program).arg(&model)), "0 failures\n", "{compiler} {standard}");
+        }
+    }
+    // The last one: valgrind reads gcc's debug information.
+    if let Some(mut valgrind) = common::valgrind(what) {
+        let program = folder.path().join(Path::new(source).file_stem().unwrap());
+        assert_eq!(run(valgrind.arg(program).arg(&model)), "0 failures\n");
+    }
+}
+
+#[test]
+fn opencv_gives_and_takes_matrices_without_a_copy() {
+    let what = "C++ with OpenCV";
+    if !have_packages(what, &["opencv4"]) {
+        return;
+    }
+    let mut more = flags(&["opencv4"]);
+    // All of OpenCV's libraries are many; the header needs one.
+    more.retain(|flag| !flag.starts_with("-lopencv_") || flag == "-lopencv_core");
+    more.extend(["-I".into(), root().join("examples/opencv").display().to_string()]);
+    check_in_cpp(what, "tests/c/opencv.cpp", &more);
+}
+
+#[test]
+fn opencv_example_is_built_with_cmake_alone() {
+    let what = "examples/opencv";
+    if !have_packages(what, &["opencv4"]) || !have(what, &["cmake", "make", "c++"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    make("install", &[format!("PREFIX={}", path("prefix").display())]);
+    let source = root().join("examples/opencv");
+    run(Command::new("cmake").env("CMAKE_PREFIX_PATH", path("prefix")).args([
+        "-S".as_ref(),
+        source.as_os_str(),
+        "-B".as_ref(),
+        path("build").as_os_str(),
+    ]));
+    run(Command::new("cmake").arg("--build").arg(path("build")));
+
+    let model = model(folder.path());
+    let segmenter = Segmenter::from_file(&model, &Options::default()).unwrap();
+    let (width, height) = (90, 60);
+    let picture = Image { width, height, pixels: random_bytes(5, 90 * 60 * 3) };
+    fcn::write_png(path("picture.png"), &picture).unwrap();
+    for part in [None, Some([13, 5, 50, 37])] {
+        let numbers = part.iter().flatten().map(u32::to_string).collect::<Vec<_>>();
+        let files = [&model, &path("picture.png"), &path("overlay.png")];
+        let answer = run(Command::new(path("build/segment")).args(files).args(numbers));
+
+        // The same through libfcn alone: the part is cut out by hand.
+        let [x, y, w, h] = part.unwrap_or([0, 0, width, height]).map(|value| value as usize);
+        let row = |row: usize| (row * width as usize + x) * 3..(row * width as usize + x + w) * 3;
+        let mut pixels: Vec<u8> = (y..y + h).flat_map(|y| &picture.pixels[row(y)]).copied().collect();
+        let mask = draw(&segmenter, PixelFormat::Rgb8, &mut pixels, w as u32, h as u32);
+        let counts = mask.pixels().iter().zip(segmenter.classes()).filter(|(count, _)| **count > 0);
+        let expected: String = counts.map(|(count, class)| format!("{count} {}\n", class.name)).collect();
+        assert_eq!(answer, expected);
+        let mut overlay = picture.pixels.clone();
+        for (index, line) in pixels.chunks_exact(w * 3).enumerate() {
+            overlay[row(y + index)].copy_from_slice(line);
+        }
+        let drawn = fcn::read_image(path("overlay.png")).unwrap();
+        assert!(drawn.pixels == overlay && overlay != picture.pixels);
+    }
+    let wrong = Command::new(path("build/segment"))
+        .args([&model, &path("picture.png"), &path("overlay.png")])
+        .args(["50", "0", "50", "10"])
+        .output()
+        .unwrap();
+    assert_eq!(wrong.status.code(), Some(1));
+}
+
+#[test]
+fn ros_messages_are_frames_and_labels() {
+    let more = ["-I".to_owned(), root().join("examples/ros2/include").display().to_string()];
+    check_in_cpp("ROS 2's messages", "tests/c/ros2.cpp", &more);
+}
+
+/// GStreamer with the element of examples/gstreamer.
+struct Gstreamer {
+    folder: tempfile::TempDir,
+    model: PathBuf,
+}
+
+impl Gstreamer {
+    /// `None` where something is missing; the test is listed as skipped then.
+    fn new() -> Option<Gstreamer> {
+        let what = "GStreamer";
+        if !have_packages(what, &["gstreamer-1.0", "gstreamer-video-1.0"]) || !have(what, &["cc", "gst-launch-1.0"]) {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut more = flags(&["gstreamer-1.0", "gstreamer-video-1.0"]);
+        more.extend(["-shared", "-fPIC", "-o"].map(str::to_owned));
+        more.push(folder.path().join("libgstfcn.so").display().to_string());
+        build_with(folder.path(), "cc", "c11", "examples/gstreamer/gstfcn.c", &more);
+        let model = model(folder.path());
+        Some(Gstreamer { folder, model })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Gives a command gst-launch-1.0's arguments for this pipeline, in which FOLDER and FCN stand for the folder and for
+    /// the element with the model.
+    fn launch(&self, mut command: Command, pipeline: &str) -> Command {
+        let pipeline = pipeline
+            .replace("FOLDER", &self.folder.path().display().to_string())
+            .replace("FCN", &format!("fcn model={}", self.model.display()));
+        command
+            .env("GST_PLUGIN_PATH", self.folder.path())
+            .env("GST_REGISTRY", self.path("registry.bin"))
+            .arg("--quiet")
+            .args(pipeline.split_whitespace());
+        command
+    }
+
+    fn command(&self, pipeline: &str) -> Command {
+        self.launch(Command::new("gst-launch-1.0"), pipeline)
+    }
+
+    fn run(&self, pipeline: &str) {
+        run(&mut self.command(pipeline));
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+}
+
+/// How frames lie in a file.
+struct Layout {
+    format: PixelFormat,
+    width: usize,
+    height: usize,
+    /// Bytes before the first row, and from one row to the next.
+    offset: usize,
+    stride: usize,
+    /// Bytes of a frame.
+    size: usize,
+}
+
+impl Layout {
+    /// As GStreamer lays frames out by itself: rows are padded to multiples of 4 bytes.
+    fn plain(format: PixelFormat, width: usize, height: usize) -> Layout {
+        let stride = (width * format.bytes()).next_multiple_of(4);
+        Layout { format, width, height, offset: 0, stride, size: stride * height }
+    }
+
+    /// Compares frames before and after the element with plain arithmetic on the labels of the Rust API, byte by byte:
+    /// halfway to the colour of the class where there is one, and not a bit changed elsewhere.
+    fn check(&self, segmenter: &Segmenter, before: &[u8], after: &[u8], frames: usize) {
+        let Layout { format, width, height, offset, stride, size } = *self;
+        assert_eq!((before.len(), after.len()), (frames * size, frames * size), "{frames} frames of {size} bytes");
+        let (bytes, order) = match format {
+            PixelFormat::Rgb8 => (3, [0, 1, 2]),
+            PixelFormat::Bgr8 => (3, [2, 1, 0]),
+            PixelFormat::Bgra8 => (4, [2, 1, 0]),
+            _ => panic!("no test uses {format:?}"),
+        };
+        let mut mask = Mask::new();
+        let mut changed = [0usize; 256];
+        for (number, (before, after)) in before.chunks_exact(size).zip(after.chunks_exact(size)).enumerate() {
+            let frame = Frame::packed(format, &before[offset..], width as u32, height as u32, stride).unwrap();
+            segmenter.segment(&frame, &mut mask).unwrap();
+            let mut expected = before.to_vec();
+            for (pixel, &label) in mask.labels().iter().enumerate() {
+                let class = &segmenter.classes()[label as usize];
+                if class.name == "background" {
+                    continue;
+                }
+                let first = offset + pixel / width * stride + pixel % width * bytes;
+                for (channel, place) in order.into_iter().enumerate() {
+                    let value = &mut expected[first + place];
+                    *value = (u16::from(*value) + u16::from(class.color[channel])).div_ceil(2) as u8;
+                }
+                changed[label as usize] += usize::from(before[first..first + bytes] != after[first..first + bytes]);
+            }
+            let differs = expected.iter().zip(after).position(|(expected, found)| expected != found);
+            assert_eq!(differs, None, "frame {number}: the first byte that differs");
+        }
+        let classes = changed.iter().filter(|count| **count > 0).count();
+        assert!(classes > 1, "the frames show one class only, so this test says little: {changed:?}");
+    }
+}
+
+#[test]
+fn gstreamer_element_draws_into_every_frame() {
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
+    for (name, format) in [("RGB", PixelFormat::Rgb8), ("BGR", PixelFormat::Bgr8), ("BGRx", PixelFormat::Bgra8)] {
+        // The same buffers go to a file and to the element, which so must not write into them.
+        gstreamer.run(&format!(
+            "videotestsrc num-buffers=5 pattern=smpte75 ! video/x-raw,format={name},width=90,height=61 ! tee name=t \
+             t. ! queue ! filesink location=FOLDER/before t. ! queue ! FCN ! filesink location=FOLDER/after"
+        ));
+        let layout = Layout::plain(format, 90, 61);
+        layout.check(&segmenter, &gstreamer.read("before"), &gstreamer.read("after"), 5);
+    }
+}
+
+#[test]
+fn gstreamer_element_takes_a_clip_and_changing_sizes() {
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
+    gstreamer.run(
+        "videotestsrc num-buffers=12 pattern=ball ! video/x-raw,width=96,height=64,framerate=10/1 ! jpegenc ! avimux \
+         ! filesink location=FOLDER/clip.avi",
+    );
+    gstreamer.run(
+        "filesrc location=FOLDER/clip.avi ! decodebin ! videoconvert ! video/x-raw,format=BGR ! tee name=t \
+         t. ! queue ! filesink location=FOLDER/before t. ! queue ! FCN ! filesink location=FOLDER/after",
+    );
+    let layout = Layout::plain(PixelFormat::Bgr8, 96, 64);
+    let before = gstreamer.read("before");
+    layout.check(&segmenter, &before, &gstreamer.read("after"), 12);
+    assert!(before[..layout.size] != before[11 * layout.size..], "the picture of the clip does not move");
+
+    let sizes = [(64, 48), (40, 72)];
+    let source = |(width, height)| {
+        format!("videotestsrc num-buffers=3 ! video/x-raw,format=RGB,width={width},height={height} ! c. ")
+    };
+    let sources = sizes.map(source).concat();
+    for (element, file) in [("", "before"), ("FCN !", "after")] {
+        gstreamer.run(&format!("concat name=c ! {element} filesink location=FOLDER/{file} {sources}"));
+    }
+    let (before, after) = (gstreamer.read("before"), gstreamer.read("after"));
+    let layouts = sizes.map(|(width, height)| Layout::plain(PixelFormat::Rgb8, width, height));
+    let end = 3 * layouts[0].size;
+    layouts[0].check(&segmenter, &before[..end], &after[..end], 3);
+    layouts[1].check(&segmenter, &before[end..], &after[end..], 3);
+}
+
+#[test]
+fn gstreamer_element_follows_strides_and_offsets() {
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
+    // rawvideoparse gives its buffers a GstVideoMeta with this layout; nothing repacks them on the way to the file.
+    let layout =
+        Layout { format: PixelFormat::Bgr8, width: 50, height: 37, offset: 24, stride: 300, size: 24 + 300 * 37 };
+    let before = random_bytes(3, 3 * layout.size);
+    fs::write(gstreamer.path("before"), &before).unwrap();
+    gstreamer.run(
+        "filesrc location=FOLDER/before ! rawvideoparse use-sink-caps=false format=bgr width=50 height=37 frame-size=11124 \
+         plane-strides=<300> plane-offsets=<24> ! FCN ! filesink location=FOLDER/after",
+    );
+    layout.check(&segmenter, &before, &gstreamer.read("after"), 3);
+}
+
+#[test]
+fn gstreamer_element_tells_what_is_wrong() {
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    let wrong = [
+        ("fcn", "Set the property \"model\""),
+        ("fcn model=FOLDER/missing.onnx", "missing.onnx' cannot be opened"),
+        ("fcn model=FOLDER/libgstfcn.so", "The model cannot be used"),
+    ];
+    for (element, words) in wrong {
+        let output = gstreamer.command(&format!("videotestsrc num-buffers=1 ! {element} ! fakesink")).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains(words), "{element}: {errors}");
+    }
+    if let Some(mut valgrind) = common::valgrind("GStreamer's element under valgrind") {
+        valgrind.arg("gst-launch-1.0");
+        let pipeline = "videotestsrc num-buffers=3 ! video/x-raw,format=RGB,width=64,height=48 ! FCN ! fakesink";
+        run(&mut gstreamer.launch(valgrind, pipeline));
+    }
+    // A frame that is too large ends the pipeline, not the process.
+    let output = gstreamer
+        .command("videotestsrc num-buffers=1 ! video/x-raw,format=RGB,width=40000,height=2 ! FCN ! fakesink")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && errors.contains("40000"), "{:?}: {errors}", output.status);
+}
+
+/// How NV12 frames lie in a file.
+struct Nv12 {
+    width: usize,
+    height: usize,
+    /// Bytes before the first row of each plane, and from one row to the next.
+    offsets: [usize; 2],
+    strides: [usize; 2],
+    /// Bytes of a frame.
+    size: usize,
+    matrix: ColorMatrix,
+}
+
+impl Nv12 {
+    /// A class's Y, Cb and Cr in limited range, by the formulas of ITU-R BT.601 and BT.709.
+    fn color(&self, [r, g, b]: [u8; 3]) -> [f64; 3] {
+        let (kr, kb) = if self.matrix == ColorMatrix::Bt709 { (0.2126, 0.0722) } else { (0.299, 0.114) };
+        let [r, g, b] = [r, g, b].map(|value| f64::from(value) / 255.0);
+        let y = kr * r + (1.0 - kr - kb) * g + kb * b;
+        [16.0 + 219.0 * y, 128.0 + 112.0 * (b - y) / (1.0 - kb), 128.0 + 112.0 * (r - y) / (1.0 - kr)]
+    }
+
+    /// As [`Layout::check`]; samples of colour follow the first of the pixels that share them.
+    fn check(&self, segmenter: &Segmenter, before: &[u8], after: &[u8], frames: usize) {
+        let Nv12 { width, height, offsets, strides, size, matrix } = *self;
+        assert_eq!((before.len(), after.len()), (frames * size, frames * size), "{frames} frames of {size} bytes");
+        let mut mask = Mask::new();
+        for (number, (before, after)) in before.chunks_exact(size).zip(after.chunks_exact(size)).enumerate() {
+            let planes = [0, 1].map(|plane| (&before[offsets[plane]..], strides[plane]));
+            let frame = Frame::planar(PixelFormat::Nv12, &planes, width as u32, height as u32).unwrap();
+            segmenter.segment(&frame.color(matrix, ColorRange::Limited), &mut mask).unwrap();
+            let mut expected: Vec<f64> = before.iter().copied().map(f64::from).collect();
+            let mut drawn = 0;
+            for (pixel, &label) in mask.labels().iter().enumerate() {
+                let class = &segmenter.classes()[label as usize];
+                let (x, y) = (pixel % width, pixel / width);
+                if class.name == "background" {
+                    continue;
+                }
+                let color = self.color(class.color);
+                let mut blend = |place: usize, color: f64| expected[place] = (expected[place] + color) / 2.0;
+                blend(offsets[0] + y * strides[0] + x, color[0]);
+                if x % 2 == 0 && y % 2 == 0 {
+                    let first = offsets[1] + y / 2 * strides[1] + x;
+                    blend(first, color[1]);
+                    blend(first + 1, color[2]);
+                }
+                drawn += 1;
+            }
+            assert!(
+                drawn > 0 && drawn < width * height,
+                "frame {number}: {drawn} pixels of classes, so this says little"
+            );
+            let far = |(place, expected): (usize, &f64)| {
+                let allowed = if *expected == f64::from(before[place]) { 0.0 } else { 1.0 };
+                (expected - f64::from(after[place])).abs() > allowed
+            };
+            let differs = expected.iter().enumerate().position(far);
+            assert_eq!(differs, None, "frame {number}: the first byte that differs");
+        }
+    }
+}
+
+#[test]
+fn gstreamer_element_takes_nv12_as_it_lies() {
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
+    // What a camera gives: an odd size, planes anywhere in the buffer, rows with padding.
+    let layout = Nv12 {
+        width: 51,
+        height: 37,
+        offsets: [16, 2600],
+        strides: [64, 72],
+        size: 2600 + 72 * 19,
+        matrix: ColorMatrix::Bt601,
+    };
+    let before = random_bytes(9, 3 * layout.size);
+    fs::write(gstreamer.path("before"), &before).unwrap();
+    gstreamer.run(
+        "filesrc location=FOLDER/before ! rawvideoparse use-sink-caps=false format=nv12 width=51 height=37 frame-size=3968 \
+         plane-strides=<64,72> plane-offsets=<16,2600> ! FCN ! filesink location=FOLDER/after",
+    );
+    layout.check(&segmenter, &before, &gstreamer.read("after"), 3);
+
+    let (offsets, strides, size) = ([0, 96 * 64], [96, 96], 96 * 96);
+    let layout = Nv12 { width: 96, height: 64, offsets, strides, size, matrix: ColorMatrix::Bt709 };
+    gstreamer.run(
+        "videotestsrc num-buffers=2 pattern=smpte75 ! video/x-raw,format=NV12,width=96,height=64,colorimetry=bt709 ! tee name=t \
+         t. ! queue ! filesink location=FOLDER/before t. ! queue ! FCN ! filesink location=FOLDER/after",
+    );
+    layout.check(&segmenter, &gstreamer.read("before"), &gstreamer.read("after"), 2);
+}
+
+#[test]
+fn gstreamer_element_negotiates_every_format() {
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    for format in "NV12 NV21 I420 YUY2 UYVY RGB BGR RGBx BGRx RGBA BGRA".split(' ') {
+        for (element, file) in [("", "before"), ("FCN !", "after")] {
+            gstreamer.run(&format!(
+                "videotestsrc num-buffers=1 ! video/x-raw,format={format},width=95,height=63 ! {element} \
+                 filesink location=FOLDER/{file}"
+            ));
+        }
+        let (before, after) = (gstreamer.read("before"), gstreamer.read("after"));
+        assert!(before.len() == after.len() && before != after, "{format}");
+    }
+}

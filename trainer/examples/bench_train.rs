@@ -1,0 +1,107 @@
+//! Measures steps of learning for `make bench-train`: on one batch that lies in memory, or on a dataset's photos with
+//! every augmentation.
+//!
+//!     bench_train memory|DATASET ARCH BACKBONE CLASSES BATCH HEIGHT WIDTH THREADS SECONDS
+//!
+//! Prints a JSON object: seconds of each step, and the peak of the process's memory in KiB.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::ValueEnum;
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use tch::Device;
+use trainer::augment::{Augment, Jitter};
+use trainer::config::Config;
+use trainer::data::Dataset;
+use trainer::error::{Error, Result};
+use trainer::learner::{Learner, Step};
+use trainer::loader::{self, Batch, Plan};
+use trainer::model::Spec;
+
+/// Steps before the clock starts: libtorch lays out its memory in them.
+const WARM_UP: usize = 3;
+
+#[expect(clippy::print_stdout, reason = "the figures are its answer")]
+fn main() -> Result<()> {
+    trainer::memory::keep_freed();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [source, architecture, backbone, numbers @ ..] = words.as_slice() else {
+        return Err(Error::new("arguments: memory|DATASET ARCH BACKBONE CLASSES BATCH HEIGHT WIDTH THREADS SECONDS"));
+    };
+    let numbers: Vec<usize> = numbers.iter().map(|word| number(word)).collect::<Result<_>>()?;
+    let [classes, batch, height, width, threads, seconds] = numbers[..] else {
+        return Err(Error::new("six numbers are needed: CLASSES BATCH HEIGHT WIDTH THREADS SECONDS"));
+    };
+    tch::set_num_threads(threads as i32);
+    let (architecture, backbone) = (choice(architecture)?, choice(backbone)?);
+    let config = Config { arch: architecture, backbone, batch, crop: (height, width), ..Config::standard() };
+    let Config { upsample, init, .. } = config;
+    let spec = Spec { architecture, backbone, classes: classes as i64, upsample, init };
+    let mut learner = Learner::new(spec, &config, Device::Cpu)?;
+    let times = match source.as_str() {
+        "memory" => {
+            let batch = random_batch(classes, batch, (height, width));
+            measure(&mut learner, seconds, std::iter::repeat_with(|| Ok(batch.clone())))?
+        }
+        folder => measure(&mut learner, seconds, photos(folder, &config)?)?,
+    };
+    println!("{}", serde_json::json!({"steps": times, "peak": peak()?}));
+    Ok(())
+}
+
+/// Seconds of each step, from one to the next: what it takes to get the batch is part of it.
+fn measure(learner: &mut Learner, seconds: usize, batches: impl Iterator<Item = Result<Batch>>) -> Result<Vec<f64>> {
+    let mut times: Vec<f64> = Vec::new();
+    let mut since = Instant::now();
+    for (index, batch) in batches.enumerate() {
+        learner.learn(batch?, Step { learning_rate: 0.001, window: 1, is_last: true })?;
+        if index >= WARM_UP {
+            times.push(since.elapsed().as_secs_f64());
+        }
+        since = Instant::now();
+        if times.iter().sum::<f64>() >= seconds as f64 {
+            break;
+        }
+    }
+    Ok(times)
+}
+
+/// Batches of a dataset, epoch after epoch, with every augmentation there is.
+fn photos(folder: &str, config: &Config) -> Result<impl Iterator<Item = Result<Batch>>> {
+    let dataset = Arc::new(Dataset::open(folder.as_ref(), "train")?);
+    let augment = Arc::new(Augment {
+        crop: config.crop,
+        scale: config.scale,
+        max_class_share: 0.75,
+        flip: true,
+        jitter: Jitter { brightness: 0.3, contrast: 0.3, saturation: 0.3, hue: 0.05 },
+        blur: 1.0,
+        normalise: config.backbone.normalise(),
+    });
+    let plan = Plan { batch: config.batch, workers: 2, seed: 1, drop_small: false, drop_last: true };
+    Ok((0..).flat_map(move |epoch| loader::epoch(&dataset, &augment, &plan, epoch, 0)))
+}
+
+fn random_batch(classes: usize, n: usize, (h, w): (usize, usize)) -> Batch {
+    let mut random = SmallRng::seed_from_u64(1);
+    let images = (0..n * 3 * h * w).map(|_| random.random_range(-1.0..1.0)).collect();
+    let labels = (0..n * h * w).map(|_| random.random_range(0..classes as u8)).collect();
+    Batch { n, h, w, images, labels, ids: vec![String::new(); n] }
+}
+
+/// The most memory of the process so far, in KiB.
+fn peak() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").map_err(|error| Error::new(error.to_string()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let value = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    value.ok_or_else(|| Error::new("/proc/self/status has no VmHWM"))
+}
+
+fn choice<T: ValueEnum>(word: &str) -> Result<T> {
+    T::from_str(word, false).map_err(Error::new)
+}
+
+fn number(word: &str) -> Result<usize> {
+    word.parse().map_err(|error| Error::new(format!("'{word}' is no number: {error}")))
+}
