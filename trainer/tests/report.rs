@@ -264,8 +264,14 @@ fn what_is_missing_is_named() {
         fs::copy(REFERENCE.run.path().join(file), run.join(file)).unwrap();
     }
     let page = empty.path().join("pages/run.html");
-    success("report {} --out {}", &[&run, &page]);
+    let moved = empty.path().join("moved");
+    std::os::unix::fs::symlink(REFERENCE.data.root(), &moved).unwrap();
+    success("report {} --out {} --data {}", &[&run, &page, &moved]);
     let text = fs::read_to_string(&page).unwrap();
+    let folders = between(&text, "id=\"data\"", "</p>");
+    let (now, before) = (moved.display().to_string(), REFERENCE.data.root().display().to_string());
+    assert!(folders.contains(&now) && folders.contains(&before), "{folders}");
+    assert!(text.contains("<dt>Time</dt><dd>–<small>not recorded</small>"));
     assert!(text.contains("has no points in metrics.csv") && text.contains("has no sessions.jsonl"));
     let names = fs::read_dir(page.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();

@@ -29,6 +29,8 @@ const SHOWN: usize = 4;
 pub struct Facts {
     /// The run's folder.
     run: PathBuf,
+    /// The data set's folder, as it was read for the page.
+    data: PathBuf,
     /// The checkpoint that was measured: the best one, or the newest where no validation has been done yet.
     best: State,
     /// The newest checkpoint.
@@ -108,6 +110,7 @@ impl Facts {
             top: ranks[..top].iter().map(&mut draw).collect::<Result<_>>()?,
             bottom: ranks.iter().rev().take(bottom).map(&mut draw).collect::<Result<_>>()?,
             run: run.to_owned(),
+            data: root,
             newest,
             rows: if record::table_path(run).exists() { record::read_table(run, &best.classes)? } else { Vec::new() },
             sessions: record::sessions(run),

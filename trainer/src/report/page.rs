@@ -63,13 +63,16 @@ fn header(facts: &Facts, name: &str) -> Markup {
         ("Mean accuracy", percent(confusion.mean_accuracy()), "mean of classes".to_owned()),
         ("Weighted IoU", percent(confusion.frequency_weighted_iou()), "by share of pixels".to_owned()),
         epochs(facts),
-        ("Time", waiting(seconds + measuring), format!("{} of it validation", waiting(measuring))),
+        match facts.rows.is_empty() {
+            true => ("Time", "–".to_owned(), "not recorded".to_owned()),
+            false => ("Time", waiting(seconds + measuring), format!("{} of it validation", waiting(measuring))),
+        },
     ];
     html! {
         header {
             h1 { (name) }
             p.soft {
-                (facts.best.spec.name()) " on " (config.data.file_name().unwrap_or_default().to_string_lossy()) ", "
+                (facts.best.spec.name()) " on " (facts.data.file_name().unwrap_or_default().to_string_lossy()) ", "
                 (facts.best.classes.len()) " classes, crops of " (height) " × " (width) " pixels (height × width), batch "
                 (config.batch) ". Figures below are those of the " (measured(facts)) ", measured on the "
                 (facts.val.photos) " photos of the split " (config.val_split) ", each whole."
@@ -213,7 +216,10 @@ fn data(facts: &Facts) -> Markup {
         section #data {
             h2 { "Data" }
             div.panel {
-                p { code { (config.data.display()) } }
+                p {
+                    code { (facts.data.display()) }
+                    @if facts.data != config.data { "; the run was begun with " code { (config.data.display()) } }
+                }
                 div.scroll tabindex="0" role="region" aria-label="Table of splits" { table {
                     thead { tr {
                         th scope="col" { "For" }
