@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use fcn::palette::Class;
-use fcn::{Frame, Mask, PixelFormat, Provider, Segmenter};
+use fcn::{Frame, Mask, PixelFormat, Provider, Segmenter, SizeMode};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::augment::{Normalise, normalise_whole};
@@ -37,10 +37,23 @@ pub enum Labeller {
 impl Labeller {
     /// Opens an ONNX file (`.onnx`), a checkpoint file, or the best checkpoint of a run folder.
     pub fn open(path: &Path, device: Device) -> Result<Labeller> {
-        if path.extension().is_some_and(|ending| ending == "onnx") {
-            return Ok(Labeller::onnx(Segmenter::from_file(path, &cpu())?));
+        if is_onnx(path) {
+            return Ok(Labeller::libfcn(Segmenter::from_file(path, &cpu())?));
         }
         Labeller::from_checkpoint(Checkpoint::best(path)?, device)
+    }
+
+    /// Opens an ONNX file whose photos come to the network's size in this way.
+    pub fn onnx(path: &Path, size_mode: SizeMode) -> Result<Labeller> {
+        if !is_onnx(path) {
+            return Err(Error::new(format!(
+                "{} is no ONNX file (.onnx), and checkpoints pad photos; leave out --resize and --tile, or export it first",
+                path.display()
+            )));
+        }
+        let mut options = cpu();
+        options.size_mode = Some(size_mode);
+        Ok(Labeller::libfcn(Segmenter::from_file(path, &options)?))
     }
 
     /// The network of a checkpoint.
@@ -65,10 +78,10 @@ impl Labeller {
 
     /// The bytes of an ONNX file.
     pub fn from_onnx(bytes: &[u8]) -> Result<Labeller> {
-        Ok(Labeller::onnx(Segmenter::from_memory(bytes, &cpu())?))
+        Ok(Labeller::libfcn(Segmenter::from_memory(bytes, &cpu())?))
     }
 
-    fn onnx(segmenter: Segmenter) -> Labeller {
+    fn libfcn(segmenter: Segmenter) -> Labeller {
         Labeller::Onnx { segmenter: Box::new(segmenter), mask: Mask::new() }
     }
 
@@ -202,6 +215,10 @@ impl Views {
         }
         sum.ok_or_else(|| Error::new("no view was asked for"))
     }
+}
+
+fn is_onnx(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "onnx")
 }
 
 /// libfcn on the CPU: libtorch's CUDA and ONNX Runtime's do not go well together in one process.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fcn::SizeMode;
 use tch::{Device, Kind, Tensor, no_grad};
 use trainer::evaluate::{Labeller, Views, input, label};
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling};
@@ -136,4 +137,30 @@ fn views_that_cannot_be_are_refused() {
     let labeller = labeller.with_views(Views::default()).unwrap();
     let error = labeller.with_views(Views { flip: true, scales: vec![1.0] }).err().unwrap().to_string();
     assert!(error.contains("--flip and --scales are for checkpoints"), "{error}");
+}
+
+#[test]
+fn onnx_files_are_measured_in_the_size_that_is_asked_for() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/animals.onnx");
+    let photo =
+        image::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps/photos/chelsea.png")).unwrap().to_rgb8();
+    let (width, height) = photo.dimensions();
+    let size_modes = [
+        SizeMode::Resize { width: 256, height: 192 },
+        SizeMode::Tile { width: 192, height: 160, overlap: 0 },
+        SizeMode::Tile { width: 192, height: 160, overlap: 64 },
+    ];
+    let plain = Labeller::open(&model, Device::Cpu).unwrap().label(&photo, width as usize, height as usize).unwrap();
+    for size_mode in size_modes {
+        let mut labeller = Labeller::onnx(&model, size_mode).unwrap();
+        let labels = labeller.label(&photo, width as usize, height as usize).unwrap();
+        let mut options = fcn::Options::default();
+        (options.provider, options.size_mode) = (fcn::Provider::Cpu, Some(size_mode));
+        let mut mask = fcn::Mask::new();
+        let frame = fcn::Frame::packed(fcn::PixelFormat::Rgb8, &photo, width, height, 0).unwrap();
+        fcn::Segmenter::from_file(&model, &options).unwrap().segment(&frame, &mut mask).unwrap();
+        assert!(labels == mask.labels() && labels != plain, "{size_mode:?}");
+    }
+    let error = Labeller::onnx(Path::new("run"), size_modes[0]).err().unwrap().to_string();
+    assert!(error.contains("leave out --resize and --tile"), "{error}");
 }

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use fcn::SizeMode;
 use serde_json::{Value, json};
 
+use super::setup::Pair;
 use super::{DeviceChoice, Reader};
 use crate::data::Dataset;
 use crate::error::Result;
@@ -36,6 +38,20 @@ pub(super) struct Evaluate {
     #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_value = "1")]
     scales: Vec<f64>,
 
+    /// Resample each photo to this height and width, and the scores back; 32 is made to divide both, and 0 stands for the
+    /// photo's own side. ONNX files only [default: photos are padded].
+    #[arg(long, value_name = "HxW", conflicts_with = "tile")]
+    resize: Option<Pair<u32, 'x'>>,
+
+    /// Cover each photo with rectangles of this height and width, and take the mean of the scores where they overlap.
+    /// ONNX files only.
+    #[arg(long, value_name = "HxW")]
+    tile: Option<Pair<u32, 'x'>>,
+
+    /// With --tile, the least number of pixels that neighbours share.
+    #[arg(long, value_name = "PIXELS", default_value = "0", requires = "tile")]
+    overlap: u32,
+
     /// Where a checkpoint computes.
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
@@ -52,7 +68,11 @@ impl Evaluate {
     pub(super) fn run(self) -> Result<ExitCode> {
         let dataset = Dataset::open(&self.data, &self.split)?;
         let views = Views::new(self.flip, self.scales.clone())?;
-        let mut labeller = Labeller::open(&self.model, self.device.device()?)?.with_views(views)?;
+        let mut labeller = match self.size_mode() {
+            Some(size_mode) => Labeller::onnx(&self.model, size_mode)?,
+            None => Labeller::open(&self.model, self.device.device()?)?,
+        }
+        .with_views(views)?;
         let void_is_background = self.void_is_background || labeller.void_is_background();
         let bar = self.reader.output().bar(dataset.len() as u64).with_prefix("evaluate");
         let mut confusion = Confusion::new(dataset.classes().len());
@@ -68,6 +88,13 @@ impl Evaluate {
             Output::Text | Output::Quiet => table(&confusion, &dataset),
         })?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// How photos come to the network's size, where it was asked for.
+    fn size_mode(&self) -> Option<SizeMode> {
+        let resize = self.resize.map(|Pair(height, width)| SizeMode::Resize { width, height });
+        let overlap = self.overlap;
+        resize.or(self.tile.map(|Pair(height, width)| SizeMode::Tile { width, height, overlap }))
     }
 
     /// All that was counted, for programs. The matrix has a row for each true class and a column for each predicted one.
@@ -89,6 +116,9 @@ impl Evaluate {
             "void_is_background": void_is_background,
             "flip": self.flip,
             "scales": self.scales,
+            "resize": self.resize.map(|Pair(height, width)| [height, width]),
+            "tile": self.tile.map(|Pair(height, width)| [height, width]),
+            "overlap": self.tile.map(|_| self.overlap),
             "pixel_accuracy": confusion.pixel_accuracy(),
             "mean_accuracy": confusion.mean_accuracy(),
             "miou": confusion.mean_iou(),

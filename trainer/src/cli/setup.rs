@@ -214,7 +214,7 @@ pub(super) struct Setup {
 
 /// Two numbers with a sign between them.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Pair<T, const SIGN: char>(T, T);
+pub(super) struct Pair<T, const SIGN: char>(pub(super) T, pub(super) T);
 
 impl<T: FromStr, const SIGN: char> FromStr for Pair<T, SIGN> {
     type Err = String;
