@@ -9,7 +9,7 @@ pub(crate) use copy::FrameCopy;
 pub const MAX_SIDE: u32 = 32767;
 
 /// A rectangle of pixels inside a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rect {
     /// The leftmost column.
     pub x: u32,

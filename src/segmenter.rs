@@ -3,7 +3,10 @@
 use std::{
     ops::{Deref, DerefMut},
     path::Path,
-    sync::{Arc, Condvar, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,7 +14,7 @@ use crate::{
     Error, Frame, Mask, Options, PixelFormat, Rect, Result, SizeMode, file,
     frame::plane_layout,
     head::{Fit, Workspace},
-    mask::{MaskData, Outputs, resize},
+    mask::{History, MaskData, Outputs, Settings, Source, Target, label_stride, resize},
     model::{Model, PreparedModel},
     onnx::ModelCard,
     palette::Class,
@@ -31,6 +34,9 @@ const MAX_FRAME_PIXELS: usize = 1 << 28;
 /// The largest model file, in bytes: what ONNX's format can hold.
 const MAX_MODEL_BYTES: u64 = 1 << 31;
 
+/// The number of the next segmenter.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
 /// A network that labels frames.
 ///
 /// Any thread may call [`Segmenter::segment`] at any time: calls take turns on the sessions that
@@ -49,6 +55,8 @@ pub struct Segmenter {
     interrupts: Interrupts,
     timeout: Option<Duration>,
     process: u32,
+    /// Which one it is in this process: no two have the same.
+    number: u64,
 }
 
 /// One session and the memory it works in.
@@ -62,6 +70,7 @@ struct Lane {
     band: Band,
     /// Filled while a frame is in work, then exchanged with the caller's, which so changes only on success.
     mask: MaskData,
+    history: History,
 }
 
 impl Segmenter {
@@ -128,30 +137,42 @@ impl Segmenter {
             interrupts,
             timeout: options.timeout,
             process: std::process::id(),
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
         })
     }
 
-    /// Labels every pixel of a frame. `mask` holds the result at the frame's size, and changes only on success.
+    /// Labels every pixel of a frame. `mask` holds the result at the frame's size, or the size that it was given, and changes
+    /// only on success.
     pub fn segment(&self, frame: &Frame<'_>, mask: &mut Mask) -> Result<()> {
-        self.segment_within(frame, mask, None, None)
+        self.segment_within(frame, mask, None, None, None)
     }
 
-    /// [`Segmenter::segment`] that ends early when `stop` becomes true by [`Segmenter::stop`], or at the limit; for a limit,
-    /// [`Segmenter::watch_limits`] must have been called.
+    /// As [`Segmenter::segment`], but labels go to `labels`, in rows that start `stride` bytes apart (0 means rows without
+    /// padding; the last one may end without), and what lies between rows stays. Nothing is copied for it, except in the
+    /// size mode tile. Everything that can fail is done before the first label is written.
+    pub fn segment_into(&self, frame: &Frame<'_>, mask: &mut Mask, labels: &mut [u8], stride: usize) -> Result<()> {
+        let (width, height) = mask.settings.size((frame.width() as usize, frame.height() as usize));
+        let stride = label_stride(labels.len(), (width, height), stride)?;
+        self.segment_within(frame, mask, Some((labels, stride)), None, None)
+    }
+
+    /// [`Segmenter::segment_into`], where rows are given, that ends early when `stop` becomes true by [`Segmenter::stop`],
+    /// or at the limit; for a limit, [`Segmenter::watch_limits`] must have been called.
     pub(crate) fn segment_within(
         &self,
         frame: &Frame<'_>,
         mask: &mut Mask,
+        labels: Option<(&mut [u8], usize)>,
         stop: Option<&AtomicBool>,
         limit: Option<Limit>,
     ) -> Result<()> {
         let start = Instant::now();
-        self.check(frame, mask.outputs())?;
+        self.check(frame, &mask.settings)?;
         let timeout = self.timeout.and_then(|timeout| Limit::new(start, timeout));
         let call = self.interrupts.call(stop, Limit::stricter(timeout, limit));
         // The lane that was used last: its memory is still in cache.
         let mut lane = self.take(&call, Vec::pop)?;
-        self.run(&mut lane, &call, start, frame, mask)
+        self.run(&mut lane, &call, start, frame, mask, labels)
     }
 
     /// Ends every call of [`Segmenter::segment`] and [`Segmenter::warm_up`] that runs or waits for a session now, with
@@ -190,45 +211,73 @@ impl Segmenter {
         let mut pixels = Vec::new();
         resize(&mut pixels, plane_layout(PixelFormat::Gray8, 0, width, height, 0)?.1)?;
         let frame = Frame::packed(PixelFormat::Gray8, &pixels, width, height, 0)?;
-        self.check(&frame, Outputs::default())?;
+        self.check(&frame, &Settings::default())?;
         let call = self.interrupts.call(None, None);
         for _ in 0..self.sessions {
             // Lanes go back to the end, so this meets each of them.
             let mut lane = self.take(&call, |lanes| (!lanes.is_empty()).then(|| lanes.remove(0)))?;
             let mut mask = Mask::new();
-            self.run(&mut lane, &call, Instant::now(), &frame, &mut mask)?;
+            self.run(&mut lane, &call, Instant::now(), &frame, &mut mask, None)?;
             std::mem::swap(&mut mask.data, &mut lane.mask);
         }
         Ok(())
     }
 
-    fn run(&self, lane: &mut Lane, call: &Call<'_>, start: Instant, frame: &Frame<'_>, mask: &mut Mask) -> Result<()> {
+    fn run(
+        &self,
+        lane: &mut Lane,
+        call: &Call<'_>,
+        start: Instant,
+        frame: &Frame<'_>,
+        mask: &mut Mask,
+        mut labels: Option<(&mut [u8], usize)>,
+    ) -> Result<()> {
         let (height, width) = (frame.height() as usize, frame.width() as usize);
-        lane.mask.prepare(width, height, self.model.classes.len(), mask.outputs())?;
+        let (settings, size) = (&mask.settings, mask.settings.size((width, height)));
+        let rules = settings.rules(self.model.classes.len())?;
+        let tiled = matches!(self.mode, SizeMode::Tile { .. });
+        // Labels of tiles go to the caller when the last tile has succeeded.
+        let direct = if tiled { None } else { labels.as_mut().map(|(labels, stride)| (&mut **labels, *stride)) };
+        lane.mask.prepare(size, self.model.classes.len(), settings.outputs(), direct.is_none())?;
+        let target = &mut Target { rules, labels: direct, before: &mask.history };
+        lane.history.clear();
         match self.mode {
             SizeMode::Pad => {
-                let size = self.model.padded(height, width)?;
-                let labels_only = mask.outputs() == Outputs::default();
+                let padded = self.model.padded(height, width)?;
+                let usual = target.rules.plain() && size == (width, height);
                 match &mut lane.device {
-                    Some(device) if labels_only && frame.contiguous_row(0).is_some() => {
-                        on_device(device, self, call, frame, size, &mut lane.mask)
+                    Some(device) if usual && frame.contiguous_row(0).is_some() => {
+                        on_device(device, self, call, frame, padded, &mut lane.mask, target)
                     }
-                    _ => lane.whole(self, call, frame, size, Fit::Crop),
+                    _ => lane.whole(self, call, frame, padded, Fit::Crop, target),
                 }
             }
             SizeMode::Resize { width: columns, height: rows } => {
-                let size = (pick(rows, height), pick(columns, width));
-                lane.whole(self, call, frame, self.model.rounded_up(size), Fit::Resample)
+                let working = (pick(rows, height), pick(columns, width));
+                lane.whole(self, call, frame, self.model.rounded_up(working), Fit::Resample, target)
             }
             SizeMode::Tile { width: columns, height: rows, overlap } => {
                 let stride = self.model.stride;
                 let side = |length, tile| Side::new(length, tile, overlap as usize, stride);
-                lane.tiled(self, call, frame, &side(height, rows as usize), &side(width, columns as usize))
+                lane.tiled(self, call, frame, &side(height, rows as usize), &side(width, columns as usize), target)
             }
         }?;
+        if let Some((labels, stride)) = labels.filter(|_| tiled) {
+            for (row, own) in labels.chunks_mut(stride).zip(lane.mask.labels.chunks_exact(size.0)) {
+                row[..size.0].copy_from_slice(own);
+            }
+            lane.mask.labels.clear();
+        }
         lane.mask.timings.total = start.elapsed();
         std::mem::swap(&mut mask.data, &mut lane.mask);
+        std::mem::swap(&mut mask.history, &mut lane.history);
         Ok(())
+    }
+
+    /// Where averages of this frame's scores come from.
+    fn source(&self, frame: &Frame<'_>, runs: usize) -> Source {
+        let frame = (frame.width() as usize, frame.height() as usize);
+        Source { segmenter: self.number, frame, runs, answer: (0, 0, 0) }
     }
 
     /// The classes in index order.
@@ -277,17 +326,28 @@ impl Segmenter {
         self.process != std::process::id()
     }
 
-    pub(crate) fn check(&self, frame: &Frame<'_>, outputs: Outputs) -> Result<()> {
+    pub(crate) fn check(&self, frame: &Frame<'_>, settings: &Settings) -> Result<()> {
         self.check_process()?;
-        let pixels = frame.height() as usize * frame.width() as usize;
-        if pixels > MAX_FRAME_PIXELS {
-            return Err(Error::InvalidArgument(format!(
-                "the frame has {pixels} pixels; at most {MAX_FRAME_PIXELS} are possible"
-            )));
+        let size = (frame.width() as usize, frame.height() as usize);
+        for (what, (width, height)) in [("frame", size), ("mask", settings.size(size))] {
+            let pixels = width * height;
+            if pixels > MAX_FRAME_PIXELS {
+                return Err(Error::InvalidArgument(format!(
+                    "the {what} has {pixels} pixels; at most {MAX_FRAME_PIXELS} are possible"
+                )));
+            }
         }
-        if self.model.answers_labels && (outputs.confidence || outputs.scores) {
+        settings.rules(self.model.classes.len())?;
+        if self.model.answers_labels && settings.outputs() != Outputs::default() {
             return Err(Error::InvalidArgument(
                 "the model answers class indices, so there is neither confidence nor scores to ask for".into(),
+            ));
+        }
+        if self.model.answers_labels && settings.needs_scores() {
+            return Err(Error::InvalidArgument(
+                "the model answers class indices, so there is neither threshold nor choice of classes nor smoothing, which need \
+                 scores"
+                    .into(),
             ));
         }
         Ok(())
@@ -359,6 +419,7 @@ impl Lane {
             head: Workspace::default(),
             band: Band::default(),
             mask: MaskData::default(),
+            history: History::default(),
         }
     }
 
@@ -370,10 +431,11 @@ impl Lane {
         frame: &Frame<'_>,
         size: (usize, usize),
         fit: Fit,
+        target: &mut Target<'_>,
     ) -> Result<()> {
         let mut clock = Clock::start();
         self.load(segmenter, frame, size, fit)?;
-        let Lane { network, head, mask, .. } = self;
+        let Lane { network, head, mask, history, .. } = self;
         let Segmenter { model, pool, .. } = segmenter;
         clock.add(&mut mask.timings.preprocess);
         network.run(call, |answer| {
@@ -381,9 +443,22 @@ impl Lane {
             match answer {
                 Answer::Scores(scores) => {
                     model.expect_classes(scores.channels)?;
-                    head.label(&model.upsampling, scores, size, fit, mask, pool)
+                    let covered = (frame.height() as usize, frame.width() as usize);
+                    let scores = match target.rules.smoothing {
+                        Some(share) => {
+                            history.average(target.before, segmenter.source(frame, 1), (0, share), scores)?
+                        }
+                        None => scores,
+                    };
+                    head.label(&model.upsampling, scores, size, (covered, fit), mask, target, pool)
                 }
-                Answer::Labels { height, width, labels } => take_labels(labels, (height, width), size, fit, mask),
+                Answer::Labels { height, width, labels } => {
+                    let covered = match fit {
+                        Fit::Crop => size,
+                        Fit::Resample => (frame.height() as usize, frame.width() as usize),
+                    };
+                    take_labels(labels, (height, width), (covered, frame), mask, target)
+                }
             }
         })?;
         clock.add(&mut mask.timings.head);
@@ -398,10 +473,11 @@ impl Lane {
         frame: &Frame<'_>,
         rows: &Side,
         columns: &Side,
+        target: &mut Target<'_>,
     ) -> Result<()> {
         let Segmenter { model, pool, .. } = segmenter;
         let size = (rows.tile, columns.tile);
-        let (height, width) = (self.mask.height, self.mask.width);
+        let (height, width) = (frame.height() as usize, frame.width() as usize);
         let mut clock = Clock::start();
         self.band.start(rows.tile.min(height), self.mask.classes, columns)?;
         self.mask.pixels.fill(0);
@@ -416,7 +492,7 @@ impl Lane {
                     height: lines.len() as u32,
                 })?;
                 self.load(segmenter, &tile, size, Fit::Crop)?;
-                let Lane { network, head, band, mask, .. } = self;
+                let Lane { network, head, band, mask, history, .. } = self;
                 clock.add(&mut mask.timings.preprocess);
                 network.run(call, |answer| {
                     clock.add(&mut mask.timings.inference);
@@ -424,12 +500,21 @@ impl Lane {
                         return Err(Error::Model("class indices of tiles cannot be averaged".into()));
                     };
                     model.expect_classes(scores.channels)?;
+                    let scores = match target.rules.smoothing {
+                        Some(share) => {
+                            let source = segmenter.source(frame, rows.count * columns.count);
+                            let run = y * columns.count + x;
+                            history.average(target.before, source, (run, share), scores)?
+                        }
+                        None => scores,
+                    };
                     head.add(&model.upsampling, scores, size, band.sums(), (width, across.start), pool)
                 })?;
                 clock.add(&mut mask.timings.head);
             }
             let done = lines.start..rows.start(y + 1);
-            self.head.finish(self.band.mean(done.clone(), rows), done.clone(), &mut self.mask, pool)?;
+            let means = self.band.mean(done.clone(), rows);
+            self.head.finish(means, done.clone(), (height, width), &mut self.mask, target, pool)?;
             self.band.advance(done.len());
             clock.add(&mut self.mask.timings.head);
         }
@@ -462,6 +547,7 @@ fn on_device(
     frame: &Frame<'_>,
     padded: (usize, usize),
     mask: &mut MaskData,
+    target: &mut Target<'_>,
 ) -> Result<()> {
     check_run(padded)?;
     let mut clock = Clock::start();
@@ -472,11 +558,12 @@ fn on_device(
     clock.add(&mut mask.timings.preprocess);
     device.run(call, |labels| {
         clock.add(&mut mask.timings.inference);
-        mask.pixels.fill(0);
-        for (label, &class) in mask.labels.iter_mut().zip(labels) {
-            *label = class;
-            mask.pixels[usize::from(class)] += 1;
+        let (rows, stride) = mask.label_rows(target);
+        for (row, labels) in rows.chunks_mut(stride).zip(labels.chunks_exact(width)) {
+            row[..width].copy_from_slice(labels);
         }
+        mask.pixels.fill(0);
+        labels.iter().for_each(|&class| mask.pixels[usize::from(class)] += 1);
         Ok(())
     })?;
     clock.add(&mut mask.timings.head);
@@ -515,33 +602,48 @@ fn pick(asked: u32, own: usize) -> usize {
     if asked == 0 { own } else { asked as usize }
 }
 
-/// The labels of a network that answers class indices, each pixel's from the nearest one of the answer.
+/// The labels of a network that answers class indices, each pixel's from the nearest one of the answer, which covers as many
+/// rows and columns of the frame, or more, as `covered` tells.
 fn take_labels(
     labels: Labels<'_>,
     answered: (usize, usize),
-    size: (usize, usize),
-    fit: Fit,
+    (covered, frame): ((usize, usize), &Frame<'_>),
     mask: &mut MaskData,
+    target: &mut Target<'_>,
 ) -> Result<()> {
-    let covered = match fit {
-        Fit::Crop => size,
-        Fit::Resample => (mask.height, mask.width),
+    // Before any label is written: the caller's stay as they are where one is wrong.
+    for index in 0..answered.0 * answered.1 {
+        let class = labels.get(index);
+        if usize::try_from(class).is_ok_and(|class| class < mask.classes) {
+            continue;
+        }
+        return Err(Error::Model(format!(
+            "the model answers class {class} at column {}, row {} of {} x {}, but has only {} classes",
+            index % answered.1,
+            index / answered.1,
+            answered.1,
+            answered.0,
+            mask.classes
+        )));
+    }
+    let (width, height) = (mask.width, mask.height);
+    // From the middle of a pixel of the mask to the middle of one of the frame to the answer's.
+    let nearest = |at: usize, to: usize, from: usize, answered: usize, covered: usize| {
+        (2 * at + 1) * from * answered / (2 * to * covered)
     };
-    let nearest = |at: usize, answered: usize, covered: usize| (2 * at + 1) * answered / (2 * covered);
-    mask.pixels.fill(0);
-    for (y, row) in mask.labels.chunks_exact_mut(mask.width).enumerate() {
-        let source = nearest(y, answered.0, covered.0) * answered.1;
-        for (x, label) in row.iter_mut().enumerate() {
-            let class = labels.get(source + nearest(x, answered.1, covered.1));
-            let Some(count) = usize::try_from(class).ok().and_then(|class| mask.pixels.get_mut(class)) else {
-                return Err(Error::Model(format!(
-                    "the model answers class {class} at column {x}, row {y}, but has only {} classes",
-                    mask.classes
-                )));
-            };
-            *count += 1;
-            *label = class as u8;
+    let across = frame.width() as usize;
+    let mut pixels = std::mem::take(&mut mask.pixels);
+    pixels.fill(0);
+    let rules = target.rules.table();
+    let (rows, stride) = mask.label_rows(target);
+    for (y, row) in rows.chunks_mut(stride).take(height).enumerate() {
+        let source = nearest(y, height, frame.height() as usize, answered.0, covered.0) * answered.1;
+        for (x, label) in row[..width].iter_mut().enumerate() {
+            let class = labels.get(source + nearest(x, width, across, answered.1, covered.1));
+            *label = rules[class as usize];
+            pixels[usize::from(*label)] += 1;
         }
     }
+    mask.pixels = pixels;
     Ok(())
 }
