@@ -102,6 +102,34 @@ fn head(criterion: &mut Criterion) {
     }
 }
 
+/// The default model (fcn8s, 21 classes) on a photo as large as a camera's frame, where it lies beside the library (`make deps-runtime`).
+#[cfg(feature = "image")]
+fn photo(criterion: &mut Criterion) {
+    let Ok(photo) = fcn::read_image(".deps/photos/chelsea.png") else { return };
+    let (width, height) = (1920, 1080);
+    let pixels: Vec<u8> = (0..width * height)
+        .flat_map(|i| {
+            let (x, y) = (i % width * photo.width / width, i / width * photo.height / height);
+            photo.pixels[(y * photo.width + x) as usize * 3..][..3].to_vec()
+        })
+        .collect();
+    let mut options = Options::default();
+    (options.provider, options.threads) = (Provider::Cpu, 2);
+    options.size_mode = Some(SizeMode::Resize { width: 480, height: 320 });
+    let segmenter = Segmenter::from_file("models/animals.onnx", &options).expect("the model is sound");
+    let frame = Frame::packed(PixelFormat::Rgb8, &pixels, width, height, 0).expect("the frame is sound");
+    let labels = Outputs::default();
+    for (name, outputs) in [
+        ("photo, fcn8s, from 480 x 320", labels),
+        ("photo, fcn8s, from 480 x 320, with confidence", Outputs { confidence: true, ..labels }),
+    ] {
+        time(criterion, "head", name, &segmenter, &frame, outputs, |timings| timings.head);
+    }
+}
+
+#[cfg(not(feature = "image"))]
+fn photo(_: &mut Criterion) {}
+
 fn measure(criterion: &mut Criterion, step: &str, case: &Case<'_>) {
     let mut options = Options::default();
     (options.provider, options.threads, options.size_mode) = (Provider::Cpu, 2, case.size_mode);
@@ -110,17 +138,28 @@ fn measure(criterion: &mut Criterion, step: &str, case: &Case<'_>) {
     let pixels = random_bytes(1, (width * height) as usize * 4);
     let frame =
         Frame::contiguous(case.format, &pixels, width, height, 0).expect("the frame is sound").rotate(case.rotation);
-    let mut mask = Mask::new();
-    mask.set_outputs(case.outputs);
+    time(criterion, step, case.name, &segmenter, &frame, case.outputs, case.step);
+}
 
+fn time(
+    criterion: &mut Criterion,
+    step: &str,
+    name: &str,
+    segmenter: &Segmenter,
+    frame: &Frame<'_>,
+    outputs: Outputs,
+    of: fn(&Timings) -> Duration,
+) {
+    let (width, height) = (frame.width(), frame.height());
+    let mut mask = Mask::with_outputs(outputs);
     let mut group = criterion.benchmark_group(format!("{step} of {width} x {height}"));
     group.throughput(Throughput::Elements(u64::from(width * height)));
-    group.bench_function(case.name, |bencher| {
+    group.bench_function(name, |bencher| {
         bencher.iter_custom(|frames| {
             (0..frames)
                 .map(|_| {
-                    segmenter.segment(&frame, &mut mask).expect("a frame like the one before");
-                    (case.step)(&mask.timings())
+                    segmenter.segment(frame, &mut mask).expect("a frame like the one before");
+                    of(&mask.timings())
                 })
                 .sum()
         });
@@ -128,5 +167,5 @@ fn measure(criterion: &mut Criterion, step: &str, case: &Case<'_>) {
     group.finish();
 }
 
-criterion_group!(steps, preprocess, head);
+criterion_group!(steps, preprocess, head, photo);
 criterion_main!(steps);
