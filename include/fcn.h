@@ -888,8 +888,9 @@ fcn_status fcn_mask_set_remap(fcn_mask *mask, const uint8_t *labels, size_t coun
 /// greater than 0 and at most 1, and each earlier one weighs (1 - share) times its successor. 1, the default, means that
 /// each frame stands alone.
 ///
-/// The average is that of the network's own low-resolution scores, so it costs little. It begins anew with another size of frame,
-/// with another segmenter, after a frame without smoothing, and after fcn_mask_reset(). A mask belongs to one stream then.
+/// The average is that of the network's own low-resolution scores, so it costs little. It begins anew with another size, crop,
+/// rotation or mirror of the frame, with another segmenter, after a frame without smoothing, and after fcn_mask_reset(). A
+/// mask belongs to one camera then; a stream, which takes the share from the mask that it is made like, has an average of its own.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread uses.

@@ -276,8 +276,7 @@ impl Segmenter {
 
     /// Where averages of this frame's scores come from.
     fn source(&self, frame: &Frame<'_>, runs: usize) -> Source {
-        let frame = (frame.width() as usize, frame.height() as usize);
-        Source { segmenter: self.number, frame, runs, answer: (0, 0, 0) }
+        Source { segmenter: self.number, view: frame.view(), runs, answer: (0, 0, 0) }
     }
 
     /// The classes in index order.
@@ -340,7 +339,8 @@ impl Segmenter {
         settings.rules(self.model.classes.len())?;
         if self.model.answers_labels && settings.outputs() != Outputs::default() {
             return Err(Error::InvalidArgument(
-                "the model answers class indices, so there is neither confidence nor scores to ask for".into(),
+                "the model answers class indices, so there is neither confidence nor margin nor scores to ask for"
+                    .into(),
             ));
         }
         if self.model.answers_labels && settings.needs_scores() {

@@ -18,7 +18,7 @@ use crate::{Error, Frame, Mask, Result, Segmenter, frame::FrameCopy, mask::Setti
 #[non_exhaustive]
 pub struct StreamResult<'a, T> {
     /// The labels, or why there are none: [`Error::Timeout`] where the frame was late. Exchange the mask for one that is set
-    /// up alike to keep it.
+    /// up alike to keep it; the average that smoothing has made so far stays with the stream.
     pub mask: Result<&'a mut Mask>,
     /// What the frame was pushed with.
     pub timestamp: i64,
@@ -465,9 +465,12 @@ impl<T> Worker<T> {
         match (callback, outcome) {
             (Some(callback), Outcome::Done | Outcome::Late | Outcome::Failed { .. }) => {
                 drop(state);
-                let result = StreamResult { mask: status.map(|()| mask), timestamp, user: &tag.user };
+                // The average of earlier frames stays here where the callback exchanges the mask.
+                let history = std::mem::take(&mut mask.history);
+                let result = StreamResult { mask: status.map(|()| &mut *mask), timestamp, user: &tag.user };
                 // A callback that panics has had its say; there is nobody else to tell.
                 let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
+                mask.history = history;
             }
             (None, Outcome::Done | Outcome::Failed { ended: false }) => {
                 if status.is_ok() {

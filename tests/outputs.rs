@@ -6,7 +6,7 @@ mod models;
 #[path = "common/truth.rs"]
 mod truth;
 
-use fcn::{Error, Frame, Mask, Outputs, Segmenter, SizeMode, UNKNOWN};
+use fcn::{Error, Frame, Mask, Outputs, Rect, Rotation, Segmenter, SizeMode, UNKNOWN};
 use models::{End, Spec, network, random, random_bytes};
 use ndarray::{Array3, ArrayView3, s};
 use truth::{argmax, assert_same, bilinear, everything, options, probabilities, rgb, segmenter};
@@ -312,6 +312,20 @@ fn smoothing_is_the_exponential_mean_of_the_scores() {
         segmenter.segment(&rgb(&pictures[1], 61, 90), &mut smooth).unwrap();
         segmenter.segment(&rgb(&pictures[2], 90, 61), &mut smooth).unwrap();
         alone(&smooth, 2, "after another size");
+        segmenter.segment(&rgb(&pictures[1], 90, 61).mirror(), &mut smooth).unwrap();
+        segmenter.segment(&rgb(&pictures[0], 90, 61), &mut smooth).unwrap();
+        alone(&smooth, 0, "after a mirrored frame");
+        segmenter.segment(&rgb(&pictures[1], 90, 61).rotate(Rotation::Half), &mut smooth).unwrap();
+        segmenter.segment(&rgb(&pictures[3], 90, 61), &mut smooth).unwrap();
+        alone(&smooth, 3, "after a turned frame");
+        // A crop that has moved shows another place, also where its size stays.
+        let wide = random_bytes(67, 3 * 120 * 61);
+        let part = |x| rgb(&wide, 120, 61).crop(Rect { x, y: 0, width: 90, height: 61 }).unwrap();
+        for x in [0, 30] {
+            segmenter.segment(&part(x), &mut smooth).unwrap();
+            let unmoved = everything(&segmenter, part(x));
+            assert_same(&format!("{end:?}, {mode:?}, crop at {x}"), &smooth, unmoved.scores().unwrap());
+        }
         let twin = truth::segmenter(Spec { end, ..Spec::default() }, Some(mode));
         twin.segment(&rgb(&pictures[3], 90, 61), &mut smooth).unwrap();
         alone(&smooth, 3, "with another segmenter");

@@ -566,7 +566,8 @@ fn a_bad_frame_or_mask_is_refused_at_once() {
         Segmenter::from_memory(&network(Spec { end: End::Labels, uncut: true, ..Spec::default() }), &options())
             .unwrap(),
     );
-    let stream = Stream::polling(labels, Mask::with_outputs(Outputs { confidence: true, ..Outputs::default() })).unwrap();
+    let stream =
+        Stream::polling(labels, Mask::with_outputs(Outputs { confidence: true, ..Outputs::default() })).unwrap();
     assert!(matches!(stream.push(&frame(SMALL), 0, ()), Err(Error::InvalidArgument(_))));
     assert_eq!(stream.counters().unwrap(), StreamCounters::default());
 }

@@ -121,9 +121,20 @@ impl Case {
         self.padding.map_or(0, |padding| self.width as usize * self.format.bytes() + padding)
     }
 
-    fn pixels(&self) -> Vec<u8> {
+    /// Of a frame, and of the one before, so that smoothing has something to average.
+    fn pixels(&self) -> [Vec<u8>; 2] {
         // Enough for the largest frame of the tables; the wrong ones must not be followed so far.
-        random_bytes(11, 64 * 64 * 5)
+        [11, 12].map(|seed| random_bytes(seed, 64 * 64 * 5))
+    }
+
+    fn frame<'a>(&self, pixels: &'a [u8]) -> Result<Frame<'a>> {
+        let mut frame = Frame::contiguous(self.format, pixels, self.width, self.height, self.stride())?;
+        frame = frame.color(self.matrix, self.range);
+        if let Some([x, y, width, height]) = self.crop {
+            frame = frame.crop(Rect { x, y, width, height })?;
+        }
+        frame = frame.rotate(self.rotation);
+        Ok(if self.mirror { frame.mirror() } else { frame })
     }
 }
 
@@ -150,15 +161,7 @@ fn through_rust(model: &[u8], case: &Case) -> Result<Answer> {
     options.palette = case.palette;
     let segmenter = Segmenter::from_memory(model, &options)?;
     let pixels = case.pixels();
-    let mut frame = Frame::contiguous(case.format, &pixels, case.width, case.height, case.stride())?;
-    frame = frame.color(case.matrix, case.range);
-    if let Some([x, y, width, height]) = case.crop {
-        frame = frame.crop(Rect { x, y, width, height })?;
-    }
-    frame = frame.rotate(case.rotation);
-    if case.mirror {
-        frame = frame.mirror();
-    }
+    let [frame, earlier] = [case.frame(&pixels[0])?, case.frame(&pixels[1])?];
     let mut mask = Mask::with_outputs(case.outputs);
     mask.set_size(case.size.0, case.size.1)?;
     mask.set_threshold(case.threshold)?;
@@ -166,17 +169,16 @@ fn through_rust(model: &[u8], case: &Case) -> Result<Answer> {
     mask.set_remap(case.remap)?;
     mask.set_smoothing(case.smoothing)?;
     let mut memory = vec![0; BUFFER];
-    // Two frames, so that smoothing has something to average: the first one is the second one mirrored.
     let stride = match case.buffer {
         None => {
-            segmenter.segment(&frame.mirror(), &mut mask)?;
+            segmenter.segment(&earlier, &mut mask)?;
             segmenter.segment(&frame, &mut mask)?;
             0
         }
         Some(padding) => {
             let width = if case.size.0 == 0 { frame.width() } else { case.size.0 };
             let stride = width as usize + padding;
-            segmenter.segment_into(&frame.mirror(), &mut mask, &mut memory, stride)?;
+            segmenter.segment_into(&earlier, &mut mask, &mut memory, stride)?;
             segmenter.segment_into(&frame, &mut mask, &mut memory, stride)?;
             stride
         }
@@ -253,8 +255,10 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
     // SAFETY: the name is a NUL-terminated string that stays.
     assert_eq!(unsafe { CStr::from_ptr(ffi::fcn_format_name(format)) }, &*name);
     let pixels = case.pixels();
-    let data = pixels.as_ptr().cast::<c_void>();
-    let mut frame = ffi::fcn_frame_contiguous(format, data, case.width, case.height, case.stride());
+    let layout = |pixels: &[u8]| {
+        ffi::fcn_frame_contiguous(format, pixels.as_ptr().cast(), case.width, case.height, case.stride())
+    };
+    let mut frame = layout(&pixels[0]);
     frame.matrix = match case.matrix {
         ColorMatrix::Bt601 => ffi::fcn_matrix::FCN_MATRIX_BT601 as u32,
         ColorMatrix::Bt709 => ffi::fcn_matrix::FCN_MATRIX_BT709 as u32,
@@ -284,7 +288,7 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
     let classes: Vec<u32> = case.classes.iter().map(|&class| class.into()).collect();
     let chosen = if classes.is_empty() { ptr::null() } else { classes.as_ptr() };
     let mut memory = vec![0u8; BUFFER];
-    let mirrored = ffi::fcn_frame { mirror: 1 - frame.mirror, ..frame };
+    let earlier = ffi::fcn_frame { planes: layout(&pixels[1]).planes, ..frame };
     let outputs = outputs.into_iter().filter(|(wanted, _)| *wanted).map(|(_, output)| output as u32).sum();
     // SAFETY: everything is alive and used by this thread only; the frame's pixels reach as far as the good cases say,
     // and the wrong ones are refused before anyone looks at them.
@@ -302,7 +306,7 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
             let stride = width as usize + padding;
             checked(ffi::fcn_mask_set_buffer(mask.as_deref_mut(), memory.as_mut_ptr(), BUFFER, stride))?;
         }
-        checked(ffi::fcn_segment(Some(&segmenter), Some(&mirrored), mask.as_deref_mut()))?;
+        checked(ffi::fcn_segment(Some(&segmenter), Some(&earlier), mask.as_deref_mut()))?;
         checked(ffi::fcn_segment(Some(&segmenter), Some(&frame), mask.as_deref_mut()))?;
     }
     let mask = mask.as_deref();
@@ -320,7 +324,7 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
         let mut overlay = vec![255u8; area * 3];
         let OverlayStyle { alpha, outline, legend } = STYLE;
         let style = ffi::fcn_overlay_style { alpha, outline, legend: legend.into(), reserved: [0; 5] };
-        let (format, target) = (FCN_FORMAT_RGB8 as u32, overlay.as_mut_ptr().cast::<c_void>());
+        let (format, target) = (ffi::fcn_format::FCN_FORMAT_RGB8 as u32, overlay.as_mut_ptr().cast::<c_void>());
         let drawn =
             checked(ffi::fcn_overlay_styled(Some(&segmenter), mask, Some(&style), format, target, width, height, 0));
         assert!(drawn.is_ok() || case.remap.is_some(), "{drawn:?}");

@@ -2,7 +2,7 @@
 //! affine, so it gives what averaging at full size would.
 
 use super::resize;
-use crate::{Result, runtime::Scores};
+use crate::{Result, frame::View, runtime::Scores};
 
 /// What was averaged so far.
 #[derive(Debug, Default)]
@@ -18,8 +18,8 @@ pub(crate) struct History {
 pub(crate) struct Source {
     /// The number of the segmenter in this process.
     pub(crate) segmenter: u64,
-    /// Width and height.
-    pub(crate) frame: (usize, usize),
+    /// The size of the frame, and which part of the picture it is.
+    pub(crate) view: View,
     /// Runs of the network for a frame.
     pub(crate) runs: usize,
     /// Channels, height and width of what it answers; filled in when it has answered.

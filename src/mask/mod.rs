@@ -141,8 +141,8 @@ impl Mask {
     /// that each frame stands alone.
     ///
     /// The average is that of the network's own low-resolution scores, so it costs little. It begins anew with another
-    /// size of frame, with another segmenter, after a frame without smoothing, and after [`Mask::reset`]. A mask
-    /// belongs to one stream then.
+    /// size, crop, rotation or mirror of the frame, with another segmenter, after a frame without smoothing, and after
+    /// [`Mask::reset`]. A mask belongs to one camera then; a [`Stream`](crate::Stream) has an average of its own.
     pub fn set_smoothing(&mut self, share: f32) -> Result<()> {
         self.settings.set_smoothing(share)
     }
