@@ -44,6 +44,8 @@ pub(crate) trait Eight: Copy {
     fn multiply(self, factor: Self) -> Self;
     /// Where `self` is greater than `other`, what lies in `then`, elsewhere what lies in `otherwise`.
     fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self;
+    /// Whether that is so in every lane.
+    fn all_greater(self, other: Self) -> bool;
     /// For each lane the one of `self` that `lanes`, 0 to 7, tells.
     fn pick(self, lanes: &[i32; 8]) -> Self;
     /// Whole numbers from 0 to 255 as bytes.
@@ -90,6 +92,11 @@ impl Eight for [f32; 8] {
     }
 
     #[inline(always)]
+    fn all_greater(self, other: Self) -> bool {
+        self.iter().zip(&other).all(|(one, other)| one > other)
+    }
+
+    #[inline(always)]
     fn pick(self, lanes: &[i32; 8]) -> Self {
         lanes.map(|lane| self[lane as usize & 7])
     }
@@ -105,7 +112,7 @@ mod avx2 {
     use std::arch::x86_64::{
         __m256, _CMP_GT_OQ, _MM_HINT_T1, _mm_packus_epi16, _mm_prefetch, _mm_storeu_si128, _mm256_add_ps,
         _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvttps_epi32, _mm256_extracti128_si256,
-        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_mul_ps, _mm256_packs_epi32,
+        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_movemask_ps, _mm256_mul_ps, _mm256_packs_epi32,
         _mm256_permute4x64_epi64, _mm256_permutevar8x32_ps, _mm256_set1_ps, _mm256_storeu_ps,
     };
 
@@ -161,6 +168,12 @@ mod avx2 {
         fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self {
             // SAFETY: the processor has AVX.
             unsafe { _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_GT_OQ>(self, other)) }
+        }
+
+        #[inline(always)]
+        fn all_greater(self, other: Self) -> bool {
+            // SAFETY: the processor has AVX.
+            unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self, other)) == 0xff }
         }
 
         #[inline(always)]
@@ -283,17 +296,29 @@ pub(super) struct Best<V> {
 
 impl<V: Eight> Best<V> {
     #[inline(always)]
-    pub(super) fn new(first: [V; 2]) -> Self {
-        Best { score: first, place: [V::splat(0.0); 2], next: V::splat(1.0) }
+    fn new(first: [V; 2]) -> Self {
+        Best { next: V::splat(1.0), ..Best::new_as(V::splat(0.0), first) }
+    }
+
+    /// Scores from another place than the first.
+    #[inline(always)]
+    pub(super) fn new_as(place: V, scores: [V; 2]) -> Self {
+        Best { score: scores, place: [place; 2], next: place }
     }
 
     #[inline(always)]
-    pub(super) fn offer(&mut self, scores: [V; 2]) {
+    fn offer(&mut self, scores: [V; 2]) {
+        self.offer_as(self.next, scores);
+        self.next = V::splat(1.0).multiply_add(V::splat(1.0), self.next);
+    }
+
+    /// Offers scores from another place than the next one.
+    #[inline(always)]
+    pub(super) fn offer_as(&mut self, place: V, scores: [V; 2]) {
         for (half, scores) in scores.into_iter().enumerate() {
-            self.place[half] = scores.if_greater(self.score[half], self.next, self.place[half]);
+            self.place[half] = scores.if_greater(self.score[half], place, self.place[half]);
             self.score[half] = scores.if_greater(self.score[half], scores, self.score[half]);
         }
-        self.next = V::splat(1.0).multiply_add(V::splat(1.0), self.next);
     }
 
     /// The places.
@@ -379,6 +404,22 @@ pub(super) fn between<V: Eight>(rows: [&[f32]; 2], weights: [V; 2], window: &Win
         }
         Spread::Wide => [scattered(rows, weights, window, 0), scattered(rows, weights, window, 1)],
     }
+}
+
+/// Whether `other` is below `class` in all sources of a window, so that it is nowhere the best in it. What is said of sources that
+/// lie far apart is no.
+#[inline(always)]
+pub(super) fn is_below<V: Eight>(other: [&[f32]; 2], class: [&[f32]; 2], window: &Window, spread: Spread) -> bool {
+    let starts = match spread {
+        Spread::One => &window.starts[..1],
+        Spread::Halves => &window.starts[..],
+        Spread::Wide => return false,
+    };
+    let eight = |row: &[f32], start: usize| V::load(row[start..start + 8].try_into().expect("a slice of eight"));
+    starts.iter().all(|&start| {
+        eight(class[0], start).all_greater(eight(other[0], start))
+            && eight(class[1], start).all_greater(eight(other[1], start))
+    })
 }
 
 /// Eight columns from `start` on, between two rows.

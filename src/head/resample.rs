@@ -1,7 +1,8 @@
 //! From rows of scores to a mask of another size: bilinear, and only where the answer is not clear beforehand.
 //!
 //! Bilinear interpolation takes means of four neighbours with positive weights. So where one class is the best in all sources of
-//! sixteen columns, it is the best between them, and nothing is computed there. That is most of a picture.
+//! sixteen columns, it is the best between them, and nothing is computed there. That is most of a picture. And a class that one
+//! other is above of in all of them is nowhere the best, and left out. What is left is for few classes.
 
 use std::ops::Range;
 
@@ -206,6 +207,30 @@ impl Sink for Keep<'_> {
 /// Writes those of the columns `x`, `x + step`, ... that lie in the row.
 #[inline(always)]
 fn put<T: Copy>(row: &mut [T], x: usize, step: usize, values: &[T; BLOCK]) {
+    // Numbers that the compiler knows need no check for each value.
+    match step {
+        1 => put_by::<T, 1>(row, x, values),
+        8 => put_by::<T, 8>(row, x, values),
+        16 => put_by::<T, 16>(row, x, values),
+        32 => put_by::<T, 32>(row, x, values),
+        64 => put_by::<T, 64>(row, x, values),
+        _ => put_inside(row, x, step, values),
+    }
+}
+
+#[inline(always)]
+fn put_by<T: Copy, const STEP: usize>(row: &mut [T], x: usize, values: &[T; BLOCK]) {
+    let Some(places) = row.get_mut(x..x.saturating_add((BLOCK - 1) * STEP + 1)) else {
+        return put_inside(row, x, STEP, values);
+    };
+    for (lane, value) in values.iter().enumerate() {
+        places[lane * STEP] = *value;
+    }
+}
+
+/// The same where some of them lie outside.
+#[inline(always)]
+fn put_inside<T: Copy>(row: &mut [T], x: usize, step: usize, values: &[T; BLOCK]) {
     for (lane, value) in values.iter().enumerate() {
         if let Some(place) = row.get_mut(x.wrapping_add(lane * step)) {
             *place = *value;
@@ -250,14 +275,17 @@ impl Between<'_, '_, '_> {
                 }
                 continue;
             }
+            let mut left = [(0, 0); 256];
+            let left = if rules.labels_only { contenders::<V>(rows, window, spread, rules, &mut left) } else { &[] };
             for line in lines.clone() {
                 let far = resize.vertical[line].weight;
                 let weights = [V::splat(1.0 - far), V::splat(far)];
-                if rules.labels_only {
-                    let (first, others) = rules.competing().split_first().unwrap_or((&0, &[]));
-                    let mut best = Best::<V>::new(kernel::between(planes(rows, *first), weights, window, spread));
-                    for &class in others {
-                        best.offer(kernel::between(planes(rows, class), weights, window, spread));
+                if let Some((&(first, class), others)) = left.split_first() {
+                    let place = |place: u8| V::splat(f32::from(place));
+                    let scores = |class: u8| kernel::between(planes(rows, class), weights, window, spread);
+                    let mut best = Best::<V>::new_as(place(first), scores(class));
+                    for &(other, class) in others {
+                        best.offer_as(place(other), scores(class));
                     }
                     sink.part.put(line, x, 1, rules.name(best.places()), sink.pixels);
                 } else {
@@ -287,6 +315,33 @@ fn clear(rows: [Row<'_>; 2], window: &Window) -> Option<u8> {
     let place = upper[0];
     let same = |places: &[u8]| places.iter().all(|&other| other == place);
     (same(upper) && same(lower)).then_some(place)
+}
+
+/// The classes that may be the best somewhere in a window, with their places among the competing ones, in order; never none.
+#[inline(always)]
+fn contenders<'a, V: Eight>(
+    rows: [Row<'_>; 2],
+    window: &Window,
+    spread: Spread,
+    rules: &Rules,
+    left: &'a mut [(u8, u8); 256],
+) -> &'a [(u8, u8)] {
+    let competing = rules.competing();
+    // Those that are the best at two of the corners are most likely above others.
+    let corners = [rows[0].places[window.first], rows[1].places[window.last]];
+    let corners = corners.map(|place| (place, planes(rows, competing[usize::from(place)])));
+    let mut count = 0;
+    for (place, &class) in (0..=u8::MAX).zip(competing) {
+        let scores = planes(rows, class);
+        if !corners
+            .iter()
+            .any(|(corner, above)| *corner != place && kernel::is_below::<V>(scores, *above, window, spread))
+        {
+            left[count] = (place, class);
+            count += 1;
+        }
+    }
+    &left[..count]
 }
 
 #[cfg(test)]
