@@ -51,7 +51,7 @@ fn streams_give_whatever_a_mask_is_asked_for() {
             let like = move || {
                 let mut mask = Mask::with_outputs(outputs);
                 mask.set_size(130, 0).unwrap();
-                mask.set_threshold(0.4).unwrap();
+                mask.set_threshold(0.6).unwrap();
                 mask.set_classes(&[0, 2, 3]);
                 mask.set_remap(Some(&[4, 9, 0, 1, 2])).unwrap();
                 mask
