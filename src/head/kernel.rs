@@ -410,24 +410,32 @@ pub(super) fn between<V: Eight>(rows: [&[f32]; 2], weights: [V; 2], window: &Win
 /// lie far apart is no.
 #[inline(always)]
 pub(super) fn is_below<V: Eight>(other: [&[f32]; 2], class: [&[f32]; 2], window: &Window, spread: Spread) -> bool {
-    let starts = match spread {
-        Spread::One => &window.starts[..1],
-        Spread::Halves => &window.starts[..],
-        Spread::Wide => return false,
-    };
-    let eight = |row: &[f32], start: usize| V::load(row[start..start + 8].try_into().expect("a slice of eight"));
-    starts.iter().all(|&start| {
-        eight(class[0], start).all_greater(eight(other[0], start))
-            && eight(class[1], start).all_greater(eight(other[1], start))
-    })
+    match spread {
+        Spread::One => is_below_from::<V>(other, class, window.starts[0]),
+        Spread::Halves => {
+            is_below_from::<V>(other, class, window.starts[0]) && is_below_from::<V>(other, class, window.starts[1])
+        }
+        Spread::Wide => false,
+    }
+}
+
+/// The same for eight columns from `start` on.
+#[inline(always)]
+fn is_below_from<V: Eight>(other: [&[f32]; 2], class: [&[f32]; 2], start: usize) -> bool {
+    eight::<V>(class[0], start).all_greater(eight(other[0], start))
+        && eight::<V>(class[1], start).all_greater(eight(other[1], start))
+}
+
+/// Eight numbers from `start` on.
+#[inline(always)]
+fn eight<V: Eight>(values: &[f32], start: usize) -> V {
+    V::load(values[start..start + 8].try_into().expect("a slice of eight"))
 }
 
 /// Eight columns from `start` on, between two rows.
 #[inline(always)]
 fn vertical<V: Eight>(rows: [&[f32]; 2], weights: [V; 2], start: usize) -> V {
-    let upper = V::load(rows[0][start..start + 8].try_into().expect("a slice of eight"));
-    let lower = V::load(rows[1][start..start + 8].try_into().expect("a slice of eight"));
-    lower.multiply_add(weights[1], upper.multiply(weights[0]))
+    eight::<V>(rows[1], start).multiply_add(weights[1], eight::<V>(rows[0], start).multiply(weights[0]))
 }
 
 /// The eight targets of a half between its eight sources.

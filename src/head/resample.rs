@@ -280,12 +280,12 @@ impl Between<'_, '_, '_> {
             for line in lines.clone() {
                 let far = resize.vertical[line].weight;
                 let weights = [V::splat(1.0 - far), V::splat(far)];
-                if let Some((&(first, class), others)) = left.split_first() {
-                    let place = |place: u8| V::splat(f32::from(place));
-                    let scores = |class: u8| kernel::between(planes(rows, class), weights, window, spread);
-                    let mut best = Best::<V>::new_as(place(first), scores(class));
-                    for &(other, class) in others {
-                        best.offer_as(place(other), scores(class));
+                if let Some((&(place, class), others)) = left.split_first() {
+                    let scores = kernel::between(planes(rows, class), weights, window, spread);
+                    let mut best = Best::<V>::new_as(V::splat(f32::from(place)), scores);
+                    for &(place, class) in others {
+                        let scores = kernel::between(planes(rows, class), weights, window, spread);
+                        best.offer_as(V::splat(f32::from(place)), scores);
                     }
                     sink.part.put(line, x, 1, rules.name(best.places()), sink.pixels);
                 } else {
@@ -329,14 +329,14 @@ fn contenders<'a, V: Eight>(
     let competing = rules.competing();
     // Those that are the best at two of the corners are most likely above others.
     let corners = [rows[0].places[window.first], rows[1].places[window.last]];
-    let corners = corners.map(|place| (place, planes(rows, competing[usize::from(place)])));
+    let above = [planes(rows, competing[usize::from(corners[0])]), planes(rows, competing[usize::from(corners[1])])];
     let mut count = 0;
     for (place, &class) in (0..=u8::MAX).zip(competing) {
+        // Nothing is below itself.
         let scores = planes(rows, class);
-        if !corners
-            .iter()
-            .any(|(corner, above)| *corner != place && kernel::is_below::<V>(scores, *above, window, spread))
-        {
+        let below = kernel::is_below::<V>(scores, above[0], window, spread)
+            || kernel::is_below::<V>(scores, above[1], window, spread);
+        if !below {
             left[count] = (place, class);
             count += 1;
         }
