@@ -323,7 +323,7 @@ impl Segmenter {
         settings.rules(self.model.classes.len())?;
         if self.model.answers_labels && settings.outputs() != Outputs::default() {
             return Err(Error::InvalidArgument(
-                "the model answers class indices, so there is neither confidence nor margin nor scores to ask for"
+                "the model answers class indices, so there is neither confidence nor scores nor margin to ask for"
                     .into(),
             ));
         }
