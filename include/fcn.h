@@ -172,6 +172,10 @@ enum fcn_output
     FCN_OUTPUT_CONFIDENCE = 1,
     /// The scores of each class at each pixel: fcn_mask_scores().
     FCN_OUTPUT_SCORES = 2,
+    /// The highest softmax probability of each pixel in a byte: fcn_mask_confidence_u8().
+    FCN_OUTPUT_CONFIDENCE_U8 = 4,
+    /// How far the highest softmax probability is above the second highest: fcn_mask_margin().
+    FCN_OUTPUT_MARGIN = 8,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -288,6 +292,10 @@ typedef int32_t fcn_values;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+/// The borders of the pixels that have one label. Made by fcn_mask_contours(), freed by fcn_contours_free(); independent of the mask.
+/// Threads may read them together.
+typedef struct fcn_contours fcn_contours;
+
 #if defined(FCN_WITH_IMAGE)
 /// A picture in memory: RGB, 8 bits a channel, rows without padding (FCN_FORMAT_RGB8, stride 0). Made by
 /// fcn_image_read(), freed by fcn_image_free(). Threads may read it together; one that writes must be alone.
@@ -298,7 +306,8 @@ typedef struct fcn_image fcn_image;
 /// again for every frame: its memory is kept, and sizes may change from frame to frame.
 ///
 /// One thread at a time may use a mask; give each thread its own. What its functions point to belongs to the mask and
-/// stays until the next fcn_segment() into it, or until it is freed. A call that fails leaves it as it was.
+/// stays until the next fcn_segment() into it, or until it is freed. A call that fails leaves it as it was. What the setters
+/// choose holds for later calls of fcn_segment(); what the mask holds now stays.
 typedef struct fcn_mask fcn_mask;
 
 /// How a segmenter is made. Made by fcn_options_new(), freed by fcn_options_free(), which may be as soon as
@@ -385,6 +394,18 @@ typedef struct {
     uint32_t reserved[4];
 } fcn_frame;
 
+/// The pixels that have one label. Filled by fcn_mask_regions().
+typedef struct {
+    /// How many there are.
+    uint64_t pixels;
+    /// The mean of their columns, where 0 is the middle of the leftmost; 0 where there are no pixels.
+    double x;
+    /// The mean of their rows, where 0 is the middle of the topmost; 0 where there are no pixels.
+    double y;
+    /// The smallest rectangle that holds them all; all zero where there are none.
+    fcn_rect bounds;
+} fcn_region;
+
 /// How long the steps of a frame took, in microseconds. Filled by fcn_mask_timings().
 typedef struct {
     /// From the frame to the network's input.
@@ -428,6 +449,29 @@ typedef struct {
     /// Frames that failed for another reason.
     uint64_t failed;
 } fcn_counters;
+
+/// A pixel: (0, 0) is the upper left one.
+typedef struct {
+    /// The column.
+    uint32_t x;
+    /// The row.
+    uint32_t y;
+} fcn_point;
+
+/// How fcn_overlay_styled() draws. Set all of it to zero first. This struct is frozen: later versions of the library keep
+/// its layout. Owned by whoever made it; there is nothing to free.
+typedef struct {
+    /// How much of the classes' colours is blended in: 0 leaves the picture, 1 paints over it.
+    float alpha;
+    /// Pixels with another label within this many columns or rows are painted in the full colour of their class, 0 to
+    /// 64; 0 means no outlines.
+    uint32_t outline;
+    /// 1 lists the colours and names of the classes that the mask shows in a box at the upper left; 0 does not. The text is
+    /// 8 pixels high for each 240 of the picture's shorter side; what does not fit is left out.
+    uint32_t legend;
+    /// Must be zero.
+    uint32_t reserved[5];
+} fcn_overlay_style;
 
 #ifdef __cplusplus
 extern "C" {
@@ -559,6 +603,14 @@ fcn_status fcn_options_set_mean_std(fcn_options *options,
 /// NULL or a NUL-terminated string.
 fcn_status fcn_options_set_class_names(fcn_options *options, const char *const *names, size_t count);
 
+/// The colours of the classes by their index: "voc", Pascal VOC's colour map, or "cityscapes", those of its 19 classes,
+/// with which fcn_create() of a model that has more is FCN_ERROR_INVALID_ARGUMENT. Wins over the model card. NULL, the
+/// default, means the card's colours, or without a card "voc".
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses; `palette` is NULL or a NUL-terminated string.
+fcn_status fcn_options_set_palette(fcn_options *options, const char *palette);
+
 /// Where messages of the library and of ONNX Runtime go; NULL, the default, means nowhere: the library never prints.
 /// `user` is handed to each call of `callback`; both must stay valid as long as a segmenter made with them,
 /// and as long as its streams.
@@ -637,13 +689,16 @@ fcn_status fcn_create_from_memory(const void *model,
 /// uses it.
 void fcn_free(fcn_segmenter *segmenter);
 
-/// Labels every pixel of `frame` and stores the result in `mask`. Where it fails, the mask stays as it was. After the
-/// first frame of a size no memory is allocated for the result.
+/// Labels every pixel of `frame` and stores the result in `mask`. Where it fails, the mask and the buffer that was given
+/// to it stay as they were. After the first frame of a size no memory is allocated for the result.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter. `frame` is NULL or describes pixels that nobody writes to during the call.
-/// `mask` is NULL or a live mask that no other thread uses; the frame's pixels are not the mask's own memory.
-fcn_status fcn_segment(const fcn_segmenter *segmenter, const fcn_frame *frame, fcn_mask *mask);
+/// `mask` is NULL or a live mask that no other thread uses; the frame's pixels are neither the mask's own memory nor its
+/// buffer's.
+fcn_status fcn_segment(const fcn_segmenter *segmenter,
+                       const fcn_frame *frame,
+                       fcn_mask *mask);
 
 /// Ends every call of fcn_segment() and fcn_warm_up() on this segmenter that runs or waits for a session now, with
 /// FCN_ERROR_CANCELLED, and the frames that its streams have in work. Later calls are not affected.
@@ -712,23 +767,6 @@ uint32_t fcn_model_stride(const fcn_segmenter *segmenter);
 /// `segmenter` is NULL or a live segmenter.
 const char *fcn_model_card_json(const fcn_segmenter *segmenter);
 
-/// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
-/// paints over it. The class "background", where it has index 0 and is black, is left as it is. `format` is
-/// FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8; their fourth bytes stay. `stride` is the distance of rows in bytes, 0
-/// for rows without padding. Where it fails, the picture stays as it was.
-///
-/// # Safety
-/// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread writes to; `pixels` is
-/// NULL or points to the pixels that format, width, height and stride describe, and no other thread uses them.
-fcn_status fcn_overlay(const fcn_segmenter *segmenter,
-                       const fcn_mask *mask,
-                       float alpha,
-                       uint32_t format,
-                       void *pixels,
-                       uint32_t width,
-                       uint32_t height,
-                       size_t stride);
-
 /// A frame of `width` x `height` pixels in one plane, whose rows start `stride` bytes apart; a stride of 0 means rows
 /// without padding. The last row may end without padding.
 ///
@@ -786,20 +824,92 @@ fcn_mask *fcn_mask_new(void);
 /// `mask` is NULL or comes from fcn_mask_new(), was not freed before, and no thread uses it.
 void fcn_mask_free(fcn_mask *mask);
 
-/// Chooses what later calls of fcn_segment() are to yield beside the labels: FCN_OUTPUT_CONFIDENCE and
-/// FCN_OUTPUT_SCORES joined by `|`, or 0. What the mask holds now stays.
+/// Chooses what later calls of fcn_segment() are to yield beside the labels: FCN_OUTPUT_* joined by `|`, or 0. All come out of
+/// one pass.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread uses.
-fcn_status fcn_mask_set_outputs(fcn_mask *mask, uint32_t outputs);
+fcn_status fcn_mask_set_outputs(fcn_mask *mask,
+                                uint32_t outputs);
 
-/// Columns of the frame, after crop and rotation; 0 before the first frame.
+/// The size of the mask, whatever that of the frame: columns and rows, each at most 32767; 0, the default, means the
+/// frame's own side (after crop and rotation). Scores are interpolated straight to this size (bilinear, half-pixel centres)
+/// from the size of the network's input, without what padding added, and labels are taken there. Tiles are averaged
+/// at the frame's size first.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread uses.
+fcn_status fcn_mask_set_size(fcn_mask *mask,
+                             uint32_t width,
+                             uint32_t height);
+
+/// Where labels go from now on: `bytes` bytes of the caller's at `labels`, in rows that start `stride` bytes apart; 0 means rows
+/// without padding, and the last one may end without. What lies between rows is not touched. NULL, the default, means the
+/// mask's own memory. fcn_segment() is FCN_ERROR_INVALID_ARGUMENT where the mask's size does not fit.
+///
+/// Labels are written straight there, but for those of tiles (fcn_options_set_tile()), which are copied when the last
+/// tile has succeeded. Nothing can fail any more once the first label is written. Streams keep to masks of their own.
+///
+/// Labels of the last frame that are in the buffer given before are the mask's no longer: fcn_mask_labels() is NULL then.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread uses. `labels` is NULL or points to `bytes` bytes that stay until this is called
+/// again or the mask is freed, and that no other thread uses while a function has the mask.
+fcn_status fcn_mask_set_buffer(fcn_mask *mask,
+                               uint8_t *labels,
+                               size_t bytes,
+                               size_t stride);
+
+/// Pixels whose confidence is less than this, 0 to 1, get the label 255 (unknown); 0, the default, means none. It costs as
+/// much as FCN_OUTPUT_CONFIDENCE.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread uses.
+fcn_status fcn_mask_set_threshold(fcn_mask *mask,
+                                  float confidence);
+
+/// Only these class indices, each less than 255, compete: labels, confidence and margin are as if the model had no
+/// others; scores have all the same. They are copied; order and repetition do not matter. NULL and 0, the default, mean
+/// every class. fcn_segment() is FCN_ERROR_INVALID_ARGUMENT where the model has fewer classes.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread uses; `classes` is NULL or points to `count` numbers.
+fcn_status fcn_mask_set_classes(fcn_mask *mask, const uint32_t *classes, size_t count);
+
+/// Writes `labels[i]` where class i wins: 1 to 256 labels, as many as the model has classes or more, which are copied;
+/// several classes may share one. NULL and 0, the default, mean the class index itself. Unknown pixels (255) are not
+/// looked up.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread uses; `labels` is NULL or points to `count` bytes.
+fcn_status fcn_mask_set_remap(fcn_mask *mask, const uint8_t *labels, size_t count);
+
+/// Averages scores over the frames of a stream, so that labels flicker less: `share` is the weight of the newest frame,
+/// greater than 0 and at most 1, and each earlier one weighs (1 - share) times its successor. 1, the default, means that
+/// each frame stands alone.
+///
+/// The average is that of the network's own low-resolution scores, so it costs little. It begins anew with another size, crop,
+/// rotation or mirror of the frame, with another segmenter, after a frame without smoothing, and after fcn_mask_reset(). A
+/// mask belongs to one camera then; a stream, which takes the share from the mask that it is made like, has an average of its own.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread uses.
+fcn_status fcn_mask_set_smoothing(fcn_mask *mask,
+                                  float share);
+
+/// Forgets earlier frames: the next one is not averaged with them. Everything else stays.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread uses.
+fcn_status fcn_mask_reset(fcn_mask *mask);
+
+/// Columns: those of the frame after crop and rotation, or what fcn_mask_set_size() asked for; 0 before the first frame.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
 uint32_t fcn_mask_width(const fcn_mask *mask);
 
-/// Rows of the frame, after crop and rotation; 0 before the first frame.
+/// Rows: those of the frame after crop and rotation, or what fcn_mask_set_size() asked for; 0 before the first frame.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
@@ -811,12 +921,20 @@ uint32_t fcn_mask_height(const fcn_mask *mask);
 /// `mask` is NULL or a live mask that no other thread writes to.
 uint32_t fcn_mask_classes(const fcn_mask *mask);
 
-/// The class index of each pixel, row by row without padding: height x width bytes, each less than the number of
-/// classes. NULL before the first frame.
+/// The class index of each pixel, row by row: height x width bytes, each less than the number of classes unless a threshold or
+/// other labels were chosen. They are in the mask's own memory, without padding, or in the buffer that was given to it;
+/// fcn_mask_stride() is the distance of rows. NULL before the first frame.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
 const uint8_t *fcn_mask_labels(const fcn_mask *mask);
+
+/// The distance in bytes from one row of fcn_mask_labels() to the next; 0 where that is NULL. Everything else in a mask has
+/// no padding.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to.
+size_t fcn_mask_stride(const fcn_mask *mask);
 
 /// The highest softmax probability of each pixel, row by row: height x width floats, greater than 0 and at most 1.
 /// NULL where the last frame was segmented without FCN_OUTPUT_CONFIDENCE.
@@ -825,6 +943,20 @@ const uint8_t *fcn_mask_labels(const fcn_mask *mask);
 /// `mask` is NULL or a live mask that no other thread writes to.
 const float *fcn_mask_confidence(const fcn_mask *mask);
 
+/// The same in bytes: 255 times the probability, rounded. NULL where the last frame was segmented without
+/// FCN_OUTPUT_CONFIDENCE_U8.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to.
+const uint8_t *fcn_mask_confidence_u8(const fcn_mask *mask);
+
+/// The highest softmax probability of each pixel less the second highest, row by row: height x width floats, 0 to 1 (1 where
+/// only one class competes). NULL where the last frame was segmented without FCN_OUTPUT_MARGIN.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to.
+const float *fcn_mask_margin(const fcn_mask *mask);
+
 /// The scores before softmax: classes x height x width floats. NULL where the last frame was segmented without
 /// FCN_OUTPUT_SCORES.
 ///
@@ -832,12 +964,22 @@ const float *fcn_mask_confidence(const fcn_mask *mask);
 /// `mask` is NULL or a live mask that no other thread writes to.
 const float *fcn_mask_scores(const fcn_mask *mask);
 
-/// The number of pixels of each class, in class order: fcn_mask_classes() values that add up to height x width. NULL
-/// before the first frame.
+/// How many pixels have each label from 0 to fcn_mask_classes() - 1, in this order. They add up to height x width, less those
+/// with other labels, which come from a threshold or from labels that were chosen; fcn_mask_regions() counts these, too.
+/// NULL before the first frame.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
 const uint64_t *fcn_mask_pixels(const fcn_mask *mask);
+
+/// Stores, for each label from 0 to `count` - 1 as it stands in the mask, how many pixels have it, where they are, and their
+/// centroid, in the `count` regions at `regions`, 1 to 256. One pass over the labels, about a nanosecond for a pixel or less.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to; `regions` is NULL or has room for `count` regions.
+fcn_status fcn_mask_regions(const fcn_mask *mask,
+                            fcn_region *regions,
+                            size_t count);
 
 /// How long the last successful fcn_segment() into this mask took; zeros before the first frame.
 ///
@@ -953,6 +1095,86 @@ fcn_status fcn_stream_stop(const fcn_stream *stream);
 /// # Safety
 /// `stream` is NULL or comes from fcn_stream_create() and was not freed before; no function is called with it any more.
 void fcn_stream_free(fcn_stream *stream);
+
+/// Finds the borders of the pixels with this label (0 to 255, as it stands in the mask) and stores them in `*contours`, to
+/// be freed by fcn_contours_free(); where it fails, `*contours` stays as it was. This takes memory for 4 bytes a pixel.
+///
+/// Each is a closed polygon. Pixels that touch at a corner belong together. A corner of a polygon is the centre of a pixel that has
+/// the label and touches, at one of its four sides, one that has not; the lines between corners are horizontal, vertical or
+/// diagonal, and the last leads back to the first. Borders around pixels run counter-clockwise as one sees the picture,
+/// those around holes clockwise. The method is that of Suzuki and Abe (1985), as in OpenCV's findContours with RETR_TREE and
+/// CHAIN_APPROX_SIMPLE; the order is that of the rows in which they begin.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to; `contours` is NULL or a place to write to.
+fcn_status fcn_mask_contours(const fcn_mask *mask,
+                             uint32_t label,
+                             fcn_contours **contours);
+
+/// Frees contours. NULL is fine.
+///
+/// # Safety
+/// `contours` is NULL or comes from fcn_mask_contours(), was not freed before, and no thread uses it.
+void fcn_contours_free(fcn_contours *contours);
+
+/// How many there are; 0 for NULL.
+///
+/// # Safety
+/// `contours` is NULL or live contours.
+size_t fcn_contours_count(const fcn_contours *contours);
+
+/// The corners of contour `index`, at least one; their number goes to `*count`. They belong to `contours`. NULL, and
+/// `*count` stays, where there is no such contour or an argument is NULL.
+///
+/// # Safety
+/// `contours` is NULL or live contours; `count` is NULL or can be written to.
+const fcn_point *fcn_contours_points(const fcn_contours *contours, size_t index, size_t *count);
+
+/// Whether contour `index` goes around a hole, so that the pixels inside have other labels: 1 or 0; -1 where there is no such
+/// contour.
+///
+/// # Safety
+/// `contours` is NULL or live contours.
+int32_t fcn_contours_is_hole(const fcn_contours *contours,
+                             size_t index);
+
+/// The index of the contour that contour `index` lies directly inside of: of a hole that around the pixels, of
+/// pixels that of the hole they lie in; -1 where it lies in none, or where there is no such contour.
+///
+/// # Safety
+/// `contours` is NULL or live contours.
+int64_t fcn_contours_parent(const fcn_contours *contours, size_t index);
+
+/// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
+/// paints over it. Left as they are: the class "background", where it has index 0 and is black, and pixels with label 255.
+/// `format` is FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8; their fourth bytes stay. `stride` is the distance of rows
+/// in bytes, 0 for rows without padding. A label that is no class of the segmenter is
+/// FCN_ERROR_INVALID_ARGUMENT. Where it fails, the picture stays as it was.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread writes to; `pixels` is
+/// NULL or points to the pixels that format, width, height and stride describe, and no other thread uses them.
+fcn_status fcn_overlay(const fcn_segmenter *segmenter,
+                       const fcn_mask *mask,
+                       float alpha,
+                       uint32_t format,
+                       void *pixels,
+                       uint32_t width,
+                       uint32_t height,
+                       size_t stride);
+
+/// As fcn_overlay(), with outlines and a legend.
+///
+/// # Safety
+/// As for fcn_overlay(); `style` is NULL or points to a style.
+fcn_status fcn_overlay_styled(const fcn_segmenter *segmenter,
+                              const fcn_mask *mask,
+                              const fcn_overlay_style *style,
+                              uint32_t format,
+                              void *pixels,
+                              uint32_t width,
+                              uint32_t height,
+                              size_t stride);
 
 #if defined(FCN_WITH_IMAGE)
 /// Reads a JPEG or PNG file; transparency is dropped, and the picture is turned upright where its EXIF data says how.

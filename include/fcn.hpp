@@ -48,6 +48,7 @@ struct Free {
     void operator()(fcn_segmenter *segmenter) const noexcept { fcn_free(segmenter); }
     void operator()(fcn_mask *mask) const noexcept { fcn_mask_free(mask); }
     void operator()(fcn_stream *stream) const noexcept { fcn_stream_free(stream); }
+    void operator()(fcn_contours *contours) const noexcept { fcn_contours_free(contours); }
 #ifdef FCN_WITH_IMAGE
     void operator()(fcn_image *image) const noexcept { fcn_image_free(image); }
 #endif
@@ -130,6 +131,8 @@ public:
         for (const std::string &name : names) pointers.push_back(name.c_str());
         return checked(fcn_options_set_class_names(get(), pointers.data(), pointers.size()));
     }
+    /* "voc" or "cityscapes". */
+    Options &palette(const std::string &name) { return checked(fcn_options_set_palette(get(), name.c_str())); }
     /* No exception may leave the callback; it and `user` outlive every segmenter that is made with them. */
     Options &log(fcn_log_callback callback, void *user = nullptr) {
         return checked(fcn_options_set_log(get(), callback, user));
@@ -146,13 +149,41 @@ private:
     detail::Handle<fcn_options> handle_;
 };
 
+/* A border of the pixels with one label, as fcn_mask_contours() describes it. */
+struct Contour {
+    std::vector<fcn_point> points;
+    bool hole;
+    /* The index of the contour that this one lies directly inside of, or -1. */
+    std::int64_t parent;
+};
+
 /* The labels of a frame, and what else was asked for. Use one again for every frame; one thread at a time. */
 class Mask {
 public:
     /* `outputs`: what to compute beside the labels, FCN_OUTPUT_* joined by `|`. */
     explicit Mask(std::uint32_t outputs = 0) : handle_(fcn_mask_new()) { set_outputs(outputs); }
 
-    void set_outputs(std::uint32_t outputs) { detail::check(fcn_mask_set_outputs(get(), outputs)); }
+    /* What later frames are to yield; setters can be chained. */
+    Mask &set_outputs(std::uint32_t outputs) { return checked(fcn_mask_set_outputs(get(), outputs)); }
+    Mask &set_size(std::uint32_t width, std::uint32_t height) {
+        return checked(fcn_mask_set_size(get(), width, height));
+    }
+    /* The memory must stay until the next set_buffer(); nullptr means the mask's own again. */
+    Mask &set_buffer(std::uint8_t *labels, std::size_t bytes, std::size_t stride = 0) {
+        return checked(fcn_mask_set_buffer(get(), labels, bytes, stride));
+    }
+    Mask &set_threshold(float confidence) { return checked(fcn_mask_set_threshold(get(), confidence)); }
+    /* Empty means every class. */
+    Mask &set_classes(const std::vector<std::uint32_t> &classes) {
+        return checked(fcn_mask_set_classes(get(), classes.empty() ? nullptr : classes.data(), classes.size()));
+    }
+    /* Empty means the class indices themselves. */
+    Mask &set_remap(const std::vector<std::uint8_t> &labels) {
+        return checked(fcn_mask_set_remap(get(), labels.empty() ? nullptr : labels.data(), labels.size()));
+    }
+    Mask &set_smoothing(float share) { return checked(fcn_mask_set_smoothing(get(), share)); }
+    /* Forgets the frames that smoothing averages. */
+    Mask &reset() { return checked(fcn_mask_reset(get())); }
 
     std::uint32_t width() const noexcept { return fcn_mask_width(get()); }
     std::uint32_t height() const noexcept { return fcn_mask_height(get()); }
@@ -160,9 +191,34 @@ public:
 
     /* Valid until the next segment() into this mask; nullptr before the first frame, or where not asked for. */
     const std::uint8_t *labels() const noexcept { return fcn_mask_labels(get()); }
+    /* Bytes from one row of labels to the next. */
+    std::size_t stride() const noexcept { return fcn_mask_stride(get()); }
     const float *confidence() const noexcept { return fcn_mask_confidence(get()); }
+    const std::uint8_t *confidence_u8() const noexcept { return fcn_mask_confidence_u8(get()); }
+    const float *margin() const noexcept { return fcn_mask_margin(get()); }
     const float *scores() const noexcept { return fcn_mask_scores(get()); }
     const std::uint64_t *pixels() const noexcept { return fcn_mask_pixels(get()); }
+
+    /* Pixels, bounds and centroid of the labels 0 to count - 1. */
+    std::vector<fcn_region> regions(std::size_t count) const {
+        std::vector<fcn_region> regions(count);
+        detail::check(fcn_mask_regions(get(), regions.data(), count));
+        return regions;
+    }
+    /* The borders of the pixels with this label. */
+    std::vector<Contour> contours(std::uint32_t label) const {
+        fcn_contours *found = nullptr;
+        detail::check(fcn_mask_contours(get(), label, &found));
+        const detail::Handle<fcn_contours> handle(found);
+        std::vector<Contour> contours;
+        for (std::size_t index = 0; index < fcn_contours_count(found); index++) {
+            std::size_t count = 0;
+            const fcn_point *points = fcn_contours_points(found, index, &count);
+            contours.push_back({std::vector<fcn_point>(points, points + count), fcn_contours_is_hole(found, index) == 1,
+                                fcn_contours_parent(found, index)});
+        }
+        return contours;
+    }
 
     /* Microseconds; zeros before the first frame. */
     fcn_timings timings() const {
@@ -174,6 +230,11 @@ public:
     fcn_mask *get() const noexcept { return handle_.get(); }
 
 private:
+    Mask &checked(fcn_status status) {
+        detail::check(status);
+        return *this;
+    }
+
     detail::Handle<fcn_mask> handle_;
 };
 
@@ -206,6 +267,12 @@ public:
     void overlay(const Mask &mask, float alpha, fcn_format format, void *pixels, std::uint32_t width,
                  std::uint32_t height, std::size_t stride = 0) const {
         detail::check(fcn_overlay(get(), mask.get(), alpha, format, pixels, width, height, stride));
+    }
+
+    /* The same with outlines and a legend. */
+    void overlay(const Mask &mask, const fcn_overlay_style &style, fcn_format format, void *pixels, std::uint32_t width,
+                 std::uint32_t height, std::size_t stride = 0) const {
+        detail::check(fcn_overlay_styled(get(), mask.get(), &style, format, pixels, width, height, stride));
     }
 
     std::uint32_t class_count() const noexcept { return fcn_class_count(get()); }

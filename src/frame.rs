@@ -9,7 +9,7 @@ pub(crate) use copy::FrameCopy;
 pub const MAX_SIDE: u32 = 32767;
 
 /// A rectangle of pixels inside a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rect {
     /// The leftmost column.
     pub x: u32,
@@ -48,11 +48,24 @@ pub struct Frame<'a> {
     range: ColorRange,
     width: u32,
     height: u32,
-    /// Where pixel (0, 0) lies in the picture in memory: column and row.
+    /// Width and height of the picture in memory that it is a part of.
+    whole: (u32, u32),
+    /// Where what is in memory lies in that picture, column and row: (0, 0) unless a part was copied.
+    base: [usize; 2],
+    /// Where pixel (0, 0) lies in what is in memory: column and row.
     origin: [usize; 2],
     /// What leads from there to its right neighbour and to the one below: one of them is a column, the other a row.
     step_x: [isize; 2],
     step_y: [isize; 2],
+}
+
+/// Which part of a picture a frame is, and how it is turned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct View {
+    whole: (u32, u32),
+    size: (u32, u32),
+    origin: [usize; 2],
+    steps: [[isize; 2]; 2],
 }
 
 impl<'a> Frame<'a> {
@@ -93,6 +106,8 @@ impl<'a> Frame<'a> {
             range: ColorRange::default(),
             width,
             height,
+            whole: (width, height),
+            base: [0, 0],
             origin: [0, 0],
             step_x: [1, 0],
             step_y: [0, 1],
@@ -170,6 +185,13 @@ impl<'a> Frame<'a> {
     /// Rows, after crop and rotation.
     pub fn height(&self) -> u32 {
         self.height
+    }
+
+    /// Frames of one view show the same place of a camera's picture, pixel by pixel.
+    pub(crate) fn view(&self) -> View {
+        let Frame { whole, width, height, base, origin, step_x, step_y, .. } = *self;
+        let origin = std::array::from_fn(|axis| base[axis] + origin[axis]);
+        View { whole, size: (width, height), origin, steps: [step_x, step_y] }
     }
 
     /// How the bytes of a pixel are laid out.

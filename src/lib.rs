@@ -32,6 +32,7 @@ mod frame;
 mod head;
 #[cfg(feature = "image")]
 mod image_file;
+mod legend;
 mod mask;
 mod model;
 mod options;
@@ -51,9 +52,9 @@ pub use format::PixelFormat;
 pub use frame::{Frame, MAX_SIDE, Rect, Rotation};
 #[cfg(feature = "image")]
 pub use image_file::{Image, read_image, write_labels, write_png};
-pub use mask::{Mask, Outputs, Timings};
+pub use mask::{Contour, LabelMap, Mask, Outputs, Region, Timings, UNKNOWN};
 pub use onnx::TensorLayout;
 pub use options::{ChannelOrder, LogCallback, LogLevel, Options, Provider, SizeMode};
-pub use overlay::overlay;
+pub use overlay::{OverlayStyle, overlay, overlay_styled};
 pub use segmenter::Segmenter;
 pub use stream::{Polled, Stream, StreamCounters, StreamResult};

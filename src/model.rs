@@ -220,7 +220,7 @@ impl PreparedModel {
             let class = |index| Class { name: format!("class {index}"), color: voc_color(index as u8) };
             (0..count).map(class).collect()
         };
-        let classes = match (&options.class_names, &card, channels) {
+        let mut classes = match (&options.class_names, &card, channels) {
             (Some(names), _, _) => named(names),
             (None, Some(card), _) => card.classes.clone(),
             (None, None, _) if binary => named(&BINARY.map(String::from).to_vec()),
@@ -232,6 +232,9 @@ impl PreparedModel {
                 ));
             }
         };
+        if let Some(palette) = options.palette {
+            palette.color(&mut classes)?;
+        }
         let stride = card.as_ref().map_or(DEFAULT_STRIDE, |card| card.stride as usize);
         let model = Model {
             normalise,

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::{Error, MAX_SIDE, Result, onnx::TensorLayout};
+use crate::{Error, MAX_SIDE, Result, onnx::TensorLayout, palette::Palette};
 
 /// Where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,6 +126,8 @@ pub struct Options {
     pub probabilities: Option<bool>,
     /// The names of the classes in index order; wins over the model card.
     pub class_names: Option<Vec<String>>,
+    /// The colours of the classes by their index; wins over the model card. Without either they are Pascal VOC's.
+    pub palette: Option<Palette>,
     /// Whether also the CPU runs networks in the form for GPUs, which is slower there: how that form is tested where there is
     /// no GPU.
     #[doc(hidden)]
@@ -155,6 +157,7 @@ impl fmt::Debug for Options {
             .field("output_layout", &self.output_layout)
             .field("probabilities", &self.probabilities)
             .field("class_names", &self.class_names)
+            .field("palette", &self.palette)
             .finish_non_exhaustive()
     }
 }

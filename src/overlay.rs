@@ -1,17 +1,30 @@
 //! Class colours blended into a picture.
 
-use crate::{Error, PixelFormat, Result, frame::plane_layout, palette::Class};
+use crate::{Error, LabelMap, PixelFormat, Result, UNKNOWN, frame::plane_layout, legend, palette::Class};
 
-/// The label of pixels that have no class, as in ground truth.
-const VOID: u8 = 255;
+/// How [`overlay_styled`] draws.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OverlayStyle {
+    /// How much of the classes' colours is blended in: 0 leaves the picture, 1 paints over it.
+    pub alpha: f32,
+    /// Pixels with another label within this many columns or rows, 0 to 64, are painted in the full colour of their class;
+    /// 0 means no outlines.
+    pub outline: u32,
+    /// Whether a box at the upper left lists the colours and names of the classes that the mask shows. The text is 8 pixels
+    /// high for each 240 of the picture's shorter side; what does not fit is left out.
+    pub legend: bool,
+}
 
-/// Blends the colours of the classes into `pixels`, in place: `alpha` 0 leaves the picture, 1 paints over it.
+impl Default for OverlayStyle {
+    /// Half of each, without outlines and legend.
+    fn default() -> Self {
+        OverlayStyle { alpha: 0.5, outline: 0, legend: false }
+    }
+}
+
+/// Blends the colours of the classes into `pixels`, in place: [`overlay_styled`] with nothing but `alpha`.
 ///
-/// `labels` holds `height * width` class indices, row by row. Left as they are: pixels of class 0 where that is a black
-/// class called `background`, and pixels with label 255 where there is no such class. Alpha bytes stay.
-///
-/// `stride` is the distance of rows in bytes, 0 for rows without padding. Only the formats with red, green and
-/// blue bytes are taken. Where it fails, the picture stays as it was.
+/// `labels` holds `height * width` class indices, row by row.
 #[expect(clippy::too_many_arguments, reason = "a picture is five of them")]
 pub fn overlay(
     pixels: &mut [u8],
@@ -23,14 +36,54 @@ pub fn overlay(
     classes: &[Class],
     alpha: f32,
 ) -> Result<()> {
+    drawable(format)?;
+    plane_layout(format, 0, width, height, stride)?;
+    if labels.len() != width as usize * height as usize {
+        return Err(Error::InvalidArgument(format!(
+            "{} labels for {width} x {height} pixels; there must be one for each",
+            labels.len()
+        )));
+    }
+    let labels = LabelMap::new(labels, width, height, 0)?;
+    overlay_styled(pixels, format, stride, labels, classes, OverlayStyle { alpha, ..OverlayStyle::default() })
+}
+
+/// Whether colours can be drawn into this format.
+fn drawable(format: PixelFormat) -> Result<()> {
     if format.is_gray() || format.is_yuv() {
         return Err(Error::UnsupportedFormat(format!(
             "colours cannot be blended into a picture in {}; use RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8",
             format.name()
         )));
     }
+    Ok(())
+}
+
+/// Draws the classes over `pixels`, a picture of the labels' size, in place.
+///
+/// Left as they are: pixels of class 0 where that is a black class called `background`, and pixels with label
+/// [`UNKNOWN`] where there is no such class. Alpha bytes stay.
+///
+/// `stride` is the distance of rows in bytes, 0 for rows without padding. Only the formats with red, green and
+/// blue bytes are taken. Where it fails, the picture stays as it was.
+pub fn overlay_styled(
+    pixels: &mut [u8],
+    format: PixelFormat,
+    stride: usize,
+    labels: LabelMap<'_>,
+    classes: &[Class],
+    style: OverlayStyle,
+) -> Result<()> {
+    let OverlayStyle { alpha, outline, legend } = style;
+    let (width, height) = (labels.width(), labels.height());
+    drawable(format)?;
     if !(0.0..=1.0).contains(&alpha) {
         return Err(Error::InvalidArgument(format!("alpha is {alpha}; it must be between 0 and 1")));
+    }
+    if outline > 64 {
+        return Err(Error::InvalidArgument(format!(
+            "an outline of {outline} pixels is asked for; at most 64 are possible"
+        )));
     }
     let (stride, needed) = plane_layout(format, 0, width, height, stride)?;
     if pixels.len() < needed {
@@ -39,36 +92,75 @@ pub fn overlay(
             pixels.len()
         )));
     }
-    if labels.len() != width as usize * height as usize {
+    let mut shown = [false; 256];
+    labels.rows().flatten().for_each(|&label| shown[usize::from(label)] = true);
+    if let Some(label) = (classes.len()..usize::from(UNKNOWN)).find(|&label| shown[label]) {
         return Err(Error::InvalidArgument(format!(
-            "{} labels for {width} x {height} pixels; there must be one for each",
-            labels.len()
-        )));
-    }
-    let missing = labels.iter().find(|&&label| label as usize >= classes.len() && label != VOID);
-    if let Some(label) = missing {
-        return Err(Error::InvalidArgument(format!(
-            "the label {label} has no class: there are {}, so the mask is of another model",
+            "the label {label} has no class: there are {}, so the mask is of another model or has labels of its own",
             classes.len()
         )));
     }
 
-    let offsets = format.samples().map(|samples| samples.offset);
+    let mut canvas = Canvas { pixels, format, stride, width: width as usize, height: height as usize };
     let colors: Vec<Option<[u8; 3]>> = classes
         .iter()
         .enumerate()
         .map(|(index, class)| (!is_background(index, class)).then_some(class.color))
         .collect();
-    for (row, labels) in pixels.chunks_mut(stride).zip(labels.chunks_exact(width as usize)) {
-        for (pixel, &label) in row.chunks_exact_mut(format.bytes()).zip(labels) {
-            let Some(&Some(color)) = colors.get(label as usize) else { continue };
-            for (offset, color) in offsets.into_iter().zip(color) {
-                let before = f32::from(pixel[offset]);
-                pixel[offset] = (before + (f32::from(color) - before) * alpha).round() as u8;
-            }
+    for (y, row) in labels.rows().enumerate() {
+        for (x, &label) in row.iter().enumerate() {
+            let Some(&Some(color)) = colors.get(usize::from(label)) else { continue };
+            let share = if is_border(labels, (x, y), outline as usize) { 1.0 } else { alpha };
+            canvas.blend(x, y, color, share);
         }
     }
+    if legend {
+        let entries = classes.iter().zip(&colors).zip(shown).filter(|((_, color), shown)| *shown && color.is_some());
+        legend::draw(&mut canvas, entries.map(|((class, _), _)| class));
+    }
     Ok(())
+}
+
+/// A picture to draw into.
+pub(crate) struct Canvas<'a> {
+    pixels: &'a mut [u8],
+    format: PixelFormat,
+    stride: usize,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+}
+
+impl Canvas<'_> {
+    /// Moves a pixel towards a colour: 0 leaves it, 1 replaces it. Pixels outside of the picture are left out.
+    pub(crate) fn blend(&mut self, x: usize, y: usize, color: [u8; 3], share: f32) {
+        if x >= self.width || y >= self.height {
+            return;
+        }
+        let pixel = &mut self.pixels[y * self.stride + x * self.format.bytes()..];
+        for (offset, color) in self.format.samples().map(|samples| samples.offset).into_iter().zip(color) {
+            let before = f32::from(pixel[offset]);
+            pixel[offset] = (before + (f32::from(color) - before) * share).round() as u8;
+        }
+    }
+
+    /// The same for a rectangle.
+    pub(crate) fn fill(&mut self, (x, y): (usize, usize), (width, height): (usize, usize), color: [u8; 3], share: f32) {
+        for y in y..(y + height).min(self.height) {
+            (x..(x + width).min(self.width)).for_each(|x| self.blend(x, y, color, share));
+        }
+    }
+}
+
+/// Whether another label lies within `reach` pixels to the left, right, top or bottom.
+fn is_border(labels: LabelMap<'_>, (x, y): (usize, usize), reach: usize) -> bool {
+    if reach == 0 {
+        return false;
+    }
+    let row = labels.row(y);
+    let label = row[x];
+    let near = |at: usize, length: usize| at.saturating_sub(reach)..(at + reach + 1).min(length);
+    row[near(x, row.len())].iter().any(|&other| other != label)
+        || near(y, labels.height() as usize).any(|y| labels.row(y)[x] != label)
 }
 
 /// Whether the class means "nothing of interest".
@@ -113,6 +205,27 @@ mod tests {
             expected[stride..stride + bytes].copy_from_slice(case.cat);
             assert_eq!(pixels, expected, "{:?} {}", case.format, case.alpha);
         }
+    }
+
+    #[test]
+    fn outlines_are_painted_where_another_label_is_near() {
+        // A cat of 4 x 3 pixels at column 2 of a picture whose other pixels are background.
+        let (width, height) = (8, 5);
+        let labels: Vec<u8> = (0..width * height)
+            .map(|i| u8::from((2..6).contains(&(i % width)) && (1..4).contains(&(i / width))))
+            .collect();
+        let map = LabelMap::new(&labels, width as u32, height as u32, 0).unwrap();
+        for (outline, full) in [(0, 0), (1, 10), (2, 12), (64, 12)] {
+            let mut pixels = vec![100u8; 3 * width * height];
+            let style = OverlayStyle { alpha: 0.25, outline, legend: false };
+            overlay_styled(&mut pixels, PixelFormat::Rgb8, 0, map, &classes(), style).unwrap();
+            let count = |color: [u8; 3]| pixels.chunks(3).filter(|pixel| *pixel == color).count();
+            assert_eq!((count([200, 100, 0]), count([125, 100, 75])), (full, 12 - full), "outline {outline}");
+            assert_eq!(count([100; 3]), width * height - 12);
+        }
+        let style = OverlayStyle { outline: 65, ..OverlayStyle::default() };
+        let error = overlay_styled(&mut [0; 120], PixelFormat::Rgb8, 0, map, &classes(), style).unwrap_err();
+        assert!(error.to_string().contains("outline of 65"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Error, Result};
+
 /// One class of a model: its name and the colour it is drawn in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Class {
@@ -36,6 +38,72 @@ const VOC_NAMES: [&str; 21] = [
     "tvmonitor",
 ];
 
+/// The colours of the Cityscapes benchmark's 19 classes in the order of their training indices (cityscapesScripts,
+/// `labels.py`): road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky, person,
+/// rider, car, truck, bus, train, motorcycle, bicycle.
+const CITYSCAPES_COLORS: [[u8; 3]; 19] = [
+    [128, 64, 128],
+    [244, 35, 232],
+    [70, 70, 70],
+    [102, 102, 156],
+    [190, 153, 153],
+    [153, 153, 153],
+    [250, 170, 30],
+    [220, 220, 0],
+    [107, 142, 35],
+    [152, 251, 152],
+    [70, 130, 180],
+    [220, 20, 60],
+    [255, 0, 0],
+    [0, 0, 142],
+    [0, 0, 70],
+    [0, 60, 100],
+    [0, 80, 100],
+    [0, 0, 230],
+    [119, 11, 32],
+];
+
+/// Colours for classes by their index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Palette {
+    /// Pascal VOC's colour map, for any number of classes.
+    Voc,
+    /// Those of the 19 Cityscapes classes.
+    Cityscapes,
+}
+
+impl Palette {
+    /// The palette called `name`: `voc` or `cityscapes`.
+    pub fn named(name: &str) -> Result<Palette> {
+        match name {
+            "voc" => Ok(Palette::Voc),
+            "cityscapes" => Ok(Palette::Cityscapes),
+            _ => Err(Error::InvalidArgument(format!(
+                "the palette '{}' does not exist; there are 'voc' and 'cityscapes'",
+                name.escape_default()
+            ))),
+        }
+    }
+
+    /// Gives the classes these colours.
+    pub(crate) fn color(self, classes: &mut [Class]) -> Result<()> {
+        if self == Palette::Cityscapes && classes.len() > CITYSCAPES_COLORS.len() {
+            return Err(Error::InvalidArgument(format!(
+                "the palette 'cityscapes' has {} colours, but the model has {} classes; 'voc' has enough",
+                CITYSCAPES_COLORS.len(),
+                classes.len()
+            )));
+        }
+        for (index, class) in (0u8..).zip(classes) {
+            class.color = match self {
+                Palette::Voc => voc_color(index),
+                Palette::Cityscapes => CITYSCAPES_COLORS[usize::from(index)],
+            };
+        }
+        Ok(())
+    }
+}
+
 /// The colour of class `index` in Pascal VOC's colour map: the bits of the index, spread from the top bit of each
 /// channel down (VOCdevkit, `VOClabelcolormap.m`). Distinct for all 256 indices.
 pub fn voc_color(index: u8) -> [u8; 3] {
@@ -55,6 +123,21 @@ pub fn voc_classes() -> Vec<Class> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn palettes_color_classes_by_index() {
+        let mut classes = voc_classes();
+        let error = Palette::Cityscapes.color(&mut classes).unwrap_err().to_string();
+        assert!(error.contains("19 colours") && error.contains("21 classes"), "{error}");
+        assert_eq!(classes, voc_classes());
+        classes.truncate(19);
+        Palette::named("cityscapes").unwrap().color(&mut classes).unwrap();
+        // Road, person and bicycle on the benchmark's page.
+        assert_eq!([0, 11, 18].map(|i: usize| classes[i].color), [[128, 64, 128], [220, 20, 60], [119, 11, 32]]);
+        Palette::named("voc").unwrap().color(&mut classes).unwrap();
+        assert_eq!(classes[..], voc_classes()[..19]);
+        assert!(Palette::named("VOC\n").unwrap_err().to_string().contains("'VOC\\n'"));
+    }
 
     #[test]
     fn voc_colors_are_those_of_the_development_kit() {

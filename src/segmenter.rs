@@ -1,35 +1,39 @@
 //! [`Segmenter`]: frame in, mask out.
 
+mod lane;
+
 use std::{
     ops::{Deref, DerefMut},
     path::Path,
-    sync::{Arc, Condvar, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use crate::{
-    Error, Frame, Mask, Options, PixelFormat, Rect, Result, SizeMode, file,
+    Error, Frame, Mask, Options, PixelFormat, Result, SizeMode, file,
     frame::plane_layout,
-    head::{Fit, Workspace},
-    mask::{MaskData, Outputs, resize},
+    head::Fit,
+    mask::{Outputs, Settings, Source, Target, label_stride, resize},
     model::{Model, PreparedModel},
     onnx::ModelCard,
     palette::Class,
     pool::Pool,
-    preprocess,
-    resample::Axis,
-    runtime::{Answer, Call, DeviceNetwork, Interrupts, Labels, Layout, Limit, Network, Networks, Request, Runtime},
-    tiles::{Band, Side},
+    runtime::{Call, Interrupts, Limit, Networks, Request, Runtime},
+    tiles::Side,
 };
-
-/// The most pixels that one run of a network takes: 33.5 million, enough for 7680 x 4320.
-const MAX_RUN_PIXELS: usize = 1 << 25;
+use lane::Lane;
 
 /// The most pixels of a frame.
 const MAX_FRAME_PIXELS: usize = 1 << 28;
 
 /// The largest model file, in bytes: what ONNX's format can hold.
 const MAX_MODEL_BYTES: u64 = 1 << 31;
+
+/// The number of the next segmenter.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// A network that labels frames.
 ///
@@ -49,19 +53,8 @@ pub struct Segmenter {
     interrupts: Interrupts,
     timeout: Option<Duration>,
     process: u32,
-}
-
-/// One session and the memory it works in.
-struct Lane {
-    network: Network,
-    /// The same network as it is best for a GPU, where there is one.
-    device: Option<DeviceNetwork>,
-    vertical: Axis,
-    horizontal: Axis,
-    head: Workspace,
-    band: Band,
-    /// Filled while a frame is in work, then exchanged with the caller's, which so changes only on success.
-    mask: MaskData,
+    /// Which one it is in this process: no two have the same.
+    number: u64,
 }
 
 impl Segmenter {
@@ -128,30 +121,42 @@ impl Segmenter {
             interrupts,
             timeout: options.timeout,
             process: std::process::id(),
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
         })
     }
 
-    /// Labels every pixel of a frame. `mask` holds the result at the frame's size, and changes only on success.
+    /// Labels every pixel of a frame. `mask` holds the result at the frame's size, or the size that it was given, and changes
+    /// only on success.
     pub fn segment(&self, frame: &Frame<'_>, mask: &mut Mask) -> Result<()> {
-        self.segment_within(frame, mask, None, None)
+        self.segment_within(frame, mask, None, None, None)
     }
 
-    /// [`Segmenter::segment`] that ends early when `stop` becomes true by [`Segmenter::stop`], or at the limit; for a limit,
-    /// [`Segmenter::watch_limits`] must have been called.
+    /// As [`Segmenter::segment`], but labels go to `labels`, in rows that start `stride` bytes apart (0 means rows without
+    /// padding; the last one may end without), and what lies between rows stays. Nothing is copied for it, except in the
+    /// size mode tile. Everything that can fail is done before the first label is written.
+    pub fn segment_into(&self, frame: &Frame<'_>, mask: &mut Mask, labels: &mut [u8], stride: usize) -> Result<()> {
+        let (width, height) = mask.settings.size((frame.width() as usize, frame.height() as usize));
+        let stride = label_stride(labels.len(), (width, height), stride)?;
+        self.segment_within(frame, mask, Some((labels, stride)), None, None)
+    }
+
+    /// [`Segmenter::segment_into`], where rows are given, that ends early when `stop` becomes true by [`Segmenter::stop`],
+    /// or at the limit; for a limit, [`Segmenter::watch_limits`] must have been called.
     pub(crate) fn segment_within(
         &self,
         frame: &Frame<'_>,
         mask: &mut Mask,
+        labels: Option<(&mut [u8], usize)>,
         stop: Option<&AtomicBool>,
         limit: Option<Limit>,
     ) -> Result<()> {
         let start = Instant::now();
-        self.check(frame, mask.outputs())?;
+        self.check(frame, &mask.settings)?;
         let timeout = self.timeout.and_then(|timeout| Limit::new(start, timeout));
         let call = self.interrupts.call(stop, Limit::stricter(timeout, limit));
         // The lane that was used last: its memory is still in cache.
         let mut lane = self.take(&call, Vec::pop)?;
-        self.run(&mut lane, &call, start, frame, mask)
+        self.run(&mut lane, &call, start, frame, mask, labels)
     }
 
     /// Ends every call of [`Segmenter::segment`] and [`Segmenter::warm_up`] that runs or waits for a session now, with
@@ -190,45 +195,72 @@ impl Segmenter {
         let mut pixels = Vec::new();
         resize(&mut pixels, plane_layout(PixelFormat::Gray8, 0, width, height, 0)?.1)?;
         let frame = Frame::packed(PixelFormat::Gray8, &pixels, width, height, 0)?;
-        self.check(&frame, Outputs::default())?;
+        self.check(&frame, &Settings::default())?;
         let call = self.interrupts.call(None, None);
         for _ in 0..self.sessions {
             // Lanes go back to the end, so this meets each of them.
             let mut lane = self.take(&call, |lanes| (!lanes.is_empty()).then(|| lanes.remove(0)))?;
             let mut mask = Mask::new();
-            self.run(&mut lane, &call, Instant::now(), &frame, &mut mask)?;
+            self.run(&mut lane, &call, Instant::now(), &frame, &mut mask, None)?;
             std::mem::swap(&mut mask.data, &mut lane.mask);
         }
         Ok(())
     }
 
-    fn run(&self, lane: &mut Lane, call: &Call<'_>, start: Instant, frame: &Frame<'_>, mask: &mut Mask) -> Result<()> {
+    fn run(
+        &self,
+        lane: &mut Lane,
+        call: &Call<'_>,
+        start: Instant,
+        frame: &Frame<'_>,
+        mask: &mut Mask,
+        mut labels: Option<(&mut [u8], usize)>,
+    ) -> Result<()> {
         let (height, width) = (frame.height() as usize, frame.width() as usize);
-        lane.mask.prepare(width, height, self.model.classes.len(), mask.outputs())?;
+        let (settings, size) = (&mask.settings, mask.settings.size((width, height)));
+        let rules = settings.rules(self.model.classes.len())?;
+        let tiled = matches!(self.mode, SizeMode::Tile { .. });
+        // Labels of tiles go to the caller when the last tile has succeeded.
+        let direct = if tiled { None } else { labels.as_mut().map(|(labels, stride)| (&mut **labels, *stride)) };
+        lane.mask.prepare(size, self.model.classes.len(), settings.outputs(), direct.is_none())?;
+        let target = &mut Target { rules, labels: direct, before: &mask.history };
+        lane.history.clear();
         match self.mode {
             SizeMode::Pad => {
-                let size = self.model.padded(height, width)?;
-                let labels_only = mask.outputs() == Outputs::default();
+                let padded = self.model.padded(height, width)?;
+                let usual = target.rules.plain() && size == (width, height);
                 match &mut lane.device {
-                    Some(device) if labels_only && frame.contiguous_row(0).is_some() => {
-                        on_device(device, self, call, frame, size, &mut lane.mask)
+                    Some(device) if usual && frame.contiguous_row(0).is_some() => {
+                        lane::on_device(device, self, call, frame, padded, &mut lane.mask, target)
                     }
-                    _ => lane.whole(self, call, frame, size, Fit::Crop),
+                    _ => lane.whole(self, call, frame, padded, Fit::Crop, target),
                 }
             }
             SizeMode::Resize { width: columns, height: rows } => {
-                let size = (pick(rows, height), pick(columns, width));
-                lane.whole(self, call, frame, self.model.rounded_up(size), Fit::Resample)
+                let working = (pick(rows, height), pick(columns, width));
+                lane.whole(self, call, frame, self.model.rounded_up(working), Fit::Resample, target)
             }
             SizeMode::Tile { width: columns, height: rows, overlap } => {
                 let stride = self.model.stride;
                 let side = |length, tile| Side::new(length, tile, overlap as usize, stride);
-                lane.tiled(self, call, frame, &side(height, rows as usize), &side(width, columns as usize))
+                lane.tiled(self, call, frame, &side(height, rows as usize), &side(width, columns as usize), target)
             }
         }?;
+        if let Some((labels, stride)) = labels.filter(|_| tiled) {
+            for (row, own) in labels.chunks_mut(stride).zip(lane.mask.labels.chunks_exact(size.0)) {
+                row[..size.0].copy_from_slice(own);
+            }
+            lane.mask.labels.clear();
+        }
         lane.mask.timings.total = start.elapsed();
         std::mem::swap(&mut mask.data, &mut lane.mask);
+        std::mem::swap(&mut mask.history, &mut lane.history);
         Ok(())
+    }
+
+    /// Where averages of this frame's scores come from.
+    fn source(&self, frame: &Frame<'_>, runs: usize) -> Source {
+        Source { segmenter: self.number, view: frame.view(), runs, answer: (0, 0, 0) }
     }
 
     /// The classes in index order.
@@ -277,17 +309,29 @@ impl Segmenter {
         self.process != std::process::id()
     }
 
-    pub(crate) fn check(&self, frame: &Frame<'_>, outputs: Outputs) -> Result<()> {
+    pub(crate) fn check(&self, frame: &Frame<'_>, settings: &Settings) -> Result<()> {
         self.check_process()?;
-        let pixels = frame.height() as usize * frame.width() as usize;
-        if pixels > MAX_FRAME_PIXELS {
-            return Err(Error::InvalidArgument(format!(
-                "the frame has {pixels} pixels; at most {MAX_FRAME_PIXELS} are possible"
-            )));
+        let size = (frame.width() as usize, frame.height() as usize);
+        for (what, (width, height)) in [("frame", size), ("mask", settings.size(size))] {
+            let pixels = width * height;
+            if pixels > MAX_FRAME_PIXELS {
+                return Err(Error::InvalidArgument(format!(
+                    "the {what} has {pixels} pixels; at most {MAX_FRAME_PIXELS} are possible"
+                )));
+            }
         }
-        if self.model.answers_labels && (outputs.confidence || outputs.scores) {
+        settings.rules(self.model.classes.len())?;
+        if self.model.answers_labels && settings.outputs() != Outputs::default() {
             return Err(Error::InvalidArgument(
-                "the model answers class indices, so there is neither confidence nor scores to ask for".into(),
+                "the model answers class indices, so there is neither confidence nor scores nor margin to ask for"
+                    .into(),
+            ));
+        }
+        if self.model.answers_labels && settings.needs_scores() {
+            return Err(Error::InvalidArgument(
+                "the model answers class indices, so there is neither threshold nor choice of classes nor smoothing, which need \
+                 scores"
+                    .into(),
             ));
         }
         Ok(())
@@ -349,199 +393,7 @@ impl Drop for Taken<'_> {
     }
 }
 
-impl Lane {
-    fn new((network, device): (Network, Option<DeviceNetwork>)) -> Lane {
-        Lane {
-            network,
-            device,
-            vertical: Axis::default(),
-            horizontal: Axis::default(),
-            head: Workspace::default(),
-            band: Band::default(),
-            mask: MaskData::default(),
-        }
-    }
-
-    /// Runs the network once on the whole frame, at `size` (height, width).
-    fn whole(
-        &mut self,
-        segmenter: &Segmenter,
-        call: &Call<'_>,
-        frame: &Frame<'_>,
-        size: (usize, usize),
-        fit: Fit,
-    ) -> Result<()> {
-        let mut clock = Clock::start();
-        self.load(segmenter, frame, size, fit)?;
-        let Lane { network, head, mask, .. } = self;
-        let Segmenter { model, pool, .. } = segmenter;
-        clock.add(&mut mask.timings.preprocess);
-        network.run(call, |answer| {
-            clock.add(&mut mask.timings.inference);
-            match answer {
-                Answer::Scores(scores) => {
-                    model.expect_classes(scores.channels)?;
-                    head.label(&model.upsampling, scores, size, fit, mask, pool)
-                }
-                Answer::Labels { height, width, labels } => take_labels(labels, (height, width), size, fit, mask),
-            }
-        })?;
-        clock.add(&mut mask.timings.head);
-        Ok(())
-    }
-
-    /// Runs the network on each tile, and labels rows as soon as no later tile reaches them.
-    fn tiled(
-        &mut self,
-        segmenter: &Segmenter,
-        call: &Call<'_>,
-        frame: &Frame<'_>,
-        rows: &Side,
-        columns: &Side,
-    ) -> Result<()> {
-        let Segmenter { model, pool, .. } = segmenter;
-        let size = (rows.tile, columns.tile);
-        let (height, width) = (self.mask.height, self.mask.width);
-        let mut clock = Clock::start();
-        self.band.start(rows.tile.min(height), self.mask.classes, columns)?;
-        self.mask.pixels.fill(0);
-        for y in 0..rows.count {
-            let lines = rows.range(y);
-            for x in 0..columns.count {
-                let across = columns.range(x);
-                let tile = frame.crop(Rect {
-                    x: across.start as u32,
-                    y: lines.start as u32,
-                    width: across.len() as u32,
-                    height: lines.len() as u32,
-                })?;
-                self.load(segmenter, &tile, size, Fit::Crop)?;
-                let Lane { network, head, band, mask, .. } = self;
-                clock.add(&mut mask.timings.preprocess);
-                network.run(call, |answer| {
-                    clock.add(&mut mask.timings.inference);
-                    let Answer::Scores(scores) = answer else {
-                        return Err(Error::Model("class indices of tiles cannot be averaged".into()));
-                    };
-                    model.expect_classes(scores.channels)?;
-                    head.add(&model.upsampling, scores, size, band.sums(), (width, across.start), pool)
-                })?;
-                clock.add(&mut mask.timings.head);
-            }
-            let done = lines.start..rows.start(y + 1);
-            self.head.finish(self.band.mean(done.clone(), rows), done.clone(), &mut self.mask, pool)?;
-            self.band.advance(done.len());
-            clock.add(&mut self.mask.timings.head);
-        }
-        Ok(())
-    }
-
-    /// Fills the network's input from a frame.
-    fn load(&mut self, segmenter: &Segmenter, frame: &Frame<'_>, size: (usize, usize), fit: Fit) -> Result<()> {
-        let (height, width) = size;
-        check_run(size)?;
-        let Segmenter { model: Model { normalise, .. }, pool, .. } = segmenter;
-        let image = self.network.input(height, width)?;
-        match fit {
-            Fit::Crop => preprocess::copy(frame, normalise, image, size, pool),
-            Fit::Resample => {
-                self.vertical.prepare(frame.height() as usize, height);
-                self.horizontal.prepare(frame.width() as usize, width);
-                preprocess::resize(frame, normalise, image, (&self.vertical, &self.horizontal), pool);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Labels a frame by a network that does everything itself.
-fn on_device(
-    device: &mut DeviceNetwork,
-    segmenter: &Segmenter,
-    call: &Call<'_>,
-    frame: &Frame<'_>,
-    padded: (usize, usize),
-    mask: &mut MaskData,
-) -> Result<()> {
-    check_run(padded)?;
-    let mut clock = Clock::start();
-    let (height, width) = (mask.height, mask.width);
-    let order = segmenter.model.normalise.offsets(frame);
-    let bytes = frame.format().bytes();
-    preprocess::copy_bytes(frame, device.frame(Layout { height, width, bytes, order, padded })?);
-    clock.add(&mut mask.timings.preprocess);
-    device.run(call, |labels| {
-        clock.add(&mut mask.timings.inference);
-        mask.pixels.fill(0);
-        for (label, &class) in mask.labels.iter_mut().zip(labels) {
-            *label = class;
-            mask.pixels[usize::from(class)] += 1;
-        }
-        Ok(())
-    })?;
-    clock.add(&mut mask.timings.head);
-    Ok(())
-}
-
-/// Whether the network can take a picture of this size (height, width) in one run.
-fn check_run((height, width): (usize, usize)) -> Result<()> {
-    if height * width > MAX_RUN_PIXELS {
-        return Err(Error::InvalidArgument(format!(
-            "{width} x {height} pixels are more than the {MAX_RUN_PIXELS} that one run takes; choose the size mode tile or a \
-             smaller working size"
-        )));
-    }
-    Ok(())
-}
-
-/// Measures steps that follow each other.
-struct Clock(Instant);
-
-impl Clock {
-    fn start() -> Clock {
-        Clock(Instant::now())
-    }
-
-    /// Adds the time since the last step to `total`.
-    fn add(&mut self, total: &mut Duration) {
-        let now = Instant::now();
-        *total += now - self.0;
-        self.0 = now;
-    }
-}
-
 /// A side that was asked for, or for 0 the frame's own.
 fn pick(asked: u32, own: usize) -> usize {
     if asked == 0 { own } else { asked as usize }
-}
-
-/// The labels of a network that answers class indices, each pixel's from the nearest one of the answer.
-fn take_labels(
-    labels: Labels<'_>,
-    answered: (usize, usize),
-    size: (usize, usize),
-    fit: Fit,
-    mask: &mut MaskData,
-) -> Result<()> {
-    let covered = match fit {
-        Fit::Crop => size,
-        Fit::Resample => (mask.height, mask.width),
-    };
-    let nearest = |at: usize, answered: usize, covered: usize| (2 * at + 1) * answered / (2 * covered);
-    mask.pixels.fill(0);
-    for (y, row) in mask.labels.chunks_exact_mut(mask.width).enumerate() {
-        let source = nearest(y, answered.0, covered.0) * answered.1;
-        for (x, label) in row.iter_mut().enumerate() {
-            let class = labels.get(source + nearest(x, answered.1, covered.1));
-            let Some(count) = usize::try_from(class).ok().and_then(|class| mask.pixels.get_mut(class)) else {
-                return Err(Error::Model(format!(
-                    "the model answers class {class} at column {x}, row {y}, but has only {} classes",
-                    mask.classes
-                )));
-            };
-            *count += 1;
-            *label = class as u8;
-        }
-    }
-    Ok(())
 }

@@ -11,14 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Error, Frame, Mask, Outputs, Result, Segmenter, frame::FrameCopy, runtime::Limit};
+use crate::{Error, Frame, Mask, Result, Segmenter, frame::FrameCopy, mask::Settings, runtime::Limit};
 
 /// What became of a frame, for the callback of a [`Stream`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct StreamResult<'a, T> {
     /// The labels, or why there are none: [`Error::Timeout`] where the frame was late. Exchange the mask for one that is set
-    /// up alike to keep it.
+    /// up alike to keep it; the average that smoothing has made so far stays with the stream.
     pub mask: Result<&'a mut Mask>,
     /// What the frame was pushed with.
     pub timestamp: i64,
@@ -98,7 +98,7 @@ struct Shared<T> {
     changed: Condvar,
     stopped: AtomicBool,
     /// What results are to hold.
-    outputs: Outputs,
+    settings: Settings,
 }
 
 struct State<T> {
@@ -176,7 +176,7 @@ impl<T: Send + 'static> Stream<T> {
             ended: false,
         };
         let shared = Arc::new(Shared {
-            outputs: mask.outputs(),
+            settings: mask.settings.clone(),
             segmenter,
             state: Mutex::new(state),
             pushed: Condvar::new(),
@@ -197,8 +197,8 @@ impl<T: Send + 'static> Stream<T> {
     /// What can be told at once is an error now, and the stream has not taken the frame; what the network has to say
     /// comes as its result.
     pub fn push(&self, frame: &Frame<'_>, timestamp: i64, user: T) -> Result<()> {
-        let Shared { segmenter, outputs, .. } = &*self.shared;
-        segmenter.check(frame, *outputs)?;
+        let Shared { segmenter, settings, .. } = &*self.shared;
+        segmenter.check(frame, settings)?;
         let mut copy = {
             let mut state = self.open()?;
             state.spare.pop().unwrap_or_default()
@@ -217,7 +217,7 @@ impl<T: Send + 'static> Stream<T> {
     ///
     /// Otherwise as [`Stream::push`]; where this fails, `release` is not called.
     pub fn push_borrowed(&self, frame: Frame<'static>, timestamp: i64, user: T, release: fn(&T)) -> Result<()> {
-        self.shared.segmenter.check(&frame, self.shared.outputs)?;
+        self.shared.segmenter.check(&frame, &self.shared.settings)?;
         self.put(Pixels::Borrowed(frame), timestamp, Tag { user, release: Some(release) })
     }
 
@@ -433,7 +433,7 @@ impl<T> Worker<T> {
             Pixels::Borrowed(frame) => *frame,
         };
         let Worker { shared, mask, .. } = self;
-        let work = || shared.segmenter.segment_within(&frame, mask, Some(&shared.stopped), item.limit);
+        let work = || shared.segmenter.segment_within(&frame, mask, None, Some(&shared.stopped), item.limit);
         // Nobody above could be told of a panic, so it becomes the frame's result.
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             Err(Error::Internal("a defect in fcn, please report it: the thread of a stream panicked".into()))
@@ -465,9 +465,12 @@ impl<T> Worker<T> {
         match (callback, outcome) {
             (Some(callback), Outcome::Done | Outcome::Late | Outcome::Failed { .. }) => {
                 drop(state);
-                let result = StreamResult { mask: status.map(|()| mask), timestamp, user: &tag.user };
+                // The average of earlier frames stays here where the callback exchanges the mask.
+                let history = std::mem::take(&mut mask.history);
+                let result = StreamResult { mask: status.map(|()| &mut *mask), timestamp, user: &tag.user };
                 // A callback that panics has had its say; there is nobody else to tell.
                 let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
+                mask.history = history;
             }
             (None, Outcome::Done | Outcome::Failed { ended: false }) => {
                 if status.is_ok() {

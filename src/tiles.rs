@@ -48,7 +48,7 @@ impl Side {
 }
 
 /// Sums of scores for the rows of the picture that are not finished, rows of classes x width: as many as a tile is high,
-/// however high the picture is.
+/// however high the picture is. In front of them stands the last finished row, for masks whose lines lie between rows.
 #[derive(Debug, Default)]
 pub(crate) struct Band {
     sums: Vec<f32>,
@@ -61,7 +61,7 @@ impl Band {
     /// An empty band of `lines` rows.
     pub(crate) fn start(&mut self, lines: usize, classes: usize, columns: &Side) -> Result<()> {
         self.row = classes * columns.length;
-        resize(&mut self.sums, lines * self.row)?;
+        resize(&mut self.sums, (lines + 1) * self.row)?;
         self.sums.fill(0.0);
         resize(&mut self.shares, columns.length)?;
         for (x, share) in self.shares.iter_mut().enumerate() {
@@ -71,19 +71,22 @@ impl Band {
     }
 
     pub(crate) fn sums(&mut self) -> &mut [f32] {
-        &mut self.sums
+        &mut self.sums[self.row..]
     }
 
-    /// Turns the first rows, `lines` of the picture, from sums into means, and gives them.
-    pub(crate) fn mean(&mut self, lines: Range<usize>, rows: &Side) -> &[f32] {
-        let finished = &mut self.sums[..lines.len() * self.row];
-        for (y, row) in lines.zip(finished.chunks_exact_mut(self.row)) {
+    /// Turns the first rows, `lines` of the picture, from sums into means, and gives them together with the row before, if there is
+    /// one, and the number of the first row given.
+    pub(crate) fn mean(&mut self, lines: Range<usize>, rows: &Side) -> (&[f32], usize) {
+        let length = lines.len() * self.row;
+        let base = lines.start.saturating_sub(1);
+        let skipped = self.row * usize::from(lines.start == 0);
+        for (y, row) in lines.zip(self.sums[self.row..][..length].chunks_exact_mut(self.row)) {
             let share = 1.0 / rows.cover(y) as f32;
             for class in row.chunks_exact_mut(self.shares.len()) {
                 class.iter_mut().zip(&self.shares).for_each(|(sum, column)| *sum *= share * column);
             }
         }
-        finished
+        (&self.sums[skipped..self.row + length], base)
     }
 
     /// Moves on by `lines` rows: the finished ones leave, empty ones come.

@@ -46,7 +46,7 @@ fn log_softmax(scores: &Array3<f64>) -> Array3<f64> {
 fn check(name: &str, segmenter: &Segmenter, frame: &Frame<'_>, truth: &Array3<f64>, labels_only: bool) {
     let (classes, height, width) = truth.dim();
     assert_eq!(segmenter.classes().len(), classes, "{name}");
-    let wanted = Outputs { confidence: !labels_only, scores: !labels_only };
+    let wanted = Outputs { confidence: !labels_only, scores: !labels_only, ..Outputs::default() };
     let mut mask = Mask::with_outputs(wanted);
     // Later runs go another way than the first.
     for _ in 0..3 {
@@ -195,7 +195,7 @@ fn bytes_that_are_resampled_are_rounded() {
     let foreign = Foreign { element: DataType::Uint8, hidden_bytes: true, size: (Some(8), Some(8)), ..PLAIN };
     let segmenter = Segmenter::from_memory(&foreign.bytes(), &options()).unwrap();
     let pixels: Vec<u8> = (0..=255u8).flat_map(|i| [i % 16 * 15 + i / 16, i / 2, 255 - i]).collect();
-    let mut mask = Mask::with_outputs(Outputs { confidence: false, scores: true });
+    let mut mask = Mask::with_outputs(Outputs { scores: true, ..Outputs::default() });
     // Half the size: each pixel is the mean of four.
     segmenter.segment(&rgb(&pixels, 16, 16), &mut mask).unwrap();
     let half: Vec<u8> = (0..8 * 8 * 3)

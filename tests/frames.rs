@@ -40,7 +40,7 @@ fn mirror_of_input(size_mode: Option<SizeMode>) -> Segmenter {
 
 /// 3 x height x width.
 fn seen(segmenter: &Segmenter, frame: Frame<'_>) -> Array3<f32> {
-    let mut mask = Mask::with_outputs(Outputs { confidence: false, scores: true });
+    let mut mask = Mask::with_outputs(Outputs { scores: true, ..Outputs::default() });
     segmenter.segment(&frame, &mut mask).unwrap();
     mask.scores().unwrap().to_owned()
 }

@@ -3,68 +3,13 @@
 
 #[path = "common/models.rs"]
 mod models;
+#[path = "common/truth.rs"]
+mod truth;
 
-use fcn::{Frame, Mask, Options, Outputs, PixelFormat, Provider, Rect, Rotation, Segmenter, SizeMode};
+use fcn::{Frame, Mask, Outputs, PixelFormat, Rect, Rotation, Segmenter, SizeMode};
 use models::{End, Spec, network, random_bytes};
-use ndarray::{Array3, ArrayView3, s};
-
-fn options(size_mode: Option<SizeMode>) -> Options {
-    let mut options = Options::default();
-    options.provider = Provider::Cpu;
-    options.size_mode = size_mode;
-    options
-}
-
-fn segmenter(spec: Spec, size_mode: Option<SizeMode>) -> Segmenter {
-    Segmenter::from_memory(&network(spec), &options(size_mode)).unwrap()
-}
-
-fn everything(segmenter: &Segmenter, frame: Frame<'_>) -> Mask {
-    let mut mask = Mask::with_outputs(Outputs { confidence: true, scores: true });
-    segmenter.segment(&frame, &mut mask).unwrap();
-    mask
-}
-
-fn rgb(pixels: &[u8], width: u32, height: u32) -> Frame<'_> {
-    Frame::packed(PixelFormat::Rgb8, pixels, width, height, 0).unwrap()
-}
-
-/// The best class of each pixel, from scores alone.
-fn argmax(scores: ArrayView3<'_, f32>) -> Vec<u8> {
-    let (classes, height, width) = scores.dim();
-    let mut labels = Vec::with_capacity(height * width);
-    for y in 0..height {
-        for x in 0..width {
-            let best = (0..classes).fold(0, |best, c| if scores[[c, y, x]] > scores[[best, y, x]] { c } else { best });
-            labels.push(best as u8);
-        }
-    }
-    labels
-}
-
-/// Checks a mask against the scores it should have: scores equal within 1e-4 of their range, and so labels but where the
-/// two best differ by less; counts and confidences follow from the mask's own labels and scores.
-fn assert_same(name: &str, mask: &Mask, truth: ArrayView3<'_, f32>) {
-    let range = truth.iter().fold(f32::MIN, |a, &b| a.max(b)) - truth.iter().fold(f32::MAX, |a, &b| a.min(b));
-    let scores = mask.scores().unwrap();
-    assert_eq!(scores.dim(), truth.dim(), "{name}");
-    let worst = scores.iter().zip(&truth).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
-    assert!(range > 0.0 && worst <= 1e-4 * range, "{name}: scores differ by {worst} of a range of {range}");
-    let (classes, _, width) = truth.dim();
-    for (i, (&found, best)) in mask.labels().iter().zip(argmax(truth)).enumerate() {
-        let at = |class: u8| truth[[class as usize, i / width, i % width]];
-        assert!(found == best || at(best) - at(found) < 1e-4 * range, "{name}: pixel {i} is {found}, not {best}");
-    }
-    let mut pixels = vec![0u64; classes];
-    mask.labels().iter().for_each(|&label| pixels[label as usize] += 1);
-    assert_eq!(mask.pixels(), pixels, "{name}");
-    for (i, &confidence) in mask.confidence().unwrap().iter().enumerate() {
-        let (y, x) = (i / width, i % width);
-        let best = scores[[mask.labels()[i] as usize, y, x]];
-        let sum: f64 = (0..classes).map(|c| f64::from(scores[[c, y, x]] - best).exp()).sum();
-        assert!((f64::from(confidence) - 1.0 / sum).abs() < 1e-5, "{name}: confidence of pixel {i}");
-    }
-}
+use ndarray::{Array3, s};
+use truth::{assert_same, bilinear, everything, options, rgb, segmenter};
 
 #[test]
 fn a_cut_graph_labels_as_the_uncut_one_does() {
@@ -107,21 +52,6 @@ fn padding_is_the_mean_colour_and_is_cut_off_again() {
         let truth = truth.scores().unwrap();
         assert_same(&format!("{width} x {height}"), &mask, truth.slice(s![.., ..height, ..width]));
     }
-}
-
-/// Bilinear interpolation with half-pixel centres, as plainly as it can be written.
-fn bilinear(source: ArrayView3<'_, f32>, height: usize, width: usize) -> Array3<f32> {
-    let (channels, rows, columns) = source.dim();
-    let place = |to: usize, from: usize, at: usize| {
-        let position = ((at as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, from as f64 - 1.0);
-        (position.floor() as usize, (position.floor() as usize + 1).min(from - 1), position.fract())
-    };
-    Array3::from_shape_fn((channels, height, width), |(c, y, x)| {
-        let ((y0, y1, v), (x0, x1, u)) = (place(height, rows, y), place(width, columns, x));
-        let at = |y: usize, x: usize| f64::from(source[[c, y, x]]);
-        let (upper, lower) = (at(y0, x0) * (1.0 - u) + at(y0, x1) * u, at(y1, x0) * (1.0 - u) + at(y1, x1) * u);
-        (upper * (1.0 - v) + lower * v) as f32
-    })
 }
 
 #[test]
@@ -271,7 +201,7 @@ fn class_indices_are_taken_from_networks_that_answer_them() {
         }
     }
     assert!(mask.pixels().iter().filter(|&&count| count > 0).count() > 1);
-    let mut wanted = Mask::with_outputs(Outputs { confidence: true, scores: false });
+    let mut wanted = Mask::with_outputs(Outputs { confidence: true, ..Outputs::default() });
     let error = labels.segment(&rgb(&pixels, 96, 64), &mut wanted).unwrap_err();
     assert!(error.to_string().contains("class indices"), "{error}");
 }

@@ -150,9 +150,9 @@ fn a_callback_may_stop_or_drop_its_stream() {
 #[test]
 fn polling_gets_the_newest_result() {
     let segmenter = segmenter(&options());
-    let mut expected = Mask::with_outputs(Outputs { confidence: true, scores: false });
+    let mut expected = Mask::with_outputs(Outputs { confidence: true, ..Outputs::default() });
     segmenter.segment(&frame(64), &mut expected).unwrap();
-    let like = Mask::with_outputs(Outputs { confidence: true, scores: false });
+    let like = Mask::with_outputs(Outputs { confidence: true, ..Outputs::default() });
     let stream = Stream::polling(Arc::clone(&segmenter), like).unwrap();
     let mut mask = Mask::new();
     assert!(stream.poll(&mut mask).unwrap().is_none());
@@ -566,7 +566,8 @@ fn a_bad_frame_or_mask_is_refused_at_once() {
         Segmenter::from_memory(&network(Spec { end: End::Labels, uncut: true, ..Spec::default() }), &options())
             .unwrap(),
     );
-    let stream = Stream::polling(labels, Mask::with_outputs(Outputs { confidence: true, scores: false })).unwrap();
+    let stream =
+        Stream::polling(labels, Mask::with_outputs(Outputs { confidence: true, ..Outputs::default() })).unwrap();
     assert!(matches!(stream.push(&frame(SMALL), 0, ()), Err(Error::InvalidArgument(_))));
     assert_eq!(stream.counters().unwrap(), StreamCounters::default());
 }

@@ -10,10 +10,15 @@ use std::{
 };
 
 use fcn::{
-    ColorMatrix, ColorRange, Error, Frame, Mask, Options, Outputs, PixelFormat, Provider, Rect, Result, Rotation,
-    Segmenter, SizeMode, ffi,
+    ColorMatrix, ColorRange, Contour, Error, Frame, LabelMap, Mask, Options, Outputs, OverlayStyle, PixelFormat,
+    Provider, Rect, Region, Result, Rotation, Segmenter, SizeMode, ffi, overlay_styled, palette::Palette,
 };
 use models::{Spec, network, random_bytes};
+
+/// Enough for the labels of each case.
+const BUFFER: usize = 64 * 64;
+
+const STYLE: OverlayStyle = OverlayStyle { alpha: 0.5, outline: 1, legend: true };
 
 /// A frame and how it is to be looked at.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +35,15 @@ struct Case {
     range: ColorRange,
     size_mode: Option<SizeMode>,
     outputs: Outputs,
+    /// Columns and rows of the mask.
+    size: (u32, u32),
+    /// The caller's memory for labels, with as many bytes beyond the end of a row.
+    buffer: Option<usize>,
+    threshold: f32,
+    classes: &'static [u8],
+    remap: Option<&'static [u8]>,
+    smoothing: f32,
+    palette: Option<Palette>,
 }
 
 const PLAIN: Case = Case {
@@ -43,12 +57,19 @@ const PLAIN: Case = Case {
     matrix: ColorMatrix::Bt601,
     range: ColorRange::Limited,
     size_mode: None,
-    outputs: Outputs { confidence: false, scores: false },
+    outputs: Outputs { confidence: false, confidence_u8: false, margin: false, scores: false },
+    size: (0, 0),
+    buffer: None,
+    threshold: 0.0,
+    classes: &[],
+    remap: None,
+    smoothing: 1.0,
+    palette: None,
 };
 
-const ALL: Outputs = Outputs { confidence: true, scores: true };
+const ALL: Outputs = Outputs { confidence: true, confidence_u8: true, margin: true, scores: true };
 
-const CASES: [Case; 24] = [
+const CASES: [Case; 33] = [
     PLAIN,
     Case { format: PixelFormat::Bgr8, ..PLAIN },
     Case { format: PixelFormat::Rgba8, outputs: ALL, ..PLAIN },
@@ -62,7 +83,7 @@ const CASES: [Case; 24] = [
     Case { format: PixelFormat::I420, width: 51, padding: Some(3), rotation: Rotation::Clockwise90, ..PLAIN },
     Case { format: PixelFormat::Yuyv, size_mode: Some(SizeMode::Resize { width: 64, height: 40 }), ..PLAIN },
     Case { format: PixelFormat::Uyvy, crop: Some([3, 5, 41, 20]), matrix: ColorMatrix::Bt709, ..PLAIN },
-    Case { padding: Some(1), outputs: Outputs { confidence: true, scores: false }, ..PLAIN },
+    Case { padding: Some(1), outputs: Outputs { confidence: true, ..PLAIN.outputs }, ..PLAIN },
     Case { crop: Some([3, 5, 40, 20]), ..PLAIN },
     Case { crop: Some([49, 36, 1, 1]), outputs: ALL, ..PLAIN },
     Case { rotation: Rotation::Clockwise90, ..PLAIN },
@@ -73,6 +94,15 @@ const CASES: [Case; 24] = [
     Case { size_mode: Some(SizeMode::Pad), width: 64, height: 32, ..PLAIN },
     Case { size_mode: Some(SizeMode::Resize { width: 64, height: 40 }), outputs: ALL, ..PLAIN },
     Case { size_mode: Some(SizeMode::Tile { width: 32, height: 24, overlap: 8 }), outputs: ALL, ..PLAIN },
+    Case { size: (99, 20), outputs: ALL, ..PLAIN },
+    Case { size: (0, 70), rotation: Rotation::Clockwise90, ..PLAIN },
+    Case { size: (130, 0), size_mode: Some(SizeMode::Tile { width: 32, height: 24, overlap: 8 }), ..PLAIN },
+    Case { buffer: Some(0), outputs: Outputs { confidence_u8: true, ..PLAIN.outputs }, ..PLAIN },
+    Case { buffer: Some(7), size: (40, 41), outputs: Outputs { margin: true, ..PLAIN.outputs }, ..PLAIN },
+    Case { buffer: Some(3), threshold: 0.6, palette: Some(Palette::Cityscapes), ..PLAIN },
+    Case { classes: &[4, 2], outputs: ALL, palette: Some(Palette::Voc), ..PLAIN },
+    Case { remap: Some(&[3, 3, 0, 1, 4]), smoothing: 0.25, ..PLAIN },
+    Case { classes: &[0, 1, 3], remap: Some(&[7; 256]), threshold: 0.5, smoothing: 0.5, outputs: ALL, ..PLAIN },
 ];
 
 /// Frames that are wrong in one respect each.
@@ -91,9 +121,20 @@ impl Case {
         self.padding.map_or(0, |padding| self.width as usize * self.format.bytes() + padding)
     }
 
-    fn pixels(&self) -> Vec<u8> {
+    /// Of a frame, and of the one before, so that smoothing has something to average.
+    fn pixels(&self) -> [Vec<u8>; 2] {
         // Enough for the largest frame of the tables; the wrong ones must not be followed so far.
-        random_bytes(11, 64 * 64 * 5)
+        [11, 12].map(|seed| random_bytes(seed, 64 * 64 * 5))
+    }
+
+    fn frame<'a>(&self, pixels: &'a [u8]) -> Result<Frame<'a>> {
+        let mut frame = Frame::contiguous(self.format, pixels, self.width, self.height, self.stride())?;
+        frame = frame.color(self.matrix, self.range);
+        if let Some([x, y, width, height]) = self.crop {
+            frame = frame.crop(Rect { x, y, width, height })?;
+        }
+        frame = frame.rotate(self.rotation);
+        Ok(if self.mirror { frame.mirror() } else { frame })
     }
 }
 
@@ -103,33 +144,62 @@ struct Answer {
     size: (u32, u32),
     labels: Vec<u8>,
     confidence: Option<Vec<f32>>,
+    confidence_u8: Option<Vec<u8>>,
+    margin: Option<Vec<f32>>,
     scores: Option<Vec<f32>>,
     pixels: Vec<u64>,
+    regions: [Region; 256],
+    contours: Vec<Contour>,
+    /// The frame's size of white pixels with the classes drawn over it, RGB.
+    overlay: Vec<u8>,
 }
 
 fn through_rust(model: &[u8], case: &Case) -> Result<Answer> {
     let mut options = Options::default();
     options.provider = Provider::Cpu;
     options.size_mode = case.size_mode;
+    options.palette = case.palette;
     let segmenter = Segmenter::from_memory(model, &options)?;
     let pixels = case.pixels();
-    let mut frame = Frame::contiguous(case.format, &pixels, case.width, case.height, case.stride())?;
-    frame = frame.color(case.matrix, case.range);
-    if let Some([x, y, width, height]) = case.crop {
-        frame = frame.crop(Rect { x, y, width, height })?;
-    }
-    frame = frame.rotate(case.rotation);
-    if case.mirror {
-        frame = frame.mirror();
-    }
+    let [frame, earlier] = [case.frame(&pixels[0])?, case.frame(&pixels[1])?];
     let mut mask = Mask::with_outputs(case.outputs);
-    segmenter.segment(&frame, &mut mask)?;
+    mask.set_size(case.size.0, case.size.1)?;
+    mask.set_threshold(case.threshold)?;
+    mask.set_classes(case.classes);
+    mask.set_remap(case.remap)?;
+    mask.set_smoothing(case.smoothing)?;
+    let mut memory = vec![0; BUFFER];
+    let stride = match case.buffer {
+        None => {
+            segmenter.segment(&earlier, &mut mask)?;
+            segmenter.segment(&frame, &mut mask)?;
+            0
+        }
+        Some(padding) => {
+            let width = if case.size.0 == 0 { frame.width() } else { case.size.0 };
+            let stride = width as usize + padding;
+            segmenter.segment_into(&earlier, &mut mask, &mut memory, stride)?;
+            segmenter.segment_into(&frame, &mut mask, &mut memory, stride)?;
+            stride
+        }
+    };
+    let own = case.buffer.is_none();
+    let map = LabelMap::new(if own { mask.labels() } else { &memory }, mask.width(), mask.height(), stride)?;
+    let mut overlay = vec![255; mask.width() as usize * mask.height() as usize * 3];
+    // Labels that are no classes cannot be drawn, which both routes say.
+    let drawn = overlay_styled(&mut overlay, PixelFormat::Rgb8, 0, map, segmenter.classes(), STYLE);
+    assert!(drawn.is_ok() || case.remap.is_some(), "{drawn:?}");
     Ok(Answer {
         size: (mask.width(), mask.height()),
-        labels: mask.labels().to_vec(),
+        labels: map.rows().flatten().copied().collect(),
         confidence: mask.confidence().map(<[f32]>::to_vec),
+        confidence_u8: mask.confidence_u8().map(<[u8]>::to_vec),
+        margin: mask.margin().map(<[f32]>::to_vec),
         scores: mask.scores().map(|scores| scores.iter().copied().collect()),
         pixels: mask.pixels().to_vec(),
+        regions: map.regions(),
+        contours: map.contours(1)?,
+        overlay,
     })
 }
 
@@ -169,6 +239,8 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
                 ffi::fcn_options_set_tile(options.as_deref_mut(), width, height, overlap)
             }
         })?;
+        let palette = case.palette.map(|palette| if palette == Palette::Voc { c"voc" } else { c"cityscapes" });
+        checked(ffi::fcn_options_set_palette(options.as_deref_mut(), palette.map_or(ptr::null(), CStr::as_ptr)))?;
     }
     let mut segmenter = ptr::null_mut();
     let bytes = model.as_ptr().cast::<c_void>();
@@ -183,8 +255,10 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
     // SAFETY: the name is a NUL-terminated string that stays.
     assert_eq!(unsafe { CStr::from_ptr(ffi::fcn_format_name(format)) }, &*name);
     let pixels = case.pixels();
-    let data = pixels.as_ptr().cast::<c_void>();
-    let mut frame = ffi::fcn_frame_contiguous(format, data, case.width, case.height, case.stride());
+    let layout = |pixels: &[u8]| {
+        ffi::fcn_frame_contiguous(format, pixels.as_ptr().cast(), case.width, case.height, case.stride())
+    };
+    let mut frame = layout(&pixels[0]);
     frame.matrix = match case.matrix {
         ColorMatrix::Bt601 => ffi::fcn_matrix::FCN_MATRIX_BT601 as u32,
         ColorMatrix::Bt709 => ffi::fcn_matrix::FCN_MATRIX_BT709 as u32,
@@ -208,12 +282,31 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
     let outputs = [
         (case.outputs.confidence, ffi::fcn_output::FCN_OUTPUT_CONFIDENCE),
         (case.outputs.scores, ffi::fcn_output::FCN_OUTPUT_SCORES),
+        (case.outputs.confidence_u8, ffi::fcn_output::FCN_OUTPUT_CONFIDENCE_U8),
+        (case.outputs.margin, ffi::fcn_output::FCN_OUTPUT_MARGIN),
     ];
+    let classes: Vec<u32> = case.classes.iter().map(|&class| class.into()).collect();
+    let chosen = if classes.is_empty() { ptr::null() } else { classes.as_ptr() };
+    let mut memory = vec![0u8; BUFFER];
+    let earlier = ffi::fcn_frame { planes: layout(&pixels[1]).planes, ..frame };
     let outputs = outputs.into_iter().filter(|(wanted, _)| *wanted).map(|(_, output)| output as u32).sum();
     // SAFETY: everything is alive and used by this thread only; the frame's pixels reach as far as the good cases say,
     // and the wrong ones are refused before anyone looks at them.
     unsafe {
         checked(ffi::fcn_mask_set_outputs(mask.as_deref_mut(), outputs))?;
+        checked(ffi::fcn_mask_set_size(mask.as_deref_mut(), case.size.0, case.size.1))?;
+        checked(ffi::fcn_mask_set_threshold(mask.as_deref_mut(), case.threshold))?;
+        checked(ffi::fcn_mask_set_classes(mask.as_deref_mut(), chosen, classes.len()))?;
+        let labels = case.remap.unwrap_or_default();
+        let remap = if labels.is_empty() { ptr::null() } else { labels.as_ptr() };
+        checked(ffi::fcn_mask_set_remap(mask.as_deref_mut(), remap, labels.len()))?;
+        checked(ffi::fcn_mask_set_smoothing(mask.as_deref_mut(), case.smoothing))?;
+        if let Some(padding) = case.buffer {
+            let width = if case.size.0 == 0 { case.width } else { case.size.0 };
+            let stride = width as usize + padding;
+            checked(ffi::fcn_mask_set_buffer(mask.as_deref_mut(), memory.as_mut_ptr(), BUFFER, stride))?;
+        }
+        checked(ffi::fcn_segment(Some(&segmenter), Some(&earlier), mask.as_deref_mut()))?;
         checked(ffi::fcn_segment(Some(&segmenter), Some(&frame), mask.as_deref_mut()))?;
     }
     let mask = mask.as_deref();
@@ -224,17 +317,65 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
         let area = width as usize * height as usize;
         let floats =
             |pointer: *const f32, length| (!pointer.is_null()).then(|| slice::from_raw_parts(pointer, length).to_vec());
+        let (labels, stride) = (ffi::fcn_mask_labels(mask), ffi::fcn_mask_stride(mask));
+        assert_eq!(case.buffer.is_some(), ptr::eq(labels, memory.as_ptr()));
+        let row = |y: usize| slice::from_raw_parts(labels.add(y * stride), width as usize);
+        let bytes = ffi::fcn_mask_confidence_u8(mask);
+        let mut overlay = vec![255u8; area * 3];
+        let OverlayStyle { alpha, outline, legend } = STYLE;
+        let style = ffi::fcn_overlay_style { alpha, outline, legend: legend.into(), reserved: [0; 5] };
+        let (format, target) = (ffi::fcn_format::FCN_FORMAT_RGB8 as u32, overlay.as_mut_ptr().cast::<c_void>());
+        let drawn =
+            checked(ffi::fcn_overlay_styled(Some(&segmenter), mask, Some(&style), format, target, width, height, 0));
+        assert!(drawn.is_ok() || case.remap.is_some(), "{drawn:?}");
         Answer {
             size: (width, height),
-            labels: slice::from_raw_parts(ffi::fcn_mask_labels(mask), area).to_vec(),
+            labels: (0..height as usize).flat_map(row).copied().collect(),
             confidence: floats(ffi::fcn_mask_confidence(mask), area),
+            confidence_u8: (!bytes.is_null()).then(|| slice::from_raw_parts(bytes, area).to_vec()),
+            margin: floats(ffi::fcn_mask_margin(mask), area),
             scores: floats(ffi::fcn_mask_scores(mask), area * classes),
             pixels: slice::from_raw_parts(ffi::fcn_mask_pixels(mask), classes).to_vec(),
+            regions: regions(mask)?,
+            contours: contours(mask)?,
+            overlay,
         }
     };
     // SAFETY: nobody else has the options.
     unsafe { ffi::fcn_options_free(options) };
     Ok(answer)
+}
+
+/// What is where in a mask.
+fn regions(mask: Option<&ffi::fcn_mask>) -> Result<[Region; 256]> {
+    let empty = ffi::fcn_rect::default();
+    let mut regions = [ffi::fcn_region { pixels: 77, x: 0.0, y: 0.0, bounds: empty }; 256];
+    // SAFETY: the mask is alive, and there is room for 256 regions.
+    checked(unsafe { ffi::fcn_mask_regions(mask, regions.as_mut_ptr(), 256) })?;
+    Ok(regions.map(|ffi::fcn_region { pixels, x, y, bounds: ffi::fcn_rect { x: left, y: top, width, height } }| {
+        Region { pixels, bounds: Rect { x: left, y: top, width, height }, centroid: (x, y) }
+    }))
+}
+
+/// The borders of label 1.
+fn contours(mask: Option<&ffi::fcn_mask>) -> Result<Vec<Contour>> {
+    let mut contours = ptr::null_mut();
+    // SAFETY: the mask is alive, and `contours` is a place to write to.
+    checked(unsafe { ffi::fcn_mask_contours(mask, 1, &mut contours) })?;
+    // SAFETY: fcn_mask_contours succeeded, so it stored contours that nobody else has.
+    let contours = unsafe { Box::from_raw(contours) };
+    // SAFETY: the contours are alive, and points have the length that is given with them.
+    unsafe {
+        let contour = |index| {
+            let mut count = 0;
+            let points = ffi::fcn_contours_points(Some(&contours), index, Some(&mut count));
+            let points = slice::from_raw_parts(points, count).iter().map(|point| [point.x, point.y]).collect();
+            let hole = ffi::fcn_contours_is_hole(Some(&contours), index) == 1;
+            let parent = usize::try_from(ffi::fcn_contours_parent(Some(&contours), index)).ok();
+            Contour { points, hole, parent }
+        };
+        Ok((0..ffi::fcn_contours_count(Some(&contours))).map(contour).collect())
+    }
 }
 
 #[test]
@@ -246,12 +387,19 @@ fn both_routes_give_the_same_mask() {
         assert!(rust == c, "{case:?}");
         let turned = matches!(case.rotation, Rotation::Clockwise90 | Rotation::CounterClockwise90);
         let (width, height) = case.crop.map_or((case.width, case.height), |crop| (crop[2], crop[3]));
-        assert_eq!(rust.size, if turned { (height, width) } else { (width, height) }, "{case:?}");
-        let present = (rust.confidence.is_some(), rust.scores.is_some());
-        assert_eq!(present, (case.outputs.confidence, case.outputs.scores), "{case:?}");
-        assert_eq!(rust.pixels.iter().sum::<u64>(), rust.labels.len() as u64, "{case:?}");
+        let (width, height) = if turned { (height, width) } else { (width, height) };
+        let pick = |asked: u32, own: u32| if asked == 0 { own } else { asked };
+        assert_eq!(rust.size, (pick(case.size.0, width), pick(case.size.1, height)), "{case:?}");
+        let outputs = Outputs {
+            confidence: rust.confidence.is_some(),
+            confidence_u8: rust.confidence_u8.is_some(),
+            margin: rust.margin.is_some(),
+            scores: rust.scores.is_some(),
+        };
+        assert_eq!(outputs, case.outputs, "{case:?}");
+        assert_eq!(rust.regions.iter().map(|region| region.pixels).sum::<u64>(), rust.labels.len() as u64, "{case:?}");
         // A picture of noise that is all of one class would prove nothing.
-        let several = rust.pixels.iter().filter(|pixels| **pixels > 0).count() > 1;
+        let several = rust.regions.iter().filter(|region| region.pixels > 0).count() > 1;
         assert!(several || rust.labels.len() == 1, "{case:?}");
     }
 }

@@ -34,17 +34,17 @@ inline fcn_frame frame(const cv::Mat &image) {
 
 namespace detail {
 
-/* A cv::Mat header over the mask's memory; an empty one where there is none. */
+/* A cv::Mat header over the mask's memory, with a distance of rows in bytes; an empty one where there is none. */
 template <typename T>
-cv::Mat header(const fcn::Mask &mask, int type, const T *memory) {
+cv::Mat header(const fcn::Mask &mask, int type, const T *memory, std::size_t step = cv::Mat::AUTO_STEP) {
     if (memory == nullptr) return cv::Mat();
-    return cv::Mat(static_cast<int>(mask.height()), static_cast<int>(mask.width()), type, const_cast<T *>(memory));
+    return cv::Mat(static_cast<int>(mask.height()), static_cast<int>(mask.width()), type, const_cast<T *>(memory), step);
 }
 
 }  // namespace detail
 
 /* Class indices, CV_8UC1. Read only, and only valid until the next segment() into this mask: clone() what is to stay. */
-inline cv::Mat labels(const fcn::Mask &mask) { return detail::header(mask, CV_8UC1, mask.labels()); }
+inline cv::Mat labels(const fcn::Mask &mask) { return detail::header(mask, CV_8UC1, mask.labels(), mask.stride()); }
 
 /* The highest softmax probabilities, CV_32FC1; empty without FCN_OUTPUT_CONFIDENCE. As long valid as the labels. */
 inline cv::Mat confidence(const fcn::Mask &mask) { return detail::header(mask, CV_32FC1, mask.confidence()); }

@@ -95,9 +95,10 @@ pub unsafe extern "C" fn fcn_mask_write_png(
 ) -> fcn_status {
     guard(|| {
         let segmenter = required(segmenter, "segmenter")?;
-        let mask = &required(mask, "mask")?.0;
+        let labels = required(mask, "mask")?.label_map()?;
         // SAFETY: the caller promises a NUL-terminated string.
         let path = unsafe { path_argument(path, "path") }?;
-        write_labels(path, mask.labels(), mask.width(), mask.height(), segmenter.classes())
+        let packed: Vec<u8> = labels.rows().flatten().copied().collect();
+        write_labels(path, &packed, labels.width(), labels.height(), segmenter.classes())
     })
 }

@@ -23,6 +23,10 @@ mod mask;
 
 mod stream;
 
+mod contours;
+
+mod overlay;
+
 #[cfg(feature = "image")]
 mod image;
 
@@ -34,6 +38,10 @@ use std::{
     path::Path,
 };
 
+pub use contours::{
+    fcn_contours, fcn_contours_count, fcn_contours_free, fcn_contours_is_hole, fcn_contours_parent,
+    fcn_contours_points, fcn_mask_contours, fcn_point,
+};
 pub use frame::{
     fcn_format, fcn_format_from_name, fcn_format_name, fcn_frame, fcn_frame_contiguous, fcn_frame_packed,
     fcn_frame_planar, fcn_matrix, fcn_range, fcn_rect,
@@ -44,8 +52,11 @@ pub use image::{
     fcn_image_write_png, fcn_mask_write_png,
 };
 pub use mask::{
-    fcn_mask, fcn_mask_classes, fcn_mask_confidence, fcn_mask_free, fcn_mask_height, fcn_mask_labels, fcn_mask_new,
-    fcn_mask_pixels, fcn_mask_scores, fcn_mask_set_outputs, fcn_mask_timings, fcn_mask_width, fcn_output, fcn_timings,
+    fcn_mask, fcn_mask_classes, fcn_mask_confidence, fcn_mask_confidence_u8, fcn_mask_free, fcn_mask_height,
+    fcn_mask_labels, fcn_mask_margin, fcn_mask_new, fcn_mask_pixels, fcn_mask_regions, fcn_mask_reset, fcn_mask_scores,
+    fcn_mask_set_buffer, fcn_mask_set_classes, fcn_mask_set_outputs, fcn_mask_set_remap, fcn_mask_set_size,
+    fcn_mask_set_smoothing, fcn_mask_set_threshold, fcn_mask_stride, fcn_mask_timings, fcn_mask_width, fcn_output,
+    fcn_region, fcn_timings,
 };
 pub use model_options::{
     fcn_channel_order, fcn_layout, fcn_options_set_channel_order, fcn_options_set_input_layout, fcn_options_set_output,
@@ -54,14 +65,15 @@ pub use model_options::{
 pub use options::{
     fcn_log_callback, fcn_log_level, fcn_options, fcn_options_free, fcn_options_new, fcn_options_set_cache,
     fcn_options_set_class_names, fcn_options_set_device, fcn_options_set_gpu_memory_limit, fcn_options_set_log,
-    fcn_options_set_mean_std, fcn_options_set_pad, fcn_options_set_provider, fcn_options_set_resize,
-    fcn_options_set_runtime_library, fcn_options_set_sessions, fcn_options_set_threads, fcn_options_set_tile,
-    fcn_options_set_timeout, fcn_provider,
+    fcn_options_set_mean_std, fcn_options_set_pad, fcn_options_set_palette, fcn_options_set_provider,
+    fcn_options_set_resize, fcn_options_set_runtime_library, fcn_options_set_sessions, fcn_options_set_threads,
+    fcn_options_set_tile, fcn_options_set_timeout, fcn_provider,
 };
+pub use overlay::{fcn_overlay, fcn_overlay_style, fcn_overlay_styled};
 pub use segmenter::{
     fcn_cancel, fcn_class_color, fcn_class_count, fcn_class_name, fcn_create, fcn_create_from_memory, fcn_free,
-    fcn_model_card_json, fcn_model_stride, fcn_overlay, fcn_provider_name, fcn_provider_reason, fcn_runtime_version,
-    fcn_segment, fcn_segmenter, fcn_warm_up,
+    fcn_model_card_json, fcn_model_stride, fcn_provider_name, fcn_provider_reason, fcn_runtime_version, fcn_segment,
+    fcn_segmenter, fcn_warm_up,
 };
 pub use status::{fcn_last_error, fcn_status, fcn_status_name, fcn_version};
 

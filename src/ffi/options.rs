@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{answer, c_string, fcn_status, guard, path_argument, required};
-use crate::{Error, LogCallback, LogLevel, Options, Provider, Result, SizeMode};
+use crate::{Error, LogCallback, LogLevel, Options, Provider, Result, SizeMode, palette::Palette};
 
 /// Where the network runs.
 #[repr(i32)]
@@ -286,6 +286,26 @@ pub unsafe extern "C" fn fcn_options_set_class_names(
             copies.push(text(unsafe { CStr::from_ptr(name) }, &format!("names[{index}]"))?);
         }
         change(Some(options), |options| options.class_names = Some(copies))
+    })
+}
+
+/// The colours of the classes by their index: "voc", Pascal VOC's colour map, or "cityscapes", those of its 19 classes,
+/// with which fcn_create() of a model that has more is FCN_ERROR_INVALID_ARGUMENT. Wins over the model card. NULL, the
+/// default, means the card's colours, or without a card "voc".
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses; `palette` is NULL or a NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_options_set_palette(
+    options: Option<&mut fcn_options>,
+    palette: *const c_char,
+) -> fcn_status {
+    guard(|| {
+        let options = required(options, "options")?;
+        // SAFETY: not NULL, and the caller promises a NUL-terminated string.
+        let name = (!palette.is_null()).then(|| unsafe { CStr::from_ptr(palette) }.to_string_lossy());
+        let palette = name.map(|name| Palette::named(&name)).transpose()?;
+        change(Some(options), |options| options.palette = palette)
     })
 }
 

@@ -6,10 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    answer, c_string, fcn_frame, fcn_mask, fcn_options, fcn_status, frame::pixel_format, guard, path_argument, required,
-};
-use crate::{Error, Options, Segmenter, frame::plane_layout};
+use super::{answer, c_string, fcn_frame, fcn_mask, fcn_options, fcn_status, guard, path_argument, required};
+use crate::{Error, Options, Segmenter};
 
 /// A model, ready to run. Made by fcn_create() or fcn_create_from_memory(), freed by fcn_free().
 ///
@@ -50,7 +48,6 @@ impl fcn_segmenter {
     }
 
     /// The classes with their colours.
-    #[cfg(feature = "image")]
     pub(super) fn classes(&self) -> &[crate::palette::Class] {
         self.segmenter.classes()
     }
@@ -128,12 +125,13 @@ pub unsafe extern "C" fn fcn_free(segmenter: Option<Box<fcn_segmenter>>) {
     });
 }
 
-/// Labels every pixel of `frame` and stores the result in `mask`. Where it fails, the mask stays as it was. After the
-/// first frame of a size no memory is allocated for the result.
+/// Labels every pixel of `frame` and stores the result in `mask`. Where it fails, the mask and the buffer that was given
+/// to it stay as they were. After the first frame of a size no memory is allocated for the result.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter. `frame` is NULL or describes pixels that nobody writes to during the call.
-/// `mask` is NULL or a live mask that no other thread uses; the frame's pixels are not the mask's own memory.
+/// `mask` is NULL or a live mask that no other thread uses; the frame's pixels are neither the mask's own memory nor its
+/// buffer's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_segment(
     segmenter: Option<&fcn_segmenter>,
@@ -146,7 +144,7 @@ pub unsafe extern "C" fn fcn_segment(
         let mask = required(mask, "mask")?;
         // SAFETY: the caller promises that the frame describes pixels which stay and do not change during the call.
         let frame = unsafe { frame.checked() }?;
-        segmenter.segmenter.segment(&frame, &mut mask.0)
+        mask.fill(&segmenter.segmenter, &frame)
     })
 }
 
@@ -254,43 +252,4 @@ pub unsafe extern "C" fn fcn_model_stride(segmenter: Option<&fcn_segmenter>) -> 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_model_card_json(segmenter: Option<&fcn_segmenter>) -> *const c_char {
     answer(ptr::null(), || Some(segmenter?.card.as_ref()?.as_ptr()))
-}
-
-/// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
-/// paints over it. The class "background", where it has index 0 and is black, is left as it is. `format` is
-/// FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8; their fourth bytes stay. `stride` is the distance of rows in bytes, 0
-/// for rows without padding. Where it fails, the picture stays as it was.
-///
-/// # Safety
-/// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread writes to; `pixels` is
-/// NULL or points to the pixels that format, width, height and stride describe, and no other thread uses them.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_overlay(
-    segmenter: Option<&fcn_segmenter>,
-    mask: Option<&fcn_mask>,
-    alpha: f32,
-    format: u32,
-    pixels: *mut c_void,
-    width: u32,
-    height: u32,
-    stride: usize,
-) -> fcn_status {
-    guard(|| {
-        let classes = required(segmenter, "segmenter")?.segmenter.classes();
-        let mask = &required(mask, "mask")?.0;
-        let format = pixel_format(format)?;
-        required((!pixels.is_null()).then_some(()), "pixels")?;
-        if (width, height) != (mask.width(), mask.height()) {
-            return Err(Error::InvalidArgument(format!(
-                "the picture has {width} x {height} pixels, but the mask {} x {}; they must be equal",
-                mask.width(),
-                mask.height()
-            )));
-        }
-        let (_, length) = plane_layout(format, 0, width, height, stride)?;
-        // SAFETY: not NULL; the caller promises the pixels that the arguments describe to this call alone, and
-        // `length` is exactly from the first to the last of them, no more than isize::MAX bytes.
-        let pixels = unsafe { slice::from_raw_parts_mut(pixels.cast::<u8>(), length) };
-        crate::overlay(pixels, format, width, height, stride, mask.labels(), classes, alpha)
-    })
 }

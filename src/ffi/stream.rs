@@ -149,7 +149,7 @@ pub unsafe extern "C" fn fcn_stream_create(
         let mask = like.map_or_else(Mask::new, |like| like.0.like());
         let made = match callback {
             Some(function) => {
-                let mut callback = Callback { function, context, mask: fcn_mask(Mask::new()) };
+                let mut callback = Callback { function, context, mask: fcn_mask::from(Mask::new()) };
                 Stream::new(segmenter, mask, move |result| callback.call(result))
             }
             None => Stream::polling(segmenter, mask),
@@ -282,6 +282,9 @@ fn fetch(
     let result = stream.0.wait(&mut mask.0, Duration::from_millis(milliseconds.into()))?;
     let Polled { status, timestamp: time, user: User { pointer, .. }, .. } =
         result.ok_or_else(|| Error::Timeout(format!("the stream had no new result within {milliseconds} ms")))?;
+    if status.is_ok() {
+        mask.exchanged();
+    }
     if let Some(timestamp) = timestamp {
         *timestamp = time;
     }

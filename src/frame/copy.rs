@@ -19,7 +19,7 @@ impl FrameCopy {
     /// Copies a frame; where it fails, there is none.
     pub(crate) fn fill(&mut self, frame: &Frame<'_>) -> Result<()> {
         self.shape = None;
-        let Frame { format, matrix, range, width, height, origin, step_x, step_y, .. } = *frame;
+        let Frame { format, width, height, base, origin, .. } = *frame;
         // The rectangle in memory, from whole groups of pixels that share samples on.
         let corners = [origin, frame.pixel(width - 1, height - 1)];
         let shift = format.shift();
@@ -37,8 +37,9 @@ impl FrameCopy {
         }
         self.starts = layout.map(|(start, _)| start);
         let (planes, strides) = ([&[][..]; 3], layout.map(|(_, stride)| stride));
+        let base = array::from_fn(|axis| base[axis] + first[axis]);
         let origin = array::from_fn(|axis| origin[axis] - first[axis]);
-        self.shape = Some(Frame { planes, strides, format, matrix, range, width, height, origin, step_x, step_y });
+        self.shape = Some(Frame { planes, strides, base, origin, ..*frame });
         Ok(())
     }
 
@@ -72,6 +73,7 @@ mod tests {
                             let copied = copy.frame().unwrap();
                             let sizes = |frame: &Frame<'_>| (frame.width(), frame.height(), frame.format());
                             assert_eq!(sizes(&copied), sizes(&frame));
+                            assert_eq!(copied.view(), frame.view());
                             for (x, y) in (0..frame.height()).flat_map(|y| (0..frame.width()).map(move |x| (x, y))) {
                                 let samples = |frame: &Frame<'_>| {
                                     format.samples().map(|kind| frame.line(kind, y)[frame.place(kind, x as usize)])

@@ -1,69 +1,167 @@
-//! From blocks of scores to labels, confidences and counts.
+//! From blocks of scores to labels, confidences, margins and counts.
 
 use std::ops::Range;
 
 use super::kernel::{self, BLOCK, Block, Eight, Sink};
-use crate::mask::MaskData;
+use crate::mask::{MaskData, Rules, Target};
 
-/// Some consecutive rows of a mask, for one thread to fill.
+/// The most classes that a network may have.
+const MAX_CLASSES: usize = 255;
+
+/// Some consecutive rows of a mask, for one thread to fill. What was not asked for is empty.
 pub(super) struct Part<'a> {
-    /// The frame's rows.
+    /// The mask's rows.
     pub(super) rows: Range<usize>,
     width: usize,
     labels: &'a mut [u8],
-    /// Empty where it was not asked for.
+    /// The distance of rows of labels.
+    stride: usize,
     confidence: &'a mut [f32],
-    /// These rows of each class; empty where they were not asked for.
-    scores: Vec<&'a mut [f32]>,
+    confidence_u8: &'a mut [u8],
+    margin: &'a mut [f32],
+    /// These rows of each class. An array, because a warm frame allocates nothing.
+    scores: [&'a mut [f32]; MAX_CLASSES],
 }
 
-/// The rows `rows` of a mask in parts of `share` rows.
-pub(super) fn parts(mask: &mut MaskData, rows: Range<usize>, share: usize) -> impl Iterator<Item = Part<'_>> {
-    let MaskData { width, height, labels, confidence, scores, .. } = mask;
+/// The rows `rows` of a mask in parts, of which `end` tells the end for a start; the rules for them, and their counts.
+pub(super) fn parts<'a>(
+    mask: &'a mut MaskData,
+    target: &'a mut Target<'_>,
+    rows: Range<usize>,
+    end: impl Fn(usize) -> usize,
+) -> (impl Iterator<Item = Part<'a>>, &'a Rules, &'a mut [u64]) {
+    let MaskData { width, height, labels, confidence, confidence_u8, margin, scores, pixels, .. } = mask;
     let (width, height) = (*width, *height);
-    let pixels = rows.start * width..rows.end * width;
-    let labels = labels[pixels.clone()].chunks_mut(share * width);
-    let mut confidence = confidence.get_mut(pixels.clone()).unwrap_or_default().chunks_mut(share * width);
-    let mut planes: Vec<_> =
-        scores.chunks_exact_mut(width * height).map(|plane| plane[pixels.clone()].chunks_mut(share * width)).collect();
-    labels.enumerate().map(move |(index, labels)| Part {
-        rows: rows.start + index * share..(rows.start + (index + 1) * share).min(rows.end),
-        width,
-        labels,
-        confidence: confidence.next().unwrap_or_default(),
-        scores: planes.iter_mut().filter_map(Iterator::next).collect(),
-    })
+    let (labels, stride) = match &mut target.labels {
+        Some((labels, stride)) => (&mut **labels, *stride),
+        None => (&mut labels[..], width),
+    };
+    let first = rows.start * width;
+    let mut labels = labels.get_mut(rows.start * stride..).unwrap_or_default();
+    let mut confidence = confidence.get_mut(first..).unwrap_or_default();
+    let mut confidence_u8 = confidence_u8.get_mut(first..).unwrap_or_default();
+    let mut margin = margin.get_mut(first..).unwrap_or_default();
+    let mut planes = scores.chunks_exact_mut(width * height);
+    let mut planes: [_; MAX_CLASSES] =
+        std::array::from_fn(|_| planes.next().and_then(|plane| plane.get_mut(first..)).unwrap_or_default());
+    let mut start = rows.start;
+    let parts = std::iter::from_fn(move || {
+        if start == rows.end {
+            return None;
+        }
+        let part = start..end(start).min(rows.end);
+        start = part.end;
+        let area = part.len() * width;
+        Some(Part {
+            width,
+            labels: split(&mut labels, part.len() * stride),
+            stride,
+            confidence: split(&mut confidence, area),
+            confidence_u8: split(&mut confidence_u8, area),
+            margin: split(&mut margin, area),
+            scores: std::array::from_fn(|class| split(&mut planes[class], area)),
+            rows: part,
+        })
+    });
+    (parts, &target.rules, pixels)
+}
+
+/// Takes the first `length` values, or as many as there are.
+fn split<'a, T>(values: &mut &'a mut [T], length: usize) -> &'a mut [T] {
+    let all = std::mem::take(values);
+    let (first, others) = all.split_at_mut(length.min(all.len()));
+    *values = others;
+    first
+}
+
+impl Part<'_> {
+    /// Writes the labels of row `y` and columns `x`, `x + step`, ... and counts them.
+    #[inline(always)]
+    pub(super) fn put(&mut self, y: usize, x: usize, step: usize, labels: [u8; BLOCK], pixels: &mut [u64; 256]) {
+        let Part { rows, width, labels: all, stride, .. } = self;
+        let (row, width) = ((y - rows.start) * *stride, *width);
+        let line = &mut all[row..row + width];
+        if let Some(place) = line.get_mut(x..).and_then(<[u8]>::first_chunk_mut).filter(|_| step == 1) {
+            *place = labels;
+            if labels == [labels[0]; BLOCK] {
+                // Of one label mostly, and then one addition is faster than sixteen that wait for each other.
+                pixels[usize::from(labels[0])] += BLOCK as u64;
+                return;
+            }
+            for label in labels {
+                pixels[usize::from(label)] += 1;
+            }
+            return;
+        }
+        each(x, step, width, |lane, x| {
+            line[x] = labels[lane];
+            pixels[usize::from(labels[lane])] += 1;
+        });
+    }
 }
 
 /// Takes the best class of each pixel.
 pub(super) struct Argmax<'a, 'b> {
     pub(super) part: &'a mut Part<'b>,
-    /// The pixels of each class so far.
-    pub(super) pixels: &'a mut [u64],
-    /// The row of the picture that is row 0 of the blocks.
+    pub(super) rules: &'a Rules,
+    /// The pixels of each label so far.
+    pub(super) pixels: &'a mut [u64; 256],
+    /// Room for the scores of the competing classes.
+    pub(super) chosen: &'a mut [Block],
+    /// The mask's row that is row 0 of the blocks.
     pub(super) top: usize,
 }
 
 impl Sink for Argmax<'_, '_> {
     #[inline(always)]
     fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
-        let Part { rows, width, labels, confidence, scores: planes } = &mut *self.part;
-        let (best, class) = kernel::best::<V>(scores);
-        let row = (self.top + y - rows.start) * *width;
-        let pixels = &mut *self.pixels;
-        each(x, step, *width, |lane, x| {
-            let class = class[lane] as u8;
-            labels[row + x] = class;
-            pixels[usize::from(class)] += 1;
-        });
-        if !confidence.is_empty() {
-            let highest = softmax(scores, &best);
-            each(x, step, *width, |lane, x| confidence[row + x] = highest[lane]);
+        let rules = self.rules;
+        let y = self.top + y;
+        let competing = compete(rules, scores, self.chosen);
+        if rules.labels_only {
+            let labels = rules.name(kernel::best::<V>(competing));
+            return self.part.put(y, x, step, labels, self.pixels);
         }
-        for (plane, scores) in planes.iter_mut().zip(scores) {
-            each(x, step, *width, |lane, x| plane[row + x] = scores[lane]);
+        let (best, second, places) = kernel::best_two::<V>(competing);
+        let confidence = softmax(competing, &best);
+        let mut labels = rules.name(places);
+        for lane in 0..BLOCK {
+            labels[lane] = rules.known(labels[lane], confidence[lane]);
+        }
+        self.part.put(y, x, step, labels, self.pixels);
+        let Part { rows, width, confidence: probabilities, confidence_u8: bytes, margin, scores: planes, .. } =
+            &mut *self.part;
+        let (row, width) = ((y - rows.start) * *width, *width);
+        if !probabilities.is_empty() {
+            each(x, step, width, |lane, x| probabilities[row + x] = confidence[lane]);
+        }
+        if !bytes.is_empty() {
+            each(x, step, width, |lane, x| bytes[row + x] = (confidence[lane] * 255.0 + 0.5) as u8);
+        }
+        if !margin.is_empty() {
+            // The second's probability is exp(second - best) times the best one's.
+            let mut ahead = confidence;
+            for lane in 0..BLOCK {
+                ahead[lane] *= 1.0 - exp(second[lane] - best[lane]);
+            }
+            each(x, step, width, |lane, x| margin[row + x] = ahead[lane]);
+        }
+        for (plane, scores) in planes.iter_mut().zip(scores).filter(|(plane, _)| !plane.is_empty()) {
+            each(x, step, width, |lane, x| plane[row + x] = scores[lane]);
         }
     }
+}
+
+/// The scores of the competing classes, ascending; where not all compete, in `chosen`.
+#[inline(always)]
+pub(super) fn compete<'a>(rules: &Rules, scores: &'a [Block], chosen: &'a mut [Block]) -> &'a [Block] {
+    if rules.all {
+        return scores;
+    }
+    for (chosen, &class) in chosen.iter_mut().zip(rules.competing()) {
+        *chosen = scores[usize::from(class)];
+    }
+    &chosen[..rules.competing().len()]
 }
 
 /// Calls `put` with each lane of a block whose column lies in the picture, and the column.
@@ -78,7 +176,6 @@ fn each(x: usize, step: usize, width: usize, mut put: impl FnMut(usize, usize)) 
         x = x.wrapping_add(step);
     }
 }
-
 /// The highest softmax probability: 1 / sum(exp(score - best)).
 #[inline(always)]
 fn softmax(scores: &[Block], best: &Block) -> Block {

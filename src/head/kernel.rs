@@ -1,7 +1,8 @@
 //! The inner loops of the head: sixteen columns of all classes at a time.
 //!
 //! There is one text for all processors, written for vectors of eight. They are arrays, which is the specification, or on x86-64
-//! AVX2 registers where the processor has them. Unsafe code: what only those processors can do.
+//! AVX2 registers where the processor has them. Unsafe code: what only those processors can do. No closures around it: they would
+//! be compiled for the oldest processor, and not become part of the loop.
 
 use super::upsample::Transposed;
 
@@ -39,8 +40,16 @@ pub(crate) trait Eight: Copy {
     fn add(self, other: Self) -> Self;
     /// Asks for values that are about to be read.
     fn fetch(values: &[f32]);
+    /// `self * factor`
+    fn multiply(self, factor: Self) -> Self;
     /// Where `self` is greater than `other`, what lies in `then`, elsewhere what lies in `otherwise`.
     fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self;
+    /// Whether that is so in every lane.
+    fn all_greater(self, other: Self) -> bool;
+    /// For each lane the one of `self` that `lanes`, 0 to 7, tells.
+    fn pick(self, lanes: &[i32; 8]) -> Self;
+    /// Whole numbers from 0 to 255 as bytes.
+    fn bytes(numbers: [Self; 2]) -> [u8; BLOCK];
 }
 
 impl Eight for [f32; 8] {
@@ -73,19 +82,41 @@ impl Eight for [f32; 8] {
     fn fetch(_: &[f32]) {}
 
     #[inline(always)]
+    fn multiply(self, factor: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] * factor[lane])
+    }
+
+    #[inline(always)]
     fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self {
         std::array::from_fn(|lane| if self[lane] > other[lane] { then[lane] } else { otherwise[lane] })
+    }
+
+    #[inline(always)]
+    fn all_greater(self, other: Self) -> bool {
+        self.iter().zip(&other).all(|(one, other)| one > other)
+    }
+
+    #[inline(always)]
+    fn pick(self, lanes: &[i32; 8]) -> Self {
+        lanes.map(|lane| self[lane as usize & 7])
+    }
+
+    #[inline(always)]
+    fn bytes(numbers: [Self; 2]) -> [u8; BLOCK] {
+        std::array::from_fn(|lane| numbers[lane / 8][lane % 8] as u8)
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::{
-        __m256, _CMP_GT_OQ, _MM_HINT_T1, _mm_prefetch, _mm256_add_ps, _mm256_blendv_ps, _mm256_cmp_ps, _mm256_fmadd_ps,
-        _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
+        __m256, _CMP_GT_OQ, _MM_HINT_T1, _mm_packus_epi16, _mm_prefetch, _mm_storeu_si128, _mm256_add_ps,
+        _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvttps_epi32, _mm256_extracti128_si256,
+        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_movemask_ps, _mm256_mul_ps, _mm256_packs_epi32,
+        _mm256_permute4x64_epi64, _mm256_permutevar8x32_ps, _mm256_set1_ps, _mm256_storeu_ps,
     };
 
-    use super::{Eight, Work};
+    use super::{BLOCK, Eight, Work};
 
     // Used in `run` alone, which is only called where the processor has AVX2 and FMA.
     impl Eight for __m256 {
@@ -128,9 +159,41 @@ mod avx2 {
         }
 
         #[inline(always)]
+        fn multiply(self, factor: Self) -> Self {
+            // SAFETY: the processor has AVX.
+            unsafe { _mm256_mul_ps(self, factor) }
+        }
+
+        #[inline(always)]
         fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self {
             // SAFETY: the processor has AVX.
             unsafe { _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_GT_OQ>(self, other)) }
+        }
+
+        #[inline(always)]
+        fn all_greater(self, other: Self) -> bool {
+            // SAFETY: the processor has AVX.
+            unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self, other)) == 0xff }
+        }
+
+        #[inline(always)]
+        fn pick(self, lanes: &[i32; 8]) -> Self {
+            // SAFETY: the processor has AVX2, there are eight numbers, and of each only the three lowest bits count.
+            unsafe { _mm256_permutevar8x32_ps(self, _mm256_loadu_si256(lanes.as_ptr().cast())) }
+        }
+
+        #[inline(always)]
+        fn bytes(numbers: [Self; 2]) -> [u8; BLOCK] {
+            let mut bytes = [0; BLOCK];
+            // SAFETY: the processor has AVX2, and there is room for sixteen bytes.
+            unsafe {
+                let words = _mm256_packs_epi32(_mm256_cvttps_epi32(numbers[0]), _mm256_cvttps_epi32(numbers[1]));
+                // Packing goes by halves of a register; this puts the quarters in order.
+                let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+                let packed = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+                _mm_storeu_si128(bytes.as_mut_ptr().cast(), packed);
+            }
+            bytes
         }
     }
 
@@ -211,7 +274,7 @@ fn load<V: Eight>(values: &[f32], start: usize) -> [V; 2] {
 }
 
 #[inline(always)]
-fn store<V: Eight>(values: [V; 2], block: &mut Block) {
+pub(super) fn store<V: Eight>(values: [V; 2], block: &mut Block) {
     let (first, second) = block.split_at_mut(8);
     values[0].store(first.try_into().expect("eight"));
     values[1].store(second.try_into().expect("eight"));
@@ -223,21 +286,180 @@ fn shifted<V: Eight>(plane: &[f32], place: usize, columns: usize) -> [[V; 2]; 4]
     [load(plane, place + columns + 1), load(plane, place + columns), load(plane, place + 1), load(plane, place)]
 }
 
-/// The best score of each column, and its class; of equal scores the first.
+/// The best of the scores that each column has been offered, and its place among them; of equal scores the first.
+pub(super) struct Best<V> {
+    score: [V; 2],
+    /// Places as numbers of the same width, so that one comparison serves both.
+    place: [V; 2],
+    next: V,
+}
+
+impl<V: Eight> Best<V> {
+    #[inline(always)]
+    fn new(first: [V; 2]) -> Self {
+        Best { next: V::splat(1.0), ..Best::new_as(V::splat(0.0), first) }
+    }
+
+    /// Scores from another place than the first.
+    #[inline(always)]
+    pub(super) fn new_as(place: V, scores: [V; 2]) -> Self {
+        Best { score: scores, place: [place; 2], next: place }
+    }
+
+    #[inline(always)]
+    fn offer(&mut self, scores: [V; 2]) {
+        self.offer_as(self.next, scores);
+        self.next = V::splat(1.0).multiply_add(V::splat(1.0), self.next);
+    }
+
+    /// Offers scores from another place than the next one.
+    #[inline(always)]
+    pub(super) fn offer_as(&mut self, place: V, scores: [V; 2]) {
+        for (half, scores) in scores.into_iter().enumerate() {
+            self.place[half] = scores.if_greater(self.score[half], place, self.place[half]);
+            self.score[half] = scores.if_greater(self.score[half], scores, self.score[half]);
+        }
+    }
+
+    /// The places.
+    #[inline(always)]
+    pub(super) fn places(&self) -> [u8; BLOCK] {
+        V::bytes(self.place)
+    }
+}
+
+/// The place of the best score of each column; of equal scores the first.
 #[inline(always)]
-pub(super) fn best<V: Eight>(scores: &[Block]) -> (Block, Block) {
-    let mut best: [V; 2] = load(&scores[0], 0);
-    // Classes as numbers of the same width, so that one comparison serves both.
-    let mut class = [V::splat(0.0); 2];
-    for (index, scores) in scores.iter().enumerate().skip(1) {
-        let (scores, index): ([V; 2], V) = (load(scores, 0), V::splat(index as f32));
-        class = [scores[0].if_greater(best[0], index, class[0]), scores[1].if_greater(best[1], index, class[1])];
-        best = [scores[0].if_greater(best[0], scores[0], best[0]), scores[1].if_greater(best[1], scores[1], best[1])];
+pub(super) fn best<V: Eight>(scores: &[Block]) -> [u8; BLOCK] {
+    best_of::<V>(scores).places()
+}
+
+#[inline(always)]
+fn best_of<V: Eight>(scores: &[Block]) -> Best<V> {
+    let mut best = Best::<V>::new(load(&scores[0], 0));
+    for scores in &scores[1..] {
+        best.offer(load(scores, 0));
+    }
+    best
+}
+
+/// The best and the second best score of each column, and the best one's place. Without a second it is far below.
+#[inline(always)]
+pub(super) fn best_two<V: Eight>(scores: &[Block]) -> (Block, Block, [u8; BLOCK]) {
+    let mut best = Best::<V>::new(load(&scores[0], 0));
+    let mut second = [V::splat(f32::NEG_INFINITY); 2];
+    for scores in &scores[1..] {
+        let scores: [V; 2] = load(scores, 0);
+        for (half, scores) in scores.into_iter().enumerate() {
+            let lower = scores.if_greater(best.score[half], best.score[half], scores);
+            second[half] = lower.if_greater(second[half], lower, second[half]);
+        }
+        best.offer(scores);
     }
     let mut result = ([0.0; BLOCK], [0.0; BLOCK]);
-    store(best, &mut result.0);
-    store(class, &mut result.1);
-    result
+    store(best.score, &mut result.0);
+    store(second, &mut result.1);
+    (result.0, result.1, best.places())
+}
+
+/// Where sixteen columns of a resampled row lie among the columns of its source.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    /// The leftmost and the rightmost column that count.
+    pub(super) first: usize,
+    pub(super) last: usize,
+    /// For each half, the leftmost column that counts; the left and the right neighbour of each target counted from there, and their
+    /// weights.
+    pub(super) starts: [usize; 2],
+    pub(super) left: [[i32; 8]; 2],
+    pub(super) right: [[i32; 8]; 2],
+    pub(super) near: [[f32; 8]; 2],
+    pub(super) far: [[f32; 8]; 2],
+}
+
+/// How closely the sources of sixteen columns lie together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spread {
+    /// Within eight columns: the picture grows to more than twice its width.
+    One,
+    /// Those of each half do.
+    Halves,
+    /// Neither.
+    Wide,
+}
+
+/// Sixteen columns between two rows of a class: first between the rows, then between columns, each as the sum of two products, so that
+/// where one class is better than another in all four corners of a cell, rounding cannot make it worse inside.
+#[inline(always)]
+pub(super) fn between<V: Eight>(rows: [&[f32]; 2], weights: [V; 2], window: &Window, spread: Spread) -> [V; 2] {
+    let starts = window.starts;
+    match spread {
+        Spread::One => {
+            let sources = vertical(rows, weights, starts[0]);
+            [horizontal(window, 0, sources), horizontal(window, 1, sources)]
+        }
+        Spread::Halves => {
+            let sources = [vertical(rows, weights, starts[0]), vertical(rows, weights, starts[1])];
+            [horizontal(window, 0, sources[0]), horizontal(window, 1, sources[1])]
+        }
+        Spread::Wide => [scattered(rows, weights, window, 0), scattered(rows, weights, window, 1)],
+    }
+}
+
+/// Whether `other` is below `class` in all sources of a window, so that it is nowhere the best in it. What is said of sources that
+/// lie far apart is no.
+#[inline(always)]
+pub(super) fn is_below<V: Eight>(other: [&[f32]; 2], class: [&[f32]; 2], window: &Window, spread: Spread) -> bool {
+    match spread {
+        Spread::One => is_below_from::<V>(other, class, window.starts[0]),
+        Spread::Halves => {
+            is_below_from::<V>(other, class, window.starts[0]) && is_below_from::<V>(other, class, window.starts[1])
+        }
+        Spread::Wide => false,
+    }
+}
+
+/// The same for eight columns from `start` on.
+#[inline(always)]
+fn is_below_from<V: Eight>(other: [&[f32]; 2], class: [&[f32]; 2], start: usize) -> bool {
+    eight::<V>(class[0], start).all_greater(eight(other[0], start))
+        && eight::<V>(class[1], start).all_greater(eight(other[1], start))
+}
+
+/// Eight numbers from `start` on.
+#[inline(always)]
+fn eight<V: Eight>(values: &[f32], start: usize) -> V {
+    V::load(values[start..start + 8].try_into().expect("a slice of eight"))
+}
+
+/// Eight columns from `start` on, between two rows.
+#[inline(always)]
+fn vertical<V: Eight>(rows: [&[f32]; 2], weights: [V; 2], start: usize) -> V {
+    eight::<V>(rows[1], start).multiply_add(weights[1], eight::<V>(rows[0], start).multiply(weights[0]))
+}
+
+/// The eight targets of a half between its eight sources.
+#[inline(always)]
+fn horizontal<V: Eight>(window: &Window, half: usize, sources: V) -> V {
+    let (left, right) = (sources.pick(&window.left[half]), sources.pick(&window.right[half]));
+    right.multiply_add(V::load(&window.far[half]), left.multiply(V::load(&window.near[half])))
+}
+
+/// The eight targets of a half whose sources lie anywhere.
+#[inline(always)]
+fn scattered<V: Eight>(rows: [&[f32]; 2], weights: [V; 2], window: &Window, half: usize) -> V {
+    // Upper left, lower left, upper right, lower right.
+    let mut sources = [[0.0; 8]; 4];
+    for (lane, (&left, &right)) in window.left[half].iter().zip(&window.right[half]).enumerate() {
+        let (left, right) = (window.starts[half] + left as usize, window.starts[half] + right as usize);
+        sources[0][lane] = rows[0][left];
+        sources[1][lane] = rows[1][left];
+        sources[2][lane] = rows[0][right];
+        sources[3][lane] = rows[1][right];
+    }
+    let left = V::load(&sources[1]).multiply_add(weights[1], V::load(&sources[0]).multiply(weights[0]));
+    let right = V::load(&sources[3]).multiply_add(weights[1], V::load(&sources[2]).multiply(weights[0]));
+    right.multiply_add(V::load(&window.far[half]), left.multiply(V::load(&window.near[half])))
 }
 
 /// Each class from itself.

@@ -3,6 +3,7 @@
 
 mod argmax;
 pub(crate) mod kernel;
+mod resample;
 mod upsample;
 mod winograd;
 
@@ -10,22 +11,23 @@ use std::ops::Range;
 
 use crate::{
     Result,
-    mask::{MaskData, resize},
+    mask::{MaskData, Rules, Target, resize},
     pool::{Pool, Queue},
-    resample::{Axis, Tap},
+    resample::Axis,
     runtime::Scores,
 };
-use argmax::{Argmax, Part, parts};
+use argmax::{Part, parts};
 use kernel::{Block, Eight, Sink};
+use resample::{Columns, Resize, Scratch};
 pub(crate) use upsample::Upsampling;
-use upsample::{Prepared, Rows, Space};
+use upsample::{Prepared, Rows};
 
 /// How rows at the size of the network's input become rows at the frame's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fit {
     /// The frame lies at the top left; what is right of it and below is padding.
     Crop,
-    /// The whole was resampled from the frame's size, and is resampled back (bilinear).
+    /// The whole was resampled from the frame's size.
     Resample,
 }
 
@@ -33,55 +35,39 @@ pub(crate) enum Fit {
 #[derive(Default)]
 pub(crate) struct Workspace {
     prepared: Prepared,
+    workers: Workers,
+}
+
+/// Tables and threads that fill a mask.
+#[derive(Default)]
+struct Workers {
     vertical: Axis,
     horizontal: Axis,
+    columns: Columns,
     threads: Vec<Scratch>,
 }
 
-/// What one thread keeps between rows.
-#[derive(Default)]
-struct Scratch {
-    space: Space,
-    /// Two rows at the size of the network's input, and which ones they are.
-    rows: [Vec<f32>; 2],
-    numbers: [Option<usize>; 2],
-    /// A row at the frame's size.
-    resampled: Vec<f32>,
-    /// The pixels of each class.
-    pixels: Vec<u64>,
-}
-
 impl Workspace {
-    /// Labels, and what else was asked for, of a whole frame. `size` is the height and width of the network's input;
-    /// `mask` is prepared for the frame.
+    /// Labels, and what else was asked for, of a whole frame. `size` is the height and width of the network's input, `frame`
+    /// those of the frame; `mask` is prepared.
+    #[expect(clippy::too_many_arguments, reason = "scores, frame and mask are each two of them")]
     pub(crate) fn label(
         &mut self,
         upsampling: &Upsampling,
         scores: Scores<'_>,
         size: (usize, usize),
-        fit: Fit,
+        (frame, fit): ((usize, usize), Fit),
         mask: &mut MaskData,
+        target: &mut Target<'_>,
         pool: &Pool,
     ) -> Result<()> {
-        let Workspace { prepared, vertical, horizontal, threads } = self;
-        let rows = prepared.rows(upsampling, scores, size, pool)?;
-        prepare(threads, pool, mask.classes)?;
-        if fit == Fit::Resample {
-            vertical.prepare(size.0, mask.height);
-            horizontal.prepare(size.1, mask.width);
-            for scratch in &mut *threads {
-                scratch.rows.iter_mut().try_for_each(|row| resize(row, rows.length()))?;
-                scratch.numbers = [None, None];
-                resize(&mut scratch.resampled, mask.classes * mask.width)?;
-            }
-        }
+        let rows = self.prepared.rows(upsampling, scores, size, pool)?;
+        let region = match fit {
+            Fit::Crop => frame,
+            Fit::Resample => size,
+        };
         mask.pixels.fill(0);
-        let (vertical, horizontal) = (vertical.taps(), horizontal.taps());
-        each_part(mask, 0..mask.height, threads, pool, |scratch, part| match fit {
-            Fit::Crop => scratch.crop(&rows, part),
-            Fit::Resample => scratch.resample(&rows, vertical, horizontal, part),
-        });
-        Ok(())
+        self.workers.fill(&rows, (0, 0..region.0), region, mask, target, pool)
     }
 
     /// Adds the scores of a tile to `band`, whose rows are classes x `band_width` each, from column `left` on.
@@ -94,7 +80,7 @@ impl Workspace {
         (band_width, left): (usize, usize),
         pool: &Pool,
     ) -> Result<()> {
-        let Workspace { prepared, threads, .. } = self;
+        let Workspace { prepared, workers: Workers { threads, .. } } = self;
         let rows = prepared.rows(upsampling, scores, size, pool)?;
         prepare(threads, pool, rows.channels())?;
         let length = rows.channels() * band_width;
@@ -113,20 +99,63 @@ impl Workspace {
         Ok(())
     }
 
-    /// Labels the frame's rows `lines` from finished scores, rows of classes x width.
+    /// Labels what becomes known with the frame's rows `done`. `scores` are finished ones of the whole frame's width, rows of
+    /// classes x width, from row `base` on; earlier rows were labelled before. `frame` is the frame's height and width.
     pub(crate) fn finish(
         &mut self,
-        scores: &[f32],
-        lines: Range<usize>,
+        (scores, base): (&[f32], usize),
+        done: Range<usize>,
+        frame: (usize, usize),
         mask: &mut MaskData,
+        target: &mut Target<'_>,
         pool: &Pool,
     ) -> Result<()> {
-        prepare(&mut self.threads, pool, mask.classes)?;
-        let rows = Rows::there(scores, mask.classes, mask.width);
-        let top = lines.start;
-        each_part(mask, lines, &mut self.threads, pool, |scratch, part| {
-            let wanted = part.rows.start - top..part.rows.end - top;
-            rows.compute(wanted, &mut scratch.space, &mut Argmax { part, pixels: &mut scratch.pixels, top });
+        let rows = Rows::there(scores, mask.classes, frame.1);
+        self.workers.fill(&rows, (base, done), frame, mask, target, pool)
+    }
+}
+
+impl Workers {
+    /// Fills the lines of the mask that lie between rows of which `done` are the last ones known; `base` is the number of
+    /// the first of `rows`, and `region` the height and width that become the mask's.
+    fn fill(
+        &mut self,
+        rows: &Rows<'_>,
+        (base, done): (usize, Range<usize>),
+        region: (usize, usize),
+        mask: &mut MaskData,
+        target: &mut Target<'_>,
+        pool: &Pool,
+    ) -> Result<()> {
+        let Workers { vertical, horizontal, columns, threads } = self;
+        prepare(threads, pool, mask.classes)?;
+        if region == (mask.height, mask.width) {
+            let share = done.len().div_ceil(threads.len());
+            each_part(
+                mask,
+                target,
+                done,
+                |start| start + share,
+                threads,
+                pool,
+                |scratch, rules, part| {
+                    scratch.copy(rows, base, rules, part);
+                },
+            );
+            return Ok(());
+        }
+        vertical.prepare(region.0, mask.height);
+        horizontal.prepare(region.1, mask.width);
+        columns.prepare(horizontal, region.1);
+        let bands = rows.bands();
+        threads.iter_mut().try_for_each(|scratch| scratch.prepare_rows(rows, bands.height + 1))?;
+        let vertical = vertical.taps();
+        let known = |row: usize| vertical.partition_point(|tap| tap.second < row);
+        let resize = Resize { rows, base, vertical, columns };
+        // Each part is what lies between the rows of one band, and the last row before.
+        let end = |line: usize| known(bands.end(vertical[line].second));
+        each_part(mask, target, known(done.start)..known(done.end), end, threads, pool, |scratch, rules, part| {
+            scratch.resample(&resize, rules, part);
         });
         Ok(())
     }
@@ -137,87 +166,39 @@ fn prepare(threads: &mut Vec<Scratch>, pool: &Pool, classes: usize) -> Result<()
     threads.resize_with(pool.threads(), Scratch::default);
     for scratch in threads {
         scratch.space.prepare(classes)?;
-        resize(&mut scratch.pixels, classes)?;
-        scratch.pixels.fill(0);
+        resize(&mut scratch.chosen, classes)?;
+        scratch.pixels.0.fill(0);
     }
     Ok(())
 }
 
-/// Fills the rows `lines` of a mask, each thread its share, and adds up what they counted.
+/// Fills the lines `lines` of a mask on all threads in parts, of which `end` tells the end for a start, and adds up what they
+/// counted.
 fn each_part(
     mask: &mut MaskData,
+    target: &mut Target<'_>,
     lines: Range<usize>,
+    end: impl Fn(usize) -> usize + Sync + Send,
     threads: &mut [Scratch],
     pool: &Pool,
-    fill: impl Fn(&mut Scratch, &mut Part<'_>) + Sync,
+    fill: impl Fn(&mut Scratch, &Rules, &mut Part<'_>) + Sync,
 ) {
-    let share = lines.len().div_ceil(threads.len()).max(1);
+    if lines.is_empty() {
+        return;
+    }
+    let (parts, rules, pixels) = parts(mask, target, lines, end);
+    let parts = Queue::new(parts);
     {
-        let parts = Queue::new(parts(mask, lines, share));
         let scratches = Queue::new(threads.iter_mut());
         pool.run(&|| {
             let Some(scratch) = scratches.next() else { return };
             while let Some(mut part) = parts.next() {
-                fill(scratch, &mut part);
+                fill(scratch, rules, &mut part);
             }
         });
     }
     for scratch in threads {
-        mask.pixels.iter_mut().zip(&scratch.pixels).for_each(|(sum, count)| *sum += count);
-    }
-}
-
-impl Scratch {
-    fn crop(&mut self, rows: &Rows<'_>, part: &mut Part<'_>) {
-        rows.compute(part.rows.clone(), &mut self.space, &mut Argmax { part, pixels: &mut self.pixels, top: 0 });
-    }
-
-    fn resample(&mut self, rows: &Rows<'_>, vertical: &[Tap], horizontal: &[Tap], part: &mut Part<'_>) {
-        for line in part.rows.clone() {
-            let y = vertical[line];
-            let (first, second) = (self.load(rows, y.first, y.second), self.load(rows, y.second, y.first));
-            let (first, second) = (&self.rows[first], &self.rows[second]);
-            let (from, to) = (rows.width(), horizontal.len());
-            for (class, row) in self.resampled.chunks_exact_mut(to).enumerate() {
-                let (first, second) = (&first[class * from..][..from], &second[class * from..][..from]);
-                for (value, x) in row.iter_mut().zip(horizontal) {
-                    *value = y.mix(x.mix(first[x.first], first[x.second]), x.mix(second[x.first], second[x.second]));
-                }
-            }
-            let sink = &mut Argmax { part, pixels: &mut self.pixels, top: line };
-            Rows::there(&self.resampled, rows.channels(), to).compute(0..1, &mut self.space, sink);
-        }
-    }
-
-    /// The buffer that holds row `number`, computed unless it is there; the one that holds row `keep` is left alone.
-    fn load(&mut self, rows: &Rows<'_>, number: usize, keep: usize) -> usize {
-        if let Some(index) = self.numbers.iter().position(|&held| held == Some(number)) {
-            return index;
-        }
-        let index = usize::from(self.numbers[0] == Some(keep));
-        let mut sink = Row { row: &mut self.rows[index], width: rows.width() };
-        rows.compute(number..number + 1, &mut self.space, &mut sink);
-        self.numbers[index] = Some(number);
-        index
-    }
-}
-
-/// Writes a row of scores, classes x width.
-struct Row<'a> {
-    row: &'a mut [f32],
-    width: usize,
-}
-
-impl Sink for Row<'_> {
-    #[inline(always)]
-    fn take<V: Eight>(&mut self, _: usize, x: usize, step: usize, scores: &[Block]) {
-        for (row, scores) in self.row.chunks_exact_mut(self.width).zip(scores) {
-            for (lane, score) in scores.iter().enumerate() {
-                if let Some(value) = row.get_mut(x.wrapping_add(lane * step)) {
-                    *value = *score;
-                }
-            }
-        }
+        pixels.iter_mut().zip(&scratch.pixels.0).for_each(|(sum, count)| *sum += count);
     }
 }
 

@@ -130,6 +130,20 @@ pub(super) struct Rows<'a> {
     kind: Kind<'a>,
 }
 
+/// Bands of `height` rows, of which the first has `offset` rows less.
+#[derive(Clone, Copy)]
+pub(super) struct Bands {
+    pub(super) height: usize,
+    offset: usize,
+}
+
+impl Bands {
+    /// The end of the band that row `y` lies in.
+    pub(super) fn end(&self, y: usize) -> usize {
+        ((y + self.offset) / self.height + 1) * self.height - self.offset
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Kind<'a> {
     /// They are there: scores of a class start `class` values apart, rows `row` values.
@@ -256,17 +270,23 @@ impl<'a> Rows<'a> {
         Rows { channels, width, kind: Kind::There { data, class: width, row: channels * width } }
     }
 
-    /// Scores in a row: channels x width.
-    pub(super) fn length(&self) -> usize {
-        self.channels * self.width
-    }
-
     pub(super) fn channels(&self) -> usize {
         self.channels
     }
 
     pub(super) fn width(&self) -> usize {
         self.width
+    }
+
+    /// Bands of rows that are best computed together.
+    pub(super) fn bands(&self) -> Bands {
+        match self.kind {
+            // Two rows of each phase are made together.
+            Kind::Dense { convolution: Transposed { stride, .. }, .. } => {
+                Bands { height: 2 * stride, offset: stride / 2 }
+            }
+            _ => Bands { height: 16, offset: 0 },
+        }
     }
 
     /// Computes the rows `rows` and hands them to `sink` block by block.

@@ -45,6 +45,21 @@ static void null_arguments(const char *folder) {
     FAILS(fcn_options_set_class_names(options, names, 2), null, "names[1] is NULL");
     FAILS(fcn_options_set_log(NULL, NULL, NULL), null, "options is NULL");
     FAILS(fcn_mask_set_outputs(NULL, 0), null, "mask is NULL");
+    FAILS(fcn_mask_set_size(NULL, 0, 0), null, "mask is NULL");
+    FAILS(fcn_mask_set_buffer(NULL, color, 3, 0), null, "mask is NULL");
+    FAILS(fcn_mask_set_threshold(NULL, 0.5f), null, "mask is NULL");
+    FAILS(fcn_mask_set_classes(NULL, NULL, 0), null, "mask is NULL");
+    FAILS(fcn_mask_set_classes(mask, NULL, 1), null, "classes is NULL");
+    FAILS(fcn_mask_set_remap(NULL, NULL, 0), null, "mask is NULL");
+    FAILS(fcn_mask_set_remap(mask, NULL, 1), null, "labels is NULL");
+    FAILS(fcn_mask_set_smoothing(NULL, 0.5f), null, "mask is NULL");
+    FAILS(fcn_mask_reset(NULL), null, "mask is NULL");
+    FAILS(fcn_mask_regions(NULL, UNTOUCHED, 1), null, "mask is NULL");
+    FAILS(fcn_mask_regions(mask, NULL, 1), null, "regions is NULL");
+    FAILS(fcn_mask_contours(NULL, 0, UNTOUCHED), null, "mask is NULL");
+    FAILS(fcn_mask_contours(mask, 0, NULL), null, "contours is NULL");
+    FAILS(fcn_options_set_palette(NULL, "voc"), null, "options is NULL");
+    FAILS(fcn_overlay_styled(NULL, mask, NULL, FCN_FORMAT_RGB8, color, 1, 1, 0), null, "style is NULL");
     FAILS(fcn_class_color(NULL, 0, color), null, "segmenter is NULL");
     FAILS(fcn_overlay(NULL, mask, 0.5f, FCN_FORMAT_RGB8, color, 1, 1, 0), null, "segmenter is NULL");
     FAILS(fcn_image_read(NULL, UNTOUCHED), null, "path is NULL");
@@ -55,17 +70,22 @@ static void null_arguments(const char *folder) {
 
     CHECK(fcn_mask_width(NULL) == 0 && fcn_mask_height(NULL) == 0 && fcn_mask_classes(NULL) == 0);
     CHECK(fcn_mask_labels(NULL) == NULL && fcn_mask_confidence(NULL) == NULL && fcn_mask_scores(NULL) == NULL);
-    CHECK(fcn_mask_pixels(NULL) == NULL);
+    CHECK(fcn_mask_pixels(NULL) == NULL && fcn_mask_stride(NULL) == 0);
+    CHECK(fcn_mask_confidence_u8(NULL) == NULL && fcn_mask_margin(NULL) == NULL);
+    CHECK(fcn_contours_count(NULL) == 0 && fcn_contours_points(NULL, 0, UNTOUCHED) == NULL);
+    CHECK(fcn_contours_is_hole(NULL, 0) == -1 && fcn_contours_parent(NULL, 0) == -1);
     CHECK(fcn_class_count(NULL) == 0 && fcn_class_name(NULL, 0) == NULL && fcn_model_stride(NULL) == 0);
     CHECK(fcn_provider_name(NULL) == NULL && fcn_provider_reason(NULL) == NULL);
     CHECK(fcn_runtime_version(NULL) == NULL && fcn_model_card_json(NULL) == NULL);
     CHECK(fcn_image_width(NULL) == 0 && fcn_image_height(NULL) == 0 && fcn_image_pixels(NULL) == NULL);
     /* A mask that no frame has filled yet. */
     CHECK(fcn_mask_width(mask) == 0 && fcn_mask_labels(mask) == NULL && fcn_mask_pixels(mask) == NULL);
+    CHECK(fcn_mask_classes(mask) == 0 && fcn_mask_stride(mask) == 0);
     fcn_free(NULL);
     fcn_mask_free(NULL);
     fcn_options_free(NULL);
     fcn_image_free(NULL);
+    fcn_contours_free(NULL);
     fcn_mask_free(mask);
     fcn_options_free(options);
 }
@@ -99,6 +119,8 @@ static void option_values(const char *folder) {
     FAILS(fcn_options_set_output_values(options, 3), invalid, "values 3 does not exist; there are FCN_VALUES_AUTO (0)");
     FAILS(fcn_options_set_output(options, ""), invalid, "name is an empty string");
     FAILS(fcn_options_set_output(options, "\xff"), invalid, "name, \"\\xff\", is not UTF-8");
+    FAILS(fcn_options_set_palette(options, ""), invalid, "palette '' does not exist; there are 'voc' and 'cityscapes'");
+    FAILS(fcn_options_set_palette(options, "VOC\xff"), invalid, "palette 'VOC");
     FAILS(fcn_options_set_class_names(options, names, 0), invalid, "0 class names");
     FAILS(fcn_options_set_class_names(options, names, 1), invalid, "1 class names");
     FAILS(fcn_options_set_class_names(options, names, 256), invalid, "256 class names");
@@ -252,10 +274,92 @@ static void frames(const fcn_segmenter *segmenter) {
         CHECK(memcmp(before, fcn_mask_labels(mask), sizeof before) == 0);
     }
 
-    FAILS(fcn_mask_set_outputs(mask, 4), invalid, "0x4");
+    FAILS(fcn_mask_set_outputs(mask, 16), invalid, "0x10");
     FAILS(fcn_mask_set_outputs(mask, UINT32_MAX), invalid, "0xffffffff");
     WORKS(fcn_segment(segmenter, &good, mask));
     CHECK(fcn_mask_confidence(mask) == NULL && fcn_mask_scores(mask) == NULL);
+    fcn_mask_free(mask);
+}
+
+/* What a mask is asked for: wrong values leave it as it was, and what fails leaves the caller's memory as it was. */
+static void masks(const fcn_segmenter *segmenter) {
+    enum { WIDTH = 40, HEIGHT = 24, STRIDE = 48, BYTES = STRIDE * HEIGHT };
+    static uint8_t pixels[HEIGHT * WIDTH * 3], labels[BYTES], before[BYTES];
+    const fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, pixels, WIDTH, HEIGHT, 0);
+    const fcn_status invalid = FCN_ERROR_INVALID_ARGUMENT;
+    const uint32_t none[1] = {5}, far[2] = {0, 300}, void_class[1] = {255}, first[1] = {0};
+    static const uint32_t many[257];
+    static const uint8_t zeros[257];
+    fcn_region regions[3];
+    fcn_contours *contours = UNTOUCHED;
+    fcn_mask *mask = fcn_mask_new();
+    const fcn_point *points;
+    size_t i, count = 7;
+    for (i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * 13 + i / 71);
+    memset(labels, 99, sizeof labels);
+    memset(before, 99, sizeof before);
+
+    FAILS(fcn_mask_set_size(mask, 32768, 1), invalid, "32768 x 1");
+    FAILS(fcn_mask_set_size(mask, 1, UINT32_MAX), invalid, "4294967295");
+    FAILS(fcn_mask_set_threshold(mask, -0.5f), invalid, "-0.5");
+    FAILS(fcn_mask_set_threshold(mask, NAN), invalid, "NaN");
+    FAILS(fcn_mask_set_smoothing(mask, 0.0f), invalid, "share is 0");
+    FAILS(fcn_mask_set_smoothing(mask, NAN), invalid, "NaN");
+    FAILS(fcn_mask_set_classes(mask, far, 2), invalid, "class 300");
+    FAILS(fcn_mask_set_classes(mask, void_class, 1), invalid, "class 255");
+    FAILS(fcn_mask_set_classes(mask, many, 257), invalid, "257 values");
+    FAILS(fcn_mask_set_classes(mask, first, SIZE_MAX), invalid, "18446744073709551615 values");
+    FAILS(fcn_mask_set_remap(mask, zeros, 0), invalid, "0 labels");
+    FAILS(fcn_mask_set_remap(mask, zeros, 257), invalid, "257 values");
+    FAILS(fcn_mask_set_buffer(mask, labels, SIZE_MAX, 0), invalid, "18446744073709551615 bytes");
+    FAILS(fcn_mask_contours(mask, 0, &contours), invalid, "no labels");
+    FAILS(fcn_mask_regions(mask, regions, 3), invalid, "no labels");
+    WORKS(fcn_segment(segmenter, &frame, mask));
+    CHECK(fcn_mask_stride(mask) == WIDTH);
+
+    /* Choices that do not fit the model, and memory that does not fit the frame. */
+    WORKS(fcn_mask_set_buffer(mask, labels, BYTES, STRIDE));
+    CHECK(fcn_mask_labels(mask) != NULL && fcn_mask_labels(mask) != labels);
+    WORKS(fcn_mask_set_classes(mask, none, 1));
+    FAILS(fcn_segment(segmenter, &frame, mask), invalid, "class 5");
+    WORKS(fcn_mask_set_classes(mask, NULL, 0));
+    WORKS(fcn_mask_set_remap(mask, zeros, 4));
+    FAILS(fcn_segment(segmenter, &frame, mask), invalid, "4 labels");
+    WORKS(fcn_mask_set_remap(mask, NULL, 0));
+    WORKS(fcn_mask_set_size(mask, WIDTH, HEIGHT + 1));
+    FAILS(fcn_segment(segmenter, &frame, mask), invalid, "1152 bytes are fewer");
+    WORKS(fcn_mask_set_size(mask, STRIDE + 1, 0));
+    FAILS(fcn_segment(segmenter, &frame, mask), invalid, "stride 48 is less than the 49");
+    WORKS(fcn_mask_set_size(mask, 0, 0));
+    CHECK(memcmp(labels, before, sizeof labels) == 0);
+    CHECK(fcn_mask_labels(mask) != NULL && fcn_mask_labels(mask) != labels && fcn_mask_stride(mask) == WIDTH);
+
+    WORKS(fcn_segment(segmenter, &frame, mask));
+    CHECK(fcn_mask_labels(mask) == labels && fcn_mask_stride(mask) == STRIDE);
+    for (i = 0; i < BYTES; i++) CHECK(i % STRIDE < WIDTH ? labels[i] < 5 : labels[i] == 99);
+    FAILS(fcn_mask_regions(mask, regions, 0), invalid, "0 regions");
+    FAILS(fcn_mask_regions(mask, regions, 257), invalid, "257 regions");
+    WORKS(fcn_mask_regions(mask, regions, 3));
+    for (i = 0; i < 3; i++) CHECK(regions[i].pixels == fcn_mask_pixels(mask)[i]);
+    FAILS(fcn_mask_contours(mask, 256, &contours), invalid, "label 256");
+    CHECK(contours == UNTOUCHED);
+    WORKS(fcn_mask_contours(mask, labels[0], &contours));
+    CHECK(fcn_contours_count(contours) > 0 && fcn_contours_is_hole(contours, 0) == 0);
+    CHECK(fcn_contours_parent(contours, 0) == -1);
+    points = fcn_contours_points(contours, 0, &count);
+    CHECK(points != NULL && count > 0 && points[0].x == 0 && points[0].y == 0);
+    count = 7;
+    CHECK(fcn_contours_points(contours, SIZE_MAX, &count) == NULL && count == 7);
+    CHECK(fcn_contours_points(contours, 0, NULL) == NULL);
+    CHECK(fcn_contours_is_hole(contours, SIZE_MAX) == -1 && fcn_contours_parent(contours, SIZE_MAX) == -1);
+    fcn_contours_free(contours);
+
+    /* Without the buffer its labels are gone; everything else stays. */
+    WORKS(fcn_mask_set_buffer(mask, NULL, 0, 0));
+    CHECK(fcn_mask_labels(mask) == NULL && fcn_mask_stride(mask) == 0 && fcn_mask_width(mask) == WIDTH);
+    FAILS(fcn_mask_regions(mask, regions, 3), invalid, "no labels");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, WIDTH, HEIGHT, 0), invalid, "no labels");
+    FAILS(fcn_mask_write_png(segmenter, mask, "x.png"), invalid, "no labels");
     fcn_mask_free(mask);
 }
 
@@ -295,6 +399,7 @@ static void information_and_overlay(const fcn_segmenter *segmenter, const char *
     fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, pixels, 8, 4, 0);
     fcn_segmenter *other = NULL;
     fcn_image *image = UNTOUCHED;
+    fcn_overlay_style style = {0.5f, 65, 0, {0}};
     const fcn_status invalid = FCN_ERROR_INVALID_ARGUMENT;
     memset(pixels, 100, sizeof pixels);
     memset(before, 100, sizeof before);
@@ -318,6 +423,13 @@ static void information_and_overlay(const fcn_segmenter *segmenter, const char *
     FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 4, 8, 0), invalid, "4 x 8 pixels, but the mask 8 x 4");
     FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 23), invalid, "stride 23");
     FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, SIZE_MAX), invalid, "18446744073709551615");
+    FAILS(fcn_overlay_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "outline of 65");
+    style.outline = 0;
+    style.legend = 2;
+    FAILS(fcn_overlay_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "style.legend is 2");
+    style.legend = 1;
+    style.reserved[4] = 9;
+    FAILS(fcn_overlay_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "holds 9");
     CHECK(memcmp(pixels, before, sizeof pixels) == 0);
     WORKS(fcn_overlay(segmenter, mask, 0.0f, FCN_FORMAT_RGB8, pixels, 8, 4, 0));
     CHECK(memcmp(pixels, before, sizeof pixels) == 0);
@@ -369,6 +481,7 @@ int main(int argc, char **argv) {
     if (segmenter != NULL) {
         formats();
         frames(segmenter);
+        masks(segmenter);
         sizes(segmenter);
         information_and_overlay(segmenter, argv[1]);
     }

@@ -80,7 +80,7 @@ int main(int argc, char **argv) {
 
     CHECK(throws(FCN_ERROR_IO, "missing.onnx", [&] { fcn::Segmenter(folder + "/missing.onnx"); }));
     CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "257", [] { fcn::Options().threads(257); }));
-    CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "0x8", [] { fcn::Mask mask(8); }));
+    CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "0x10", [] { fcn::Mask mask(16); }));
     CHECK(throws(FCN_ERROR_IO, "missing.png", [&] { fcn::Image(folder + "/missing.png"); }));
 
     CHECK(std::strcmp(fcn::version(), FCN_VERSION) == 0);
@@ -136,6 +136,33 @@ int main(int argc, char **argv) {
         const auto color = segmenter.color(mask.labels()[i]);
         CHECK(pixels[4 * i] == color[2] && pixels[4 * i + 1] == color[1] && pixels[4 * i + 2] == color[0]);
     }
+
+    // What a mask can be asked for.
+    std::vector<std::uint8_t> memory(64 * 50, 77);
+    fcn::Mask chosen(FCN_OUTPUT_CONFIDENCE_U8 | FCN_OUTPUT_MARGIN);
+    chosen.set_size(60, 50).set_buffer(memory.data(), memory.size(), 64).set_classes({1, 3}).set_smoothing(0.5f);
+    chosen.set_remap({0, 0, 0, 1, 0}).set_threshold(0.0f);
+    segmenter.segment(frame, chosen);
+    CHECK(chosen.width() == 60 && chosen.height() == 50 && chosen.stride() == 64 && chosen.labels() == memory.data());
+    CHECK(chosen.confidence_u8() != nullptr && chosen.margin() != nullptr && chosen.confidence() == nullptr);
+    const std::vector<fcn_region> regions = chosen.regions(2);
+    CHECK(regions.size() == 2 && regions[0].pixels + regions[1].pixels == 60 * 50);
+    const std::vector<fcn::Contour> contours = chosen.contours(memory[0]);
+    CHECK(!contours.empty() && !contours[0].hole && contours[0].parent == -1);
+    CHECK(!contours[0].points.empty() && contours[0].points[0].x == 0 && contours[0].points[0].y == 0);
+    CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "label 256", [&] { chosen.contours(256); }));
+    chosen.set_classes({}).set_remap({}).set_buffer(nullptr, 0).set_size(0, 0).reset();
+    CHECK(chosen.labels() == nullptr);
+    segmenter.segment(frame, chosen);
+    CHECK(chosen.width() == 24 && chosen.stride() == 24 && chosen.labels() != nullptr);
+    std::vector<std::uint8_t> drawn(24 * 40 * 4, 9);
+    fcn_overlay_style style = {};
+    style.outline = 1;
+    style.legend = 1;
+    segmenter.overlay(chosen, style, FCN_FORMAT_BGRA8, drawn.data(), 24, 40);
+    CHECK(drawn[3] == 9 && std::count(drawn.begin(), drawn.end(), 9) < 24 * 40 * 4);
+    CHECK(fcn::Segmenter(model, fcn::Options().palette("cityscapes")).color(0) ==
+          std::array<std::uint8_t, 3>{{128, 64, 128}});
 
     fcn::write_png(segmenter, mask, folder + "/mask.png");
     fcn::Image image(folder + "/mask.png");

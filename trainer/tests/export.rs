@@ -129,7 +129,7 @@ fn libfcn(model: &[u8], photo: &Photo) -> Vec<f32> {
     options.provider = Provider::Cpu;
     let segmenter = Segmenter::from_memory(model, &options).unwrap();
     let frame = Frame::packed(PixelFormat::Rgb8, &photo.rgb, photo.width as u32, photo.height as u32, 0).unwrap();
-    let mut mask = Mask::with_outputs(Outputs { confidence: false, scores: true });
+    let mut mask = Mask::with_outputs(Outputs { scores: true, ..Outputs::default() });
     segmenter.segment(&frame, &mut mask).unwrap();
     mask.scores().unwrap().iter().copied().collect()
 }

@@ -1,0 +1,444 @@
+//! From rows of scores to a mask of another size: bilinear, and only where the answer is not clear beforehand.
+//!
+//! Bilinear interpolation takes means of four neighbours with positive weights. So where one class is the best in all sources of
+//! sixteen columns, it is the best between them, and nothing is computed there. That is most of a picture. And a class that one
+//! other is above of in all of them is nowhere the best, and left out. What is left is for few classes.
+
+use std::ops::Range;
+
+use super::{
+    argmax::{Argmax, Part, compete},
+    kernel::{self, BLOCK, Best, Block, Eight, Sink, Spread, Window, Work},
+    upsample::{Rows, Space},
+};
+use crate::{
+    Result,
+    mask::{Rules, resize},
+    resample::{Axis, Tap},
+};
+
+/// What reads of eight may touch beyond the end of a row.
+const BEYOND: usize = 8;
+
+/// Where the columns of the mask lie among those of the scores.
+pub(super) struct Columns {
+    from: usize,
+    to: usize,
+    windows: Vec<Window>,
+    spread: Spread,
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        Columns { from: 0, to: 0, windows: Vec::new(), spread: Spread::Wide }
+    }
+}
+
+impl Columns {
+    /// Makes this the columns of `axis`, which leads from `from` to others, unless it is already.
+    pub(super) fn prepare(&mut self, axis: &Axis, from: usize) {
+        let taps = axis.taps();
+        if (self.from, self.to) == (from, taps.len()) {
+            return;
+        }
+        let fits = |columns| taps.chunks(columns).all(|taps| taps[taps.len() - 1].second - taps[0].first < 8);
+        self.spread = match (fits(BLOCK), fits(BLOCK / 2)) {
+            (true, _) => Spread::One,
+            (_, true) => Spread::Halves,
+            _ => Spread::Wide,
+        };
+        let spread = self.spread;
+        self.windows.clear();
+        self.windows.extend(taps.chunks(BLOCK).map(|taps| Window::new(taps, spread)));
+        (self.from, self.to) = (from, taps.len());
+    }
+}
+
+impl Window {
+    /// The window of up to sixteen columns; what is beyond the last one repeats it.
+    fn new(taps: &[Tap], spread: Spread) -> Window {
+        let tap = |lane: usize| taps[lane.min(taps.len() - 1)];
+        let starts = match spread {
+            Spread::One => [tap(0).first; 2],
+            Spread::Halves | Spread::Wide => [tap(0).first, tap(8).first],
+        };
+        let halves = [0, 1].map(|half| std::array::from_fn::<Tap, 8, _>(|lane| tap(8 * half + lane)));
+        let lanes =
+            |column: fn(&Tap) -> usize| [0, 1].map(|half| halves[half].map(|tap| (column(&tap) - starts[half]) as i32));
+        Window {
+            first: tap(0).first,
+            last: tap(BLOCK - 1).second,
+            starts,
+            left: lanes(|tap| tap.first),
+            right: lanes(|tap| tap.second),
+            near: halves.map(|taps| taps.map(|tap| 1.0 - tap.weight)),
+            far: halves.map(|taps| taps.map(|tap| tap.weight)),
+        }
+    }
+}
+
+/// How rows become lines of the mask.
+pub(super) struct Resize<'a> {
+    pub(super) rows: &'a Rows<'a>,
+    /// Which row is the first of them.
+    pub(super) base: usize,
+    /// Between which rows each line of the mask lies.
+    pub(super) vertical: &'a [Tap],
+    pub(super) columns: &'a Columns,
+}
+
+/// How many pixels have each label.
+pub(super) struct Counts(pub(super) [u64; 256]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Counts([0; 256])
+    }
+}
+
+/// What one thread works in.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) space: Space,
+    /// Room for the scores of the competing classes.
+    pub(super) chosen: Vec<Block>,
+    /// Room for sixteen columns of all classes.
+    block: Vec<Block>,
+    kept: Kept,
+    /// The pixels of each label.
+    pub(super) pixels: Counts,
+}
+
+/// Some rows of scores.
+#[derive(Default)]
+struct Kept {
+    /// Which one is the first.
+    first: usize,
+    width: usize,
+    /// Rows x classes x (width + `BEYOND`).
+    scores: Vec<f32>,
+    /// The best class of each column by its place among the competing ones; only for labels alone.
+    places: Vec<u8>,
+}
+
+/// One of them.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    scores: &'a [f32],
+    places: &'a [u8],
+}
+
+impl Kept {
+    fn row(&self, number: usize, classes: usize) -> Row<'_> {
+        let (index, length) = (number - self.first, classes * (self.width + BEYOND));
+        Row {
+            scores: &self.scores[index * length..][..length],
+            places: &self.places[index * self.width..][..self.width],
+        }
+    }
+}
+
+impl Scratch {
+    /// Makes room for `count` rows.
+    pub(super) fn prepare_rows(&mut self, rows: &Rows<'_>, count: usize) -> Result<()> {
+        let Scratch { block, kept, .. } = self;
+        kept.width = rows.width();
+        resize(block, rows.channels())?;
+        resize(&mut kept.scores, count * rows.channels() * (rows.width() + BEYOND))?;
+        resize(&mut kept.places, count * rows.width())
+    }
+
+    /// Fills a part of the mask from rows of its own size.
+    pub(super) fn copy(&mut self, rows: &Rows<'_>, base: usize, rules: &Rules, part: &mut Part<'_>) {
+        let Scratch { space, chosen, pixels, .. } = self;
+        let wanted = part.rows.start - base..part.rows.end - base;
+        rows.compute(wanted, space, &mut Argmax { part, rules, pixels: &mut pixels.0, chosen, top: base });
+    }
+
+    /// Fills a part of the mask between rows of another size.
+    pub(super) fn resample(&mut self, resize: &Resize<'_>, rules: &Rules, part: &mut Part<'_>) {
+        let Scratch { space, chosen, block, kept, pixels } = self;
+        let &Resize { rows, base, vertical, .. } = resize;
+        let Range { mut start, end } = part.rows;
+        kept.first = vertical[start].first;
+        let wanted = kept.first - base..vertical[end - 1].second + 1 - base;
+        rows.compute(wanted.clone(), space, &mut Keep { kept, top: wanted.start, rules, chosen });
+        while start < end {
+            let Tap { first, second, .. } = vertical[start];
+            let next = (start..end).find(|&line| vertical[line].first != first).unwrap_or(end);
+            kernel::run(Between {
+                rows: [kept.row(first, rows.channels()), kept.row(second, rows.channels())],
+                lines: start..next,
+                resize,
+                block,
+                sink: &mut Argmax { part, rules, pixels: &mut pixels.0, chosen, top: 0 },
+            });
+            start = next;
+        }
+    }
+}
+
+/// Keeps rows of scores.
+struct Keep<'a> {
+    kept: &'a mut Kept,
+    /// The number that the first of them has where they come from.
+    top: usize,
+    rules: &'a Rules,
+    chosen: &'a mut [Block],
+}
+
+impl Sink for Keep<'_> {
+    #[inline(always)]
+    fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
+        let Kept { width, scores: rows, places, .. } = &mut *self.kept;
+        let (width, row) = (*width, y - self.top);
+        let length = scores.len() * (width + BEYOND);
+        let planes = rows[row * length..][..length].chunks_exact_mut(width + BEYOND);
+        for (plane, scores) in planes.zip(scores) {
+            put(&mut plane[..width], x, step, scores);
+        }
+        if self.rules.labels_only {
+            let best = kernel::best::<V>(compete(self.rules, scores, self.chosen));
+            put(&mut places[row * width..][..width], x, step, &best);
+        }
+    }
+}
+
+/// Writes those of the columns `x`, `x + step`, ... that lie in the row.
+#[inline(always)]
+fn put<T: Copy>(row: &mut [T], x: usize, step: usize, values: &[T; BLOCK]) {
+    // Numbers that the compiler knows need no check for each value.
+    match step {
+        1 => put_by::<T, 1>(row, x, values),
+        8 => put_by::<T, 8>(row, x, values),
+        16 => put_by::<T, 16>(row, x, values),
+        32 => put_by::<T, 32>(row, x, values),
+        64 => put_by::<T, 64>(row, x, values),
+        _ => put_inside(row, x, step, values),
+    }
+}
+
+#[inline(always)]
+fn put_by<T: Copy, const STEP: usize>(row: &mut [T], x: usize, values: &[T; BLOCK]) {
+    let Some(places) = row.get_mut(x..x.saturating_add((BLOCK - 1) * STEP + 1)) else {
+        return put_inside(row, x, STEP, values);
+    };
+    for (lane, value) in values.iter().enumerate() {
+        places[lane * STEP] = *value;
+    }
+}
+
+/// The same where some of them lie outside.
+#[inline(always)]
+fn put_inside<T: Copy>(row: &mut [T], x: usize, step: usize, values: &[T; BLOCK]) {
+    for (lane, value) in values.iter().enumerate() {
+        if let Some(place) = row.get_mut(x.wrapping_add(lane * step)) {
+            *place = *value;
+        }
+    }
+}
+
+/// Lines of the mask that lie between the same two rows.
+struct Between<'a, 'b, 'c> {
+    rows: [Row<'a>; 2],
+    lines: Range<usize>,
+    resize: &'a Resize<'a>,
+    block: &'a mut [Block],
+    sink: &'b mut Argmax<'a, 'c>,
+}
+
+impl Work for Between<'_, '_, '_> {
+    #[inline(always)]
+    fn by<V: Eight>(self) {
+        let Columns { windows, spread, .. } = self.resize.columns;
+        // A constant in each, so that the inner loops have no branches.
+        match spread {
+            Spread::One => self.columns::<V>(windows, Spread::One),
+            Spread::Halves => self.columns::<V>(windows, Spread::Halves),
+            Spread::Wide => self.columns::<V>(windows, Spread::Wide),
+        }
+    }
+}
+
+impl Between<'_, '_, '_> {
+    #[inline(always)]
+    fn columns<V: Eight>(self, windows: &[Window], spread: Spread) {
+        let Between { rows, lines, resize, block, sink } = self;
+        let rules = sink.rules;
+        for (window, x) in windows.iter().zip((0..).step_by(BLOCK)) {
+            if rules.labels_only
+                && let Some(place) = clear(rows, window)
+            {
+                let labels = [rules.label(place); BLOCK];
+                for line in lines.clone() {
+                    sink.part.put(line, x, 1, labels, sink.pixels);
+                }
+                continue;
+            }
+            let mut left = [(0, 0); 256];
+            let left = if rules.labels_only { contenders::<V>(rows, window, spread, rules, &mut left) } else { &[] };
+            for line in lines.clone() {
+                let far = resize.vertical[line].weight;
+                let weights = [V::splat(1.0 - far), V::splat(far)];
+                if let Some((&(place, class), others)) = left.split_first() {
+                    let scores = kernel::between(planes(rows, class), weights, window, spread);
+                    let mut best = Best::<V>::new_as(V::splat(f32::from(place)), scores);
+                    for &(place, class) in others {
+                        let scores = kernel::between(planes(rows, class), weights, window, spread);
+                        best.offer_as(V::splat(f32::from(place)), scores);
+                    }
+                    sink.part.put(line, x, 1, rules.name(best.places()), sink.pixels);
+                } else {
+                    for (class, scores) in (0..=u8::MAX).zip(block.iter_mut()) {
+                        kernel::store(kernel::between(planes(rows, class), weights, window, spread), scores);
+                    }
+                    sink.take::<V>(line, x, 1, block);
+                }
+            }
+        }
+    }
+}
+
+/// A class's part of two rows.
+#[inline(always)]
+fn planes<'a>(rows: [Row<'a>; 2], class: u8) -> [&'a [f32]; 2] {
+    let plane = rows[0].places.len() + BEYOND;
+    let start = usize::from(class) * plane;
+    [&rows[0].scores[start..start + plane], &rows[1].scores[start..start + plane]]
+}
+
+/// The class that is the best in all sources of a window, if there is one.
+#[inline(always)]
+fn clear(rows: [Row<'_>; 2], window: &Window) -> Option<u8> {
+    let places = window.first..=window.last;
+    let (upper, lower) = (&rows[0].places[places.clone()], &rows[1].places[places]);
+    let place = upper[0];
+    let same = |places: &[u8]| places.iter().all(|&other| other == place);
+    (same(upper) && same(lower)).then_some(place)
+}
+
+/// The classes that may be the best somewhere in a window, with their places among the competing ones, in order; never none.
+#[inline(always)]
+fn contenders<'a, V: Eight>(
+    rows: [Row<'_>; 2],
+    window: &Window,
+    spread: Spread,
+    rules: &Rules,
+    left: &'a mut [(u8, u8); 256],
+) -> &'a [(u8, u8)] {
+    let competing = rules.competing();
+    // Those that are the best at two of the corners are most likely above others.
+    let corners = [rows[0].places[window.first], rows[1].places[window.last]];
+    let above = [planes(rows, competing[usize::from(corners[0])]), planes(rows, competing[usize::from(corners[1])])];
+    let mut count = 0;
+    for (place, &class) in (0..=u8::MAX).zip(competing) {
+        // Nothing is below itself.
+        let scores = planes(rows, class);
+        let below = kernel::is_below::<V>(scores, above[0], window, spread)
+            || kernel::is_below::<V>(scores, above[1], window, spread);
+        if !below {
+            left[count] = (place, class);
+            count += 1;
+        }
+    }
+    &left[..count]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Columns between two rows, by whichever vectors.
+    struct Mixed<'a> {
+        rows: [&'a [f32]; 2],
+        far: f32,
+        columns: &'a Columns,
+        result: &'a mut Vec<Block>,
+    }
+
+    impl Work for Mixed<'_> {
+        fn by<V: Eight>(self) {
+            let weights = [V::splat(1.0 - self.far), V::splat(self.far)];
+            for window in &self.columns.windows {
+                let mut block = [0.0; BLOCK];
+                kernel::store(kernel::between::<V>(self.rows, weights, window, self.columns.spread), &mut block);
+                self.result.push(block);
+            }
+        }
+    }
+
+    #[test]
+    fn fast_and_plain_vectors_agree_with_plain_arithmetic() {
+        let mut state = 1u32;
+        let mut random = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let mut spreads = Vec::new();
+        for (from, to) in
+            [(480, 1920), (480, 1000), (480, 640), (480, 480), (480, 200), (480, 33), (3, 100), (1, 17), (7, 1)]
+        {
+            let (mut axis, mut columns) = (Axis::default(), Columns::default());
+            axis.prepare(from, to);
+            columns.prepare(&axis, from);
+            spreads.push(columns.spread);
+            let rows: [Vec<f32>; 2] = [0, 1].map(|_| (0..from + BEYOND).map(|_| random()).collect());
+            let (mut fast, mut plain) = (Vec::new(), Vec::new());
+            let far = 0.3;
+            let mixed = |result| Mixed { rows: [&rows[0], &rows[1]], far, columns: &columns, result };
+            kernel::run(mixed(&mut fast));
+            mixed(&mut plain).by::<[f32; 8]>();
+            for (x, tap) in axis.taps().iter().enumerate() {
+                let at = |column: usize| {
+                    let [upper, lower] = [0, 1].map(|row: usize| f64::from(rows[row][column]));
+                    upper + (lower - upper) * f64::from(far)
+                };
+                let truth = at(tap.first) + (at(tap.second) - at(tap.first)) * f64::from(tap.weight);
+                for found in [fast[x / BLOCK][x % BLOCK], plain[x / BLOCK][x % BLOCK]] {
+                    assert!(
+                        (f64::from(found) - truth).abs() < 1e-6,
+                        "{from} to {to}, column {x}: {found}, not {truth}"
+                    );
+                }
+            }
+        }
+        assert!(
+            [Spread::One, Spread::Halves, Spread::Wide].iter().all(|spread| spreads.contains(spread)),
+            "{spreads:?}"
+        );
+    }
+
+    /// The best of each column, by whichever vectors.
+    struct Best16<'a>(&'a [Block], &'a mut ([u8; BLOCK], Block, Block));
+
+    impl Work for Best16<'_> {
+        fn by<V: Eight>(self) {
+            let (best, second, places) = kernel::best_two::<V>(self.0);
+            assert_eq!(places, kernel::best::<V>(self.0));
+            *self.1 = (places, best, second);
+        }
+    }
+
+    #[test]
+    fn the_best_is_the_first_of_the_highest() {
+        // 255 classes of whole numbers, so that many are equal; places above 127 are not negative bytes.
+        for classes in [1usize, 2, 21, 255] {
+            let scores: Vec<Block> = (0..classes)
+                .map(|class| std::array::from_fn(|lane| ((class * 7919 + lane * 31) % 97) as f32))
+                .collect();
+            let (mut fast, mut plain) = (Default::default(), Default::default());
+            kernel::run(Best16(&scores, &mut fast));
+            Best16(&scores, &mut plain).by::<[f32; 8]>();
+            assert_eq!(fast, plain);
+            let (places, best, second) = fast;
+            for (lane, (place, (best, second))) in places.into_iter().zip(best.into_iter().zip(second)).enumerate() {
+                let column: Vec<f32> = scores.iter().map(|scores| scores[lane]).collect();
+                let mut ranked: Vec<usize> = (0..classes).collect();
+                ranked.sort_by(|&a, &b| column[b].total_cmp(&column[a]));
+                assert_eq!(usize::from(place), ranked[0]);
+                assert_eq!(best, column[ranked[0]]);
+                assert_eq!(second, ranked.get(1).map_or(f32::NEG_INFINITY, |&class| column[class]));
+            }
+        }
+    }
+}

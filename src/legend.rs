@@ -1,0 +1,98 @@
+//! A list of classes, drawn with the public-domain 8 x 8 font.
+
+use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
+
+use crate::{overlay::Canvas, palette::Class};
+
+/// Rows and columns of a letter, and of a box of colour.
+const CELL: usize = 8;
+/// Between the legend and its edges, its lines, and a box and its name.
+const GAP: usize = 2;
+
+/// Draws a line for each class, a box in its colour and its name in white, over darkened pixels at the upper left.
+pub(crate) fn draw<'a>(canvas: &mut Canvas<'_>, classes: impl Iterator<Item = &'a Class> + Clone) {
+    let scale = (canvas.width.min(canvas.height) / 240).max(1);
+    let letters = classes.clone().map(|class| class.name.chars().count()).max().unwrap_or(0);
+    let lines = classes.clone().count();
+    if lines == 0 {
+        return;
+    }
+    let (line, text) = (CELL + GAP, CELL + 2 * GAP);
+    let size = (scale * (text + letters * CELL + GAP), scale * (lines * line + GAP));
+    canvas.fill((0, 0), size, [0, 0, 0], 0.6);
+    for (index, class) in classes.enumerate() {
+        let y = scale * (GAP + index * line);
+        canvas.fill((scale * GAP, y), (scale * CELL, scale * CELL), class.color, 1.0);
+        for (place, letter) in class.name.chars().enumerate() {
+            let x = scale * (text + place * CELL);
+            // What does not fit is left out.
+            if x >= canvas.width || y >= canvas.height {
+                break;
+            }
+            write(canvas, (x, y), scale, letter);
+        }
+    }
+}
+
+/// Draws one letter; a question mark where the font has none.
+fn write(canvas: &mut Canvas<'_>, (x, y): (usize, usize), scale: usize, letter: char) {
+    let glyph = BASIC_FONTS.get(letter).or_else(|| LATIN_FONTS.get(letter)).or_else(|| BASIC_FONTS.get('?'));
+    for (row, bits) in glyph.unwrap_or_default().into_iter().enumerate() {
+        // The lowest bit is the leftmost column.
+        for column in (0..CELL).filter(|column| bits >> column & 1 == 1) {
+            canvas.fill((x + scale * column, y + scale * row), (scale, scale), [255, 255, 255], 1.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{LabelMap, OverlayStyle, PixelFormat, overlay_styled, palette::Class};
+
+    fn drawn(width: u32, height: u32, names: [&str; 3], labels: &[u8]) -> Vec<u8> {
+        let colors = [[0, 0, 0], [200, 100, 0], [0, 100, 200]];
+        let classes: Vec<_> =
+            names.into_iter().zip(colors).map(|(name, color)| Class { name: name.into(), color }).collect();
+        let mut pixels = vec![100u8; (3 * width * height) as usize];
+        let labels = LabelMap::new(labels, width, height, 0).unwrap();
+        let style = OverlayStyle { alpha: 0.0, outline: 0, legend: true };
+        overlay_styled(&mut pixels, PixelFormat::Rgb8, 0, labels, &classes, style).unwrap();
+        pixels
+    }
+
+    #[test]
+    fn a_line_tells_color_and_name_of_each_class_that_is_there() {
+        let (width, height) = (40, 30);
+        let mut labels = [0; 40 * 30];
+        labels[40 * 30 - 1] = 2;
+        let pixels = drawn(width, height, ["background", "absent", "T"], &labels);
+        let at = |x: usize, y: usize| -> [u8; 3] { pixels[3 * (y * 40 + x)..][..3].try_into().unwrap() };
+        // The letter T of font8x8_basic.h: 3F 2D 0C 0C 0C 0C 1E 00.
+        let letter = ["######..", "#.##.#..", "..##....", "..##....", "..##....", "..##....", ".####...", "........"];
+        for y in 0..30 {
+            for x in 0..40 {
+                let inside = |start: usize, at: usize| (start..start + 8).contains(&at);
+                let expected = match (x, y) {
+                    _ if inside(2, x) && inside(2, y) => [0, 100, 200],
+                    _ if inside(12, x) && inside(2, y) && letter[y - 2].as_bytes()[x - 12] == b'#' => [255; 3],
+                    // Darkened by 0.6.
+                    _ if x < 22 && y < 12 => [40; 3],
+                    _ => [100; 3],
+                };
+                assert_eq!(at(x, y), expected, "({x}, {y})");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out() {
+        let names = ["background", "a name that is longer than the picture \u{fc}\u{4e16}", "another"];
+        for (width, height) in [(1, 1), (5, 3), (30, 11), (300, 250)] {
+            let labels: Vec<u8> = (0..width * height).map(|i| (i % 3) as u8).collect();
+            let pixels = drawn(width, height, names, &labels);
+            assert!(labels.len() == 1 || pixels.iter().any(|&value| value != 100), "{width} x {height}");
+        }
+        // Nothing to list.
+        assert_eq!(drawn(9, 9, names, &[0; 81]), [100; 3 * 81]);
+    }
+}

@@ -1,0 +1,191 @@
+//! [`LabelMap`]: labels in memory, wherever they lie, and what can be said of them.
+
+use crate::{Error, Rect, Result};
+
+/// The label of pixels without a class: less confident than the threshold, or void in ground truth.
+pub const UNKNOWN: u8 = 255;
+
+/// Labels in somebody's memory: rows of `width` bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct LabelMap<'a> {
+    labels: &'a [u8],
+    width: usize,
+    height: usize,
+    stride: usize,
+}
+
+/// The pixels that have one label.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Region {
+    /// How many there are.
+    pub pixels: u64,
+    /// The smallest rectangle that holds them all; all zero where there are none.
+    pub bounds: Rect,
+    /// The mean of their positions, column and row, where (0, 0) is the centre of the upper left pixel; 0 where there are
+    /// none.
+    pub centroid: (f64, f64),
+}
+
+impl<'a> LabelMap<'a> {
+    /// `height` rows of `width` labels, both at least 1, `stride` bytes apart; 0 means rows without padding. The last row may end
+    /// without padding.
+    pub fn new(labels: &'a [u8], width: u32, height: u32, stride: usize) -> Result<Self> {
+        let size = (width as usize, height as usize);
+        let stride = label_stride(labels.len(), size, stride)?;
+        Ok(LabelMap { labels, width: size.0, height: size.1, stride })
+    }
+
+    /// Columns.
+    pub fn width(&self) -> u32 {
+        self.width as u32
+    }
+
+    /// Rows.
+    pub fn height(&self) -> u32 {
+        self.height as u32
+    }
+
+    /// The rows from top to bottom.
+    pub fn rows(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let width = self.width;
+        self.labels.chunks(self.stride).take(self.height).map(move |row| &row[..width])
+    }
+
+    /// Row `y`.
+    pub(crate) fn row(&self, y: usize) -> &'a [u8] {
+        &self.labels[y * self.stride..][..self.width]
+    }
+
+    /// Pixels, bounds and centroid of each label 0 to 255, in one pass over the labels.
+    pub fn regions(&self) -> [Region; 256] {
+        let mut sums = [Sums::EMPTY; 256];
+        for (y, row) in (0u64..).zip(self.rows()) {
+            let mut x = 0u64;
+            // Labels come in runs, and a run is added as fast as a pixel.
+            for run in row.chunk_by(|left, right| left == right) {
+                let length = run.len() as u64;
+                sums[usize::from(run[0])].add(x, y, length);
+                x += length;
+            }
+        }
+        sums.map(Sums::region)
+    }
+}
+
+/// What is summed up of a label.
+#[derive(Clone, Copy)]
+struct Sums {
+    pixels: u64,
+    /// Columns and rows of all pixels, added up.
+    x: u64,
+    y: u64,
+    left: u64,
+    right: u64,
+    top: u64,
+    bottom: u64,
+}
+
+impl Sums {
+    const EMPTY: Sums = Sums { pixels: 0, x: 0, y: 0, left: u64::MAX, right: 0, top: u64::MAX, bottom: 0 };
+
+    /// Adds `length` pixels from (x, y) to the right.
+    fn add(&mut self, x: u64, y: u64, length: u64) {
+        self.pixels += length;
+        self.x += length * x + length * (length - 1) / 2;
+        self.y += length * y;
+        self.left = self.left.min(x);
+        self.right = self.right.max(x + length - 1);
+        self.top = self.top.min(y);
+        self.bottom = y;
+    }
+
+    fn region(self) -> Region {
+        if self.pixels == 0 {
+            return Region::default();
+        }
+        let mean = |sum: u64| sum as f64 / self.pixels as f64;
+        Region {
+            pixels: self.pixels,
+            bounds: Rect {
+                x: self.left as u32,
+                y: self.top as u32,
+                width: (self.right - self.left + 1) as u32,
+                height: (self.bottom - self.top + 1) as u32,
+            },
+            centroid: (mean(self.x), mean(self.y)),
+        }
+    }
+}
+
+/// The distance of rows, `stride` or for 0 the width, if `bytes` hold labels of this width and height.
+pub(crate) fn label_stride(bytes: usize, (width, height): (usize, usize), stride: usize) -> Result<usize> {
+    if width == 0 || height == 0 {
+        return Err(Error::InvalidArgument(format!(
+            "labels of {width} x {height} pixels are none; each side must be at least 1"
+        )));
+    }
+    let stride = if stride == 0 { width } else { stride };
+    if stride < width {
+        return Err(Error::InvalidArgument(format!("stride {stride} is less than the {width} labels of a row")));
+    }
+    let needed = stride.checked_mul(height - 1).and_then(|rows| rows.checked_add(width));
+    if needed.is_none_or(|needed| needed > bytes) {
+        return Err(Error::InvalidArgument(format!(
+            "{bytes} bytes are fewer than labels of {width} x {height} pixels with stride {stride} take"
+        )));
+    }
+    Ok(stride)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_are_what_counting_each_pixel_gives() {
+        let (width, height, stride) = (13, 9, 16);
+        let mut labels = vec![77u8; stride * (height - 1) + width];
+        for (i, label) in labels.iter_mut().enumerate() {
+            // Runs of different lengths, over the ends of rows.
+            *label = [0, 0, 0, 3, 3, 9, 255][(i * i / 5) % 7];
+        }
+        let map = LabelMap::new(&labels, width as u32, height as u32, stride).unwrap();
+        let regions = map.regions();
+        for label in 0..=255u8 {
+            let found: Vec<(usize, usize)> = (0..height)
+                .flat_map(|y| (0..width).map(move |x| (x, y)))
+                .filter(|&(x, y)| labels[y * stride + x] == label)
+                .collect();
+            let region = regions[usize::from(label)];
+            assert_eq!(region.pixels, found.len() as u64, "label {label}");
+            if found.is_empty() {
+                assert_eq!(region, Region::default());
+                continue;
+            }
+            let xs = || found.iter().map(|&(x, _)| x as u32);
+            let ys = || found.iter().map(|&(_, y)| y as u32);
+            let (x, y) = (xs().min().unwrap(), ys().min().unwrap());
+            let bounds = Rect { x, y, width: xs().max().unwrap() - x + 1, height: ys().max().unwrap() - y + 1 };
+            assert_eq!(region.bounds, bounds, "label {label}");
+            let mean = |sum: u32| f64::from(sum) / found.len() as f64;
+            assert_eq!(region.centroid, (mean(xs().sum()), mean(ys().sum())), "label {label}");
+        }
+        assert!([0, 3, 9, 255].iter().all(|&label: &usize| regions[label].pixels > 0));
+    }
+
+    #[test]
+    fn labels_that_do_not_fit_are_refused() {
+        for (bytes, width, height, stride, words) in [
+            (0, 0, 0, 0, "0 x 0"),
+            (9, 10, 1, 0, "9 bytes are fewer"),
+            (20, 10, 2, 9, "stride 9 is less"),
+            (20, 10, 2, 11, "20 bytes are fewer"),
+            (20, 10, 2, usize::MAX, "20 bytes are fewer"),
+        ] {
+            let labels = vec![0; bytes];
+            let error = LabelMap::new(&labels, width, height, stride).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(LabelMap::new(&[0; 21], 10, 2, 11).is_ok());
+    }
+}

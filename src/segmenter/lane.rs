@@ -1,0 +1,266 @@
+//! [`Lane`]: a session and the memory that it works in; the steps of a frame.
+
+use std::time::{Duration, Instant};
+
+use super::Segmenter;
+use crate::{
+    Error, Frame, Rect, Result,
+    head::{Fit, Workspace},
+    mask::{History, MaskData, Target},
+    model::Model,
+    preprocess,
+    resample::Axis,
+    runtime::{Answer, Call, DeviceNetwork, Labels, Layout, Network},
+    tiles::{Band, Side},
+};
+
+/// The most pixels that one run of a network takes: 33.5 million, enough for 7680 x 4320.
+const MAX_RUN_PIXELS: usize = 1 << 25;
+
+/// One session and the memory it works in.
+pub(super) struct Lane {
+    network: Network,
+    /// The same network as it is best for a GPU, where there is one.
+    pub(super) device: Option<DeviceNetwork>,
+    vertical: Axis,
+    horizontal: Axis,
+    head: Workspace,
+    band: Band,
+    /// Filled while a frame is in work, then exchanged with the caller's, which so changes only on success.
+    pub(super) mask: MaskData,
+    pub(super) history: History,
+}
+
+impl Lane {
+    pub(super) fn new((network, device): (Network, Option<DeviceNetwork>)) -> Lane {
+        Lane {
+            network,
+            device,
+            vertical: Axis::default(),
+            horizontal: Axis::default(),
+            head: Workspace::default(),
+            band: Band::default(),
+            mask: MaskData::default(),
+            history: History::default(),
+        }
+    }
+
+    /// Runs the network once on the whole frame, at `size` (height, width).
+    pub(super) fn whole(
+        &mut self,
+        segmenter: &Segmenter,
+        call: &Call<'_>,
+        frame: &Frame<'_>,
+        size: (usize, usize),
+        fit: Fit,
+        target: &mut Target<'_>,
+    ) -> Result<()> {
+        let mut clock = Clock::start();
+        self.load(segmenter, frame, size, fit)?;
+        let Lane { network, head, mask, history, .. } = self;
+        let Segmenter { model, pool, .. } = segmenter;
+        clock.add(&mut mask.timings.preprocess);
+        network.run(call, |answer| {
+            clock.add(&mut mask.timings.inference);
+            match answer {
+                Answer::Scores(scores) => {
+                    model.expect_classes(scores.channels)?;
+                    let covered = (frame.height() as usize, frame.width() as usize);
+                    let scores = match target.rules.smoothing {
+                        Some(share) => {
+                            history.average(target.before, segmenter.source(frame, 1), (0, share), scores)?
+                        }
+                        None => scores,
+                    };
+                    head.label(&model.upsampling, scores, size, (covered, fit), mask, target, pool)
+                }
+                Answer::Labels { height, width, labels } => {
+                    let covered = match fit {
+                        Fit::Crop => size,
+                        Fit::Resample => (frame.height() as usize, frame.width() as usize),
+                    };
+                    take_labels(labels, (height, width), (covered, frame), mask, target)
+                }
+            }
+        })?;
+        clock.add(&mut mask.timings.head);
+        Ok(())
+    }
+
+    /// Runs the network on each tile, and labels rows as soon as no later tile reaches them.
+    pub(super) fn tiled(
+        &mut self,
+        segmenter: &Segmenter,
+        call: &Call<'_>,
+        frame: &Frame<'_>,
+        rows: &Side,
+        columns: &Side,
+        target: &mut Target<'_>,
+    ) -> Result<()> {
+        let Segmenter { model, pool, .. } = segmenter;
+        let size = (rows.tile, columns.tile);
+        let (height, width) = (frame.height() as usize, frame.width() as usize);
+        let mut clock = Clock::start();
+        self.band.start(rows.tile.min(height), self.mask.classes, columns)?;
+        self.mask.pixels.fill(0);
+        for y in 0..rows.count {
+            let lines = rows.range(y);
+            for x in 0..columns.count {
+                let across = columns.range(x);
+                let tile = frame.crop(Rect {
+                    x: across.start as u32,
+                    y: lines.start as u32,
+                    width: across.len() as u32,
+                    height: lines.len() as u32,
+                })?;
+                self.load(segmenter, &tile, size, Fit::Crop)?;
+                let Lane { network, head, band, mask, history, .. } = self;
+                clock.add(&mut mask.timings.preprocess);
+                network.run(call, |answer| {
+                    clock.add(&mut mask.timings.inference);
+                    let Answer::Scores(scores) = answer else {
+                        return Err(Error::Model("class indices of tiles cannot be averaged".into()));
+                    };
+                    model.expect_classes(scores.channels)?;
+                    let scores = match target.rules.smoothing {
+                        Some(share) => {
+                            let source = segmenter.source(frame, rows.count * columns.count);
+                            let run = y * columns.count + x;
+                            history.average(target.before, source, (run, share), scores)?
+                        }
+                        None => scores,
+                    };
+                    head.add(&model.upsampling, scores, size, band.sums(), (width, across.start), pool)
+                })?;
+                clock.add(&mut mask.timings.head);
+            }
+            let done = lines.start..rows.start(y + 1);
+            let means = self.band.mean(done.clone(), rows);
+            self.head.finish(means, done.clone(), (height, width), &mut self.mask, target, pool)?;
+            self.band.advance(done.len());
+            clock.add(&mut self.mask.timings.head);
+        }
+        Ok(())
+    }
+
+    /// Fills the network's input from a frame.
+    fn load(&mut self, segmenter: &Segmenter, frame: &Frame<'_>, size: (usize, usize), fit: Fit) -> Result<()> {
+        let (height, width) = size;
+        check_run(size)?;
+        let Segmenter { model: Model { normalise, .. }, pool, .. } = segmenter;
+        let image = self.network.input(height, width)?;
+        match fit {
+            Fit::Crop => preprocess::copy(frame, normalise, image, size, pool),
+            Fit::Resample => {
+                self.vertical.prepare(frame.height() as usize, height);
+                self.horizontal.prepare(frame.width() as usize, width);
+                preprocess::resize(frame, normalise, image, (&self.vertical, &self.horizontal), pool);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Labels a frame by a network that does everything itself.
+pub(super) fn on_device(
+    device: &mut DeviceNetwork,
+    segmenter: &Segmenter,
+    call: &Call<'_>,
+    frame: &Frame<'_>,
+    padded: (usize, usize),
+    mask: &mut MaskData,
+    target: &mut Target<'_>,
+) -> Result<()> {
+    check_run(padded)?;
+    let mut clock = Clock::start();
+    let (height, width) = (mask.height, mask.width);
+    let order = segmenter.model.normalise.offsets(frame);
+    let bytes = frame.format().bytes();
+    preprocess::copy_bytes(frame, device.frame(Layout { height, width, bytes, order, padded })?);
+    clock.add(&mut mask.timings.preprocess);
+    device.run(call, |labels| {
+        clock.add(&mut mask.timings.inference);
+        let (rows, stride) = mask.label_rows(target);
+        for (row, labels) in rows.chunks_mut(stride).zip(labels.chunks_exact(width)) {
+            row[..width].copy_from_slice(labels);
+        }
+        mask.pixels.fill(0);
+        labels.iter().for_each(|&class| mask.pixels[usize::from(class)] += 1);
+        Ok(())
+    })?;
+    clock.add(&mut mask.timings.head);
+    Ok(())
+}
+
+/// Whether the network can take a picture of this size (height, width) in one run.
+fn check_run((height, width): (usize, usize)) -> Result<()> {
+    if height * width > MAX_RUN_PIXELS {
+        return Err(Error::InvalidArgument(format!(
+            "{width} x {height} pixels are more than the {MAX_RUN_PIXELS} that one run takes; choose the size mode tile or a \
+             smaller working size"
+        )));
+    }
+    Ok(())
+}
+
+/// Measures steps that follow each other.
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// Adds the time since the last step to `total`.
+    fn add(&mut self, total: &mut Duration) {
+        let now = Instant::now();
+        *total += now - self.0;
+        self.0 = now;
+    }
+}
+
+/// The labels of a network that answers class indices, each pixel's from the nearest one of the answer, which covers as many
+/// rows and columns of the frame, or more, as `covered` tells.
+fn take_labels(
+    labels: Labels<'_>,
+    answered: (usize, usize),
+    (covered, frame): ((usize, usize), &Frame<'_>),
+    mask: &mut MaskData,
+    target: &mut Target<'_>,
+) -> Result<()> {
+    // Before any label is written: the caller's stay as they are where one is wrong.
+    for index in 0..answered.0 * answered.1 {
+        let class = labels.get(index);
+        if usize::try_from(class).is_ok_and(|class| class < mask.classes) {
+            continue;
+        }
+        return Err(Error::Model(format!(
+            "the model answers class {class} at column {}, row {} of {} x {}, but has only {} classes",
+            index % answered.1,
+            index / answered.1,
+            answered.1,
+            answered.0,
+            mask.classes
+        )));
+    }
+    let (width, height) = (mask.width, mask.height);
+    // From the middle of a pixel of the mask to the middle of one of the frame to the answer's.
+    let nearest = |at: usize, to: usize, from: usize, answered: usize, covered: usize| {
+        (2 * at + 1) * from * answered / (2 * to * covered)
+    };
+    let across = frame.width() as usize;
+    let mut pixels = std::mem::take(&mut mask.pixels);
+    pixels.fill(0);
+    let rules = target.rules.table();
+    let (rows, stride) = mask.label_rows(target);
+    for (y, row) in rows.chunks_mut(stride).take(height).enumerate() {
+        let source = nearest(y, height, frame.height() as usize, answered.0, covered.0) * answered.1;
+        for (x, label) in row[..width].iter_mut().enumerate() {
+            let class = labels.get(source + nearest(x, width, across, answered.1, covered.1));
+            *label = rules[class as usize];
+            pixels[usize::from(*label)] += 1;
+        }
+    }
+    mask.pixels = pixels;
+    Ok(())
+}
