@@ -30,7 +30,7 @@ pub enum Labeller {
         /// libfcn.
         segmenter: Box<Segmenter>,
         /// Its result, used again for each photo.
-        mask: Mask,
+        mask: Box<Mask>,
     },
 }
 
@@ -82,7 +82,7 @@ impl Labeller {
     }
 
     fn libfcn(segmenter: Segmenter) -> Labeller {
-        Labeller::Onnx { segmenter: Box::new(segmenter), mask: Mask::new() }
+        Labeller::Onnx { segmenter: Box::new(segmenter), mask: Box::default() }
     }
 
     /// The classes in index order.
