@@ -1,12 +1,18 @@
 //! Reads pixels of a [`Frame`], a block of a row at a time: words from wherever they lie, then colours in vectors.
 
-use crate::{Frame, color::Conversion, format::Samples};
+use crate::{Frame, color::Conversion, format::Samples, head::kernel::Eight};
 
 /// Pixels that are read together.
 pub(crate) const BLOCK: usize = 32;
 
 /// Bytes that are read at once: all samples of a pixel that lie together.
 const WORD: usize = 4;
+
+/// Bytes that the processor keeps together.
+const CACHE_LINE: usize = 64;
+
+/// Bytes of a block in a row that are asked for ahead; more come from pictures that are much too large, or turned.
+const FETCHED: usize = 512;
 
 /// Red, green and blue of a block, 0 to 255.
 pub(crate) type Rgb = [[f32; BLOCK]; 3];
@@ -129,39 +135,74 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// For each column what `combine` makes of the colours of its `N` pixels.
+    /// Asks for what the next block of columns but one needs of two rows: the processor does not see it coming, because a
+    /// block has many rows.
     #[inline(always)]
-    pub(crate) fn colors<const N: usize>(
-        &self,
-        words: &Words<N>,
-        combine: impl Fn(usize, [[f32; 3]; N]) -> [f32; 3],
-    ) -> Rgb {
-        match self.conversion {
-            Some(conversion) => self.samples(words, |index, samples| {
-                let mut colors = samples;
-                colors.iter_mut().for_each(|color| *color = conversion.rgb(*color));
-                combine(index, colors)
-            }),
-            None => self.samples(words, combine),
+    pub(crate) fn fetch_ahead<V: Eight>(&self, pairs: &Pairs, rows: [usize; 2]) {
+        for word in 0..self.count {
+            let [first, .., last] = pairs.first.at[word];
+            let length = last.abs_diff(first);
+            if length > FETCHED {
+                continue;
+            }
+            for y in rows {
+                let line = self.frame.line(self.words[word], y as u32);
+                for ahead in (0..=length).step_by(CACHE_LINE) {
+                    let far = length + ahead + WORD;
+                    let place = if last >= first { last.wrapping_add(far) } else { last.wrapping_sub(far) };
+                    V::fetch_bytes(line, place);
+                }
+            }
         }
     }
 
-    /// One loop over all columns, with nothing in it that keeps the compiler from taking eight at a time.
+    /// The colours that were read.
     #[inline(always)]
-    fn samples<const N: usize>(&self, words: &Words<N>, combine: impl Fn(usize, [[f32; 3]; N]) -> [f32; 3]) -> Rgb {
-        let mut rgb = [[0.0; BLOCK]; 3];
-        let [a, b, c] = self.channels;
-        for index in 0..BLOCK {
-            let mut samples = [[0.0; 3]; N];
-            for (samples, words) in samples.iter_mut().zip(&words.0) {
-                let sample = |(word, shift): (usize, u32)| ((words[word][index] >> shift) & 0xff) as i32 as f32;
-                *samples = [sample(a), sample(b), sample(c)];
+    pub(crate) fn colors(&self, words: &Words<1>) -> Rgb {
+        let mut samples = [[0.0; BLOCK]; 3];
+        for (samples, &(word, shift)) in samples.iter_mut().zip(&self.channels) {
+            for (sample, word) in samples.iter_mut().zip(&words.0[0][word]) {
+                *sample = byte(*word, shift);
             }
-            let color = combine(index, samples);
-            (rgb[0][index], rgb[1][index], rgb[2][index]) = (color[0], color[1], color[2]);
         }
-        rgb
+        self.converted(samples)
     }
+
+    /// The colours between four pixels: `across` tells how far to the right for each column, `down` how far below. Y'CbCr is
+    /// interpolated as it is, and becomes a colour once.
+    #[inline(always)]
+    pub(crate) fn colors_between(&self, words: &Words<4>, across: &[f32; BLOCK], down: f32) -> Rgb {
+        let mut samples = [[0.0; BLOCK]; 3];
+        for (samples, &(word, shift)) in samples.iter_mut().zip(&self.channels) {
+            let [a, b, c, d] = &words.0;
+            let (a, b, c, d) = (&a[word], &b[word], &c[word], &d[word]);
+            for index in 0..BLOCK {
+                let (left, right) = (byte(a[index], shift), byte(b[index], shift));
+                let upper = left + (right - left) * across[index];
+                let (left, right) = (byte(c[index], shift), byte(d[index], shift));
+                let lower = left + (right - left) * across[index];
+                samples[index] = upper + (lower - upper) * down;
+            }
+        }
+        self.converted(samples)
+    }
+
+    #[inline(always)]
+    fn converted(&self, mut samples: Rgb) -> Rgb {
+        if let Some(conversion) = self.conversion {
+            for index in 0..BLOCK {
+                let color = conversion.rgb([samples[0][index], samples[1][index], samples[2][index]]);
+                (samples[0][index], samples[1][index], samples[2][index]) = (color[0], color[1], color[2]);
+            }
+        }
+        samples
+    }
+}
+
+/// The byte of a word from bit `shift` on.
+#[inline(always)]
+fn byte(word: u32, shift: u32) -> f32 {
+    ((word >> shift) & 0xff) as i32 as f32
 }
 
 /// The words at these places of a line.

@@ -65,7 +65,7 @@ type Band<'a> = (usize, [&'a mut [f32]; 3]);
 /// Rows that are filled a block of columns at a time before the next block comes: places are computed once for all of them, and
 /// where rows of the frame are columns in memory, they share lines of the cache. As measured; wide rows want fewer.
 const COPIED_ROWS: usize = 4;
-const RESIZED_ROWS: usize = 16;
+const RESIZED_ROWS: usize = 32;
 
 /// Fills `image` (3 planes of `size`, height and width) on all threads, a band of rows at a time.
 fn each_band(image: &mut [f32], size: (usize, usize), pool: &Pool, fill: impl Fn(Band<'_>) + Sync) {
@@ -163,7 +163,7 @@ impl Work for Copy<'_> {
                 for y in top..rows.end.min(top + COPIED_ROWS) {
                     let at = (y - rows.start) * width + left;
                     reader.read(&places, y, &mut words);
-                    let pixels = reader.colors(&words, |_, [color]| color);
+                    let pixels = reader.colors(&words);
                     normalise.write(&pixels, &mut planes, at, BLOCK.min(columns - left));
                 }
             }
@@ -171,7 +171,7 @@ impl Work for Copy<'_> {
     }
 }
 
-/// The whole frame, resampled (bilinear) to the size of the axes, into `image` (3 x height x width).
+/// The whole frame, resampled (bilinear, Y'CbCr before it becomes colours) to the size of the axes, into `image` (3 x height x width).
 pub(crate) fn resize(
     frame: &Frame<'_>,
     normalise: &Normalise,
@@ -206,17 +206,10 @@ impl Work for Resize<'_> {
                 let mut weights = [0.0; BLOCK];
                 weights.iter_mut().zip(columns).for_each(|(weight, tap)| *weight = tap.weight);
                 for (y, tap) in rows.iter().enumerate() {
-                    reader.read_pairs(&pairs, [tap.first, tap.second], &mut words);
-                    let pixels = reader.colors(&words, |index, [a, b, c, d]| {
-                        let between = |a: f32, b: f32, weight: f32| a + (b - a) * weight;
-                        let mut color = [0.0; 3];
-                        for (channel, color) in color.iter_mut().enumerate() {
-                            let upper = between(a[channel], b[channel], weights[index]);
-                            let lower = between(c[channel], d[channel], weights[index]);
-                            *color = between(upper, lower, tap.weight);
-                        }
-                        color
-                    });
+                    let between = [tap.first, tap.second];
+                    reader.fetch_ahead::<V>(&pairs, between);
+                    reader.read_pairs(&pairs, between, &mut words);
+                    let pixels = reader.colors_between(&words, &weights, tap.weight);
                     let at = (top * RESIZED_ROWS + y) * horizontal.len() + left * BLOCK;
                     normalise.write(&pixels, &mut planes, at, columns.len());
                 }

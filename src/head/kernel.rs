@@ -40,6 +40,8 @@ pub(crate) trait Eight: Copy {
     fn add(self, other: Self) -> Self;
     /// Asks for values that are about to be read.
     fn fetch(values: &[f32]);
+    /// Asks for the 64 bytes around this place, which may lie outside.
+    fn fetch_bytes(bytes: &[u8], place: usize);
     /// `self * factor`
     fn multiply(self, factor: Self) -> Self;
     /// Where `self` is greater than `other`, what lies in `then`, elsewhere what lies in `otherwise`.
@@ -82,6 +84,9 @@ impl Eight for [f32; 8] {
     fn fetch(_: &[f32]) {}
 
     #[inline(always)]
+    fn fetch_bytes(_: &[u8], _: usize) {}
+
+    #[inline(always)]
     fn multiply(self, factor: Self) -> Self {
         std::array::from_fn(|lane| self[lane] * factor[lane])
     }
@@ -110,7 +115,7 @@ impl Eight for [f32; 8] {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::{
-        __m256, _CMP_GT_OQ, _MM_HINT_T1, _mm_packus_epi16, _mm_prefetch, _mm_storeu_si128, _mm256_add_ps,
+        __m256, _CMP_GT_OQ, _MM_HINT_T0, _MM_HINT_T1, _mm_packus_epi16, _mm_prefetch, _mm_storeu_si128, _mm256_add_ps,
         _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvttps_epi32, _mm256_extracti128_si256,
         _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_movemask_ps, _mm256_mul_ps, _mm256_packs_epi32,
         _mm256_permute4x64_epi64, _mm256_permutevar8x32_ps, _mm256_set1_ps, _mm256_storeu_ps,
@@ -156,6 +161,12 @@ mod avx2 {
                 // SAFETY: fetching is allowed at any address.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
             }
+        }
+
+        #[inline(always)]
+        fn fetch_bytes(bytes: &[u8], place: usize) {
+            // SAFETY: fetching is allowed at any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(place).cast()) };
         }
 
         #[inline(always)]
