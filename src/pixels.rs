@@ -190,9 +190,9 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     fn converted(&self, mut samples: Rgb) -> Rgb {
         if let Some(conversion) = self.conversion {
-            for index in 0..BLOCK {
-                let color = conversion.rgb([samples[0][index], samples[1][index], samples[2][index]]);
-                (samples[0][index], samples[1][index], samples[2][index]) = (color[0], color[1], color[2]);
+            let [a, b, c] = &mut samples;
+            for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
+                [*a, *b, *c] = conversion.rgb([*a, *b, *c]);
             }
         }
         samples
