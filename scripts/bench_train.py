@@ -84,7 +84,7 @@ def report(options, results):
     lines += [f"- **{row}**: {what}." for row, what in ROWS.items() if row in next(iter(results.values()))]
     for name, rows in results.items():
         best = max(rows[row]["speed"] for row in rows if row.startswith("PyTorch"))
-        lines += ["", f"## {name}", "", "| | images/s | of the faster PyTorch | peak MiB |", "|---|---|---|---|"]
+        lines += ["", f"## {name}", "", "| | images/s | of the fastest PyTorch | peak MiB |", "|---|---|---|---|"]
         lines += [
             f"| {row} | {figures['speed']:.2f} | {figures['speed'] / best:.2f} x | {figures['peak']:.0f} |"
             for row, figures in rows.items()]

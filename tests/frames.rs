@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/models.rs"]
 mod models;
+#[path = "common/truth.rs"]
+mod truth;
 
 use std::{
     io::Write,
@@ -19,8 +21,9 @@ use fcn::{
     },
 };
 use models::random_bytes;
-use ndarray::{Array3, ArrayView3};
+use ndarray::Array3;
 use prost::Message;
+use truth::bilinear;
 
 /// A network whose scores are red, green and blue, 0 to 255.
 fn mirror_of_input(size_mode: Option<SizeMode>) -> Segmenter {
@@ -160,21 +163,6 @@ impl View {
 
 fn clipped(colors: Array3<f32>) -> Array3<f32> {
     colors.mapv_into(|value| value.clamp(0.0, 255.0))
-}
-
-/// Bilinear interpolation with half-pixel centres.
-fn bilinear(source: ArrayView3<'_, f32>, height: usize, width: usize) -> Array3<f32> {
-    let (channels, rows, columns) = source.dim();
-    let place = |to: usize, from: usize, at: usize| {
-        let position = ((at as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, from as f64 - 1.0);
-        (position.floor() as usize, (position.floor() as usize + 1).min(from - 1), position.fract())
-    };
-    Array3::from_shape_fn((channels, height, width), |(c, y, x)| {
-        let ((y0, y1, v), (x0, x1, u)) = (place(height, rows, y), place(width, columns, x));
-        let at = |y: usize, x: usize| f64::from(source[[c, y, x]]);
-        let (upper, lower) = (at(y0, x0) * (1.0 - u) + at(y0, x1) * u, at(y1, x0) * (1.0 - u) + at(y1, x1) * u);
-        (upper * (1.0 - v) + lower * v) as f32
-    })
 }
 
 fn furthest(found: &Array3<f32>, expected: &Array3<f32>) -> f32 {
