@@ -3,6 +3,7 @@
 //! float32, and the last operation is a transposed convolution in float32, which libfcn computes by itself.
 
 pub mod calibrate;
+mod rounding;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -81,11 +82,9 @@ pub fn onnx(network: &Network, form: &Form, card: &ModelCard) -> Result<ModelPro
         let output = if is_last { "scores".to_owned() } else { format!("v{}", value.0) };
         let is_inside = calibration.is_some_and(|calibration| calibration.is_inside(node.inputs[0]));
         let mut name = match &node.op {
-            Op::Conv(conv) => match scale(node.inputs[0]) {
-                Some(scale) if calibration.is_some_and(|calibration| calibration.is_integer(value)) => {
-                    writer.int8_conv(conv, scale, inputs[0], &output)?
-                }
-                _ => writer.conv(conv, convs, inputs[0], &output)?,
+            Op::Conv(conv) => match calibration.and_then(|calibration| calibration.rounded(value)) {
+                Some(rounded) => writer.int8_conv(conv, rounded, inputs[0], &output),
+                None => writer.conv(conv, convs, inputs[0], &output)?,
             },
             // The ends of the stored value's range are the activation's.
             Op::Relu | Op::Relu6 if is_inside => inputs[0].to_owned(),

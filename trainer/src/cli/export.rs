@@ -31,15 +31,18 @@ pub(super) struct Export {
     #[arg(long)]
     compact: bool,
 
-    /// Compute in integers, for speed on CPUs: values uint8 with one scale for each tensor, weights int8 (-64 to 63) with
-    /// one for each channel. The scores' layers stay float32.
+    /// Compute in integers, for speed on CPUs: values uint8 with one scale for each tensor, weights int8 (-64 to 63, those
+    /// of depthwise convolutions -128 to 127) with one for each channel. The scores' layers stay float32.
+    ///
+    /// Weights are rounded one after the other, each making up for what rounding the ones before it changed in the photos of
+    /// --calibrate (GPTQ, Frantar et al. 2023).
     ///
     /// A tensor's range is that of its smallest and its largest value over the photos of --calibrate, each whole and
     /// padded as in evaluation, and always contains 0. ReLU and ReLU6 become the ends of the range.
     #[arg(long, requires = "calibrate", conflicts_with = "compact")]
     int8: bool,
 
-    /// The folder in the Pascal VOC layout whose photos tell the ranges for --int8.
+    /// The folder in the Pascal VOC layout whose photos tell ranges and rounding for --int8.
     #[arg(long, value_name = "FOLDER", requires = "int8")]
     calibrate: Option<PathBuf>,
 

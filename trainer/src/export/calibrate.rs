@@ -1,4 +1,5 @@
-//! What the numbers of an int8 network stand for: which values are stored as uint8, and the range of each.
+//! What the numbers of an int8 network stand for: which values are stored as uint8, the range of each, and the weights
+//! rounded for the inputs that they meet.
 //!
 //! The backbone computes in integers; the head, a hundredth of the work, in float32. A ReLU or ReLU6 is no operation of
 //! its own: the value before it is stored with the activation's range, whose ends cut off the rest. Ranges are the
@@ -8,6 +9,7 @@
 
 use tch::{Tensor, no_grad};
 
+use super::rounding::{Moments, Rounded};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate;
@@ -43,31 +45,49 @@ enum Storage {
     Inside,
 }
 
-/// The scales of a network's values, for the ONNX writer.
+/// The scales of a network's values and its weights as integers, for the ONNX writer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     /// One for each value of the folded graph that is stored as uint8.
     scales: Vec<Option<Scale>>,
     storages: Vec<Storage>,
+    /// One for each value of the folded graph that a convolution computes in integers.
+    rounded: Vec<Option<Rounded>>,
 }
 
 impl Calibration {
-    /// Measures the ranges on at most `photos` photos, spread evenly over a split.
+    /// Measures ranges and moments on at most `photos` photos, spread evenly over a split.
     pub fn new(network: &Network, dataset: &Dataset, photos: usize) -> Result<Calibration> {
         let graph = network.graph.folded()?;
         let storages = storages(&graph);
         let mut ranges = vec![(0f32, 0f32); storages.len()];
         ranges[0] = image_range(network);
+        let mut moments = Vec::new();
+        for (index, node) in graph.nodes.iter().enumerate() {
+            moments.push(match &node.op {
+                Op::Conv(conv) if storages[index + 1] != Storage::Float => Some(Moments::new(conv)?),
+                _ => None,
+            });
+        }
+        let mut see = |value: Value, tensor: &Tensor, photo: &str| {
+            if storages[value.0] == Storage::Int {
+                widen(&mut ranges[value.0], tensor, photo)?;
+            }
+            for (node, moments) in graph.nodes.iter().zip(&mut moments) {
+                if let (Op::Conv(conv), Some(moments), true) = (&node.op, moments, node.inputs[0] == value) {
+                    moments.add(conv, tensor)?;
+                }
+            }
+            Ok(())
+        };
         let photos = photos.min(dataset.len());
         for photo in 0..photos {
             let index = photo * dataset.len() / photos;
             let sample = dataset.read(index)?;
             let image = evaluate::input(network, &sample.image, sample.width, sample.height)?;
             no_grad(|| {
-                graph.observe(&image, |value, tensor| match storages[value.0] {
-                    Storage::Int => widen(&mut ranges[value.0], tensor, &sample.id),
-                    Storage::Float | Storage::Inside => Ok(()),
-                })
+                see(Value(0), &image, &sample.id)?;
+                graph.observe(&image, |value, tensor| see(value, tensor, &sample.id))
             })?;
         }
         let mut scales: Vec<Option<Scale>> = Vec::new();
@@ -80,7 +100,14 @@ impl Calibration {
                 _ => Some(Scale::of(ranges[value].0, ranges[value].1)),
             });
         }
-        Ok(Calibration { scales, storages })
+        let mut rounded = vec![None];
+        for (node, moments) in graph.nodes.iter().zip(moments) {
+            rounded.push(match (&node.op, moments, scales[node.inputs[0].0]) {
+                (Op::Conv(conv), Some(moments), Some(scale)) => Some(no_grad(|| moments.round(conv, scale))?),
+                _ => None,
+            });
+        }
+        Ok(Calibration { scales, storages, rounded })
     }
 
     /// The scale of a value, where it is stored as uint8.
@@ -93,9 +120,9 @@ impl Calibration {
         self.storages[value.0] == Storage::Inside
     }
 
-    /// Whether a value is computed in integers.
-    pub(super) fn is_integer(&self, value: Value) -> bool {
-        self.storages[value.0] != Storage::Float
+    /// The integers of the convolution that computes a value, where it computes in integers.
+    pub(super) fn rounded(&self, value: Value) -> Option<&Rounded> {
+        self.rounded[value.0].as_ref()
     }
 }
 

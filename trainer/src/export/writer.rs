@@ -6,6 +6,7 @@ use fcn::onnx::types::{AttributeProto, NodeProto, TensorProto};
 use tch::{Device, Kind, Tensor};
 
 use super::calibrate::Scale;
+use super::rounding::Rounded;
 use crate::error::{Error, Result};
 use crate::model::graph::{Conv, ConvTranspose, MaxPool, Padding};
 
@@ -47,30 +48,21 @@ impl Writer {
 
     /// A convolution whose input, weights and bias are integers, in the form that ONNX Runtime takes for one: each
     /// comes out of a DequantizeLinear.
-    pub(super) fn int8_conv(&mut self, conv: &Conv, scale: Scale, input: &str, output: &str) -> Result<String> {
+    pub(super) fn int8_conv(&mut self, conv: &Conv, rounded: &Rounded, input: &str, output: &str) -> String {
         let channels = conv.weight.size()[0];
-        let bias = conv.bias.as_ref().map_or(Ok(vec![0.0; channels as usize]), values)?;
-        let weight = values(&conv.weight)?;
-        let rows = || weight.chunks_exact(weight.len() / bias.len());
-        let scales: Vec<f32> = rows().zip(&bias).map(|(row, bias)| weight_scale(row, *bias, scale.scale)).collect();
-        let steps = rows().zip(&scales).flat_map(|(row, scale)| row.iter().map(move |v| (v / scale).round() as i8));
-        let steps: Vec<i8> = steps.collect();
-        let bias_scales: Vec<f32> = scales.iter().map(|weight| weight * scale.scale).collect();
-        let bias: Vec<i32> = bias.iter().zip(&bias_scales).map(|(bias, scale)| (bias / scale).round() as i32).collect();
-
         let name = |what: &str| format!("{}.{what}", conv.name);
         self.constants.extend([
-            build::int8s(&name("weight.int8"), &conv.weight.size(), &steps),
-            build::floats(&name("weight.scale"), &[channels], &scales),
-            build::int8s(&name("weight.zero"), &[channels], &vec![0; scales.len()]),
-            build::int32s(&name("bias.int32"), &[channels], &bias),
-            build::floats(&name("bias.scale"), &[channels], &bias_scales),
+            build::int8s(&name("weight.int8"), &conv.weight.size(), &rounded.weight),
+            build::floats(&name("weight.scale"), &[channels], &rounded.scales),
+            build::int8s(&name("weight.zero"), &[channels], &vec![0; rounded.scales.len()]),
+            build::int32s(&name("bias.int32"), &[channels], &rounded.bias),
+            build::floats(&name("bias.scale"), &[channels], &rounded.bias_scales),
         ]);
         let stored = [name("weight.int8"), name("weight.scale"), name("weight.zero")];
         let weight = self.dequantize(&stored.each_ref().map(String::as_str), &name("weight"), 0);
         let stored = [name("bias.int32"), name("bias.scale")];
         let bias = self.dequantize(&stored.each_ref().map(String::as_str), &name("bias"), 0);
-        Ok(self.node("Conv", &[input, &weight, &bias], output, conv_attributes(conv)))
+        self.node("Conv", &[input, &weight, &bias], output, conv_attributes(conv))
     }
 
     pub(super) fn conv_transpose(
@@ -182,16 +174,6 @@ impl Writer {
     }
 }
 
-/// The scale of an output channel's weights: the smallest by which they lie within -64 and 63. With the whole range of
-/// int8, sums of two products with uint8 would saturate in the instructions of x86 processors without VNNI. The bias
-/// must fit into int32, too, with this scale times the input's.
-fn weight_scale(weights: &[f32], bias: f32, input: f32) -> f32 {
-    let weights = weights.iter().fold(0f32, |most, weight| most.max(weight / 63.0).max(weight / -64.0));
-    let bias = bias.abs() / input / (1 << 30) as f32;
-    // A channel of zeros needs some scale above 0; the product with the input's must be above 0, too.
-    weights.max(bias).max(1e-20)
-}
-
 fn conv_attributes(conv: &Conv) -> Vec<AttributeProto> {
     let kernel = conv.weight.size()[2];
     let Padding { before, after } = conv.padding;
@@ -204,7 +186,7 @@ fn conv_attributes(conv: &Conv) -> Vec<AttributeProto> {
 }
 
 /// A tensor's values as float32, row by row.
-fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
     let mut values = vec![0.0; tensor.numel()];
     tensor.f_copy_data(&mut values, tensor.numel())?;
