@@ -272,16 +272,9 @@ impl Op {
             Op::MaxPool(MaxPool { kernel, stride, padding }) => {
                 x.f_max_pool2d([*kernel; 2], [*stride; 2], [*padding; 2], [1, 1], false)?
             }
-            // Scores go on as plain N x C x H x W, as the loss wants them: cheaper here, where they are small.
-            Op::ConvTranspose(up) => x.f_contiguous()?.f_conv_transpose2d(
-                &up.weight,
-                up.bias.as_ref(),
-                [up.stride; 2],
-                [up.padding; 2],
-                [0, 0],
-                1,
-                [1, 1],
-            )?,
+            Op::ConvTranspose(up) => {
+                x.f_conv_transpose2d(&up.weight, up.bias.as_ref(), [up.stride; 2], [up.padding; 2], [0, 0], 1, [1, 1])?
+            }
         })
     }
 }
