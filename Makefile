@@ -4,7 +4,7 @@
 # make bench      compares libfcn with its peers and writes BENCHMARKS.md; 40 minutes on an idle machine; PEERS="libfcn ort"
 #                 chooses, RUNS=5 are rounds, QUICK=1 is a check that stays in target/bench; PyTorch is 3 GB to download
 # make bench-train   compares training speed with PyTorch's and writes docs/training-speed.md; DATA=FOLDER adds rows of
-#                 real photos; PyTorch is 3 GB to download
+#                 real photos, RUNS=5 are rounds; PyTorch is 3 GB to download
 # make install    libfcn, headers, fcn.pc, CMake's files and ONNX Runtime below PREFIX (/usr/local) and DESTDIR; LIBDIR=lib64
 #                 names another folder for libraries; WITHOUT_ORT=1 leaves ONNX Runtime out; FROM=target/release installs
 #                 without building (for sudo)
@@ -55,6 +55,11 @@ bench: deps-runtime build
 	cargo run --package trainer --example bench_models -- \
 		$(TARGET)/bench .deps/weights/efficientnet-lite0-57934424.pth .deps/photos/chelsea.png
 	$(PYTHON) scripts/bench.py --peers "$(PEERS)" $(if $(RUNS),--rounds $(RUNS)) $(if $(QUICK),--quick)
+
+bench-train:
+	$(PYTHON) scripts/deps.py libtorch bench-torch
+	cargo build --release --package trainer --example bench_train
+	$(PYTHON) scripts/bench_train.py $(if $(DATA),--data "$(DATA)") $(if $(RUNS),--rounds $(RUNS))
 
 # ONNX Runtime is laid below libfcn even for those who use another one while building. Its folder carries the version, so
 # that two versions of libfcn can be installed at once.
