@@ -138,13 +138,13 @@ impl Slot {
     fn sgd(&mut self, mut update: Tensor, rate: f64, rates: Rates) -> Result<()> {
         let weight = &mut self.parameter.tensor;
         if rates.weight_decay > 0.0 {
-            update = update.f_add(&weight.f_mul_scalar(rates.weight_decay)?)?;
+            update = update.f_addcmul(weight, &Tensor::from(rates.weight_decay))?;
         }
         if let Some(buffer) = &mut self.momentum {
             let _ = buffer.f_mul_scalar_(rates.momentum)?.f_add_(&update)?;
             update = buffer.shallow_clone();
         }
-        let _ = weight.f_sub_(&update.f_mul_scalar(rate)?)?;
+        let _ = weight.f_addcmul_(&update, &Tensor::from(-rate))?;
         Ok(())
     }
 
