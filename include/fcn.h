@@ -1177,13 +1177,15 @@ fcn_status fcn_overlay_styled(const fcn_segmenter *segmenter,
                               size_t stride);
 
 #if defined(FCN_WITH_IMAGE)
-/// Reads a JPEG or PNG file; transparency is dropped, and the picture is turned upright where its EXIF data says how.
-/// Sides are at most 32767 pixels, and the decoded picture at most 1 GiB. Stores the image in `*image`, to be freed by
+/// Reads a JPEG or PNG file; transparency is dropped, and the picture is turned upright if its EXIF data says how.
+/// Sides are at most 32767 pixels, and the decoded picture at most 1 GiB. A file that is cut off or otherwise damaged is
+/// FCN_ERROR_IO, even if part of it could be shown. Stores the image in `*image`, to be freed by
 /// fcn_image_free(); where it fails, `*image` stays as it was.
 ///
 /// # Safety
 /// `path` is NULL or a NUL-terminated string; `image` is NULL or a place to write to.
-fcn_status fcn_image_read(const char *path, fcn_image **image);
+fcn_status fcn_image_read(const char *path,
+                          fcn_image **image);
 #endif
 
 #if defined(FCN_WITH_IMAGE)

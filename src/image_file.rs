@@ -1,14 +1,17 @@
 //! Image files: JPEG and PNG in, PNG out.
 
+mod jpeg_damage;
+mod png_chunks;
+
 use std::{
     fs::File,
-    io::{self, BufReader},
+    io::{self, Cursor, Read},
     path::Path,
 };
 
 use image::{
-    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageFormat, ImageReader, Limits,
-    codecs::png::PngEncoder,
+    DynamicImage, ExtendedColorType, GrayImage, ImageDecoder, ImageEncoder, ImageError, ImageFormat, ImageReader,
+    Limits, codecs::png::PngEncoder, metadata::Orientation,
 };
 
 use crate::{
@@ -30,36 +33,117 @@ pub struct Image {
     pub pixels: Vec<u8>,
 }
 
-/// Reads a JPEG or PNG file. Transparency is dropped, and the picture is turned upright where its EXIF data says how.
-/// Sides are at most [`MAX_SIDE`] pixels, and the decoded picture at most 1 GiB.
+/// How a picture lies in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageLayout {
+    /// Columns, as they are stored.
+    pub width: u32,
+    /// Rows, as they are stored.
+    pub height: u32,
+    /// What brings the stored pixels upright: 1 to 8, as EXIF counts.
+    orientation: u8,
+}
+
+impl ImageLayout {
+    /// Width and height of the picture once it is upright, as [`read_image`] returns it.
+    pub fn upright(&self) -> (u32, u32) {
+        if self.orientation > 4 { (self.height, self.width) } else { (self.width, self.height) }
+    }
+
+    /// Whether the stored pixels are those of the upright picture.
+    pub fn is_upright(&self) -> bool {
+        self.orientation == 1
+    }
+
+    /// Turns the rows of labels that lie as the picture is stored, a byte each.
+    ///
+    /// # Panics
+    /// If there are not `height * width` labels.
+    pub fn turn(&self, labels: Vec<u8>) -> Vec<u8> {
+        let stored = GrayImage::from_raw(self.width, self.height, labels).expect("labels of the stored size");
+        let mut image = DynamicImage::ImageLuma8(stored);
+        image.apply_orientation(Orientation::from_exif(self.orientation).unwrap_or(Orientation::NoTransforms));
+        image.into_bytes()
+    }
+}
+
+/// Reads a JPEG or PNG file. Transparency is dropped, and the picture is turned upright if its EXIF data says how.
+/// Sides are at most [`MAX_SIDE`] pixels, and the decoded picture at most 1 GiB. A file that is cut off or otherwise damaged
+/// is an error, even if part of it could be shown.
 pub fn read_image(path: impl AsRef<Path>) -> Result<Image> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(|error| io_error(path, "cannot be opened", error))?;
-    let mut reader = ImageReader::new(BufReader::new(file))
-        .with_guessed_format()
-        .map_err(|error| io_error(path, "cannot be read", error))?;
-    if !matches!(reader.format(), Some(ImageFormat::Jpeg | ImageFormat::Png)) {
-        return Err(Error::UnsupportedFormat(format!("{} is neither a JPEG nor a PNG file", path.display())));
-    }
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
-    reader.limits(limits.clone());
-    let decode_error = |error| decode_error(path, error);
-    let mut decoder = reader.into_decoder().map_err(decode_error)?;
-    let (width, height) = decoder.dimensions();
-    if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
-        return Err(Error::InvalidArgument(format!(
-            "{} has {width} x {height} pixels; each side must be between 1 and {MAX_SIDE}",
-            path.display()
-        )));
-    }
-    limits.reserve(decoder.total_bytes()).map_err(decode_error)?;
-    decoder.set_limits(limits).map_err(decode_error)?;
-    let orientation = decoder.orientation().map_err(decode_error)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(decode_error)?;
-    image.apply_orientation(orientation);
+    let file = ImageFile::read(path)?;
+    let (decoder, layout) = file.open()?;
+    file.check_damage()?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| decode_error(path, error))?;
+    image.apply_orientation(Orientation::from_exif(layout.orientation).unwrap_or(Orientation::NoTransforms));
     let image = image.into_rgb8();
     Ok(Image { width: image.width(), height: image.height(), pixels: image.into_raw() })
+}
+
+/// Reads from a JPEG or PNG file how large its picture is and how it lies, without decoding it.
+pub fn image_layout(path: impl AsRef<Path>) -> Result<ImageLayout> {
+    Ok(ImageFile::read(path.as_ref())?.open()?.1)
+}
+
+/// The content of an image file.
+struct ImageFile<'a> {
+    path: &'a Path,
+    format: ImageFormat,
+    bytes: Vec<u8>,
+}
+
+impl ImageFile<'_> {
+    fn read(path: &Path) -> Result<ImageFile<'_>> {
+        let mut file = File::open(path).map_err(|error| io_error(path, "cannot be opened", error))?;
+        let cannot_read = |error| io_error(path, "cannot be read", error);
+        let mut bytes = Vec::new();
+        (&mut file).take(16).read_to_end(&mut bytes).map_err(cannot_read)?;
+        let format = match image::guess_format(&bytes) {
+            Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png)) => format,
+            _ => {
+                let what = if bytes.is_empty() { "is empty" } else { "is neither a JPEG nor a PNG file" };
+                return Err(Error::UnsupportedFormat(format!("{} {what}", path.display())));
+            }
+        };
+        file.take(MAX_DECODED_BYTES).read_to_end(&mut bytes).map_err(cannot_read)?;
+        Ok(ImageFile { path, format, bytes })
+    }
+
+    /// A decoder that has read the header, and what the header says.
+    fn open(&self) -> Result<(impl ImageDecoder, ImageLayout)> {
+        let decode_error = |error| decode_error(self.path, error);
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(MAX_DECODED_BYTES);
+        let mut reader = ImageReader::with_format(Cursor::new(&self.bytes[..]), self.format);
+        reader.limits(limits.clone());
+        let mut decoder = reader.into_decoder().map_err(decode_error)?;
+        let (width, height) = decoder.dimensions();
+        if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
+            return Err(Error::InvalidArgument(format!(
+                "{} has {width} x {height} pixels; each side must be between 1 and {MAX_SIDE}",
+                self.path.display()
+            )));
+        }
+        limits.reserve(decoder.total_bytes()).map_err(decode_error)?;
+        decoder.set_limits(limits).map_err(decode_error)?;
+        let orientation = match self.format {
+            // The decoder overlooks data that stand behind the pixels.
+            ImageFormat::Png => png_chunks::exif(&self.bytes).and_then(Orientation::from_exif_chunk),
+            _ => Some(decoder.orientation().map_err(decode_error)?),
+        };
+        let orientation = orientation.map_or(1, Orientation::to_exif);
+        Ok((decoder, ImageLayout { width, height, orientation }))
+    }
+
+    /// Refuses a file that is cut off or whose data do not end as they should.
+    fn check_damage(&self) -> Result<()> {
+        let checked = match self.format {
+            ImageFormat::Png => png_chunks::check(&self.bytes),
+            _ => jpeg_damage::check(&self.bytes),
+        };
+        checked.map_err(|damage| Error::Io(format!("{} is damaged: {damage}", self.path.display())))
+    }
 }
 
 /// Writes a picture as a PNG file. A file of that name is replaced only once the new one is complete.

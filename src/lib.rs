@@ -51,7 +51,7 @@ pub use error::{Error, Result};
 pub use format::PixelFormat;
 pub use frame::{Frame, MAX_SIDE, Rect, Rotation};
 #[cfg(feature = "image")]
-pub use image_file::{Image, read_image, write_labels, write_png};
+pub use image_file::{Image, ImageLayout, image_layout, read_image, write_labels, write_png};
 pub use mask::{Contour, LabelMap, Mask, Outputs, Region, Timings, UNKNOWN};
 pub use onnx::TensorLayout;
 pub use options::{ChannelOrder, LogCallback, LogLevel, Options, Provider, SizeMode};

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use fcn::{
-    Error, Image, Mask,
+    Error, Image, Mask, image_layout,
     palette::{Class, voc_color},
     read_image, write_labels, write_png,
 };
@@ -45,6 +45,131 @@ fn jpeg_is_turned_upright() {
             assert!(near, "row {row}: {pixel:?} is not {color:?}");
         }
     }
+}
+
+#[test]
+fn all_orientations_are_those_of_pillow() {
+    // Pixels 1 to 6 in two rows; what ImageOps.exif_transpose of Pillow makes of them.
+    let cases: [(u8, [u32; 2], [u8; 6]); 8] = [
+        (1, [3, 2], [1, 2, 3, 4, 5, 6]),
+        (2, [3, 2], [3, 2, 1, 6, 5, 4]),
+        (3, [3, 2], [6, 5, 4, 3, 2, 1]),
+        (4, [3, 2], [4, 5, 6, 1, 2, 3]),
+        (5, [2, 3], [1, 4, 2, 5, 3, 6]),
+        (6, [2, 3], [4, 1, 5, 2, 6, 3]),
+        (7, [2, 3], [6, 3, 5, 2, 4, 1]),
+        (8, [2, 3], [3, 6, 2, 5, 1, 4]),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("turned.png");
+    for (orientation, [width, height], expected) in cases {
+        for (head, tail) in [
+            (&b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..], &[0; 6][..]),
+            (b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0", &[0; 7]),
+        ] {
+            let mut info = png::Info::with_size(3, 2);
+            info.color_type = png::ColorType::Grayscale;
+            info.bit_depth = png::BitDepth::Eight;
+            info.exif_metadata = Some([head, &[orientation], tail].concat().into());
+            let encoder = png::Encoder::with_info(fs::File::create(&path).unwrap(), info).unwrap();
+            encoder.write_header().unwrap().write_image_data(&[1, 2, 3, 4, 5, 6]).unwrap();
+            let image = read_image(&path).unwrap();
+            let grey: Vec<u8> = image.pixels.chunks(3).map(|pixel| pixel[0]).collect();
+            assert_eq!((image.width, image.height, &grey[..]), (width, height, &expected[..]), "{orientation}");
+            let layout = image_layout(&path).unwrap();
+            assert_eq!((layout.width, layout.height, layout.upright()), (3, 2, (width, height)));
+            assert_eq!(
+                (layout.turn(vec![1, 2, 3, 4, 5, 6]), layout.is_upright()),
+                (expected.to_vec(), orientation == 1)
+            );
+        }
+    }
+    // EXIF data may stand behind the pixels.
+    let behind = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/behind.png");
+    assert_eq!(image_layout(&behind).unwrap().upright(), (2, 3));
+    assert_eq!(read_image(&behind).unwrap().pixels[..6], [9, 10, 11, 0, 1, 2]);
+}
+
+/// A file of tests/images, and a way to read others.
+fn sound(name: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images").join(name)).unwrap()
+}
+
+fn read_bytes(bytes: &[u8]) -> Result<Image, Error> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), bytes).unwrap();
+    let read = read_image(file.path());
+    if let Err(error) = &read {
+        assert!(error.to_string().starts_with(&file.path().display().to_string()), "{error}");
+    }
+    read
+}
+
+const PHOTOS: [&str; 4] = ["baseline.jpg", "progressive.jpg", "restarts.jpg", "behind.png"];
+
+#[test]
+fn files_that_are_cut_off_are_refused_wherever_they_end() {
+    for name in PHOTOS {
+        let whole = sound(name);
+        read_bytes(&whole).unwrap();
+        for length in (0..whole.len()).rev() {
+            assert!(read_bytes(&whole[..length]).is_err(), "{name}: {length} of {} bytes", whole.len());
+        }
+    }
+}
+
+#[test]
+fn holes_are_refused() {
+    for name in &PHOTOS[..3] {
+        let whole = sound(name);
+        let pixels = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap() + 14;
+        for length in [40, 100] {
+            for start in (pixels..whole.len() - length - 2).step_by(7) {
+                let mut spoiled = whole.clone();
+                spoiled[start..start + length].fill(0);
+                assert!(read_bytes(&spoiled).is_err(), "{name}: zeros from {start} to {}", start + length);
+            }
+        }
+    }
+}
+
+#[test]
+fn single_bits_of_a_png_file_are_checked() {
+    let whole = sound("behind.png");
+    for place in 0..8 * whole.len() {
+        let mut spoiled = whole.clone();
+        spoiled[place / 8] ^= 1 << (place % 8);
+        assert!(read_bytes(&spoiled).is_err(), "bit {place}");
+    }
+}
+
+#[test]
+fn what_belongs_to_no_picture_does_no_harm() {
+    let expected = read_bytes(&sound("baseline.jpg")).unwrap();
+    let insert = |place: usize, bytes: &[u8]| {
+        let mut file = sound("baseline.jpg");
+        file.splice(place..place, bytes.iter().copied());
+        read_bytes(&file).map_err(|error| error.to_string())
+    };
+    let whole = sound("baseline.jpg");
+    let scan = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+    // A preview inside of a part has an end of image of its own; phones write films behind the end.
+    let preview = [&[0xff, 0xe1][..], &(whole.len() as u16 + 2).to_be_bytes(), &whole].concat();
+    for (what, place, bytes) in [
+        ("a preview", 2, &preview[..]),
+        ("another picture behind the end", whole.len(), &whole),
+        ("half a picture behind the end", whole.len(), &whole[..whole.len() / 2]),
+        ("zeros behind the end", whole.len(), &[0; 1000]),
+        ("bytes that fill up", scan, &[0xff; 5]),
+        ("zeros that fill up", whole.len() - 2, &[0; 4]),
+    ] {
+        assert_eq!(insert(place, bytes).as_ref(), Ok(&expected), "{what}");
+    }
+    // Too many of them, and other bytes, are damage.
+    insert(whole.len() - 2, &[0; 17]).unwrap_err();
+    insert(whole.len() - 2, &[1]).unwrap_err();
+    let png = [&sound("behind.png")[..], b"more"].concat();
+    read_bytes(&png).unwrap();
 }
 
 #[test]

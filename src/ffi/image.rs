@@ -9,8 +9,9 @@ use crate::{Image, read_image, write_labels, write_png};
 /// fcn_image_read(), freed by fcn_image_free(). Threads may read it together; one that writes must be alone.
 pub struct fcn_image(Image);
 
-/// Reads a JPEG or PNG file; transparency is dropped, and the picture is turned upright where its EXIF data says how.
-/// Sides are at most 32767 pixels, and the decoded picture at most 1 GiB. Stores the image in `*image`, to be freed by
+/// Reads a JPEG or PNG file; transparency is dropped, and the picture is turned upright if its EXIF data says how.
+/// Sides are at most 32767 pixels, and the decoded picture at most 1 GiB. A file that is cut off or otherwise damaged is
+/// FCN_ERROR_IO, even if part of it could be shown. Stores the image in `*image`, to be freed by
 /// fcn_image_free(); where it fails, `*image` stays as it was.
 ///
 /// # Safety

@@ -1,9 +1,12 @@
 //! Labelled photos in the Pascal VOC layout: `JPEGImages/ID.jpg` (also `.jpeg`, `.png`), `SegmentationClass/ID.png`,
 //! `ImageSets/Segmentation/SPLIT.txt` with an ID a line, and `labelmap.txt` with the classes.
 //!
-//! Photos are read as they are stored: an EXIF orientation is not applied, because masks match the stored pixels.
+//! Photos are turned upright, as their EXIF orientation says and as programs for labelling show them. A mask of the upright
+//! photo's size lies on it as it is; one of the stored photo's size is turned with it. If the sizes do not tell, the mask is
+//! upright.
 
 mod mask;
+mod palette;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -11,10 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use fcn::palette::{Class, voc_classes};
-use image::ImageReader;
+use fcn::{ImageLayout, image_layout, read_image};
 
 use crate::error::{Error, Result};
 use crate::labelmap::{self, ColorIndex};
+use crate::text;
 
 /// The value of a mask's pixel that belongs to no class: it is not learned and not counted.
 pub const VOID: u8 = 255;
@@ -50,8 +54,19 @@ struct Entry {
     id: String,
     photo: PathBuf,
     mask: PathBuf,
-    /// (height, width), once somebody asked.
-    size: OnceLock<(usize, usize)>,
+    /// Once somebody asked.
+    layout: OnceLock<ImageLayout>,
+}
+
+/// What had to be decided about a mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// The mask lay as the photo is stored, and was turned with it.
+    pub turned: bool,
+    /// The photo is turned, and no size tells whether the mask was drawn on the upright one: it is taken to be.
+    pub unsure: bool,
+    /// The palette has the classes' colours in another order, so the classes are those of the colours.
+    pub by_color: bool,
 }
 
 impl Dataset {
@@ -70,10 +85,10 @@ impl Dataset {
         let labelmap = root.join("labelmap.txt");
         let classes = if labelmap.exists() { labelmap::read(&labelmap)? } else { voc_classes() };
         let list = root.join("ImageSets/Segmentation").join(format!("{split}.txt"));
-        let text = std::fs::read_to_string(&list).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => missing_split(&list),
-            _ => Error::new(format!("{} cannot be read: {error}", list.display())),
-        })?;
+        if !list.exists() {
+            return Err(missing_split(&list));
+        }
+        let text = text::read(&list)?;
         let ids = text.lines().map(str::trim).filter(|id| !id.is_empty());
         let (mut entries, mut missing) = (Vec::new(), Vec::new());
         for id in ids {
@@ -105,38 +120,45 @@ impl Dataset {
         &self.classes
     }
 
-    /// Height and width of photo `i` in pixels, from the file's header. Read once, then remembered.
+    /// Height and width of photo `i` in pixels, upright, from the file's header. Read once, then remembered.
     pub fn size(&self, i: usize) -> Result<(usize, usize)> {
+        let (width, height) = self.layout(i)?.upright();
+        Ok((height as usize, width as usize))
+    }
+
+    fn layout(&self, i: usize) -> Result<&ImageLayout> {
         let entry = &self.entries[i];
-        if let Some(&size) = entry.size.get() {
-            return Ok(size);
+        if let Some(layout) = entry.layout.get() {
+            return Ok(layout);
         }
-        let size = photo_size(&entry.photo)?;
-        Ok(*entry.size.get_or_init(|| size))
+        let layout = image_layout(&entry.photo)?;
+        Ok(entry.layout.get_or_init(|| layout))
     }
 
     /// Reads the mask of photo `i` alone: class indices, or [`VOID`], row by row.
     pub fn read_mask(&self, i: usize) -> Result<Vec<u8>> {
-        mask::open(&self.entries[i].mask)?.read(self.classes.len(), &self.colors)
+        Ok(self.read_mask_with_facts(i)?.0)
+    }
+
+    /// The same, and what had to be decided for it.
+    pub fn read_mask_with_facts(&self, i: usize) -> Result<(Vec<u8>, Facts)> {
+        let entry = &self.entries[i];
+        let classes: Vec<[u8; 3]> = self.classes.iter().map(|class| class.color).collect();
+        mask::open(&entry.mask)?.read((&entry.photo, self.layout(i)?), &classes, &self.colors)
     }
 
     /// Reads photo `i` and its mask.
     pub fn read(&self, i: usize) -> Result<Sample> {
+        Ok(self.read_with_facts(i)?.0)
+    }
+
+    /// The same, and what had to be decided for the mask.
+    pub fn read_with_facts(&self, i: usize) -> Result<(Sample, Facts)> {
         let entry = &self.entries[i];
-        let photo = open_photo(&entry.photo)?.decode().map_err(|error| unreadable(&entry.photo, error))?.into_rgb8();
-        let (width, height) = (photo.width() as usize, photo.height() as usize);
-        let raw = mask::open(&entry.mask)?;
-        if raw.size() != (width, height) {
-            let (mask_width, mask_height) = raw.size();
-            return Err(Error::new(format!(
-                "{} is {mask_width} x {mask_height} pixels, but its photo {} is {width} x {height}; a mask must have \
-                 its photo's size",
-                entry.mask.display(),
-                entry.photo.display()
-            )));
-        }
-        let mask = raw.read(self.classes.len(), &self.colors)?;
-        Ok(Sample { id: entry.id.clone(), width, height, image: photo.into_raw(), mask })
+        let photo = read_image(&entry.photo)?;
+        let (mask, facts) = self.read_mask_with_facts(i)?;
+        let (width, height) = (photo.width as usize, photo.height as usize);
+        Ok((Sample { id: entry.id.clone(), width, height, image: photo.pixels, mask }, facts))
     }
 }
 
@@ -153,7 +175,7 @@ fn find(root: &Path, id: &str, list: &Path) -> Result<Entry> {
     if !mask.is_file() {
         return Err(missing(mask.display().to_string()));
     }
-    Ok(Entry { id: id.to_owned(), photo, mask, size: OnceLock::new() })
+    Ok(Entry { id: id.to_owned(), photo, mask, layout: OnceLock::new() })
 }
 
 /// The error for a split that is not there, with those that are.
@@ -171,29 +193,15 @@ fn missing_split(list: &Path) -> Error {
     Error::new(format!("{} does not exist; {advice}", list.display()))
 }
 
-/// Height and width of a photo in pixels, as it is stored.
+/// Height and width of a photo in pixels, upright.
 pub(crate) fn photo_size(path: &Path) -> Result<(usize, usize)> {
-    let (width, height) = open_photo(path)?.into_dimensions().map_err(|error| unreadable(path, error))?;
+    let (width, height) = image_layout(path)?.upright();
     Ok((height as usize, width as usize))
 }
 
-/// The values of a palette or greyscale PNG of this width and height, whatever they mean.
-pub(crate) fn read_indices(path: &Path, (width, height): (usize, usize)) -> Result<Vec<u8>> {
-    let raw = mask::open(path)?;
-    if raw.size() != (width, height) {
-        let (own_width, own_height) = raw.size();
-        return Err(Error::new(format!(
-            "{} is {own_width} x {own_height} pixels, but its photo is {width} x {height}",
-            path.display()
-        )));
-    }
-    raw.read(256, &Err(Error::new("values are expected: take the file that holds IDs")))
-}
-
-/// Opens a photo whose format its content tells, not its name.
-fn open_photo(path: &Path) -> Result<ImageReader<std::io::BufReader<std::fs::File>>> {
-    let reader = ImageReader::open(path).map_err(|error| unreadable(path, error))?;
-    reader.with_guessed_format().map_err(|error| unreadable(path, error))
+/// The values of a palette or greyscale PNG, whatever they mean, for this photo once it is upright.
+pub(crate) fn read_indices(path: &Path, photo: &Path) -> Result<Vec<u8>> {
+    mask::open(path)?.values((photo, &image_layout(photo)?))
 }
 
 fn unreadable(path: &Path, error: impl std::fmt::Display) -> Error {

@@ -6,6 +6,7 @@ use fcn::palette::Class;
 
 use crate::data::VOID;
 use crate::error::{Error, Result};
+use crate::text;
 
 /// The most classes a data set may have: a mask's pixel is one byte, and its value 255 is void.
 pub const MAX_CLASSES: usize = 255;
@@ -17,8 +18,7 @@ pub const VOID_COLOR: [u8; 3] = [224, 224, 192];
 /// CVAT's own business and may be left out. Blank lines and lines that start with `#` are skipped. A line named
 /// `background` or `void` is a class like any other: it takes the index of its place.
 pub fn read(path: &Path) -> Result<Vec<Class>> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::new(format!("{} cannot be read: {error}", path.display())))?;
+    let text = text::read(path)?;
     let mut classes = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();

@@ -24,4 +24,5 @@ pub mod predict;
 pub mod record;
 pub mod report;
 pub mod schedule;
+pub mod text;
 pub mod train;

@@ -188,7 +188,7 @@ fn labelme_mistakes_are_named_and_nothing_is_written() {
         ("a size", |dir| edit(dir, |file| file["imageWidth"] = json!(5)), "was drawn on 5 x 5 pixels"),
         ("no JSON", |dir| fs::write(dir.join("street.json"), "{").unwrap(), "is not a file of labelme"),
         ("a name", |dir| edit(dir, |file| file["shapes"][0]["label"] = json!("a:b")), "cannot be called"),
-        ("no photo's bytes", |dir| fs::write(dir.join("street.png"), "x").unwrap(), "cannot be read"),
+        ("no photo's bytes", |dir| fs::write(dir.join("street.png"), "x").unwrap(), "is neither a JPEG nor a PNG file"),
     ];
     for (name, spoil, expected) in mistakes {
         let (dir, out) = (labelme(), tempfile::tempdir().unwrap());
@@ -333,7 +333,7 @@ fn problems_of_a_data_set_are_found() {
     for expected in [
         "train: 5 photos, ",
         "  broken: ",
-        "JPEGImages/p1.png cannot be read",
+        "JPEGImages/p1.png is neither a JPEG nor a PNG file",
         "p2.png is 10 x 10 pixels, but its photo",
         "gone.jpg (or .jpeg, .png) is missing",
         "  listed more than once: p5\n",

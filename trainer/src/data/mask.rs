@@ -4,62 +4,123 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use png::{BitDepth, ColorType, Decoder, Reader, Transformations};
+use fcn::ImageLayout;
+use png::{BitDepth, ColorType, Decoder, Transformations};
 
-use super::{VOID, unreadable};
+use super::palette::{self, Meaning};
+use super::{Facts, VOID, unreadable};
 use crate::error::{Error, Result};
 use crate::labelmap::{ColorIndex, color_text};
 
-/// A mask of which only the header has been read.
+/// A mask as it stands in its file.
 pub(super) struct RawMask<'a> {
     path: &'a Path,
-    reader: Reader<BufReader<File>>,
+    width: usize,
+    height: usize,
+    channels: usize,
+    palette: Option<Vec<u8>>,
+    /// `height` x `width` x `channels`, a byte each.
+    bytes: Vec<u8>,
 }
 
-/// Opens a mask and reads its header.
+/// Reads a mask to the end of its file, so that one that is cut off is an error.
 pub(super) fn open(path: &Path) -> Result<RawMask<'_>> {
     let file = File::open(path).map_err(|error| unreadable(path, error))?;
     let mut decoder = Decoder::new(BufReader::new(file));
-    // A palette's colours are decoration: the index is the class, so the palette must not be expanded.
+    // The palette is read for itself: its colours must not take the place of the indices.
     decoder.set_transformations(Transformations::IDENTITY);
-    let reader = decoder.read_info().map_err(|error| unreadable(path, error))?;
-    Ok(RawMask { path, reader })
+    let mut reader = decoder.read_info().map_err(|error| unreadable(path, error))?;
+    let info = reader.info();
+    let (width, height) = (info.width as usize, info.height as usize);
+    let (color_type, depth) = (info.color_type, info.bit_depth);
+    let palette = info.palette.as_ref().map(|palette| palette.to_vec());
+    if depth == BitDepth::Sixteen || color_type == ColorType::GrayscaleAlpha {
+        return Err(Error::new(format!(
+            "{} is a {color_type:?} PNG of {} bits a channel; a mask must be palette, greyscale, RGB or RGBA of at most \
+             8 bits",
+            path.display(),
+            depth as u8
+        )));
+    }
+    let size = reader.output_buffer_size().ok_or_else(|| unreadable(path, "it is too large"))?;
+    let mut bytes = vec![0; size];
+    reader.next_frame(&mut bytes).map_err(|error| unreadable(path, error))?;
+    reader.finish().map_err(|error| unreadable(path, error))?;
+    let channels = color_type.samples();
+    if channels == 1 {
+        bytes = unpack(bytes, depth as usize, width);
+    }
+    Ok(RawMask { path, width, height, channels, palette: palette.filter(|_| color_type == ColorType::Indexed), bytes })
 }
 
 impl RawMask<'_> {
-    /// Width and height in pixels.
-    pub(super) fn size(&self) -> (usize, usize) {
-        (self.reader.info().width as usize, self.reader.info().height as usize)
-    }
-
-    /// The class indices, row by row. Alpha is not looked at.
-    pub(super) fn read(mut self, classes: usize, colors: &Result<ColorIndex>) -> Result<Vec<u8>> {
-        let (width, _) = self.size();
-        let (color_type, depth) = (self.reader.info().color_type, self.reader.info().bit_depth);
-        if depth == BitDepth::Sixteen || color_type == ColorType::GrayscaleAlpha {
-            return Err(Error::new(format!(
-                "{} is a {color_type:?} PNG of {} bits a channel; a mask must be palette, greyscale, RGB or RGBA of at \
-                 most 8 bits",
-                self.path.display(),
-                depth as u8
-            )));
-        }
-        let size = self.reader.output_buffer_size().ok_or_else(|| unreadable(self.path, "it is too large"))?;
-        let mut bytes = vec![0; size];
-        self.reader.next_frame(&mut bytes).map_err(|error| unreadable(self.path, error))?;
-        match color_type {
-            ColorType::Rgb | ColorType::Rgba => {
+    /// The class indices of the upright photo, row by row, and what had to be decided for them. Alpha is not looked at.
+    pub(super) fn read(
+        self,
+        photo: (&Path, &ImageLayout),
+        classes: &[[u8; 3]],
+        colors: &Result<ColorIndex>,
+    ) -> Result<(Vec<u8>, Facts)> {
+        let is_stored = self.lies_as_stored(photo)?;
+        let upright = photo.1.upright();
+        let mut facts = Facts {
+            turned: is_stored,
+            unsure: !photo.1.is_upright() && (photo.1.width, photo.1.height) == upright,
+            by_color: false,
+        };
+        let (path, width) = (self.path, self.width);
+        let mask = match (self.channels, &self.palette) {
+            (1, palette) => {
+                let meaning = match (palette, colors) {
+                    (Some(palette), Ok(colors)) => palette::meaning(palette, &self.bytes, classes, colors)
+                        .map_err(|error| Error::new(format!("{}: {error}", path.display())))?,
+                    _ => Meaning::Index,
+                };
+                let mut mask = self.bytes;
+                if let Meaning::Color(values) = meaning {
+                    facts.by_color = true;
+                    mask.iter_mut().for_each(|value| *value = values[usize::from(*value)]);
+                }
+                check_indices(path, &mask, width, classes.len())?;
+                mask
+            }
+            (channels, _) => {
                 let colors = colors
                     .as_ref()
-                    .map_err(|error| Error::new(format!("{} is a coloured mask, but {error}", self.path.display())))?;
-                indices_of_colors(self.path, &bytes, color_type.samples(), width, colors)
+                    .map_err(|error| Error::new(format!("{} is a coloured mask, but {error}", path.display())))?;
+                indices_of_colors(path, &self.bytes, channels, width, colors)?
             }
-            _ => {
-                let mask = unpack(bytes, depth as usize, width);
-                check_indices(self.path, &mask, width, classes)?;
-                Ok(mask)
-            }
+        };
+        Ok((if is_stored { photo.1.turn(mask) } else { mask }, facts))
+    }
+
+    /// The values of a palette or greyscale mask, whatever they mean, for the upright photo.
+    pub(super) fn values(self, photo: (&Path, &ImageLayout)) -> Result<Vec<u8>> {
+        let is_stored = self.lies_as_stored(photo)?;
+        if self.channels != 1 {
+            return Err(Error::new(format!("{} holds colours; take the file that holds IDs", self.path.display())));
         }
+        Ok(if is_stored { photo.1.turn(self.bytes) } else { self.bytes })
+    }
+
+    /// Whether the mask has the size of the stored photo, not of the upright one. If both are equal, the mask is taken to
+    /// be upright, as programs for labelling show the photo.
+    fn lies_as_stored(&self, (photo, layout): (&Path, &ImageLayout)) -> Result<bool> {
+        let own = (self.width as u32, self.height as u32);
+        let (width, height) = layout.upright();
+        if own == (width, height) {
+            return Ok(false);
+        }
+        if own == (layout.width, layout.height) {
+            return Ok(true);
+        }
+        Err(Error::new(format!(
+            "{} is {} x {} pixels, but its photo {} is {width} x {height}; a mask must have its photo's size",
+            self.path.display(),
+            own.0,
+            own.1,
+            photo.display()
+        )))
     }
 }
 

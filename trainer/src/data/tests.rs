@@ -206,7 +206,7 @@ fn errors_name_the_file_and_the_value() {
         Case {
             name: "split is not text",
             spoil: |folder| drop(folder.write("ImageSets/Segmentation/train.txt", [0xff, 0xfe])),
-            message: "ROOT/ImageSets/Segmentation/train.txt cannot be read: stream did not contain valid UTF-8",
+            message: "ROOT/ImageSets/Segmentation/train.txt cannot be read: it is UTF-16 or no text at all; save it as UTF-8",
         },
         Case {
             name: "photo is missing",
@@ -301,7 +301,7 @@ fn unreadable_files_are_named() {
         let folder = one_photo();
         let path = folder.write(file, content);
         let message = failure(&folder);
-        assert!(message.starts_with(&format!("{} cannot be read: ", path.display())), "{file}: {message}");
+        assert!(message.starts_with(&format!("{} ", path.display())), "{file}: {message}");
     }
 }
 

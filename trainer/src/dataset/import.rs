@@ -14,9 +14,10 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::data::{VOID, photo_size};
+use crate::data::VOID;
 use crate::error::{Error, Result};
 use crate::labelmap::{self, MAX_CLASSES};
+use crate::text::read as read_text;
 pub use raster::Shape;
 pub use rle::{Counts, Runs};
 
@@ -155,11 +156,13 @@ impl Item {
                 self.photo.display()
             )));
         }
-        let (height, width) = photo_size(&self.photo)?;
+        let layout = fcn::image_layout(&self.photo)?;
+        let (width, height) = layout.upright();
+        let is_known =
+            |size: &(usize, usize)| is_size(size, (width, height)) || is_size(size, (layout.width, layout.height));
         match &self.mask {
-            Mask::Shapes { size, file, .. } if *size != (width, height) => Err(Error::new(format!(
-                "{} was drawn on {} x {} pixels, but {} is stored with {width} x {height}; where the photo is turned by \
-                 its EXIF data, store it upright",
+            Mask::Shapes { size, file, .. } if !is_known(size) => Err(Error::new(format!(
+                "{} was drawn on {} x {} pixels, but {} has {width} x {height}; take the photo that was labelled",
                 file.display(),
                 size.0,
                 size.1,
@@ -170,28 +173,35 @@ impl Item {
     }
 
     fn write(&self, out: &Path, classes: &[Class]) -> Result<()> {
-        let (height, width) = photo_size(&self.photo)?;
+        let layout = fcn::image_layout(&self.photo)?;
+        let upright = layout.upright();
         let labels = match &self.mask {
-            Mask::Shapes { shapes, file, .. } => {
+            Mask::Shapes { size, shapes, file } => {
+                let (width, height) = *size;
                 let mut labels = vec![0; width * height];
                 for (shape, label) in shapes {
                     shape
                         .draw(&mut labels, width, height, *label)
                         .map_err(|error| Error::new(format!("{}: {error}", file.display())))?;
                 }
-                labels
+                // Drawn on the photo as it is stored, by a program that does not turn it.
+                if is_size(size, upright) { labels } else { layout.turn(labels) }
             }
             Mask::File { path, values } => {
-                let mut labels = crate::data::read_indices(path, (width, height))?;
+                let mut labels = crate::data::read_indices(path, &self.photo)?;
                 labels.iter_mut().for_each(|label| *label = values[usize::from(*label)]);
                 labels
             }
         };
         let bytes = std::fs::read(&self.photo)
             .map_err(|error| Error::new(format!("{} cannot be read: {error}", self.photo.display())))?;
-        fcn::write_labels(self.mask_in(out), &labels, width as u32, height as u32, classes)?;
+        fcn::write_labels(self.mask_in(out), &labels, upright.0, upright.1, classes)?;
         Ok(fcn::file::write(&self.photo_in(out), &bytes)?)
     }
+}
+
+fn is_size(size: &(usize, usize), (width, height): (u32, u32)) -> bool {
+    *size == (width as usize, height as usize)
 }
 
 /// Class 0 and these names, in VOC's colours.
@@ -212,11 +222,6 @@ fn classes(names: impl IntoIterator<Item = String>) -> Result<Vec<Class>> {
         return Err(Error::new(format!("the class {name} occurs twice; name each once, and leave {BACKGROUND} out")));
     }
     Ok((0u8..).zip(names).map(|(index, name)| Class { color: voc_color(index), name }).collect())
-}
-
-/// The text of a file.
-fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| Error::new(format!("{} cannot be read: {error}", path.display())))
 }
 
 /// The name of a file without its folder and ending.

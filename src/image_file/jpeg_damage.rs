@@ -1,0 +1,104 @@
+//! Finds out whether the pixels of a JPEG file are whole: every Huffman code of every scan is read (ITU-T T.81, annexes F and
+//! G), no pixel computed. Decoders for the screen fill what is missing with grey, which would be learned and labelled.
+
+mod bits;
+mod scan;
+
+use bits::{Bits, HuffmanTable};
+use scan::{Frame, Scan};
+
+const CUT_OFF: &str = "it is cut off";
+
+/// Each scan walks over all blocks, however short it is.
+const MAX_SCANS: u32 = 100;
+
+/// What is wrong with a file. What follows the end of its first picture is not looked at: programs put previews there, and
+/// phones films. Kinds of JPEG that the decoder does not read are left to it.
+pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
+    let mut reader = Reader { bytes, place: 2 };
+    let mut dc: [Option<HuffmanTable>; 4] = Default::default();
+    let mut ac: [Option<HuffmanTable>; 4] = Default::default();
+    let mut frame: Option<Frame> = None;
+    let (mut interval, mut scans) = (0, 0);
+    loop {
+        match reader.marker()? {
+            // End of image.
+            0xd9 => return frame.map_or(Err("it holds no picture".to_owned()), |frame| frame.is_complete()),
+            // Huffman tables.
+            0xc4 => {
+                let mut segment = reader.segment()?;
+                while let [head, rest @ ..] = segment {
+                    let (table, rest) = HuffmanTable::read(rest)?;
+                    let tables = if head >> 4 == 0 { &mut dc } else { &mut ac };
+                    *tables.get_mut(usize::from(head & 15)).ok_or("it has a Huffman table of a number above 3")? =
+                        Some(table);
+                    segment = rest;
+                }
+            }
+            // Frames: baseline, extended, progressive.
+            kind @ 0xc0..=0xc2 => match Frame::read(reader.segment()?, kind == 0xc2)? {
+                // The decoder refuses what a frame must not say.
+                None => return Ok(()),
+                Some(_) if frame.is_some() => return Err("it has two frame headers".to_owned()),
+                found => frame = found,
+            },
+            // Lossless, hierarchical and arithmetic frames, which the decoder refuses.
+            0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => return Ok(()),
+            // Restart interval.
+            0xdd => interval = reader.segment()?.first_chunk().map_or(0, |pair| u16::from_be_bytes(*pair)),
+            // Start of scan.
+            0xda => {
+                let frame = frame.as_mut().ok_or("a scan comes before the frame header")?;
+                let scan = Scan::read(reader.segment()?, frame)?;
+                let mut bits = Bits::new(&bytes[reader.place..]);
+                scans += 1;
+                if scans > MAX_SCANS {
+                    return Err(format!("it has more than {MAX_SCANS} scans"));
+                }
+                // Single frames of films may leave out the usual tables: their scans are passed over.
+                if dc.iter().chain(&ac).all(Option::is_none) {
+                    bits.pass_over();
+                } else {
+                    scan.walk(frame, &mut bits, (&dc, &ac), u32::from(interval))?;
+                }
+                reader.place += bits.end()?;
+            }
+            // Restarts are part of a scan, and a start of image begins the file.
+            0xd0..=0xd8 => return Err("a marker stands where none may be".to_owned()),
+            0x01..=0xbf => return Err("it has a marker of no known kind".to_owned()),
+            _ => drop(reader.segment()?),
+        }
+    }
+}
+
+/// Goes from marker to marker.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    place: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// The code of the next marker, which may have any number of bytes 0xff in front.
+    fn marker(&mut self) -> Result<u8, String> {
+        let rest = self.bytes.get(self.place..).unwrap_or_default();
+        let fill = rest.iter().take_while(|&&byte| byte == 0xff).count();
+        match rest.get(fill) {
+            None => Err(CUT_OFF.to_owned()),
+            Some(_) if fill == 0 => Err(format!("a marker is missing at byte {}", self.place)),
+            Some(0) => Err(format!("a marker is missing at byte {}", self.place)),
+            Some(&code) => {
+                self.place += fill + 1;
+                Ok(code)
+            }
+        }
+    }
+
+    /// The content of a marker's segment.
+    fn segment(&mut self) -> Result<&'a [u8], String> {
+        let rest = self.bytes.get(self.place..).unwrap_or_default();
+        let length = usize::from(u16::from_be_bytes(*rest.first_chunk().ok_or(CUT_OFF)?));
+        let segment = rest.get(2..length.max(2)).ok_or(CUT_OFF)?;
+        self.place += length.max(2);
+        Ok(segment)
+    }
+}

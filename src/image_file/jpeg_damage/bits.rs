@@ -1,0 +1,199 @@
+//! The bits of a scan and the Huffman codes made of them.
+
+use super::CUT_OFF;
+
+/// Codes of at most this many bits are looked up at once.
+const SHORT: u32 = 9;
+
+/// A Huffman table (T.81, annex C).
+pub(super) struct HuffmanTable {
+    /// By the next [`SHORT`] bits: length and symbol of the code; length 0 for longer ones.
+    short: Vec<(u8, u8)>,
+    /// By length: one more than the last code, aligned to 16 bits; and what to add to a code for its symbol's place.
+    ends: [(u32, i32); 17],
+    symbols: Vec<u8>,
+}
+
+impl HuffmanTable {
+    /// Reads a table of a segment, and returns the rest.
+    pub(super) fn read(segment: &[u8]) -> Result<(HuffmanTable, &[u8]), String> {
+        let (counts, rest) = segment.split_first_chunk::<16>().ok_or(CUT_OFF)?;
+        let total = counts.iter().map(|&count| usize::from(count)).sum();
+        let (symbols, rest) = rest.split_at_checked(total).ok_or("a Huffman table ends too early")?;
+        let mut short = vec![(0, 0); 1 << SHORT];
+        let mut ends = [(0, 0); 17];
+        let (mut code, mut place) = (0u32, 0usize);
+        for (length, &count) in (1u32..).zip(counts) {
+            let delta = place as i32 - code as i32;
+            for &symbol in &symbols[place..place + usize::from(count)] {
+                if code >= 1 << length {
+                    return Err("a Huffman table has more codes than there are".to_owned());
+                }
+                if length <= SHORT {
+                    let first = (code << (SHORT - length)) as usize;
+                    short[first..first + (1 << (SHORT - length))].fill((length as u8, symbol));
+                }
+                code += 1;
+            }
+            place += usize::from(count);
+            ends[length as usize] = (code << (16 - length), delta);
+            code <<= 1;
+        }
+        Ok((HuffmanTable { short, ends, symbols: symbols.to_vec() }, rest))
+    }
+}
+
+impl HuffmanTable {
+    /// The symbol whose code is all zeros.
+    pub(super) fn zeros(&self) -> Option<u8> {
+        self.symbols.first().copied()
+    }
+}
+
+/// The bits of a scan, whose bytes 0xff are followed by zeros, up to the next marker.
+pub(super) struct Bits<'a> {
+    bytes: &'a [u8],
+    place: usize,
+    /// The next bits, in the lowest places.
+    next: u64,
+    count: u32,
+    /// How many of them were made up behind the last.
+    missing: u32,
+}
+
+impl<'a> Bits<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Bits<'a> {
+        Bits { bytes, place: 0, next: 0, count: 0, missing: 0 }
+    }
+
+    /// Has at least 16 bits ready. Behind the last they are zeros.
+    fn fill(&mut self) {
+        while self.count <= 48 {
+            let byte = match (self.bytes.get(self.place), self.bytes.get(self.place + 1)) {
+                (Some(0xff), Some(0)) => {
+                    self.place += 2;
+                    0xff
+                }
+                (Some(0xff), _) | (None, _) => {
+                    self.missing += 8;
+                    0
+                }
+                (Some(&byte), _) => {
+                    self.place += 1;
+                    byte
+                }
+            };
+            self.next = self.next << 8 | u64::from(byte);
+            self.count += 8;
+        }
+    }
+
+    /// Bits of zero that were read although there were none.
+    fn overread(&self) -> bool {
+        self.missing > self.count
+    }
+
+    fn peek(&mut self, count: u32) -> u32 {
+        if self.count < count {
+            self.fill();
+        }
+        (self.next >> (self.count - count)) as u32 & ((1 << count) - 1)
+    }
+
+    /// A number of at most 16 bits.
+    pub(super) fn number(&mut self, count: u32) -> Result<u32, String> {
+        let number = self.peek(count);
+        self.count -= count;
+        match self.overread() {
+            true => Err(self.too_early()),
+            false => Ok(number),
+        }
+    }
+
+    /// The next symbol.
+    pub(super) fn symbol(&mut self, table: &HuffmanTable) -> Result<u8, String> {
+        let code = self.peek(16);
+        let (mut length, mut symbol) = table.short[(code >> (16 - SHORT)) as usize];
+        if length == 0 {
+            let longer = (SHORT + 1..=16).find(|&length| code < table.ends[length as usize].0);
+            let found = longer.and_then(|length| {
+                let place = (code >> (16 - length)) as i32 + table.ends[length as usize].1;
+                Some((length as u8, *table.symbols.get(usize::try_from(place).ok()?)?))
+            });
+            (length, symbol) = match found {
+                Some(found) => found,
+                None if self.missing > 0 => return Err(self.too_early()),
+                None => {
+                    return Err(format!(
+                        "its pixels hold a code that does not exist, {} bytes into a scan",
+                        self.place
+                    ));
+                }
+            };
+        }
+        self.count -= u32::from(length);
+        match self.overread() {
+            true => Err(self.too_early()),
+            false => Ok(symbol),
+        }
+    }
+
+    fn too_early(&self) -> String {
+        match self.bytes.get(self.place) {
+            None => CUT_OFF.to_owned(),
+            Some(_) => "its pixels end too early".to_owned(),
+        }
+    }
+
+    /// Goes behind restart marker `number`, which must be next.
+    pub(super) fn restart(&mut self, number: u32) -> Result<(), String> {
+        self.finish()?;
+        match self.bytes.get(self.place..self.place + 2) {
+            Some(&[0xff, code]) if u32::from(code) == 0xd0 + number => self.place += 2,
+            None => return Err(CUT_OFF.to_owned()),
+            _ => return Err("a restart marker is missing among its pixels".to_owned()),
+        }
+        (self.next, self.count, self.missing) = (0, 0, 0);
+        Ok(())
+    }
+
+    /// Goes to the next marker other than a restart, whatever lies between.
+    pub(super) fn pass_over(&mut self) {
+        let rest = self.bytes.windows(2);
+        let is_end = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff);
+        self.place = rest.clone().position(is_end).unwrap_or(self.bytes.len());
+    }
+
+    /// Whether many bytes of zero stand behind each other in what was read.
+    pub(super) fn has_hole(&self) -> bool {
+        self.bytes[..self.place].split(|&byte| byte != 0).any(|zeros| zeros.len() >= HOLE)
+    }
+
+    /// Where the scan ends, in bytes.
+    pub(super) fn end(mut self) -> Result<usize, String> {
+        self.finish()?;
+        Ok(self.place)
+    }
+
+    /// Goes to the next marker, which must not be further than some bytes of padding away.
+    fn finish(&mut self) -> Result<(), String> {
+        let unread = (self.count - self.missing) / 8;
+        let is_zero = (self.next >> self.missing) & ((1 << (8 * unread)) - 1) == 0;
+        let left = &self.bytes[self.place..];
+        let zeros = left.iter().take_while(|&&byte| byte == 0).count();
+        // Bytes 0xff may fill up in front of a marker.
+        let fill = left[zeros..].iter().take_while(|&&byte| byte == 0xff).count();
+        let Some(&code) = left.get(zeros + fill) else { return Err(CUT_OFF.to_owned()) };
+        if fill == 0 || code == 0 || !is_zero || unread as usize + zeros > PADDING {
+            return Err("its pixels end too late".to_owned());
+        }
+        self.place += zeros + fill - 1;
+        Ok(())
+    }
+}
+
+/// Some cameras write that many zeros behind the last pixel.
+const PADDING: usize = 16;
+
+/// Bytes of zero that stand for dozens of equal coefficients in a row, if the code of zeros is one of a coefficient.
+const HOLE: usize = 16;
