@@ -60,7 +60,10 @@ impl ModelCard {
             return wrong(format!("has version {}; this library reads version 1", self.version));
         }
         if !(2..=255).contains(&self.classes.len()) {
-            return wrong(format!("lists {} classes; 2 to 255 can be told apart", self.classes.len()));
+            return wrong(format!(
+                "lists {} classes; 2 to 255 can be told apart, so a single one needs a class for the background beside it",
+                self.classes.len()
+            ));
         }
         if !(self.mean.iter().all(|mean| mean.is_finite()) && self.std.iter().all(|std| std.is_finite() && *std > 0.0))
         {

@@ -191,6 +191,13 @@ impl Checkpoint {
         let json = json.ok_or_else(|| failed(&"it holds tensors alone; trainer train writes checkpoints"))?;
         let state: State = serde_json::from_str(json).map_err(|error| failed(&error))?;
         state.config.check().map_err(|error| failed(&error))?;
+        if let [class] = &state.classes[..] {
+            return Err(failed(&format!(
+                "it has a single class, \"{}\", which cannot be told from anything; train on data with a class for everything \
+                 else, such as background",
+                class.name
+            )));
+        }
         if state.spec.classes != state.classes.len() as i64 || !(1..=MAX_CLASSES).contains(&state.classes.len()) {
             return Err(failed(&format!(
                 "it scores {} classes, but names {}",

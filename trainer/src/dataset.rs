@@ -1,4 +1,5 @@
 //! Data sets as folders: checked before training, and made from what other programs wrote.
 
 pub mod check;
+pub mod doubts;
 pub mod import;

@@ -17,6 +17,8 @@ pub const VOID_COLOR: [u8; 3] = [224, 224, 192];
 /// Reads the classes of a labelmap: `name:R,G,B:parts:actions`, a class a line in index order. Parts and actions are
 /// CVAT's own business and may be left out. Blank lines and lines that start with `#` are skipped. A line named
 /// `background` or `void` is a class like any other: it takes the index of its place.
+///
+/// A single class is refused: a network cannot tell it from anything.
 pub fn read(path: &Path) -> Result<Vec<Class>> {
     let text = text::read(path)?;
     let mut classes = Vec::new();
@@ -35,7 +37,13 @@ pub fn read(path: &Path) -> Result<Vec<Class>> {
     }
     match classes.len() {
         0 => Err(Error::new(format!("{} names no class; write one as name:R,G,B:: a line", path.display()))),
-        1..=MAX_CLASSES => Ok(classes),
+        1 => Err(Error::new(format!(
+            "{} names \"{}\" alone, so there is nothing to tell it from; add a class for everything else, for example the \
+             line background:0,0,0::, with an index of its own in the masks",
+            path.display(),
+            classes[0].name
+        ))),
+        2..=MAX_CLASSES => Ok(classes),
         n => Err(Error::new(format!(
             "{} names {n} classes, more than the {MAX_CLASSES} that fit a mask's byte beside void; merge some",
             path.display()

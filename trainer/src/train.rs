@@ -14,6 +14,7 @@ use crate::augment::Augment;
 use crate::checkpoint::{self, Checkpoint, Progress, Running, State};
 use crate::config::Config;
 use crate::data::Dataset;
+use crate::dataset::doubts::{Doubts, Tally};
 use crate::error::{Error, Result};
 use crate::evaluate::{label, read};
 use crate::learner::{Learner, Step};
@@ -115,6 +116,15 @@ impl Run {
             val: self.val.len(),
             epochs: self.state.config.epochs,
         }
+    }
+
+    /// What looks wrong with the photos to train on: reads all of their masks.
+    pub fn doubts(&self) -> Result<Doubts> {
+        let mut tally = Tally::of(&self.train)?;
+        if self.state.config.void_is_background {
+            tally.void_to(0);
+        }
+        Ok(tally.doubts(self.train.classes(), true))
     }
 
     /// Trains until the last epoch is done, writes one line an epoch to `out`, and records in the run's folder.

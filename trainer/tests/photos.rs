@@ -280,3 +280,56 @@ fn damaged_photos_and_masks_are_problems() {
         assert!(report.splits[0].broken.iter().any(|sentence| sentence.contains(file)), "{report}");
     }
 }
+
+#[test]
+fn a_single_class_is_refused_before_training() {
+    let folder = Folder::new(2);
+    fs::write(folder.path("labelmap.txt"), "\u{feff}disc:250,0,0::\r\n").unwrap();
+    let out = folder.path("run");
+    for (line, paths) in
+        [("train --data {} --out {}", vec![folder.root(), &out]), ("dataset check {}", vec![folder.root()])]
+    {
+        let output = trainer(line, &paths).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && said.contains("\"disc\" alone") && said.contains("background:0,0,0::"),
+            "{said}"
+        );
+    }
+    assert!(!out.exists());
+}
+
+#[test]
+fn masks_that_teach_nothing_are_problems_and_warnings() {
+    let folder = Folder::new(2);
+    for id in ["p0", "p1"] {
+        let number = u32::from(id == "p1");
+        folder.mask(id, 90 + number, 80 + number, |x, _| if x < 30 { 255 } else { 0 });
+    }
+    let output = trainer("dataset check {} --splits train", &[folder.root()]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("  problem: the masks hold the values 0 and 255 alone") && said.ends_with("\n1 problem\n"),
+        "{said}"
+    );
+    let line = "train --data {} --out {} --epochs 1 --batch 2 --crop 64x64";
+    let output = trainer(line, &[folder.root(), &folder.path("run")]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (warning, epoch) = (said.find("warning: training photos: the masks hold"), said.find("epoch"));
+    assert!(output.status.success() && warning.is_some() && warning < epoch, "{said}");
+}
+
+#[test]
+fn byte_order_marks_are_no_part_of_names() {
+    let folder = Folder::new(2);
+    let marked =
+        |name: &str, text: &str| fs::write(folder.path(name), format!("\u{feff}{text}").replace('\n', "\r\n")).unwrap();
+    marked("labelmap.txt", "floor:10,20,30::\nwall:200,100,0::\nbox:0,0,250::\n");
+    marked("ImageSets/Segmentation/train.txt", "p0\np1\n");
+    let dataset = Dataset::open(folder.root(), "train").unwrap();
+    assert_eq!((dataset.len(), dataset.id(0), &dataset.classes()[0].name[..]), (2, "p0", "floor"));
+    fs::write(folder.path("ImageSets/Segmentation/train.txt"), b"\xff\xfep\x000\x00").unwrap();
+    let error = Dataset::open(folder.root(), "train").err().unwrap().to_string();
+    assert!(error.contains("train.txt cannot be read: it is UTF-16"), "{error}");
+}

@@ -84,6 +84,14 @@ impl Train {
         };
         let description = run.describe();
         output.say(out, &description.to_string(), &description.json(folder))?;
+        if self.resume.is_none() {
+            let doubts = run.doubts()?;
+            let notes = doubts.notes.iter().map(|note| ("note", note));
+            for (kind, sentence) in notes.chain(doubts.problems.iter().map(|problem| ("warning", problem))) {
+                let object = json!({"event": kind, "sentence": sentence});
+                output.say(out, &format!("{kind}: training photos: {sentence}"), &object)?;
+            }
+        }
         let execution = Execution {
             folder: folder.clone(),
             device,

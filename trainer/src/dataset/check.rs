@@ -10,7 +10,8 @@ use std::thread;
 
 use serde::Serialize;
 
-use crate::data::{Dataset, VOID};
+use super::doubts::{Doubts, Tally};
+use crate::data::{Dataset, Facts, VOID};
 use crate::error::Result;
 
 /// What a data set holds.
@@ -41,6 +42,10 @@ pub struct Split {
     pub void_share: f64,
     /// Photos of which every pixel is void.
     pub all_void: usize,
+    /// What is wrong with its masks as a whole: a sentence each.
+    pub problems: Vec<String>,
+    /// What was decided for its masks: a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// A size of photos.
@@ -72,6 +77,7 @@ struct Look {
     id: String,
     size: (usize, usize),
     counts: [u64; 256],
+    facts: Facts,
     /// Of its size and pixels.
     hash: u64,
 }
@@ -83,7 +89,7 @@ pub fn check(root: &Path, splits: &[String]) -> Result<Report> {
     for name in splits {
         let (dataset, mut broken) = Dataset::survey(root, name)?;
         let (mut looks, repeated) = (Vec::new(), repeated(&dataset));
-        for look in look_at_all(&dataset) {
+        for look in on_all_processors(dataset.len(), |index| look_at(&dataset, index)) {
             match look {
                 Ok(look) => looks.push(look),
                 Err(error) => broken.push(error),
@@ -103,20 +109,20 @@ pub fn check(root: &Path, splits: &[String]) -> Result<Report> {
     Ok(Report { splits: reports, duplicates })
 }
 
-/// One look at each photo, in order, on all processors.
-fn look_at_all(dataset: &Dataset) -> Vec<Result<Look>> {
+/// What `look` finds for each of the numbers below `count`, in order, on all processors.
+pub(super) fn on_all_processors<T: Send>(count: usize, look: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(dataset.len().max(1));
-    let mut looks: BTreeMap<usize, Result<Look>> = BTreeMap::new();
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(count.max(1));
+    let mut looks: BTreeMap<usize, T> = BTreeMap::new();
     thread::scope(|scope| {
         let work = || {
             let mut own = Vec::new();
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= dataset.len() {
+                if index >= count {
                     return own;
                 }
-                own.push((index, look_at(dataset, index)));
+                own.push((index, look(index)));
             }
         };
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
@@ -128,12 +134,12 @@ fn look_at_all(dataset: &Dataset) -> Vec<Result<Look>> {
 }
 
 fn look_at(dataset: &Dataset, index: usize) -> Result<Look> {
-    let sample = dataset.read(index)?;
+    let (sample, facts) = dataset.read_with_facts(index)?;
     let mut counts = [0; 256];
     sample.mask.iter().for_each(|&label| counts[usize::from(label)] += 1);
     let mut hasher = DefaultHasher::new();
     (sample.width, sample.height, &sample.image).hash(&mut hasher);
-    Ok(Look { id: sample.id, size: (sample.width, sample.height), counts, hash: hasher.finish() })
+    Ok(Look { id: sample.id, size: (sample.width, sample.height), counts, facts, hash: hasher.finish() })
 }
 
 fn repeated(dataset: &Dataset) -> Vec<String> {
@@ -159,6 +165,9 @@ fn summary(name: &str, dataset: &Dataset, looks: &[Look], broken: Vec<String>, r
         share: share(pixels(label), all - void),
         photos: looks.iter().filter(|look| look.counts[label] > 0).count(),
     });
+    let mut tally = Tally::default();
+    looks.iter().for_each(|look| tally.add(&look.counts, look.facts));
+    let Doubts { problems, notes } = tally.doubts(dataset.classes(), is_training(name));
     let is_all_void = |look: &&Look| look.counts[usize::from(VOID)] == look.counts.iter().sum::<u64>();
     Split {
         name: name.to_owned(),
@@ -169,13 +178,22 @@ fn summary(name: &str, dataset: &Dataset, looks: &[Look], broken: Vec<String>, r
         classes: classes.collect(),
         void_share: share(void, all),
         all_void: looks.iter().filter(is_all_void).count(),
+        problems,
+        notes,
     }
 }
 
+/// Whether a network learns from a split of this name, as far as names tell.
+fn is_training(name: &str) -> bool {
+    let name = name.to_lowercase();
+    !["val", "test", "dev", "eval"].iter().any(|other| name.starts_with(other))
+}
+
 impl Report {
-    /// How much is wrong: broken and repeated entries, and groups of equal photos.
+    /// How much is wrong: broken and repeated entries, masks that teach little, and groups of equal photos.
     pub fn problems(&self) -> usize {
-        let of_splits = self.splits.iter().map(|split| split.broken.len() + split.repeated.len());
+        let of_splits =
+            self.splits.iter().map(|split| split.broken.len() + split.repeated.len() + split.problems.len());
         of_splits.sum::<usize>() + self.duplicates.len()
     }
 }
@@ -214,6 +232,12 @@ impl fmt::Display for Split {
         }
         if self.all_void > 0 {
             writeln!(f, "  void everywhere, so that they teach nothing: {} photos", self.all_void)?;
+        }
+        for note in &self.notes {
+            writeln!(f, "  {note}")?;
+        }
+        for sentence in &self.problems {
+            writeln!(f, "  problem: {sentence}")?;
         }
         for id in &self.repeated {
             writeln!(f, "  listed more than once: {id}")?;

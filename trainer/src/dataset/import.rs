@@ -207,6 +207,12 @@ fn is_size(size: &(usize, usize), (width, height): (u32, u32)) -> bool {
 /// Class 0 and these names, in VOC's colours.
 fn classes(names: impl IntoIterator<Item = String>) -> Result<Vec<Class>> {
     let names: Vec<String> = std::iter::once(BACKGROUND.to_owned()).chain(names).collect();
+    if names.len() == 1 {
+        return Err(Error::new(format!(
+            "nothing is labelled but {BACKGROUND}, and one class cannot be told from anything; label something, or choose \
+             other --classes"
+        )));
+    }
     if names.len() > MAX_CLASSES {
         return Err(Error::new(format!(
             "{} classes with the background are more than the {MAX_CLASSES} that fit a mask's byte beside void; choose \
