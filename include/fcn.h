@@ -666,9 +666,22 @@ fcn_status fcn_options_set_output_values(fcn_options *options,
 /// Loads the model in the ONNX file `path`. `options` may be NULL for the defaults. Stores the segmenter in
 /// `*segmenter`, to be freed by fcn_free(); where it fails, `*segmenter` stays as it was.
 ///
+/// The first call in a process loads ONNX Runtime. It sets the environment variable ORT_DISABLE_TELEMETRY=1, unless the
+/// variable is set, because ONNX Runtime would otherwise send telemetry; it does so without disturbing threads that call
+/// getenv(). If the host has loaded the same ONNX Runtime before, its telemetry may already run: the log says so.
+///
+/// Returns FCN_ERROR_RUNTIME if fewer threads can be started than are needed: one less than the option `threads` for each
+/// session, and as many for the head.
+///
+/// A constructor of a shared library may create, use and free segmenters, too. Until dlopen() returns, threads started
+/// there wait for the loader, so frames are labelled by the calling thread alone, timeouts do not end a run, streams label
+/// nothing, and the memory of freed segmenters is released later.
+///
 /// # Safety
 /// `path` is NULL or a NUL-terminated string, `options` NULL or live options, `segmenter` NULL or a place to write to.
-fcn_status fcn_create(const char *path, const fcn_options *options, fcn_segmenter **segmenter);
+fcn_status fcn_create(const char *path,
+                      const fcn_options *options,
+                      fcn_segmenter **segmenter);
 
 /// Loads the model in the `length` bytes at `model`, the content of an ONNX file; they are not needed any more after
 /// the call. Otherwise as fcn_create().

@@ -44,6 +44,7 @@ mod resample;
 mod runtime;
 mod segmenter;
 mod stream;
+mod threads;
 mod tiles;
 
 pub use color::{ColorMatrix, ColorRange};

@@ -6,10 +6,9 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::JoinHandle,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, threads::Thread};
 
 /// What all threads run at once.
 type Work<'a> = &'a (dyn Fn() + Sync);
@@ -17,7 +16,7 @@ type Work<'a> = &'a (dyn Fn() + Sync);
 /// Threads that work on one frame together with the thread that brings it.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+    workers: Vec<Thread>,
     /// Held by the frame that has the workers.
     turn: Mutex<()>,
     /// Whether the workers are those of another process.
@@ -28,7 +27,7 @@ struct Shared {
     state: Mutex<State>,
     /// There is a new job, or the end.
     start: Condvar,
-    /// The last worker has finished the job.
+    /// The last worker that took the job has finished it.
     done: Condvar,
 }
 
@@ -37,9 +36,11 @@ struct State {
     job: Option<Job>,
     /// How many jobs there were.
     number: u64,
-    /// Workers that have not finished the job.
+    /// Workers that took the job and have not finished it.
     busy: usize,
     panic: Option<Box<dyn Any + Send>>,
+    /// Freed with the last reference to the state.
+    left: Vec<Box<dyn Any + Send>>,
     stop: bool,
 }
 
@@ -56,8 +57,8 @@ impl Pool {
         let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()), forgotten: false };
         for index in 1..threads {
             let shared = Arc::clone(&pool.shared);
-            let worker = std::thread::Builder::new().name(format!("fcn-{index}")).spawn(move || shared.work());
-            // Where it fails, those that were started end with the pool.
+            let worker = Thread::start(&format!("fcn-{index}"), move || shared.work());
+            // If it fails, dropping the pool ends the threads that were started.
             pool.workers.push(
                 worker.map_err(|error| {
                     Error::Runtime(format!("thread {index} of {threads} cannot be started: {error}"))
@@ -72,8 +73,8 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Calls `work` on every thread of the pool at once and returns when all have come back. `work` shares out what is to
-    /// be done by itself; any number of threads, also one, must be enough.
+    /// Calls `work` on this thread and on each worker that is free before this thread has finished; returns when all of them
+    /// have. `work` shares out by itself what is to be done; any number of threads, also one, must be enough.
     pub(crate) fn run(&self, work: Work<'_>) {
         // Where another frame has the workers, this one is done by its own thread.
         let turn = self.turn.try_lock();
@@ -87,20 +88,28 @@ impl Pool {
             let job = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) };
             state.job = Some(Job(job));
             state.number += 1;
-            state.busy = self.workers.len();
         }
         self.shared.start.notify_all();
         let own = catch_unwind(AssertUnwindSafe(work));
         let mut state = self.shared.lock();
+        // From here on no worker can take it.
+        state.job = None;
         while state.busy > 0 {
             state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.job = None;
         let panic = state.panic.take();
         drop(state);
         drop(turn);
         if let Some(panic) = own.err().or(panic) {
             resume_unwind(panic);
+        }
+    }
+
+    /// Frees sessions, whose threads ONNX Runtime joins. While threads that have been started cannot begin, those could not
+    /// end either: then the last worker frees the sessions as it ends.
+    pub(crate) fn free(&self, sessions: impl Send + 'static) {
+        if !self.workers.iter().all(Thread::has_begun) {
+            self.shared.lock().left.push(Box::new(sessions));
         }
     }
 
@@ -117,10 +126,7 @@ impl Drop for Pool {
         }
         self.shared.lock().stop = true;
         self.shared.start.notify_all();
-        for worker in self.workers.drain(..) {
-            // Panics of jobs are caught, so a worker ends in peace.
-            let _ = worker.join();
-        }
+        self.workers.drain(..).for_each(Thread::join);
     }
 }
 
@@ -139,6 +145,7 @@ impl Shared {
             }
             let Some(job) = state.job.filter(|_| !state.stop) else { return };
             seen = state.number;
+            state.busy += 1;
             drop(state);
             // SAFETY: `run` waits for this worker before it lets go of what the job points to.
             let result = catch_unwind(AssertUnwindSafe(|| unsafe { (*job.0)() }));
@@ -167,7 +174,10 @@ impl<I: Iterator> Queue<I> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{
+        Barrier,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    };
 
     use super::*;
 
@@ -214,9 +224,15 @@ mod tests {
         let pool = Pool::new(4).unwrap();
         let caller = std::thread::current().id();
         for _ in 0..20 {
+            // The caller waits until a worker has the job.
+            let taken = Barrier::new(2);
+            let first = AtomicBool::new(true);
             let result = catch_unwind(AssertUnwindSafe(|| {
                 pool.run(&|| {
-                    if std::thread::current().id() != caller {
+                    if std::thread::current().id() == caller {
+                        taken.wait();
+                    } else if first.swap(false, Ordering::Relaxed) {
+                        taken.wait();
                         resume_unwind(Box::new("worker"));
                     }
                 });

@@ -22,6 +22,7 @@ use crate::{
     palette::Class,
     pool::Pool,
     runtime::{Call, Interrupts, Limit, Networks, Request, Runtime},
+    threads,
     tiles::Side,
 };
 use lane::Lane;
@@ -81,28 +82,42 @@ impl Segmenter {
 
     fn new(read: impl FnOnce() -> Result<Arc<[u8]>>, options: &Options) -> Result<Segmenter> {
         options.check()?;
-        // The process's first segmenter also loads ONNX Runtime, which takes as long as reading a model.
-        let (model, runtime) = Runtime::load_beside(options.runtime_library.as_deref(), || {
-            let file = read()?;
-            Ok((Model::prepare(&file, options)?, file))
-        });
-        let ((mut prepared, file), runtime) = (model?, runtime?);
+        let file = read()?;
+        let mut prepared = Model::prepare(&file, options)?;
+        // On this thread: while a library is loaded, whose constructor may be the caller, others wait for the loader's lock.
+        let runtime = Runtime::load(options.runtime_library.as_deref())?;
+        runtime.report(options.log.as_ref());
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if options.threads == 0 { cpus().min(256) } else { options.threads as usize };
+        let thread_count = if options.threads == 0 { cpus().min(256) } else { options.threads as usize };
+        // Of each session, and of the head.
+        threads::check_available((thread_count - 1) * (options.sessions.max(1) as usize + 1))?;
         let load = |prepared: &PreparedModel| {
             let (network, on_device) = (&prepared.network, || prepared.on_device());
-            Networks::new(runtime, &Request { network, on_device: &on_device, file: &file, options, threads })
+            Networks::new(
+                runtime,
+                &Request { network, on_device: &on_device, file: &file, options, threads: thread_count },
+            )
         };
+        let pool = Pool::new(thread_count)?;
         let mut loaded = load(&prepared)?;
         if !prepared.reaches_input(&mut loaded.networks[0].0)? {
             prepared.uncut();
-            drop(loaded);
+            pool.free(loaded.networks);
             loaded = load(&prepared)?;
         }
         let Networks { networks, provider, reason } = loaded;
-        let model = prepared.finish(networks[0].0.output_kind()?, options)?;
-        let mode = model.size_mode(options.size_mode)?;
-        let pool = Pool::new(threads)?;
+        let finished = networks[0].0.output_kind().and_then(|output| {
+            let model = prepared.finish(output, options)?;
+            let mode = model.size_mode(options.size_mode)?;
+            Ok((model, mode))
+        });
+        let (model, mode) = match finished {
+            Ok(finished) => finished,
+            Err(error) => {
+                pool.free(networks);
+                return Err(error);
+            }
+        };
         let lanes: Vec<Lane> = networks.into_iter().map(Lane::new).collect();
         let interrupts = Interrupts::new(lanes.len());
         if options.timeout.is_some() {
@@ -356,12 +371,14 @@ impl Segmenter {
 
 impl Drop for Segmenter {
     fn drop(&mut self) {
+        let lanes = std::mem::take(self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner));
         // In a forked child the threads that ONNX Runtime would wait for do not exist.
         if self.is_of_another_process() {
-            let lanes = self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner);
-            std::mem::forget(std::mem::take(lanes));
+            std::mem::forget(lanes);
             self.pool.forget();
             self.interrupts.forget();
+        } else {
+            self.pool.free(lanes);
         }
     }
 }

@@ -7,11 +7,11 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread::{JoinHandle, ThreadId},
+    thread::ThreadId,
     time::{Duration, Instant},
 };
 
-use crate::{Error, Frame, Mask, Result, Segmenter, frame::FrameCopy, mask::Settings, runtime::Limit};
+use crate::{Error, Frame, Mask, Result, Segmenter, frame::FrameCopy, mask::Settings, runtime::Limit, threads::Thread};
 
 /// What became of a frame, for the callback of a [`Stream`].
 #[derive(Debug)]
@@ -83,7 +83,7 @@ pub struct StreamCounters {
 /// freed when both are dropped and the callback has returned. After `fork` the child can neither use nor free it.
 pub struct Stream<T: Send + 'static = ()> {
     shared: Arc<Shared<T>>,
-    worker: Mutex<Option<JoinHandle<()>>>,
+    worker: Mutex<Option<Thread>>,
     thread: ThreadId,
     /// Whether results wait to be polled, because no callback takes them.
     polled: bool,
@@ -112,6 +112,7 @@ struct State<T> {
     spare: Vec<FrameCopy>,
     counters: StreamCounters,
     deadline: Option<Duration>,
+    begun: bool,
     ended: bool,
 }
 
@@ -173,6 +174,7 @@ impl<T: Send + 'static> Stream<T> {
             spare: Vec::with_capacity(8),
             counters: StreamCounters::default(),
             deadline: None,
+            begun: false,
             ended: false,
         };
         let shared = Arc::new(Shared {
@@ -184,11 +186,9 @@ impl<T: Send + 'static> Stream<T> {
             stopped: AtomicBool::new(false),
         });
         let worker = Worker { shared: Arc::clone(&shared), mask, callback };
-        let worker = std::thread::Builder::new()
-            .name("fcn-stream".into())
-            .spawn(move || worker.work())
+        let worker = Thread::start("fcn-stream", move || worker.work())
             .map_err(|error| Error::Runtime(format!("the thread of the stream cannot be started: {error}")))?;
-        Ok(Stream { shared, thread: worker.thread().id(), worker: Mutex::new(Some(worker)), polled })
+        Ok(Stream { shared, thread: worker.id(), worker: Mutex::new(Some(worker)), polled })
     }
 
     /// Hands over a copy of a frame: only the pixels inside its crop are copied, to memory that is used again. The frame
@@ -330,12 +330,11 @@ impl<T: Send + 'static> Stream<T> {
         }
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(worker) = worker {
-            // Its panics are caught where they happen.
-            let _ = worker.join();
+            worker.join();
         }
         // Where another thread waits for the worker, too.
         let mut state = self.shared.lock();
-        while !state.ended {
+        while state.begun && !state.ended {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -394,6 +393,7 @@ struct Worker<T> {
 impl<T> Worker<T> {
     fn work(mut self) {
         let shared = Arc::clone(&self.shared);
+        shared.lock().begun = true;
         // What can panic here is the caller's destructors. That ends the stream, but nobody waits for it in vain.
         let _ = catch_unwind(AssertUnwindSafe(move || {
             while let Some(item) = self.next() {

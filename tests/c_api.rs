@@ -197,6 +197,51 @@ fn a_forked_child_leaves_the_parents_handle_alone() {
 }
 
 #[test]
+fn a_constructor_may_use_the_library_while_dlopen_loads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("good.onnx");
+    fs::write(&model, good_model()).unwrap();
+    let plugin =
+        common::build_with(folder.path(), "c++", "c++11", "tests/c/plugin.cpp", &["-shared".into(), "-fPIC".into()]);
+    let host = common::build_with(folder.path(), "cc", "c99", "tests/c/load_plugin.c", &["-ldl".into()]);
+    assert_eq!(run(Command::new(host).arg(plugin).env("MODEL", model)), "works\n");
+}
+
+#[test]
+fn too_few_threads_are_an_error_and_not_a_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("good.onnx");
+    fs::write(&model, good_model()).unwrap();
+    // The program's own pthread_create() must be seen by libraries.
+    let program = common::build_with(
+        folder.path(),
+        "cc",
+        "gnu11",
+        "tests/c/thread_limit.c",
+        &["-rdynamic".into(), "-ldl".into()],
+    );
+    let output = run(Command::new(program).arg(&model));
+    assert!(output.ends_with(" 0 failures\n"), "{output}");
+}
+
+#[test]
+fn threads_follow_the_affinity() {
+    if !have("threads of a process that is bound to one CPU", &["taskset"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("good.onnx");
+    fs::write(&model, good_model()).unwrap();
+    let program = build(folder.path(), "cc", "c11", "tests/c/affinity.c");
+    let all = std::thread::available_parallelism().unwrap().get();
+    for (cpus, count) in [("0".to_owned(), 1), (format!("0-{}", all - 1), all)] {
+        let output = run(Command::new("taskset").args(["-c", &cpus]).arg(&program).arg(&model));
+        // ONNX Runtime's and the head's, and the caller's.
+        assert_eq!(output, format!("{} threads\n", 2 * (count - 1) + 1), "on {count} CPUs");
+    }
+}
+
+#[test]
 fn a_wrong_onnx_runtime_is_an_error_and_the_right_one_still_loads() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

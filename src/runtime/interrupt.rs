@@ -7,13 +7,12 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions};
 
-use crate::{Error, Result};
+use crate::{Error, Result, threads::Thread};
 
 /// The options of the runs of one session.
 pub(super) struct Options(Arc<Flag>);
@@ -39,7 +38,7 @@ impl Options {
 /// The calls of one segmenter, and the runs of the network that they are in.
 pub(crate) struct Interrupts {
     shared: Arc<Shared>,
-    timer: Mutex<Option<JoinHandle<()>>>,
+    timer: Mutex<Option<Thread>>,
     /// Whether the timer's thread is one of another process.
     forgotten: bool,
 }
@@ -130,7 +129,7 @@ impl Interrupts {
         let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
         if timer.is_none() {
             let shared = Arc::clone(&self.shared);
-            let thread = std::thread::Builder::new().name("fcn-timer".into()).spawn(move || shared.watch());
+            let thread = Thread::start("fcn-timer", move || shared.watch());
             *timer = Some(thread.map_err(|error| {
                 Error::Runtime(format!("the thread that watches the deadlines cannot be started: {error}"))
             })?);
@@ -172,8 +171,7 @@ impl Drop for Interrupts {
         if let Some(timer) = timer {
             self.shared.lock().stop = true;
             self.shared.sooner.notify_one();
-            // It does nothing that could panic.
-            let _ = timer.join();
+            timer.join();
         }
     }
 }

@@ -26,11 +26,26 @@ pub(super) fn own_path() -> Option<PathBuf> {
     file_of(own_path as *const c_void)
 }
 
+/// The name under which programs and the system's linker look for ONNX Runtime.
+pub(super) const SONAME: &CStr = c"libonnxruntime.so.1";
+
 /// The library that the system's linker finds under ONNX Runtime's name.
 pub(super) fn system_path() -> Option<PathBuf> {
     // SAFETY: the name is NUL-terminated. The handle is kept open: the library is about to be used for good.
-    let handle = unsafe { libc::dlopen(c"libonnxruntime.so.1".as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+    let handle = unsafe { libc::dlopen(SONAME.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
     file_of(api_base(handle)?)
+}
+
+/// Whether the process has loaded the library `name`, a SONAME or a path.
+pub(super) fn is_loaded(name: &CStr) -> bool {
+    // SAFETY: the name is NUL-terminated; with RTLD_NOLOAD nothing new is loaded.
+    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };
+    if handle.is_null() {
+        return false;
+    }
+    // SAFETY: the handle was just opened; whoever loaded the library has another one.
+    unsafe { libc::dlclose(handle) };
+    true
 }
 
 /// The function that every ONNX Runtime exports.
@@ -43,9 +58,14 @@ fn api_base(handle: *mut c_void) -> Option<*const c_void> {
     (!symbol.is_null()).then_some(symbol.cast_const())
 }
 
+/// A path for C; one with a NUL inside names no file, nor does the empty one that it becomes.
+pub(super) fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
+}
+
 /// What the loaded library says of its version.
 pub(super) fn version(path: &Path) -> Option<String> {
-    let name = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let name = c_path(path);
     // SAFETY: the name is NUL-terminated; with RTLD_NOLOAD nothing new is loaded.
     let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };
     let symbol = api_base(handle)?;

@@ -4,12 +4,12 @@ mod device;
 mod interrupt;
 mod library;
 mod network;
+mod telemetry;
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
-    thread::ScopedJoinHandle,
 };
 
 use once_cell::sync::OnceCell;
@@ -38,6 +38,10 @@ pub(crate) struct Runtime {
     environment: Environment,
     path: PathBuf,
     version: String,
+    /// Whether the host had loaded it, and may have created its environment with telemetry.
+    loaded_by_host: bool,
+    /// Whether the host had set the variable that [`telemetry`] sets.
+    telemetry_set_by_host: bool,
 }
 
 /// Where `make install` lays ONNX Runtime, from libfcn's folder.
@@ -64,24 +68,16 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// What `work` yields, and the process's ONNX Runtime ([`Runtime::load`]). Where that is still to be loaded, both happen at
-    /// once.
-    pub(crate) fn load_beside<T>(library: Option<&Path>, work: impl FnOnce() -> T) -> (T, Result<&'static Runtime>) {
-        if RUNTIME.get().is_some() {
-            return (work(), Runtime::load(library));
+    /// Says what the host should hear about this ONNX Runtime.
+    pub(crate) fn report(&self, callback: Option<&LogCallback>) {
+        if self.loaded_by_host && !self.telemetry_set_by_host {
+            let message = format!(
+                "the host had loaded ONNX Runtime {} before libfcn could switch its telemetry off; set the environment \
+                 variable ORT_DISABLE_TELEMETRY=1 before the program starts",
+                self.version
+            );
+            log(callback, LogLevel::Warning, &message);
         }
-        std::thread::scope(|scope| {
-            let loader = std::thread::Builder::new().name("fcn-load".into());
-            let loading = loader.spawn_scoped(scope, || Runtime::load(library));
-            let result = work();
-            let runtime = match loading.map(ScopedJoinHandle::join) {
-                Ok(Ok(runtime)) => runtime,
-                Ok(Err(panic)) => resume_unwind(panic),
-                // No thread could be started.
-                Err(_) => Runtime::load(library),
-            };
-            (result, runtime)
-        })
     }
 
     /// The version of ONNX Runtime, for example `1.32.0`.
@@ -110,8 +106,10 @@ impl Runtime {
                 tried += &format!("{} and ", path.display());
             }
         }
+        // Finding it loads it.
+        let loaded_by_host = library::is_loaded(library::SONAME);
         match library::system_path() {
-            Some(path) => Runtime::open(&path),
+            Some(path) => Runtime::open_loaded(&path, loaded_by_host),
             None => Err(Error::Runtime(format!(
                 "ONNX Runtime was not found: tried {tried}the system's libonnxruntime.so.1; install it there, or name its \
                  file in the option runtime_library or in the environment variable ORT_DYLIB_PATH"
@@ -120,6 +118,10 @@ impl Runtime {
     }
 
     fn open(path: &Path) -> Result<Runtime> {
+        Runtime::open_loaded(path, library::is_loaded(&library::c_path(path)))
+    }
+
+    fn open_loaded(path: &Path, loaded_by_host: bool) -> Result<Runtime> {
         let failed = |reason: String| {
             Error::Runtime(format!(
                 "ONNX Runtime could not be loaded from {}: {reason}; version 1.24 or newer is needed",
@@ -130,6 +132,7 @@ impl Runtime {
             return Err(failed("there is no such file".into()));
         }
         let builder = ort::init_from(path).map_err(|error| failed(error.to_string()))?;
+        let telemetry_set_by_host = telemetry::switch_off();
         // Without a logger of ours it would write to the host's stderr. What belongs to a session reaches its own.
         let environment = builder
             .with_name("fcn")
@@ -138,7 +141,7 @@ impl Runtime {
             .build()
             .map_err(|error| failed(error.to_string()))?;
         let version = library::version(path).ok_or_else(|| failed("it does not tell its version".into()))?;
-        Ok(Runtime { environment, path: path.to_path_buf(), version })
+        Ok(Runtime { environment, path: path.to_path_buf(), version, loaded_by_host, telemetry_set_by_host })
     }
 }
 

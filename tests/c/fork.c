@@ -9,6 +9,30 @@
 
 static uint8_t pixels[64 * 48 * 3];
 
+enum { CHILD_ONLY_EXITS, CHILD_MAKES_ITS_OWN, CHILD_FREES_ITS_OWN };
+
+/* A child that ends by exit(), with the destructors of all libraries. */
+static void exits(const char *model, int how) {
+    int status = -1;
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        failures = 0;
+        if (how != CHILD_ONLY_EXITS) {
+            fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, pixels, 64, 48, 0);
+            fcn_segmenter *segmenter = NULL;
+            fcn_mask *mask = fcn_mask_new();
+            WORKS(fcn_create(model, NULL, &segmenter));
+            WORKS(fcn_segment(segmenter, &frame, mask));
+            fcn_mask_free(mask);
+            if (how == CHILD_FREES_ITS_OWN) fcn_free(segmenter);
+        }
+        exit(failures == 0 ? 0 : 1);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 int main(int argc, char **argv) {
     fcn_options *options = fcn_options_new();
     fcn_segmenter *segmenter = NULL;
@@ -51,8 +75,13 @@ int main(int argc, char **argv) {
     }
     WORKS(fcn_segment(segmenter, &frame, mask));
     WORKS(fcn_stream_wait(stream, 60000, mask, NULL, NULL));
+    exits(argv[1], CHILD_ONLY_EXITS);
+    exits(argv[1], CHILD_MAKES_ITS_OWN);
     fcn_stream_free(stream);
     fcn_free(segmenter);
+    exits(argv[1], CHILD_ONLY_EXITS);
+    exits(argv[1], CHILD_MAKES_ITS_OWN);
+    exits(argv[1], CHILD_FREES_ITS_OWN);
     fcn_mask_free(mask);
     return report();
 }

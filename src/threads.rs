@@ -1,0 +1,99 @@
+//! Starting threads, also from a constructor of a library that is being loaded: until `dlopen` returns, new threads wait for
+//! the loader's lock, so nothing may wait for them. Unsafe code: `pthread_create`, whose threads need no lock of the loader.
+
+use std::{
+    ffi::c_void,
+    io,
+    mem::MaybeUninit,
+    ptr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use crate::{Error, Result};
+
+/// A thread of libfcn.
+#[derive(Debug)]
+pub(crate) struct Thread {
+    handle: JoinHandle<()>,
+    begun: Arc<AtomicBool>,
+}
+
+impl Thread {
+    pub(crate) fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
+        let begun = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&begun);
+        let handle = thread::Builder::new().name(name.into()).spawn(move || {
+            flag.store(true, Ordering::Release);
+            work();
+        })?;
+        Ok(Thread { handle, begun })
+    }
+
+    pub(crate) fn id(&self) -> thread::ThreadId {
+        self.handle.thread().id()
+    }
+
+    /// Whether it runs its work.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// Waits for its end, if its work has begun. Otherwise it must find out by itself that there is none.
+    pub(crate) fn join(self) {
+        if self.has_begun() {
+            // Threads of libfcn catch the panics of what they run.
+            let _ = self.handle.join();
+        }
+    }
+}
+
+/// Fails unless `count` threads can run at once. When ONNX Runtime can start some of its threads but not all, it waits forever
+/// for the others, so this starts as many first, with the same stacks, and ends them. Success is no promise: others may take
+/// the threads before ONNX Runtime does.
+pub(crate) fn check_available(count: usize) -> Result<()> {
+    let mut gate = Box::new(MaybeUninit::<libc::sem_t>::uninit());
+    let semaphore = gate.as_mut_ptr();
+    // SAFETY: the memory is large enough, and stays in place until the semaphore is destroyed below.
+    unsafe { libc::sem_init(semaphore, 0, 0) };
+    let mut threads = Vec::<libc::pthread_t>::new();
+    let mut failure = 0;
+    while failure == 0 && threads.len() < count {
+        let mut thread = MaybeUninit::uninit();
+        // SAFETY: `wait` takes the semaphore, which is there until all threads have been joined.
+        failure = unsafe { libc::pthread_create(thread.as_mut_ptr(), ptr::null(), wait, semaphore.cast()) };
+        if failure == 0 {
+            // SAFETY: pthread_create has succeeded.
+            threads.push(unsafe { thread.assume_init() });
+        }
+    }
+    for _ in &threads {
+        // SAFETY: the semaphore is initialised.
+        unsafe { libc::sem_post(semaphore) };
+    }
+    for &thread in &threads {
+        // SAFETY: each was started here and is joined once.
+        unsafe { libc::pthread_join(thread, ptr::null_mut()) };
+    }
+    // SAFETY: no thread uses it any more.
+    unsafe { libc::sem_destroy(semaphore) };
+    match failure {
+        0 => Ok(()),
+        failure => Err(Error::Runtime(format!(
+            "{count} threads are needed, but only {} more can be started ({}); ask for fewer threads or sessions, or raise the \
+             limit on threads (ulimit -u, pids of the container) or memory (ulimit -v)",
+            threads.len(),
+            io::Error::from_raw_os_error(failure)
+        ))),
+    }
+}
+
+/// Uses nothing but the C library, so that it needs no lock of the loader.
+extern "C" fn wait(semaphore: *mut c_void) -> *mut c_void {
+    // SAFETY: `check_available` gives a live semaphore.
+    while unsafe { libc::sem_wait(semaphore.cast()) } != 0 {}
+    ptr::null_mut()
+}
