@@ -59,7 +59,17 @@ fn run(model: &str, photo: &str, overlay_file: &str, runs: usize) -> Result<()> 
     println!("time     {:.1} ms per frame (median of {runs})", times[runs / 2].as_secs_f64() * 1e3);
 
     let classes = segmenter.classes();
-    overlay(&mut image.pixels, PixelFormat::Rgb8, width, height, 0, mask.labels(), classes, 0.5)?;
+    overlay(
+        &mut image.pixels,
+        PixelFormat::Rgb8,
+        width,
+        height,
+        0,
+        mask.labels(),
+        classes,
+        segmenter.background(),
+        0.5,
+    )?;
     write_png(overlay_file, &image)?;
     println!("overlay  {overlay_file}");
     Ok(())

@@ -742,6 +742,15 @@ uint32_t fcn_class_count(const fcn_segmenter *segmenter);
 /// `segmenter` is NULL or a live segmenter.
 const char *fcn_class_name(const fcn_segmenter *segmenter, uint32_t index);
 
+/// The index of the class that means "nothing of interest": overlays leave its pixels as they are, and palettes by name make
+/// it black. It stands in the model card; a card without it means the class called "background", "_background_",
+/// "__background__" or "bg". Of a model without a card it is class 0, if that is called so. -1 if there is none, and for
+/// NULL.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+int32_t fcn_background(const fcn_segmenter *segmenter);
+
 /// Stores the colour that class `index` is drawn in, red, green and blue, in the 3 bytes at `rgb`.
 ///
 /// # Safety
@@ -1159,7 +1168,7 @@ int32_t fcn_contours_is_hole(const fcn_contours *contours,
 int64_t fcn_contours_parent(const fcn_contours *contours, size_t index);
 
 /// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
-/// paints over it. Left as they are: the class "background", where it has index 0 and is black, and pixels with label 255.
+/// paints over it. Left as they are: the class of fcn_background(), and pixels with label 255.
 /// `format` is FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8; their fourth bytes stay. `stride` is the distance of rows
 /// in bytes, 0 for rows without padding. A label that is no class of the segmenter is
 /// FCN_ERROR_INVALID_ARGUMENT. Where it fails, the picture stays as it was.

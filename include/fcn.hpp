@@ -275,6 +275,8 @@ public:
         detail::check(fcn_overlay_styled(get(), mask.get(), &style, format, pixels, width, height, stride));
     }
 
+    /* The index of the class that is not drawn, or -1. */
+    std::int32_t background() const noexcept { return fcn_background(get()); }
     std::uint32_t class_count() const noexcept { return fcn_class_count(get()); }
     std::string class_name(std::uint32_t index) const {
         color(index);  // Throws where there is no such class.

@@ -56,7 +56,7 @@ mod tests {
         let mut pixels = vec![100u8; (3 * width * height) as usize];
         let labels = LabelMap::new(labels, width, height, 0).unwrap();
         let style = OverlayStyle { alpha: 0.0, outline: 0, legend: true };
-        overlay_styled(&mut pixels, PixelFormat::Rgb8, 0, labels, &classes, style).unwrap();
+        overlay_styled(&mut pixels, PixelFormat::Rgb8, 0, labels, &classes, Some(0), style).unwrap();
         pixels
     }
 

@@ -8,7 +8,7 @@ use crate::{
     ChannelOrder, Error, Options, Result, SizeMode, TensorLayout,
     head::Upsampling,
     onnx::{self, AdaptedInput, Ending, Hints, Kind, ModelCard, Tail, types::ModelProto},
-    palette::{Class, voc_color},
+    palette::{self, Class, voc_color},
     preprocess::Normalise,
     runtime::{Answer, Interrupts, Network, OutputKind},
 };
@@ -40,6 +40,8 @@ pub(crate) struct PreparedModel {
 /// Everything that a frame needs to know of the network.
 pub(crate) struct Model {
     pub(crate) classes: Vec<Class>,
+    /// The class that is not drawn.
+    pub(crate) background: Option<u8>,
     pub(crate) card: Option<ModelCard>,
     pub(crate) stride: usize,
     pub(crate) normalise: Normalise,
@@ -232,8 +234,12 @@ impl PreparedModel {
                 ));
             }
         };
+        let background = match &card {
+            Some(card) => card.background.or_else(|| palette::background(&classes)),
+            None => palette::background(&classes[..1]),
+        };
         if let Some(palette) = options.palette {
-            palette.color(&mut classes)?;
+            palette.color(&mut classes, background)?;
         }
         let stride = card.as_ref().map_or(DEFAULT_STRIDE, |card| card.stride as usize);
         let model = Model {
@@ -241,6 +247,7 @@ impl PreparedModel {
             upsampling: Upsampling::new(tail, classes.len()),
             answers_labels: output == OutputKind::Labels,
             classes,
+            background,
             card,
             stride,
             fixed: (input.height, input.width),

@@ -34,6 +34,7 @@ pub fn overlay(
     stride: usize,
     labels: &[u8],
     classes: &[Class],
+    background: Option<u8>,
     alpha: f32,
 ) -> Result<()> {
     drawable(format)?;
@@ -45,7 +46,15 @@ pub fn overlay(
         )));
     }
     let labels = LabelMap::new(labels, width, height, 0)?;
-    overlay_styled(pixels, format, stride, labels, classes, OverlayStyle { alpha, ..OverlayStyle::default() })
+    overlay_styled(
+        pixels,
+        format,
+        stride,
+        labels,
+        classes,
+        background,
+        OverlayStyle { alpha, ..OverlayStyle::default() },
+    )
 }
 
 /// Whether colours can be drawn into this format.
@@ -61,8 +70,8 @@ fn drawable(format: PixelFormat) -> Result<()> {
 
 /// Draws the classes over `pixels`, a picture of the labels' size, in place.
 ///
-/// Left as they are: pixels of class 0 where that is a black class called `background`, and pixels with label
-/// [`UNKNOWN`] where there is no such class. Alpha bytes stay.
+/// Left as they are: pixels of the class `background`, as [`Segmenter::background`](crate::Segmenter::background) returns
+/// it, and pixels with label [`UNKNOWN`] if there is no such class. Alpha bytes stay.
 ///
 /// `stride` is the distance of rows in bytes, 0 for rows without padding. Only the formats with red, green and
 /// blue bytes are taken. Where it fails, the picture stays as it was.
@@ -72,6 +81,7 @@ pub fn overlay_styled(
     stride: usize,
     labels: LabelMap<'_>,
     classes: &[Class],
+    background: Option<u8>,
     style: OverlayStyle,
 ) -> Result<()> {
     let OverlayStyle { alpha, outline, legend } = style;
@@ -105,7 +115,7 @@ pub fn overlay_styled(
     let colors: Vec<Option<[u8; 3]>> = classes
         .iter()
         .enumerate()
-        .map(|(index, class)| (!is_background(index, class)).then_some(class.color))
+        .map(|(index, class)| (background.map(usize::from) != Some(index)).then_some(class.color))
         .collect();
     for (y, row) in labels.rows().enumerate() {
         for (x, &label) in row.iter().enumerate() {
@@ -163,11 +173,6 @@ fn is_border(labels: LabelMap<'_>, (x, y): (usize, usize), reach: usize) -> bool
         || near(y, labels.height() as usize).any(|y| labels.row(y)[x] != label)
 }
 
-/// Whether the class means "nothing of interest".
-fn is_background(index: usize, class: &Class) -> bool {
-    index == 0 && class.name == "background" && class.color == [0, 0, 0]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,11 +204,31 @@ mod tests {
             // Two rows of background, cat and void, with 2 bytes of padding after each but the last.
             let stride = 3 * bytes + 2;
             let mut pixels = vec![100u8; stride + 3 * bytes];
-            overlay(&mut pixels, case.format, 3, 2, stride, &[0, 1, 255, 1, 0, 0], &classes(), case.alpha).unwrap();
+            overlay(&mut pixels, case.format, 3, 2, stride, &[0, 1, 255, 1, 0, 0], &classes(), Some(0), case.alpha)
+                .unwrap();
             let mut expected = vec![100u8; stride + 3 * bytes];
             expected[bytes..2 * bytes].copy_from_slice(case.cat);
             expected[stride..stride + bytes].copy_from_slice(case.cat);
             assert_eq!(pixels, expected, "{:?} {}", case.format, case.alpha);
+        }
+    }
+
+    #[test]
+    fn the_background_is_left_wherever_it_stands() {
+        let expected = |painted: [bool; 3]| -> Vec<u8> {
+            let colors = [[0, 0, 0], [200, 100, 0], [100; 3]];
+            colors
+                .into_iter()
+                .zip(painted)
+                .flat_map(|(color, painted)| if painted { color } else { [100; 3] })
+                .collect()
+        };
+        for (background, painted) in
+            [(Some(0), [false, true, false]), (Some(1), [true, false, false]), (None, [true, true, false])]
+        {
+            let mut pixels = [100u8; 9];
+            overlay(&mut pixels, PixelFormat::Rgb8, 3, 1, 0, &[0, 1, 255], &classes(), background, 1.0).unwrap();
+            assert_eq!(pixels[..], expected(painted), "{background:?}");
         }
     }
 
@@ -218,13 +243,13 @@ mod tests {
         for (outline, full) in [(0, 0), (1, 10), (2, 12), (64, 12)] {
             let mut pixels = vec![100u8; 3 * width * height];
             let style = OverlayStyle { alpha: 0.25, outline, legend: false };
-            overlay_styled(&mut pixels, PixelFormat::Rgb8, 0, map, &classes(), style).unwrap();
+            overlay_styled(&mut pixels, PixelFormat::Rgb8, 0, map, &classes(), Some(0), style).unwrap();
             let count = |color: [u8; 3]| pixels.chunks(3).filter(|pixel| *pixel == color).count();
             assert_eq!((count([200, 100, 0]), count([125, 100, 75])), (full, 12 - full), "outline {outline}");
             assert_eq!(count([100; 3]), width * height - 12);
         }
         let style = OverlayStyle { outline: 65, ..OverlayStyle::default() };
-        let error = overlay_styled(&mut [0; 120], PixelFormat::Rgb8, 0, map, &classes(), style).unwrap_err();
+        let error = overlay_styled(&mut [0; 120], PixelFormat::Rgb8, 0, map, &classes(), Some(0), style).unwrap_err();
         assert!(error.to_string().contains("outline of 65"), "{error}");
     }
 
@@ -251,7 +276,8 @@ mod tests {
         ] {
             let mut pixels = [100u8; 6];
             let (width, height, stride) = case.size;
-            let result = overlay(&mut pixels, case.format, width, height, stride, case.labels, &classes(), case.alpha);
+            let result =
+                overlay(&mut pixels, case.format, width, height, stride, case.labels, &classes(), Some(0), case.alpha);
             let error = result.expect_err(case.message).to_string();
             assert!(error.contains(case.message), "{error}");
             assert_eq!(pixels, [100; 6], "{}", case.message);

@@ -63,6 +63,17 @@ const CITYSCAPES_COLORS: [[u8; 3]; 19] = [
     [119, 11, 32],
 ];
 
+/// The names that programs for labelling give to what is no object.
+const BACKGROUND_NAMES: [&str; 4] = ["background", "_background_", "__background__", "bg"];
+
+/// The index of the class that means "nothing of interest": the first that is called `background`, `_background_`,
+/// `__background__` or `bg`, in letters of either case.
+pub fn background(classes: &[Class]) -> Option<u8> {
+    let is_background =
+        |class: &Class| BACKGROUND_NAMES.iter().any(|name| class.name.trim().eq_ignore_ascii_case(name));
+    classes.iter().position(is_background).and_then(|index| u8::try_from(index).ok())
+}
+
 /// Colours for classes by their index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Palette {
@@ -85,20 +96,29 @@ impl Palette {
         }
     }
 
-    /// Gives the classes these colours.
-    pub(crate) fn color(self, classes: &mut [Class]) -> Result<()> {
-        if self == Palette::Cityscapes && classes.len() > CITYSCAPES_COLORS.len() {
+    /// Gives the classes these colours in their order. The background is black, as index 0 of Pascal VOC is, and counts for
+    /// none of the other colours.
+    pub(crate) fn color(self, classes: &mut [Class], background: Option<u8>) -> Result<()> {
+        let background = background.map(usize::from).filter(|&index| index < classes.len());
+        let others = classes.len() - usize::from(background.is_some());
+        if self == Palette::Cityscapes && others > CITYSCAPES_COLORS.len() {
             return Err(Error::InvalidArgument(format!(
-                "the palette 'cityscapes' has {} colours, but the model has {} classes; 'voc' has enough",
+                "the palette 'cityscapes' has {} colours, but the model has {others} classes; 'voc' has enough",
                 CITYSCAPES_COLORS.len(),
-                classes.len()
             )));
         }
-        for (index, class) in (0u8..).zip(classes) {
+        // Pascal VOC's first colour is the background's.
+        let mut place = usize::from(background.is_some() && self == Palette::Voc);
+        for (index, class) in classes.iter_mut().enumerate() {
+            if Some(index) == background {
+                class.color = [0, 0, 0];
+                continue;
+            }
             class.color = match self {
-                Palette::Voc => voc_color(index),
-                Palette::Cityscapes => CITYSCAPES_COLORS[usize::from(index)],
+                Palette::Voc => voc_color(place as u8),
+                Palette::Cityscapes => CITYSCAPES_COLORS[place],
             };
+            place += 1;
         }
         Ok(())
     }
@@ -127,16 +147,49 @@ mod tests {
     #[test]
     fn palettes_color_classes_by_index() {
         let mut classes = voc_classes();
-        let error = Palette::Cityscapes.color(&mut classes).unwrap_err().to_string();
+        let error = Palette::Cityscapes.color(&mut classes, None).unwrap_err().to_string();
         assert!(error.contains("19 colours") && error.contains("21 classes"), "{error}");
         assert_eq!(classes, voc_classes());
         classes.truncate(19);
-        Palette::named("cityscapes").unwrap().color(&mut classes).unwrap();
+        Palette::named("cityscapes").unwrap().color(&mut classes, None).unwrap();
         // Road, person and bicycle on the benchmark's page.
         assert_eq!([0, 11, 18].map(|i: usize| classes[i].color), [[128, 64, 128], [220, 20, 60], [119, 11, 32]]);
-        Palette::named("voc").unwrap().color(&mut classes).unwrap();
+        Palette::named("voc").unwrap().color(&mut classes, Some(0)).unwrap();
         assert_eq!(classes[..], voc_classes()[..19]);
         assert!(Palette::named("VOC\n").unwrap_err().to_string().contains("'VOC\\n'"));
+    }
+
+    #[test]
+    fn the_background_is_black_wherever_it_stands() {
+        let mut classes = voc_classes();
+        classes.truncate(4);
+        classes.swap(0, 2);
+        let colors = |classes: &[Class]| classes.iter().map(|class| class.color).collect::<Vec<_>>();
+        Palette::Voc.color(&mut classes, Some(2)).unwrap();
+        assert_eq!(colors(&classes), [voc_color(1), voc_color(2), voc_color(0), voc_color(3)]);
+        Palette::Cityscapes.color(&mut classes, Some(2)).unwrap();
+        assert_eq!(colors(&classes), [[128, 64, 128], [244, 35, 232], [0, 0, 0], [70, 70, 70]]);
+        // 19 colours beside the background's.
+        let mut classes = voc_classes();
+        Palette::Cityscapes.color(&mut classes[..20], Some(0)).unwrap();
+        Palette::Cityscapes.color(&mut classes, Some(0)).unwrap_err();
+    }
+
+    #[test]
+    fn the_background_is_found_by_its_name() {
+        let background = |names: &[&str]| {
+            let class = |name: &&str| Class { name: (*name).to_owned(), color: [0, 0, 0] };
+            super::background(&names.iter().map(class).collect::<Vec<_>>())
+        };
+        for name in
+            ["background", "Background", "BACKGROUND", "_background_", "__background__", "bg", "BG", " background "]
+        {
+            assert_eq!(background(&["car", name, "tree"]), Some(1), "{name:?}");
+        }
+        for name in ["backgrounds", "the background", "bgr", "", "__bg__", "road"] {
+            assert_eq!(background(&["car", name, "tree"]), None, "{name:?}");
+        }
+        assert_eq!(background(&["bg", "background"]), Some(0));
     }
 
     #[test]

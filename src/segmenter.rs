@@ -283,6 +283,12 @@ impl Segmenter {
         &self.model.classes
     }
 
+    /// The class that means "nothing of interest" and is not drawn: the card's, or that of its classes which is called
+    /// background. Of a model without a card it is class 0, if that is called so.
+    pub fn background(&self) -> Option<u8> {
+        self.model.background
+    }
+
     /// The model's card, where it has one.
     pub fn card(&self) -> Option<&ModelCard> {
         self.model.card.as_ref()

@@ -25,7 +25,8 @@ fn model(folder: &Path) -> PathBuf {
 fn draw(segmenter: &Segmenter, format: PixelFormat, pixels: &mut [u8], width: u32, height: u32) -> Mask {
     let mut mask = Mask::new();
     segmenter.segment(&Frame::packed(format, pixels, width, height, 0).unwrap(), &mut mask).unwrap();
-    fcn::overlay(pixels, format, width, height, 0, mask.labels(), segmenter.classes(), 0.5).unwrap();
+    fcn::overlay(pixels, format, width, height, 0, mask.labels(), segmenter.classes(), segmenter.background(), 0.5)
+        .unwrap();
     mask
 }
 

@@ -187,7 +187,8 @@ fn through_rust(model: &[u8], case: &Case) -> Result<Answer> {
     let map = LabelMap::new(if own { mask.labels() } else { &memory }, mask.width(), mask.height(), stride)?;
     let mut overlay = vec![255; mask.width() as usize * mask.height() as usize * 3];
     // Labels that are no classes cannot be drawn, which both routes say.
-    let drawn = overlay_styled(&mut overlay, PixelFormat::Rgb8, 0, map, segmenter.classes(), STYLE);
+    let drawn =
+        overlay_styled(&mut overlay, PixelFormat::Rgb8, 0, map, segmenter.classes(), segmenter.background(), STYLE);
     assert!(drawn.is_ok() || case.remap.is_some(), "{drawn:?}");
     Ok(Answer {
         size: (mask.width(), mask.height()),

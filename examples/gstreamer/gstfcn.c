@@ -91,7 +91,7 @@ static gboolean gst_fcn_start(GstBaseTransform *transform) {
     g_free(model);
     if (status == FCN_OK) {
         self->mask = fcn_mask_new();
-        self->background = g_str_equal(fcn_class_name(self->segmenter, 0), "background") ? 0 : -1;
+        self->background = fcn_background(self->segmenter);
     }
     return status == FCN_OK;
 }

@@ -71,9 +71,9 @@ pub use options::{
 };
 pub use overlay::{fcn_overlay, fcn_overlay_style, fcn_overlay_styled};
 pub use segmenter::{
-    fcn_cancel, fcn_class_color, fcn_class_count, fcn_class_name, fcn_create, fcn_create_from_memory, fcn_free,
-    fcn_model_card_json, fcn_model_stride, fcn_provider_name, fcn_provider_reason, fcn_runtime_version, fcn_segment,
-    fcn_segmenter, fcn_warm_up,
+    fcn_background, fcn_cancel, fcn_class_color, fcn_class_count, fcn_class_name, fcn_create, fcn_create_from_memory,
+    fcn_free, fcn_model_card_json, fcn_model_stride, fcn_provider_name, fcn_provider_reason, fcn_runtime_version,
+    fcn_segment, fcn_segmenter, fcn_warm_up,
 };
 pub use status::{fcn_last_error, fcn_status, fcn_status_name, fcn_version};
 

@@ -23,7 +23,7 @@ pub struct fcn_overlay_style {
 }
 
 /// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
-/// paints over it. Left as they are: the class "background", where it has index 0 and is black, and pixels with label 255.
+/// paints over it. Left as they are: the class of fcn_background(), and pixels with label 255.
 /// `format` is FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8; their fourth bytes stay. `stride` is the distance of rows
 /// in bytes, 0 for rows without padding. A label that is no class of the segmenter is
 /// FCN_ERROR_INVALID_ARGUMENT. Where it fails, the picture stays as it was.
@@ -87,7 +87,7 @@ unsafe fn draw(
     (width, height): (u32, u32),
     stride: usize,
 ) -> Result<()> {
-    let classes = required(segmenter, "segmenter")?.classes();
+    let segmenter = required(segmenter, "segmenter")?;
     let mask = required(mask, "mask")?;
     let format = pixel_format(format)?;
     required((!pixels.is_null()).then_some(()), "pixels")?;
@@ -103,5 +103,5 @@ unsafe fn draw(
     // SAFETY: not NULL; the caller promises the pixels that the arguments describe to this call alone, and `length` is
     // exactly from the first to the last of them, no more than isize::MAX bytes.
     let pixels = unsafe { slice::from_raw_parts_mut(pixels.cast::<u8>(), length) };
-    crate::overlay_styled(pixels, format, stride, labels, classes, style)
+    crate::overlay_styled(pixels, format, stride, labels, segmenter.classes(), segmenter.background(), style)
 }

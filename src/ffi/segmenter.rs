@@ -47,6 +47,11 @@ impl fcn_segmenter {
         Arc::clone(&self.segmenter)
     }
 
+    /// The class that is not drawn.
+    pub(super) fn background(&self) -> Option<u8> {
+        self.segmenter.background()
+    }
+
     /// The classes with their colours.
     pub(super) fn classes(&self) -> &[crate::palette::Class] {
         self.segmenter.classes()
@@ -198,6 +203,18 @@ pub unsafe extern "C" fn fcn_class_count(segmenter: Option<&fcn_segmenter>) -> u
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_class_name(segmenter: Option<&fcn_segmenter>, index: u32) -> *const c_char {
     answer(ptr::null(), || Some(segmenter?.class_names.get(index as usize)?.as_ptr()))
+}
+
+/// The index of the class that means "nothing of interest": overlays leave its pixels as they are, and palettes by name make
+/// it black. It stands in the model card; a card without it means the class called "background", "_background_",
+/// "__background__" or "bg". Of a model without a card it is class 0, if that is called so. -1 if there is none, and for
+/// NULL.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_background(segmenter: Option<&fcn_segmenter>) -> i32 {
+    answer(-1, || segmenter?.background().map(i32::from))
 }
 
 /// Stores the colour that class `index` is drawn in, red, green and blue, in the 3 bytes at `rgb`.

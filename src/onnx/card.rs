@@ -17,6 +17,10 @@ pub struct ModelCard {
     pub architecture: String,
     /// The classes in index order.
     pub classes: Vec<Class>,
+    /// The index of the class that means "nothing of interest". Cards without it have that of the class of such a name, as
+    /// [`palette::background`](crate::palette::background) finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<u8>,
     /// The mask value that means "no class" in the training data; never counted.
     pub void_index: u8,
     /// Subtracted from each channel after division by 255, in the order of `channels`.
@@ -63,6 +67,12 @@ impl ModelCard {
             return wrong(format!(
                 "lists {} classes; 2 to 255 can be told apart, so a single one needs a class for the background beside it",
                 self.classes.len()
+            ));
+        }
+        if let Some(background) = self.background.filter(|&index| usize::from(index) >= self.classes.len()) {
+            return wrong(format!(
+                "says that class {background} is the background; there are the classes 0 to {}",
+                self.classes.len() - 1
             ));
         }
         if !(self.mean.iter().all(|mean| mean.is_finite()) && self.std.iter().all(|std| std.is_finite() && *std > 0.0))

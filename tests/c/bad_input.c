@@ -60,6 +60,7 @@ static void null_arguments(const char *folder) {
     FAILS(fcn_mask_contours(mask, 0, NULL), null, "contours is NULL");
     FAILS(fcn_options_set_palette(NULL, "voc"), null, "options is NULL");
     FAILS(fcn_overlay_styled(NULL, mask, NULL, FCN_FORMAT_RGB8, color, 1, 1, 0), null, "style is NULL");
+    CHECK(fcn_background(NULL) == -1);
     FAILS(fcn_class_color(NULL, 0, color), null, "segmenter is NULL");
     FAILS(fcn_overlay(NULL, mask, 0.5f, FCN_FORMAT_RGB8, color, 1, 1, 0), null, "segmenter is NULL");
     FAILS(fcn_image_read(NULL, UNTOUCHED), null, "path is NULL");

@@ -93,6 +93,7 @@ int main(int argc, char **argv) {
     fcn::Segmenter first(model, options);
     fcn::Segmenter segmenter(std::move(first));
     CHECK(segmenter.class_count() == 5 && segmenter.class_name(4) == "e");
+    CHECK(segmenter.background() == -1);
     CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "class 5", [&] { segmenter.class_name(5); }));
     // Pascal VOC's colour of class 1.
     CHECK(segmenter.color(1) == std::array<std::uint8_t, 3>{{128, 0, 0}});

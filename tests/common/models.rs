@@ -71,6 +71,7 @@ pub fn card(classes: usize, stride: usize) -> ModelCard {
         version: 1,
         architecture: "test".into(),
         classes: names,
+        background: None,
         void_index: 255,
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],

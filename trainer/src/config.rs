@@ -59,8 +59,11 @@ pub struct Config {
     pub blur: f32,
     /// Whether photos smaller than the crop are left out.
     pub drop_small: bool,
-    /// Whether void pixels are trained and counted as class 0, as the chapter does.
+    /// Whether void pixels are trained and counted as background (class 0 if none is called so), as the chapter does.
     pub void_is_background: bool,
+    /// The class of the background, found by name when a run begins; 0 if none is called so.
+    #[serde(default)]
+    pub background: u8,
     /// Whether the loss is the sum over a step's crops, as the chapter does, instead of their mean.
     pub sum_over_batch: bool,
     /// Weights of classes in the loss.
@@ -159,6 +162,7 @@ impl Config {
             blur: 0.0,
             drop_small: false,
             void_is_background: false,
+            background: 0,
             sum_over_batch: false,
             class_weights: ClassWeights::default(),
             label_smoothing: 0.0,

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use fcn::palette::Class;
+use fcn::palette::{Class, background};
 use fcn::{Frame, Mask, PixelFormat, Provider, Segmenter, SizeMode};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -93,7 +93,15 @@ impl Labeller {
         }
     }
 
-    /// Whether void pixels were trained as class 0; an ONNX file does not tell.
+    /// The class that means "nothing of interest": a checkpoint's by its name, an ONNX file's as libfcn says.
+    pub fn background(&self) -> Option<u8> {
+        match self {
+            Labeller::Checkpoint { checkpoint, .. } => background(&checkpoint.state.classes),
+            Labeller::Onnx { segmenter, .. } => segmenter.background(),
+        }
+    }
+
+    /// Whether void pixels were trained as background; an ONNX file does not tell.
     pub fn void_is_background(&self) -> bool {
         matches!(self, Labeller::Checkpoint { checkpoint, .. } if checkpoint.state.config.void_is_background)
     }
@@ -259,16 +267,22 @@ fn labels(scores: &Tensor, width: usize, height: usize) -> Result<Vec<u8>> {
 pub fn read(dataset: &Dataset, index: usize, void_is_background: bool) -> Result<Sample> {
     let mut sample = dataset.read(index)?;
     if void_is_background {
-        void_to_background(&mut sample.mask);
+        void_to_background(&mut sample.mask, dataset.classes());
     }
     Ok(sample)
 }
 
-/// Gives void pixels class 0.
-pub fn void_to_background(mask: &mut [u8]) {
+/// The class that void pixels are taken for, if they are to be background: class 0 if none is called so.
+pub fn background_or_first(classes: &[Class]) -> u8 {
+    background(classes).unwrap_or(0)
+}
+
+/// Gives void pixels the class of the background.
+pub fn void_to_background(mask: &mut [u8], classes: &[Class]) {
+    let background = background_or_first(classes);
     for label in mask {
         if *label == VOID {
-            *label = 0;
+            *label = background;
         }
     }
 }

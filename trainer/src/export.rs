@@ -42,6 +42,7 @@ pub fn card(state: &State, dataset: String, metrics: BTreeMap<String, f64>) -> M
         version: 1,
         architecture: state.spec.name(),
         classes: state.classes.clone(),
+        background: fcn::palette::background(&state.classes),
         void_index: VOID,
         mean: state.mean,
         std: state.std,

@@ -208,7 +208,7 @@ impl Learner {
 fn labels(config: &Config) -> [u8; 256] {
     let mut labels: [u8; 256] = std::array::from_fn(|label| label as u8);
     if config.void_is_background {
-        labels[usize::from(VOID)] = 0;
+        labels[usize::from(VOID)] = config.background;
     }
     for label in &mut labels {
         if config.class_weights.values.get(usize::from(*label)) == Some(&0.0) {

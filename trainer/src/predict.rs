@@ -34,9 +34,9 @@ impl Job {
             .label(&image.pixels, width as usize, height as usize)
             .map_err(|error| Error::new(format!("{}: {error}", self.photo.display())))?;
         let time = start.elapsed();
-        let classes = labeller.classes();
+        let (classes, background) = (labeller.classes(), labeller.background());
         write_labels(&self.labels, &labels, width, height, classes)?;
-        overlay(&mut image.pixels, PixelFormat::Rgb8, width, height, 0, &labels, classes, alpha)?;
+        overlay(&mut image.pixels, PixelFormat::Rgb8, width, height, 0, &labels, classes, background, alpha)?;
         write_png(&self.overlay, &image)?;
         Ok(Found { shares: shares(&labels, classes), time })
     }

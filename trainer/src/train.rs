@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::data::Dataset;
 use crate::dataset::doubts::{Doubts, Tally};
 use crate::error::{Error, Result};
-use crate::evaluate::{label, read};
+use crate::evaluate::{background_or_first, label, read};
 use crate::learner::{Learner, Step};
 use crate::loader::{self, Batch, Plan};
 use crate::metrics::Confusion;
@@ -67,6 +67,7 @@ impl Run {
         let (train, val) = open(&config)?;
         config.class_weights.resolve(&train)?;
         check_class_weights(&config, &train)?;
+        config.background = background_or_first(train.classes());
         let Config { arch: architecture, backbone, upsample, init, .. } = config;
         let spec = Spec { architecture, backbone, classes: train.classes().len() as i64, upsample, init };
         let normalise = backbone.normalise();
@@ -122,7 +123,7 @@ impl Run {
     pub fn doubts(&self) -> Result<Doubts> {
         let mut tally = Tally::of(&self.train)?;
         if self.state.config.void_is_background {
-            tally.void_to(0);
+            tally.void_to(self.state.config.background);
         }
         Ok(tally.doubts(self.train.classes(), true))
     }

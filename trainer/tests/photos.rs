@@ -321,6 +321,40 @@ fn masks_that_teach_nothing_are_problems_and_warnings() {
 }
 
 #[test]
+fn the_background_is_found_by_its_name() {
+    // As CVAT sorts classes: the second one is the background, which no overlay paints and no palette colours.
+    let folder = Folder::new(2);
+    fs::write(folder.path("labelmap.txt"), "animal:200,0,0::\nBackground:10,20,30::\nplant:0,200,0::\n").unwrap();
+    let (run, file, out) = (folder.path("run"), folder.path("model.onnx"), folder.path("labelled"));
+    data::success(
+        "train --data {} --out {} --epochs 1 --batch 2 --crop 64x64 --preset d2l",
+        &[folder.root(), &run],
+    );
+    data::success("export {} --onnx {}", &[&run, &file]);
+    let segmenter = fcn::Segmenter::from_file(&file, &fcn::Options::default()).unwrap();
+    assert_eq!((segmenter.card().unwrap().background, segmenter.background()), (Some(1), Some(1)));
+    let state = trainer::checkpoint::Checkpoint::best(&run).unwrap().state;
+    assert_eq!((state.config.void_is_background, state.config.background), (true, 1));
+    let dataset = Dataset::open(folder.root(), "train").unwrap();
+    let sample = trainer::evaluate::read(&dataset, 0, true).unwrap();
+    assert!(sample.mask[..90].iter().all(|&label| label == 1), "void is background");
+    for model in [&run, &file] {
+        data::success("predict {} {} --out {}", &[model, &folder.path("JPEGImages/p0.png"), &out]);
+        let read = |name: &str| fcn::read_image(out.join(name)).unwrap().pixels;
+        let (photo, overlay, labels) =
+            (fcn::read_image(folder.path("JPEGImages/p0.png")).unwrap().pixels, read("p0_overlay.png"), read("p0.png"));
+        for ((photo, overlay), label) in photo.chunks(3).zip(overlay.chunks(3)).zip(labels.chunks(3)) {
+            assert_eq!(photo == overlay, label == [10, 20, 30] || blended(photo, label) == photo, "{label:?}");
+        }
+    }
+}
+
+/// A photo's pixel with half of a class's colour.
+fn blended(photo: &[u8], color: &[u8]) -> Vec<u8> {
+    photo.iter().zip(color).map(|(&a, &b)| (f32::from(a) + (f32::from(b) - f32::from(a)) * 0.5).round() as u8).collect()
+}
+
+#[test]
 fn byte_order_marks_are_no_part_of_names() {
     let folder = Folder::new(2);
     let marked =

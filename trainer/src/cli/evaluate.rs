@@ -56,7 +56,7 @@ pub(super) struct Evaluate {
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
 
-    /// Count void pixels as class 0, as the d2l preset trains them [default: as the checkpoint was trained].
+    /// Count void pixels as background (class 0 if none is called so), as the d2l preset trains them [default: as the checkpoint was trained].
     #[arg(long)]
     void_is_background: bool,
 

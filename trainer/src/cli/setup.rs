@@ -306,6 +306,7 @@ impl Setup {
             autocast: self.autocast || preset.autocast,
             drop_small: preset.drop_small,
             void_is_background: preset.void_is_background,
+            background: preset.background,
             sum_over_batch: preset.sum_over_batch,
         }
     }

@@ -208,7 +208,7 @@ impl Split {
         for index in 0..dataset.len() {
             let mut mask = dataset.read_mask(index)?;
             if void_is_background {
-                void_to_background(&mut mask);
+                void_to_background(&mut mask, dataset.classes());
             }
             mask.iter().for_each(|&label| counts[label as usize] += 1);
             bar.inc(1);
