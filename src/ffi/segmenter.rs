@@ -205,8 +205,8 @@ pub unsafe extern "C" fn fcn_class_name(segmenter: Option<&fcn_segmenter>, index
     answer(ptr::null(), || Some(segmenter?.class_names.get(index as usize)?.as_ptr()))
 }
 
-/// The index of the class that means "nothing of interest": overlays leave its pixels as they are, and palettes by name make
-/// it black. It stands in the model card; a card without it means the class called "background", "_background_",
+/// The index of the class that means "nothing of interest": overlays leave its pixels as they are, and the palette "voc"
+/// makes it black. It stands in the model card; a card without it means the class called "background", "_background_",
 /// "__background__" or "bg". Of a model without a card it is class 0, if that is called so. -1 if there is none, and for
 /// NULL.
 ///
