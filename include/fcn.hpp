@@ -110,6 +110,9 @@ public:
         return checked(fcn_options_set_runtime_library(get(), path.c_str()));
     }
     Options &cache(const std::string &folder) { return checked(fcn_options_set_cache(get(), folder.c_str())); }
+    Options &auto_size() { return checked(fcn_options_set_auto_size(get())); }
+    Options &native_side(std::uint32_t pixels) { return checked(fcn_options_set_native_side(get(), pixels)); }
+    Options &short_side(std::uint32_t pixels) { return checked(fcn_options_set_short_side(get(), pixels)); }
     Options &pad() { return checked(fcn_options_set_pad(get())); }
     Options &resize(std::uint32_t width, std::uint32_t height) {
         return checked(fcn_options_set_resize(get(), width, height));
@@ -218,6 +221,13 @@ public:
                                 fcn_contours_parent(found, index)});
         }
         return contours;
+    }
+
+    /* Columns and rows of the network's input, padding included; zeros before the first frame. */
+    std::pair<std::uint32_t, std::uint32_t> working_size() const {
+        std::pair<std::uint32_t, std::uint32_t> size;
+        detail::check(fcn_mask_working_size(get(), &size.first, &size.second));
+        return size;
     }
 
     /* Microseconds; zeros before the first frame. */

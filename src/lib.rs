@@ -46,6 +46,7 @@ mod segmenter;
 mod stream;
 mod threads;
 mod tiles;
+mod working_size;
 
 pub use color::{ColorMatrix, ColorRange};
 pub use error::{Error, Result};

@@ -6,11 +6,12 @@ use prost::bytes::Bytes;
 
 use crate::{
     ChannelOrder, Error, Options, Result, SizeMode, TensorLayout,
-    head::Upsampling,
+    head::{Fit, Upsampling},
     onnx::{self, AdaptedInput, Ending, Hints, Kind, ModelCard, Tail, types::ModelProto},
     palette::{self, Class, voc_color},
     preprocess::Normalise,
     runtime::{Answer, Interrupts, Network, OutputKind},
+    working_size,
 };
 
 /// The names of the classes of a network that tells two apart.
@@ -47,6 +48,8 @@ pub(crate) struct Model {
     pub(crate) normalise: Normalise,
     pub(crate) upsampling: Upsampling,
     pub(crate) answers_labels: bool,
+    /// The options' before the card's: see [`ModelCard::native_side`].
+    pub(crate) native_side: Option<u32>,
     /// Height and width, where the network takes only one of them.
     fixed: (Option<usize>, Option<usize>),
 }
@@ -115,14 +118,25 @@ impl Model {
         self.fixed != (None, None)
     }
 
+    /// At which size (height, width) the network sees a frame in one run, and how the frame gets to it.
+    pub(crate) fn working_size(&self, mode: SizeMode, size: (usize, usize)) -> Result<((usize, usize), Fit)> {
+        let pick = |asked: u32, own: usize| if asked == 0 { own } else { asked as usize };
+        let resampled = |size| Ok((self.rounded_up(size), Fit::Resample));
+        let native = |side| working_size::native(size, side, self.stride);
+        match mode {
+            SizeMode::Resize { width, height } => resampled((pick(height, size.0), pick(width, size.1))),
+            SizeMode::ShortSide(pixels) => resampled(working_size::short_side(size, pixels, self.stride)),
+            SizeMode::Auto if let Some(size) = self.native_side.and_then(native) => resampled(size),
+            SizeMode::Auto | SizeMode::Pad | SizeMode::Tile { .. } => Ok((self.padded(size.0, size.1)?, Fit::Crop)),
+        }
+    }
+
     /// The size mode asked for, completed and checked, or the default.
     pub(crate) fn size_mode(&self, asked: Option<SizeMode>) -> Result<SizeMode> {
-        let Some(mode) = asked else {
-            return Ok(match self.is_fixed() {
-                true => SizeMode::Resize { width: 0, height: 0 },
-                false => SizeMode::Pad,
-            });
-        };
+        let mode = asked.unwrap_or(SizeMode::Auto);
+        if mode == SizeMode::Auto && self.is_fixed() {
+            return Ok(SizeMode::Resize { width: 0, height: 0 });
+        }
         let SizeMode::Tile { width, height, overlap } = mode else { return Ok(mode) };
         if self.answers_labels {
             return Err(Error::InvalidArgument(
@@ -248,6 +262,7 @@ impl PreparedModel {
             answers_labels: output == OutputKind::Labels,
             classes,
             background,
+            native_side: options.native_side.or(card.as_ref().and_then(|card| card.native_side)),
             card,
             stride,
             fixed: (input.height, input.width),

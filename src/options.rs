@@ -2,7 +2,11 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::{Error, MAX_SIDE, Result, onnx::TensorLayout, palette::Palette};
+use crate::{
+    Error, MAX_SIDE, Result,
+    onnx::{NATIVE_SIDES, TensorLayout},
+    palette::Palette,
+};
 
 /// Where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,9 +34,14 @@ impl Provider {
     }
 }
 
-/// What happens with frames whose sides the network's stride does not divide.
+/// At which size the network sees a frame. Labels come out at the frame's size in every mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SizeMode {
+    /// Pads frames of about the size that the network was trained on, its native side ([`Options::native_side`]), and resamples
+    /// others to that size, keeping their proportions up to the rounding of both sides to multiples of the stride. A frame's
+    /// own side is the square root of width times height; from 4/5 to 5/4 of the native side it is padded. Models whose
+    /// native side is not known pad all frames.
+    Auto,
     /// Pads at the right and at the bottom up to the next multiple of the stride, with the colour that normalises to 0
     /// (black for networks that take bytes), and crops the labels back.
     Pad,
@@ -44,6 +53,9 @@ pub enum SizeMode {
         /// Rows of the working size, 0 for the frame's own.
         height: u32,
     },
+    /// As [`SizeMode::Resize`], to the size whose shorter side has this many pixels, keeping proportions up to the rounding to
+    /// multiples of the stride.
+    ShortSide(u32),
     /// Covers the frame with rectangles whose sides the stride divides; where rectangles overlap, the mean of their
     /// scores counts (d2l.ai chapter 13.11, exercise 4). 0 means the size of the crops the network was trained on, or
     /// 320 rows by 480 columns where the model does not say.
@@ -102,9 +114,11 @@ pub struct Options {
     /// An existing folder where optimized networks are kept, so that making the same segmenter again is faster; without
     /// it none are kept. Files of other models, versions, providers or processors are not used.
     pub cache: Option<PathBuf>,
-    /// What happens with sizes that the stride does not divide: [`SizeMode::Pad`], or for a model of one fixed size
-    /// [`SizeMode::Resize`].
+    /// At which size the network sees a frame: [`SizeMode::Auto`], or for a model of one fixed size [`SizeMode::Resize`].
     pub size_mode: Option<SizeMode>,
+    /// The size of frames that the network labels best, for [`SizeMode::Auto`]: the square root of width times height of the
+    /// photos it was trained on, in pixels, 16 to 32767. Overrides the model card.
+    pub native_side: Option<u32>,
     /// What each value (0 to 255) of a channel is multiplied by before mean and std: `(value * scale - mean) / std`. Finite
     /// and greater than 0; without it 1 / 255. Not for networks that take bytes.
     pub scale: Option<f32>,
@@ -148,6 +162,7 @@ impl fmt::Debug for Options {
             .field("runtime_library", &self.runtime_library)
             .field("cache", &self.cache)
             .field("size_mode", &self.size_mode)
+            .field("native_side", &self.native_side)
             .field("scale", &self.scale)
             .field("mean", &self.mean)
             .field("std", &self.std)
@@ -190,7 +205,13 @@ impl Options {
         if let Some(names) = self.class_names.as_ref().filter(|names| !(2..=255).contains(&names.len())) {
             return wrong(format!("{} class names are given; 2 to 255 classes can be told apart", names.len()));
         }
+        if let Some(side) = self.native_side.filter(|side| !NATIVE_SIDES.contains(side)) {
+            return wrong(format!("the native side {side} is given; 16 to {MAX_SIDE} pixels are possible"));
+        }
         match self.size_mode {
+            Some(SizeMode::ShortSide(pixels)) if !(1..=MAX_SIDE).contains(&pixels) => {
+                wrong(format!("a short side of {pixels} pixels is asked for; 1 to {MAX_SIDE} are possible"))
+            }
             Some(SizeMode::Resize { width, height } | SizeMode::Tile { width, height, .. })
                 if width > MAX_SIDE || height > MAX_SIDE =>
             {

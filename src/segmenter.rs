@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    Error, Frame, Mask, Options, PixelFormat, Result, SizeMode, file,
+    Error, Frame, LogLevel, Mask, Options, PixelFormat, Result, SizeMode, file,
     frame::plane_layout,
     head::Fit,
     mask::{Outputs, Settings, Source, Target, label_stride, resize},
@@ -21,7 +21,7 @@ use crate::{
     onnx::ModelCard,
     palette::Class,
     pool::Pool,
-    runtime::{Call, Interrupts, Limit, Networks, Request, Runtime},
+    runtime::{Call, Interrupts, Limit, Networks, Request, Runtime, log},
     threads,
     tiles::Side,
 };
@@ -118,6 +118,14 @@ impl Segmenter {
                 return Err(error);
             }
         };
+        if mode == SizeMode::Auto && model.native_side.is_none() {
+            log(
+                options.log.as_ref(),
+                LogLevel::Info,
+                "the model does not say which size of frames it labels best, so frames are padded and not resampled; give the \
+                 option native_side to have larger and smaller ones resampled",
+            );
+        }
         let lanes: Vec<Lane> = networks.into_iter().map(Lane::new).collect();
         let interrupts = Interrupts::new(lanes.len());
         if options.timeout.is_some() {
@@ -241,24 +249,20 @@ impl Segmenter {
         let target = &mut Target { rules, labels: direct, before: &mask.history };
         lane.history.clear();
         match self.mode {
-            SizeMode::Pad => {
-                let padded = self.model.padded(height, width)?;
-                let usual = target.rules.plain() && size == (width, height);
-                match &mut lane.device {
-                    Some(device) if usual && frame.contiguous_row(0).is_some() => {
-                        lane::on_device(device, self, call, frame, padded, &mut lane.mask, target)
-                    }
-                    _ => lane.whole(self, call, frame, padded, Fit::Crop, target),
-                }
-            }
-            SizeMode::Resize { width: columns, height: rows } => {
-                let working = (pick(rows, height), pick(columns, width));
-                lane.whole(self, call, frame, self.model.rounded_up(working), Fit::Resample, target)
-            }
             SizeMode::Tile { width: columns, height: rows, overlap } => {
                 let stride = self.model.stride;
                 let side = |length, tile| Side::new(length, tile, overlap as usize, stride);
                 lane.tiled(self, call, frame, &side(height, rows as usize), &side(width, columns as usize), target)
+            }
+            mode => {
+                let (working, fit) = self.model.working_size(mode, (height, width))?;
+                let usual = target.rules.plain() && size == (width, height) && frame.contiguous_row(0).is_some();
+                match &mut lane.device {
+                    Some(device) if usual && fit == Fit::Crop => {
+                        lane::on_device(device, self, call, frame, working, &mut lane.mask, target)
+                    }
+                    _ => lane.whole(self, call, frame, working, fit, target),
+                }
             }
         }?;
         if let Some((labels, stride)) = labels.filter(|_| tiled) {
@@ -414,9 +418,4 @@ impl Drop for Taken<'_> {
         self.segmenter.lanes.lock().unwrap_or_else(PoisonError::into_inner).extend(self.lane.take());
         self.segmenter.returned.notify_one();
     }
-}
-
-/// A side that was asked for, or for 0 the frame's own.
-fn pick(asked: u32, own: usize) -> usize {
-    if asked == 0 { own } else { asked as usize }
 }

@@ -281,6 +281,25 @@ pub unsafe extern "C" fn fcn_mask_reset(mask: Option<&mut fcn_mask>) -> fcn_stat
     })
 }
 
+/// Stores in `*width` and `*height` the columns and rows of the network's input for this frame, with padding; with tiles, those
+/// of a tile. 0 and 0 before the first frame. Either pointer may be NULL.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to; `width` and `height` are NULL or places to write to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_mask_working_size(
+    mask: Option<&fcn_mask>,
+    width: Option<&mut u32>,
+    height: Option<&mut u32>,
+) -> fcn_status {
+    guard(|| {
+        let (columns, rows) = required(mask, "mask")?.0.working_size();
+        width.into_iter().for_each(|width| *width = columns);
+        height.into_iter().for_each(|height| *height = rows);
+        Ok(())
+    })
+}
+
 /// Columns: those of the frame after crop and rotation, or what fcn_mask_set_size() asked for; 0 before the first frame.
 ///
 /// # Safety

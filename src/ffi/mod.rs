@@ -55,19 +55,20 @@ pub use mask::{
     fcn_mask, fcn_mask_classes, fcn_mask_confidence, fcn_mask_confidence_u8, fcn_mask_free, fcn_mask_height,
     fcn_mask_labels, fcn_mask_margin, fcn_mask_new, fcn_mask_pixels, fcn_mask_regions, fcn_mask_reset, fcn_mask_scores,
     fcn_mask_set_buffer, fcn_mask_set_classes, fcn_mask_set_outputs, fcn_mask_set_remap, fcn_mask_set_size,
-    fcn_mask_set_smoothing, fcn_mask_set_threshold, fcn_mask_stride, fcn_mask_timings, fcn_mask_width, fcn_output,
-    fcn_region, fcn_timings,
+    fcn_mask_set_smoothing, fcn_mask_set_threshold, fcn_mask_stride, fcn_mask_timings, fcn_mask_width,
+    fcn_mask_working_size, fcn_output, fcn_region, fcn_timings,
 };
 pub use model_options::{
     fcn_channel_order, fcn_layout, fcn_options_set_channel_order, fcn_options_set_input_layout, fcn_options_set_output,
     fcn_options_set_output_layout, fcn_options_set_output_values, fcn_options_set_scale, fcn_values,
 };
 pub use options::{
-    fcn_log_callback, fcn_log_level, fcn_options, fcn_options_free, fcn_options_new, fcn_options_set_cache,
-    fcn_options_set_class_names, fcn_options_set_device, fcn_options_set_gpu_memory_limit, fcn_options_set_log,
-    fcn_options_set_mean_std, fcn_options_set_pad, fcn_options_set_palette, fcn_options_set_provider,
-    fcn_options_set_resize, fcn_options_set_runtime_library, fcn_options_set_sessions, fcn_options_set_threads,
-    fcn_options_set_tile, fcn_options_set_timeout, fcn_provider,
+    fcn_log_callback, fcn_log_level, fcn_options, fcn_options_free, fcn_options_new, fcn_options_set_auto_size,
+    fcn_options_set_cache, fcn_options_set_class_names, fcn_options_set_device, fcn_options_set_gpu_memory_limit,
+    fcn_options_set_log, fcn_options_set_mean_std, fcn_options_set_native_side, fcn_options_set_pad,
+    fcn_options_set_palette, fcn_options_set_provider, fcn_options_set_resize, fcn_options_set_runtime_library,
+    fcn_options_set_sessions, fcn_options_set_short_side, fcn_options_set_threads, fcn_options_set_tile,
+    fcn_options_set_timeout, fcn_provider,
 };
 pub use overlay::{fcn_overlay, fcn_overlay_style, fcn_overlay_styled};
 pub use segmenter::{

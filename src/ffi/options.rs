@@ -194,8 +194,31 @@ pub unsafe extern "C" fn fcn_options_set_cache(options: Option<&mut fcn_options>
     })
 }
 
+/// Pads frames of about the size that the model was trained on, and resamples larger and smaller ones to that size, keeping
+/// their proportions; labels come out at the frame's size. The default, but for models of one fixed size, which resample all
+/// frames to it. The model's card or fcn_options_set_native_side() gives the size; without either, all frames are padded and
+/// the log says so. fcn_mask_working_size() returns the size that was used.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_options_set_auto_size(options: Option<&mut fcn_options>) -> fcn_status {
+    guard(|| change(options, |options| options.size_mode = Some(SizeMode::Auto)))
+}
+
+/// The size of frames that the model labels best, for fcn_options_set_auto_size(): the square root of width times height of the
+/// photos it was trained on, in pixels, 16 to 32767; 416 for photos of 480 x 360. Overrides the model card; 0, the default,
+/// means the card's.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_options_set_native_side(options: Option<&mut fcn_options>, pixels: u32) -> fcn_status {
+    guard(|| change(options, |options| options.native_side = (pixels > 0).then_some(pixels)))
+}
+
 /// Pads frames at the right and at the bottom up to the next multiple of the model's stride, and crops the labels
-/// back. The default, but for models of one fixed size.
+/// back.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -216,6 +239,16 @@ pub unsafe extern "C" fn fcn_options_set_resize(
     height: u32,
 ) -> fcn_status {
     guard(|| change(options, |options| options.size_mode = Some(SizeMode::Resize { width, height })))
+}
+
+/// Resamples frames so that their shorter side has about this many pixels, 1 to 32767, keeping their proportions (both sides
+/// are rounded to multiples of the model's stride), and labels them at their own size.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_options_set_short_side(options: Option<&mut fcn_options>, pixels: u32) -> fcn_status {
+    guard(|| change(options, |options| options.size_mode = Some(SizeMode::ShortSide(pixels))))
 }
 
 /// Covers frames with rectangles of `width` x `height` pixels, multiples of the model's stride, whose neighbours share

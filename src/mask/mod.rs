@@ -60,6 +60,8 @@ pub(crate) struct MaskData {
     pub(crate) width: usize,
     pub(crate) height: usize,
     pub(crate) classes: usize,
+    /// Columns and rows of the network's input.
+    pub(crate) working_size: (usize, usize),
     /// Empty where the labels went to the caller's memory.
     pub(crate) labels: Vec<u8>,
     pub(crate) confidence: Vec<f32>,
@@ -116,6 +118,12 @@ impl Mask {
     /// averaged at the frame's size first.
     pub fn set_size(&mut self, width: u32, height: u32) -> Result<()> {
         self.settings.set_size(width, height)
+    }
+
+    /// Columns and rows of the network's input for this frame, padding included: see [`SizeMode`](crate::SizeMode). With tiles,
+    /// those of a tile. 0 and 0 before the first frame.
+    pub fn working_size(&self) -> (u32, u32) {
+        (self.data.working_size.0 as u32, self.data.working_size.1 as u32)
     }
 
     /// Pixels whose confidence is less than this, 0 to 1, get the label [`UNKNOWN`]; 0, the default, means none. It costs as

@@ -1,11 +1,14 @@
 //! The model card: what a program must know to use the network, as JSON inside the ONNX file.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
 use super::types::ModelProto;
 use crate::{Error, Result, palette::Class};
+
+/// The range of [`ModelCard::native_side`].
+pub const NATIVE_SIDES: RangeInclusive<u32> = 16..=crate::MAX_SIDE;
 
 /// What a network expects, what it answers, and how well it does. Stored as JSON under [`ModelCard::KEY`] in the ONNX
 /// file's `metadata_props`.
@@ -33,6 +36,10 @@ pub struct ModelCard {
     pub stride: u32,
     /// Height and width, in pixels, of the crops it was trained on.
     pub training_crop: [u32; 2],
+    /// The size of photos that the network labels best, as the side in pixels of a square of the same area: the square root of
+    /// width times height, 16 to 32767. Cards that do not say it have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native_side: Option<u32>,
     /// The data it was trained on, and that data's licence.
     pub dataset: String,
     /// What was measured on the validation split, as fractions of 1: `pixel_accuracy`, `miou`, `iou/cat` and so on.
@@ -81,6 +88,9 @@ impl ModelCard {
         }
         if !["rgb", "bgr"].contains(&self.channels.as_str()) {
             return wrong(format!("orders the channels '{}'; 'rgb' and 'bgr' are known", self.channels));
+        }
+        if let Some(side) = self.native_side.filter(|side| !NATIVE_SIDES.contains(side)) {
+            return wrong(format!("gives the native side {side}; 16 to 32767 is possible"));
         }
         if !(1..=1024).contains(&self.stride) {
             return wrong(format!("gives the stride {}; 1 to 1024 is possible", self.stride));

@@ -20,7 +20,7 @@ mod sizes;
 use prost::{Message, bytes::Bytes};
 
 pub(crate) use beside::{FILE, encode_beside};
-pub use card::ModelCard;
+pub use card::{ModelCard, NATIVE_SIDES};
 pub(crate) use cut::Tail;
 pub(crate) use dequantize::dequantize_weights;
 pub(crate) use device::{names, on_device};

@@ -330,7 +330,7 @@ fn session_builder(
 }
 
 /// Calls the host's callback; a panic in it must not travel into ONNX Runtime's C++.
-fn log(callback: Option<&LogCallback>, level: LogLevel, message: &str) {
+pub(crate) fn log(callback: Option<&LogCallback>, level: LogLevel, message: &str) {
     if let Some(callback) = callback {
         // A callback that panics has had its say; there is nobody else to tell.
         let _ = catch_unwind(AssertUnwindSafe(|| callback(level, message)));

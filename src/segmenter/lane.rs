@@ -59,6 +59,7 @@ impl Lane {
         self.load(segmenter, frame, size, fit)?;
         let Lane { network, head, mask, history, .. } = self;
         let Segmenter { model, pool, .. } = segmenter;
+        mask.working_size = (size.1, size.0);
         clock.add(&mut mask.timings.preprocess);
         network.run(call, |answer| {
             clock.add(&mut mask.timings.inference);
@@ -103,6 +104,7 @@ impl Lane {
         let mut clock = Clock::start();
         self.band.start(rows.tile.min(height), self.mask.classes, columns)?;
         self.mask.pixels.fill(0);
+        self.mask.working_size = (columns.tile, rows.tile);
         for y in 0..rows.count {
             let lines = rows.range(y);
             for x in 0..columns.count {
@@ -176,6 +178,7 @@ pub(super) fn on_device(
     let (height, width) = (mask.height, mask.width);
     let order = segmenter.model.normalise.offsets(frame);
     let bytes = frame.format().bytes();
+    mask.working_size = (padded.1, padded.0);
     preprocess::copy_bytes(frame, device.frame(Layout { height, width, bytes, order, padded })?);
     clock.add(&mut mask.timings.preprocess);
     device.run(call, |labels| {
