@@ -60,3 +60,4 @@ pub use options::{ChannelOrder, LogCallback, LogLevel, Options, Provider, SizeMo
 pub use overlay::{OverlayStyle, overlay, overlay_styled};
 pub use segmenter::Segmenter;
 pub use stream::{Polled, Stream, StreamCounters, StreamResult};
+pub use working_size::native as native_size;

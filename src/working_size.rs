@@ -3,8 +3,9 @@
 /// From this share of the native side to its reciprocal a frame's scale does not matter enough to resample it.
 const NEAR: f64 = 0.8;
 
-/// The size of a frame that is resampled to the native side, or `None` if it is near that as it is.
-pub(crate) fn native(size: (usize, usize), native_side: u32, stride: usize) -> Option<(usize, usize)> {
+/// The (height, width) to which [`SizeMode::Auto`](crate::SizeMode) resamples a frame of `size` for a network of this native
+/// side and stride; `None` if the frame is near the native side as it is.
+pub fn native(size: (usize, usize), native_side: u32, stride: usize) -> Option<(usize, usize)> {
     let side = (size.0 as f64 * size.1 as f64).sqrt();
     let factor = f64::from(native_side) / side;
     (!(NEAR..=1.0 / NEAR).contains(&factor)).then(|| scaled(size, factor, stride))

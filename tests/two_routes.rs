@@ -232,6 +232,8 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
         checked(ffi::fcn_options_set_provider(options.as_deref_mut(), ffi::fcn_provider::FCN_PROVIDER_CPU as i32))?;
         checked(match case.size_mode {
             None => ffi::fcn_status::FCN_OK,
+            Some(SizeMode::Auto) => ffi::fcn_options_set_auto_size(options.as_deref_mut()),
+            Some(SizeMode::ShortSide(pixels)) => ffi::fcn_options_set_short_side(options.as_deref_mut(), pixels),
             Some(SizeMode::Pad) => ffi::fcn_options_set_pad(options.as_deref_mut()),
             Some(SizeMode::Resize { width, height }) => {
                 ffi::fcn_options_set_resize(options.as_deref_mut(), width, height)

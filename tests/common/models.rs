@@ -78,6 +78,7 @@ pub fn card(classes: usize, stride: usize) -> ModelCard {
         channels: "rgb".into(),
         stride: stride as u32,
         training_crop: [64, 96],
+        native_side: None,
         dataset: "none".into(),
         metrics: Default::default(),
     }

@@ -33,6 +33,9 @@ pub struct State {
     pub mean: [f32; 3],
     /// Divides each of red, green, blue after the subtraction.
     pub std: [f32; 3],
+    /// The size of photos that the network labels best: see [`ModelCard::native_side`](fcn::onnx::ModelCard).
+    #[serde(default)]
+    pub native_side: Option<u32>,
     /// How far the run is.
     pub progress: Progress,
 }

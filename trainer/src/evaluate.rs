@@ -109,10 +109,12 @@ impl Labeller {
     /// Labels a photo (RGB, row by row) of `width` x `height` pixels.
     pub fn label(&mut self, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
         match self {
-            Labeller::Checkpoint { network, views, .. } if *views == Views::default() => {
-                label(network, rgb, width, height)
+            Labeller::Checkpoint { network, views, checkpoint } if *views == Views::default() => {
+                label(network, checkpoint.state.native_side, rgb, width, height)
             }
-            Labeller::Checkpoint { network, views, .. } => views.label(network, rgb, width, height),
+            Labeller::Checkpoint { network, views, checkpoint } => {
+                views.label(network, checkpoint.state.native_side, rgb, width, height)
+            }
             Labeller::Onnx { segmenter, mask } => {
                 let frame = Frame::packed(PixelFormat::Rgb8, rgb, width as u32, height as u32, 0)?;
                 segmenter.segment(&frame, mask)?;
@@ -160,7 +162,7 @@ impl Labeller {
 pub struct Views {
     /// Whether each view is mirrored as well.
     pub flip: bool,
-    /// The factors that the photo is scaled by.
+    /// The factors that the photo is scaled by, after it was brought to the network's native side.
     pub scales: Vec<f64>,
 }
 
@@ -186,21 +188,36 @@ impl Views {
     }
 
     /// Labels a whole photo (RGB, row by row).
-    pub fn label(&self, network: &Network, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
-        self.probabilities(network, rgb, width, height).and_then(|mean| labels(&mean, width, height))
+    pub fn label(
+        &self,
+        network: &Network,
+        native_side: Option<u32>,
+        rgb: &[u8],
+        width: usize,
+        height: usize,
+    ) -> Result<Vec<u8>> {
+        self.probabilities(network, native_side, rgb, width, height).and_then(|mean| labels(&mean, width, height))
     }
 
     /// The sum of the views' probabilities, 1 x classes x height x width.
-    pub fn probabilities(&self, network: &Network, rgb: &[u8], width: usize, height: usize) -> Result<Tensor> {
+    pub fn probabilities(
+        &self,
+        network: &Network,
+        native_side: Option<u32>,
+        rgb: &[u8],
+        width: usize,
+        height: usize,
+    ) -> Result<Tensor> {
         let _guard = tch::no_grad_guard();
         let mut image = vec![0.0; 3 * height * width];
         normalise_whole(rgb, width, height, &network.spec.backbone.normalise(), height, width, &mut image);
         let size = [height as i64, width as i64];
         let image =
             Tensor::f_from_slice(&image)?.f_view([1, 3, size[0], size[1]])?.f_to_device(network.graph.device)?;
+        let working = working_size(native_side, height, width).unwrap_or([height, width]);
         let mut sum: Option<Tensor> = None;
         for scale in &self.scales {
-            let [h, w] = [height, width].map(|side| ((side as f64 * scale).round() as i64).max(1));
+            let [h, w] = working.map(|side| ((side as f64 * scale).round() as i64).max(1));
             let scaled = match [h, w] == size {
                 true => image.shallow_clone(),
                 false => image.f_upsample_bilinear2d([h, w], false, None, None)?,
@@ -236,9 +253,21 @@ fn cpu() -> fcn::Options {
     options
 }
 
+/// The height and width to which a photo is resampled for a network; `None` if it is padded.
+fn working_size(native_side: Option<u32>, height: usize, width: usize) -> Option<[usize; 2]> {
+    fcn::native_size((height, width), native_side?, Network::STRIDE).map(<[usize; 2]>::from)
+}
+
 /// A whole photo (RGB, row by row) as the network's input: normalised, and padded with the mean colour at the right and
-/// at the bottom to sides that 32 divides. The same as libfcn's size mode `pad`.
-pub fn input(network: &Network, rgb: &[u8], width: usize, height: usize) -> Result<Tensor> {
+/// at the bottom to sides that 32 divides, or resampled to its native side. The same as libfcn's size mode auto.
+pub fn input(network: &Network, native_side: Option<u32>, rgb: &[u8], width: usize, height: usize) -> Result<Tensor> {
+    if let Some([h, w]) = working_size(native_side, height, width) {
+        let mut image = vec![0.0; 3 * height * width];
+        normalise_whole(rgb, width, height, &network.spec.backbone.normalise(), height, width, &mut image);
+        let image = Tensor::f_from_slice(&image)?.f_view([1, 3, height as i64, width as i64])?;
+        let image = image.f_upsample_bilinear2d([h as i64, w as i64], false, None, None)?;
+        return Ok(channels_last(&image.f_to_device(network.graph.device)?));
+    }
     let (h, w) = (height.next_multiple_of(Network::STRIDE), width.next_multiple_of(Network::STRIDE));
     let mut image = vec![0.0; 3 * h * w];
     let normalise: Normalise = network.spec.backbone.normalise();
@@ -248,9 +277,12 @@ pub fn input(network: &Network, rgb: &[u8], width: usize, height: usize) -> Resu
 }
 
 /// Labels a whole photo (RGB, row by row).
-pub fn label(network: &Network, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
-    let image = input(network, rgb, width, height)?;
-    let scores = no_grad(|| network.graph.forward(&image, false))?;
+pub fn label(network: &Network, native_side: Option<u32>, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
+    let image = input(network, native_side, rgb, width, height)?;
+    let mut scores = no_grad(|| network.graph.forward(&image, false))?;
+    if working_size(native_side, height, width).is_some() {
+        scores = scores.f_upsample_bilinear2d([height as i64, width as i64], false, None, None)?;
+    }
     labels(&scores, width, height)
 }
 

@@ -49,6 +49,7 @@ pub fn card(state: &State, dataset: String, metrics: BTreeMap<String, f64>) -> M
         channels: "rgb".to_owned(),
         stride: Network::STRIDE as u32,
         training_crop: [height as u32, width as u32],
+        native_side: state.native_side,
         dataset,
         metrics,
     }

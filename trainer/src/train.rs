@@ -23,6 +23,7 @@ use crate::metrics::Confusion;
 use crate::model::{Spec, weights};
 use crate::record::{self, Output, Recorder, Validation};
 use crate::schedule::Factor;
+use fcn::onnx::NATIVE_SIDES;
 
 /// How a run is carried out. None of it changes what is learned.
 #[derive(Debug, Clone)]
@@ -76,6 +77,7 @@ impl Run {
             classes: train.classes().to_vec(),
             mean: normalise.mean,
             std: normalise.std,
+            native_side: Some(native_side(&train, config.scale)?),
             progress: Progress::default(),
             spec,
             config,
@@ -275,7 +277,8 @@ impl Run {
                 return Ok(None);
             }
             let sample = read(&self.val, index, self.state.config.void_is_background)?;
-            let labels = label(self.learner.measured(), &sample.image, sample.width, sample.height)?;
+            let labels =
+                label(self.learner.measured(), self.state.native_side, &sample.image, sample.width, sample.height)?;
             confusion.add(&sample.mask, &labels);
             recorder.sample(index, photos, sample, labels)?;
             recorder.validating(index + 1, photos);
@@ -288,6 +291,16 @@ impl Run {
         let path = checkpoint::last(&execution.folder);
         checkpoint::save(&path, self.learner.network(), Some(self.learner.rest()), &self.state)
     }
+}
+
+/// The size of photos that a run makes a network know: the median over the photos, as the square root of width times height,
+/// times the middle of the random scales.
+fn native_side(photos: &Dataset, scale: (f64, f64)) -> Result<u32> {
+    let side = |(height, width): (usize, usize)| (height as f64 * width as f64).sqrt();
+    let mut sides = (0..photos.len()).map(|i| photos.size(i).map(side)).collect::<Result<Vec<f64>>>()?;
+    sides.sort_by(f64::total_cmp);
+    let native = sides[sides.len() / 2] * (scale.0 * scale.1).sqrt();
+    Ok((native.round() as u32).clamp(*NATIVE_SIDES.start(), *NATIVE_SIDES.end()))
 }
 
 /// What is trained on what; shown as one line.

@@ -245,6 +245,7 @@ fn runs_that_cannot_be_resumed_are_named() {
         classes: vec![class("a", 1), class("b", 2), class("c", 3)],
         mean: [0.5; 3],
         std: [0.5; 3],
+        native_side: None,
         progress: Progress::default(),
         config,
     };

@@ -70,6 +70,7 @@ fn state(network: &Network) -> State {
         classes: fcn::palette::voc_classes(),
         mean: normalise.mean,
         std: normalise.std,
+        native_side: None,
         progress: Progress::default(),
     }
 }
@@ -225,10 +226,10 @@ fn integers_and_halves_score_close_to_floats() {
         let full = fcn::onnx::encode(&onnx(&network, &Form::Full, &card).unwrap());
         let exact = libfcn(&full, &photo);
 
-        let calibration = Calibration::new(&network, &dataset, 3).unwrap();
+        let calibration = Calibration::new(&network, None, &dataset, 3).unwrap();
         assert_eq!(
             calibration,
-            Calibration::new(&network, &dataset, 3).unwrap(),
+            Calibration::new(&network, None, &dataset, 3).unwrap(),
             "{name}: the same photos, the same ranges"
         );
         let int8 = fcn::onnx::encode(&onnx(&network, &Form::Int8(calibration), &card).unwrap());
@@ -263,7 +264,7 @@ fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
         for architecture in [Architecture::Fcn32s, Architecture::Fcn16s, Architecture::Fcn8s] {
             let network = network(architecture, backbone, Upsampling::Learned);
             let name = network.spec.name();
-            let image = input(&network, picture.as_raw(), width, height).unwrap();
+            let image = input(&network, None, picture.as_raw(), width, height).unwrap();
             let scores = tch::no_grad(|| network.graph.forward(&image, false)).unwrap();
             let scores = scores.narrow(2, 0, height as i64).narrow(3, 0, width as i64).contiguous();
             let truth = Vec::<f32>::try_from(scores.flatten(0, -1)).unwrap();
@@ -275,7 +276,7 @@ fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
             let worst = largest_difference(&exact, &truth) / range(&truth);
             assert!(worst < 1e-4, "{name}: libfcn differs from libtorch by {worst} of the range");
             let compact = error(&scores(Form::Compact), &exact);
-            let int8 = error(&scores(Form::Int8(Calibration::new(&network, &dataset, 3).unwrap())), &exact);
+            let int8 = error(&scores(Form::Int8(Calibration::new(&network, None, &dataset, 3).unwrap())), &exact);
             let half = error(&scores(Form::Half), &exact);
             println!("{name}: compact {compact:.4}, int8 {int8:.4}, float16 {half:.5} of the range");
             assert!(compact < 0.02, "{name}: compact weights change scores by {compact} of their range");

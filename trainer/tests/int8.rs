@@ -31,6 +31,7 @@ impl Run {
             classes: fcn::palette::voc_classes()[..3].to_vec(),
             mean: normalise.mean,
             std: normalise.std,
+            native_side: None,
             progress: Progress::default(),
         };
         checkpoint::save(&run.path("best.safetensors"), &Network::new(spec, 3, Device::Cpu), None, &state).unwrap();

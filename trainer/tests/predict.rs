@@ -48,6 +48,7 @@ fn models() -> &'static (Vec<u8>, Vec<u8>) {
             classes: classes(),
             mean: normalise.mean,
             std: normalise.std,
+            native_side: None,
             progress: Progress::default(),
         };
         let folder = tempfile::tempdir().expect("a folder");

@@ -303,7 +303,10 @@ fn validation_is_of_the_average() {
         let mut confusion = Confusion::new(3);
         for index in 0..dataset.len() {
             let sample = dataset.read(index).unwrap();
-            confusion.add(&sample.mask, &label(network, &sample.image, sample.width, sample.height).unwrap());
+            confusion.add(
+                &sample.mask,
+                &label(network, checkpoint.state.native_side, &sample.image, sample.width, sample.height).unwrap(),
+            );
         }
         confusion.pixel_accuracy()
     };

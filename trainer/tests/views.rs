@@ -24,7 +24,7 @@ fn network() -> (Network, Vec<u8>) {
     let rgb: Vec<u8> = (0..3 * WIDTH * HEIGHT).map(|i| (i * 31 % 253) as u8 ^ (i / 97 * 5 % 256) as u8).collect();
     // No class wins everywhere once each one's mean score is 0.
     no_grad(|| {
-        let scores = network.graph.forward(&input(&network, &rgb, WIDTH, HEIGHT).unwrap(), false).unwrap();
+        let scores = network.graph.forward(&input(&network, None, &rgb, WIDTH, HEIGHT).unwrap(), false).unwrap();
         let mean = scores.mean_dim([0i64, 2, 3].as_slice(), false, Kind::Float);
         let bias = network.graph.parameters().into_iter().find(|p| p.name == "upsample.bias").unwrap();
         let _ = bias.tensor.shallow_clone().g_sub_(&mean);
@@ -81,7 +81,8 @@ fn resized(values: &[f64], (height, width): (usize, usize), (to_height, to_width
 #[test]
 fn probabilities_of_all_views_are_added() {
     let (network, rgb) = network();
-    let whole: Vec<f32> = input(&network, &rgb, WIDTH, HEIGHT).unwrap().contiguous().view([-1]).try_into().unwrap();
+    let whole: Vec<f32> =
+        input(&network, None, &rgb, WIDTH, HEIGHT).unwrap().contiguous().view([-1]).try_into().unwrap();
     let (h, w) = (HEIGHT.next_multiple_of(32), WIDTH.next_multiple_of(32));
     let planes: Vec<f64> = whole
         .chunks(h * w)
@@ -105,7 +106,7 @@ fn probabilities_of_all_views_are_added() {
     for (place, (got, expected)) in got.iter().zip(&sum).enumerate() {
         assert!((f64::from(*got) - expected).abs() < 2e-3, "value {place}: {got}, not {expected}");
     }
-    let labels = views.label(&network, &rgb, WIDTH, HEIGHT).unwrap();
+    let labels = views.label(&network, None, &rgb, WIDTH, HEIGHT).unwrap();
     let at = |class: usize, place: usize| sum[class * HEIGHT * WIDTH + place];
     let mut clear = 0;
     for (place, &label) in labels.iter().enumerate() {
@@ -121,8 +122,8 @@ fn probabilities_of_all_views_are_added() {
 #[test]
 fn one_view_is_plain_labelling() {
     let (network, rgb) = network();
-    let one = Views::default().label(&network, &rgb, WIDTH, HEIGHT).unwrap();
-    assert_eq!(one, label(&network, &rgb, WIDTH, HEIGHT).unwrap());
+    let one = Views::default().label(&network, None, &rgb, WIDTH, HEIGHT).unwrap();
+    assert_eq!(one, label(&network, None, &rgb, WIDTH, HEIGHT).unwrap());
     assert!((0..CLASSES as u8).filter(|class| one.contains(class)).count() > 1, "several classes are seen");
 }
 

@@ -81,7 +81,7 @@ impl Export {
         let form = match &self.calibrate {
             Some(folder) => {
                 let dataset = Dataset::open(folder, &self.calibrate_split)?;
-                Form::Int8(Calibration::new(&network, &dataset, self.calibrate_photos.get())?)
+                Form::Int8(Calibration::new(&network, state.native_side, &dataset, self.calibrate_photos.get())?)
             }
             None if self.compact => Form::Compact,
             None if self.fp16 => Form::Half,

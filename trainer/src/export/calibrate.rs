@@ -57,7 +57,7 @@ pub struct Calibration {
 
 impl Calibration {
     /// Measures ranges and moments on at most `photos` photos, spread evenly over a split.
-    pub fn new(network: &Network, dataset: &Dataset, photos: usize) -> Result<Calibration> {
+    pub fn new(network: &Network, native_side: Option<u32>, dataset: &Dataset, photos: usize) -> Result<Calibration> {
         let graph = network.graph.folded()?;
         let storages = storages(&graph);
         let mut ranges = vec![(0f32, 0f32); storages.len()];
@@ -84,7 +84,7 @@ impl Calibration {
         for photo in 0..photos {
             let index = photo * dataset.len() / photos;
             let sample = dataset.read(index)?;
-            let image = evaluate::input(network, &sample.image, sample.width, sample.height)?;
+            let image = evaluate::input(network, native_side, &sample.image, sample.width, sample.height)?;
             no_grad(|| {
                 see(Value(0), &image, &sample.id)?;
                 graph.observe(&image, |value, tensor| see(value, tensor, &sample.id))
