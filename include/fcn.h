@@ -560,8 +560,26 @@ fcn_status fcn_options_set_runtime_library(fcn_options *options, const char *pat
 fcn_status fcn_options_set_cache(fcn_options *options,
                                  const char *folder);
 
+/// Pads frames of about the size that the model was trained on, and resamples larger and smaller ones to that size, keeping
+/// their proportions; labels come out at the frame's size. The default, but for models of one fixed size, which resample all
+/// frames to it. The model's card or fcn_options_set_native_side() gives the size; without either, all frames are padded and
+/// the log says so. fcn_mask_working_size() returns the size that was used.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_auto_size(fcn_options *options);
+
+/// The size of frames that the model labels best, for fcn_options_set_auto_size(): the square root of width times height of the
+/// photos it was trained on, in pixels, 16 to 32767; 416 for photos of 480 x 360. Overrides the model card; 0, the default,
+/// means the card's.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_native_side(fcn_options *options,
+                                       uint32_t pixels);
+
 /// Pads frames at the right and at the bottom up to the next multiple of the model's stride, and crops the labels
-/// back. The default, but for models of one fixed size.
+/// back.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -573,6 +591,14 @@ fcn_status fcn_options_set_pad(fcn_options *options);
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
 fcn_status fcn_options_set_resize(fcn_options *options, uint32_t width, uint32_t height);
+
+/// Resamples frames so that their shorter side has about this many pixels, 1 to 32767, keeping their proportions (both sides
+/// are rounded to multiples of the model's stride), and labels them at their own size.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_short_side(fcn_options *options,
+                                      uint32_t pixels);
 
 /// Covers frames with rectangles of `width` x `height` pixels, multiples of the model's stride, whose neighbours share
 /// at least `overlap` rows and columns; where they overlap, the mean of their scores counts. Keeps full resolution and
@@ -924,6 +950,15 @@ fcn_status fcn_mask_set_smoothing(fcn_mask *mask,
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread uses.
 fcn_status fcn_mask_reset(fcn_mask *mask);
+
+/// Stores in `*width` and `*height` the columns and rows of the network's input for this frame, with padding; with tiles, those
+/// of a tile. 0 and 0 before the first frame. Either pointer may be NULL.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to; `width` and `height` are NULL or places to write to.
+fcn_status fcn_mask_working_size(const fcn_mask *mask,
+                                 uint32_t *width,
+                                 uint32_t *height);
 
 /// Columns: those of the frame after crop and rotation, or what fcn_mask_set_size() asked for; 0 before the first frame.
 ///

@@ -295,11 +295,11 @@ impl Run {
 
 /// The size of photos that a run makes a network know: the median over the photos, as the square root of width times height,
 /// times the middle of the random scales.
-fn native_side(photos: &Dataset, scale: (f64, f64)) -> Result<u32> {
+fn native_side(photos: &Dataset, scale: (f32, f32)) -> Result<u32> {
     let side = |(height, width): (usize, usize)| (height as f64 * width as f64).sqrt();
     let mut sides = (0..photos.len()).map(|i| photos.size(i).map(side)).collect::<Result<Vec<f64>>>()?;
     sides.sort_by(f64::total_cmp);
-    let native = sides[sides.len() / 2] * (scale.0 * scale.1).sqrt();
+    let native = sides[sides.len() / 2] * f64::from(scale.0 * scale.1).sqrt();
     Ok((native.round() as u32).clamp(*NATIVE_SIDES.start(), *NATIVE_SIDES.end()))
 }
 

@@ -100,7 +100,7 @@ fn probabilities_of_all_views_are_added() {
         }
     }
     let views = Views::new(true, vec![0.7, 1.0, 1.6]).unwrap();
-    let got = views.probabilities(&network, &rgb, WIDTH, HEIGHT).unwrap();
+    let got = views.probabilities(&network, None, &rgb, WIDTH, HEIGHT).unwrap();
     assert_eq!(got.size(), [1, CLASSES as i64, HEIGHT as i64, WIDTH as i64]);
     let got: Vec<f32> = got.to_kind(Kind::Float).contiguous().view([-1]).try_into().unwrap();
     for (place, (got, expected)) in got.iter().zip(&sum).enumerate() {
