@@ -36,7 +36,7 @@ mod tests {
             Case { size: (400, 400), native: None },
             // 4/5 and 5/4 of 400, and the next pixel.
             Case { size: (320, 320), native: None },
-            Case { size: (319, 320), native: Some((416, 416)) },
+            Case { size: (319, 320), native: Some((384, 416)) },
             Case { size: (500, 500), native: None },
             Case { size: (500, 501), native: Some((384, 416)) },
             Case { size: (1080, 1920), native: Some((288, 544)) },

@@ -68,7 +68,7 @@ fn message(payload: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::{env, ffi::CStr, process::Command};
+    use std::{env, ffi::CStr, process::Command, sync::Barrier};
 
     use super::*;
     use crate::{
@@ -86,7 +86,10 @@ mod tests {
             (|| panic::panic_any(1), "without words"),
         ] {
             let on_worker = || {
+                // The caller waits until the worker has the job.
+                let taken = Barrier::new(2);
                 pool.run(&|| {
+                    taken.wait();
                     if thread::current().id() != caller {
                         work().unwrap();
                     }
