@@ -85,7 +85,7 @@ const CASES: [Case; 26] = [
         name: "photo that is none",
         spoil: |folder| write(folder, "JPEGImages/p1.png", b"hello"),
         options: "",
-        expected: &["{} cannot be read"],
+        expected: &["{} is neither a JPEG nor a PNG file"],
     },
     Case {
         name: "weights of another shape",
