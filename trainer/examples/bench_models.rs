@@ -26,14 +26,14 @@ fn main() -> Result<()> {
     let resnet = |upsample| network(Architecture::Fcn32s, Backbone::ResNet18, upsample);
     let learned = resnet(Upsampling::Learned)?;
     save(&folder.join("resnet18-fcn32s.onnx"), &learned, &Form::Full)?;
-    let int8 = Form::Int8(Calibration::new(&learned, &photos, 1)?);
+    let int8 = Form::Int8(Calibration::new(&learned, None, &photos, 1)?);
     save(&folder.join("resnet18-fcn32s-int8.onnx"), &learned, &int8)?;
     save(&folder.join("resnet18-fcn32s-frozen.onnx"), &resnet(Upsampling::Frozen)?, &Form::Full)?;
     let lite0 = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, Upsampling::Learned)?;
     // Its random start has activations that fade to nothing; ImageNet's weights keep them in the usual range.
     weights::load(&lite0.graph, &weights::read(&pretrained)?)?;
     save(&folder.join("efficientnet_lite0-fcn8s.onnx"), &lite0, &Form::Full)?;
-    let int8 = Form::Int8(Calibration::new(&lite0, &photos, 1)?);
+    let int8 = Form::Int8(Calibration::new(&lite0, None, &photos, 1)?);
     save(&folder.join("efficientnet_lite0-fcn8s-int8.onnx"), &lite0, &int8)
 }
 
@@ -77,6 +77,7 @@ fn network(architecture: Architecture, backbone: Backbone, upsample: Upsampling)
 fn save(path: &Path, network: &Network, form: &Form) -> Result<()> {
     let normalise = network.spec.backbone.normalise();
     let state = State {
+        native_side: None,
         config: Config { arch: network.spec.architecture, backbone: network.spec.backbone, ..Config::standard() },
         spec: network.spec,
         classes: fcn::palette::voc_classes(),
