@@ -34,6 +34,7 @@ struct Case {
     matrix: ColorMatrix,
     range: ColorRange,
     size_mode: Option<SizeMode>,
+    native_side: Option<u32>,
     outputs: Outputs,
     /// Columns and rows of the mask.
     size: (u32, u32),
@@ -57,6 +58,7 @@ const PLAIN: Case = Case {
     matrix: ColorMatrix::Bt601,
     range: ColorRange::Limited,
     size_mode: None,
+    native_side: None,
     outputs: Outputs { confidence: false, confidence_u8: false, margin: false, scores: false },
     size: (0, 0),
     buffer: None,
@@ -69,7 +71,7 @@ const PLAIN: Case = Case {
 
 const ALL: Outputs = Outputs { confidence: true, confidence_u8: true, margin: true, scores: true };
 
-const CASES: [Case; 33] = [
+const CASES: [Case; 37] = [
     PLAIN,
     Case { format: PixelFormat::Bgr8, ..PLAIN },
     Case { format: PixelFormat::Rgba8, outputs: ALL, ..PLAIN },
@@ -94,6 +96,10 @@ const CASES: [Case; 33] = [
     Case { size_mode: Some(SizeMode::Pad), width: 64, height: 32, ..PLAIN },
     Case { size_mode: Some(SizeMode::Resize { width: 64, height: 40 }), outputs: ALL, ..PLAIN },
     Case { size_mode: Some(SizeMode::Tile { width: 32, height: 24, overlap: 8 }), outputs: ALL, ..PLAIN },
+    Case { native_side: Some(40), ..PLAIN },
+    Case { native_side: Some(80), outputs: ALL, ..PLAIN },
+    Case { native_side: Some(32767), size_mode: Some(SizeMode::ShortSide(24)), ..PLAIN },
+    Case { native_side: Some(16), size_mode: Some(SizeMode::Auto), format: PixelFormat::Nv12, ..PLAIN },
     Case { size: (99, 20), outputs: ALL, ..PLAIN },
     Case { size: (0, 70), rotation: Rotation::Clockwise90, ..PLAIN },
     Case { size: (130, 0), size_mode: Some(SizeMode::Tile { width: 32, height: 24, overlap: 8 }), ..PLAIN },
@@ -142,6 +148,7 @@ impl Case {
 #[derive(Debug, PartialEq)]
 struct Answer {
     size: (u32, u32),
+    working_size: (u32, u32),
     labels: Vec<u8>,
     confidence: Option<Vec<f32>>,
     confidence_u8: Option<Vec<u8>>,
@@ -158,6 +165,7 @@ fn through_rust(model: &[u8], case: &Case) -> Result<Answer> {
     let mut options = Options::default();
     options.provider = Provider::Cpu;
     options.size_mode = case.size_mode;
+    options.native_side = case.native_side;
     options.palette = case.palette;
     let segmenter = Segmenter::from_memory(model, &options)?;
     let pixels = case.pixels();
@@ -192,6 +200,7 @@ fn through_rust(model: &[u8], case: &Case) -> Result<Answer> {
     assert!(drawn.is_ok() || case.remap.is_some(), "{drawn:?}");
     Ok(Answer {
         size: (mask.width(), mask.height()),
+        working_size: mask.working_size(),
         labels: map.rows().flatten().copied().collect(),
         confidence: mask.confidence().map(<[f32]>::to_vec),
         confidence_u8: mask.confidence_u8().map(<[u8]>::to_vec),
@@ -242,6 +251,9 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
                 ffi::fcn_options_set_tile(options.as_deref_mut(), width, height, overlap)
             }
         })?;
+        if let Some(side) = case.native_side {
+            checked(ffi::fcn_options_set_native_side(options.as_deref_mut(), side))?;
+        }
         let palette = case.palette.map(|palette| if palette == Palette::Voc { c"voc" } else { c"cityscapes" });
         checked(ffi::fcn_options_set_palette(options.as_deref_mut(), palette.map_or(ptr::null(), CStr::as_ptr)))?;
     }
@@ -331,8 +343,11 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
         let drawn =
             checked(ffi::fcn_overlay_styled(Some(&segmenter), mask, Some(&style), format, target, width, height, 0));
         assert!(drawn.is_ok() || case.remap.is_some(), "{drawn:?}");
+        let mut working_size = (0, 0);
+        checked(ffi::fcn_mask_working_size(mask, Some(&mut working_size.0), Some(&mut working_size.1)))?;
         Answer {
             size: (width, height),
+            working_size,
             labels: (0..height as usize).flat_map(row).copied().collect(),
             confidence: floats(ffi::fcn_mask_confidence(mask), area),
             confidence_u8: (!bytes.is_null()).then(|| slice::from_raw_parts(bytes, area).to_vec()),

@@ -30,6 +30,9 @@ static void null_arguments(const char *folder) {
     FAILS(fcn_options_set_sessions(NULL, 1), null, "options is NULL");
     FAILS(fcn_options_set_gpu_memory_limit(NULL, 1), null, "options is NULL");
     FAILS(fcn_options_set_runtime_library(NULL, "x"), null, "options is NULL");
+    FAILS(fcn_options_set_auto_size(NULL), null, "options is NULL");
+    FAILS(fcn_options_set_native_side(NULL, 416), null, "options is NULL");
+    FAILS(fcn_options_set_short_side(NULL, 416), null, "options is NULL");
     FAILS(fcn_options_set_pad(NULL), null, "options is NULL");
     FAILS(fcn_options_set_resize(NULL, 1, 1), null, "options is NULL");
     FAILS(fcn_options_set_tile(NULL, 1, 1, 0), null, "options is NULL");
@@ -54,6 +57,7 @@ static void null_arguments(const char *folder) {
     FAILS(fcn_mask_set_remap(mask, NULL, 1), null, "labels is NULL");
     FAILS(fcn_mask_set_smoothing(NULL, 0.5f), null, "mask is NULL");
     FAILS(fcn_mask_reset(NULL), null, "mask is NULL");
+    FAILS(fcn_mask_working_size(NULL, UNTOUCHED, UNTOUCHED), null, "mask is NULL");
     FAILS(fcn_mask_regions(NULL, UNTOUCHED, 1), null, "mask is NULL");
     FAILS(fcn_mask_regions(mask, NULL, 1), null, "regions is NULL");
     FAILS(fcn_mask_contours(NULL, 0, UNTOUCHED), null, "mask is NULL");
@@ -81,6 +85,7 @@ static void null_arguments(const char *folder) {
     CHECK(fcn_image_width(NULL) == 0 && fcn_image_height(NULL) == 0 && fcn_image_pixels(NULL) == NULL);
     /* A mask that no frame has filled yet. */
     CHECK(fcn_mask_width(mask) == 0 && fcn_mask_labels(mask) == NULL && fcn_mask_pixels(mask) == NULL);
+    WORKS(fcn_mask_working_size(mask, NULL, NULL));
     CHECK(fcn_mask_classes(mask) == 0 && fcn_mask_stride(mask) == 0);
     fcn_free(NULL);
     fcn_mask_free(NULL);
@@ -108,6 +113,10 @@ static void option_values(const char *folder) {
     FAILS(fcn_options_set_sessions(options, 65), invalid, "65");
     FAILS(fcn_options_set_runtime_library(options, ""), invalid, "empty");
     FAILS(fcn_options_set_resize(options, 32768, 1), invalid, "32768");
+    FAILS(fcn_options_set_native_side(options, 15), invalid, "15");
+    FAILS(fcn_options_set_native_side(options, 32768), invalid, "32768");
+    FAILS(fcn_options_set_short_side(options, 0), invalid, "0 pixels");
+    FAILS(fcn_options_set_short_side(options, 32768), invalid, "32768");
     FAILS(fcn_options_set_tile(options, 1, UINT32_MAX, 0), invalid, "4294967295");
     FAILS(fcn_options_set_tile(options, 320, 240, 240), invalid, "240");
     FAILS(fcn_options_set_mean_std(options, not_finite, good), invalid, "NaN");

@@ -11,7 +11,9 @@ mod train;
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fcn::onnx::NATIVE_SIDES;
 use tch::{Cuda, Device};
 
 use crate::error::{Error, Result};
@@ -83,6 +85,11 @@ impl Reader {
             _ => Output::Text,
         }
     }
+}
+
+/// The values of `--native-side`.
+fn native_sides() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(i64::from(*NATIVE_SIDES.start())..=i64::from(*NATIVE_SIDES.end()))
 }
 
 /// Where to compute.

@@ -35,19 +35,24 @@ pub enum Labeller {
 }
 
 impl Labeller {
-    /// Opens an ONNX file (`.onnx`), a checkpoint file, or the best checkpoint of a run folder.
-    pub fn open(path: &Path, device: Device) -> Result<Labeller> {
+    /// Opens an ONNX file (`.onnx`), a checkpoint file, or the best checkpoint of a run folder. A native side takes the place of
+    /// the model's own.
+    pub fn open(path: &Path, native_side: Option<u32>, device: Device) -> Result<Labeller> {
         if is_onnx(path) {
-            return Ok(Labeller::libfcn(Segmenter::from_file(path, &cpu())?));
+            let mut options = cpu();
+            options.native_side = native_side;
+            return Ok(Labeller::libfcn(Segmenter::from_file(path, &options)?));
         }
-        Labeller::from_checkpoint(Checkpoint::best(path)?, device)
+        let mut checkpoint = Checkpoint::best(path)?;
+        checkpoint.state.native_side = native_side.or(checkpoint.state.native_side);
+        Labeller::from_checkpoint(checkpoint, device)
     }
 
     /// Opens an ONNX file whose photos come to the network's size in this way.
     pub fn onnx(path: &Path, size_mode: SizeMode) -> Result<Labeller> {
         if !is_onnx(path) {
             return Err(Error::new(format!(
-                "{} is no ONNX file (.onnx), and checkpoints pad photos; leave out --resize and --tile, or export it first",
+                "{} is no ONNX file (.onnx); --resize and --tile are for those: leave them out, or export it first",
                 path.display()
             )));
         }

@@ -319,7 +319,7 @@ fn a_checkpoint_and_its_onnx_file_measure_the_same() {
     let from_checkpoint = trainer(&["evaluate", run, "--data", data]);
     let from_onnx = trainer(&["evaluate", onnx, "--data", data]);
     assert_eq!(from_checkpoint, from_onnx);
-    let Ok(Labeller::Onnx { segmenter, .. }) = Labeller::open(&file, Device::Cpu) else { panic!("an ONNX file") };
+    let Ok(Labeller::Onnx { segmenter, .. }) = Labeller::open(&file, None, Device::Cpu) else { panic!("an ONNX file") };
     let metrics = &segmenter.card().unwrap().metrics;
     assert!(from_onnx.contains(&format!("mIoU              {:.4}", metrics["miou"])), "{from_onnx}");
     assert!(said.contains(&format!("mIoU {:.4} on val", metrics["miou"])), "{said}");

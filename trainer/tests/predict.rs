@@ -104,7 +104,7 @@ impl Folder {
     /// The labels that a network gives a photo as `trainer evaluate` measures it: several classes, background and cat
     /// among them.
     fn labels(&self, model: &str, photo: &RgbImage) -> Vec<u8> {
-        let mut labeller = Labeller::open(&self.path(model), Device::Cpu).expect("a model");
+        let mut labeller = Labeller::open(&self.path(model), None, Device::Cpu).expect("a model");
         let labels = labeller.label(photo.as_raw(), photo.width() as usize, photo.height() as usize).expect("labels");
         assert!(labels.contains(&0) && labels.contains(&1), "the network must tell something apart");
         labels

@@ -81,7 +81,7 @@ struct Measured {
 /// All photos of the split, the best one first.
 fn measured() -> Vec<Measured> {
     let dataset = Dataset::open(REFERENCE.data.root(), "val").unwrap();
-    let mut labeller = Labeller::open(REFERENCE.run.path(), Device::Cpu).unwrap();
+    let mut labeller = Labeller::open(REFERENCE.run.path(), None, Device::Cpu).unwrap();
     let mut photos: Vec<Measured> = (0..dataset.len())
         .map(|index| {
             let sample = dataset.read(index).unwrap();

@@ -134,7 +134,7 @@ fn views_that_cannot_be_are_refused() {
         assert!(error.contains(said), "{error}");
     }
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/animals.onnx");
-    let labeller = Labeller::open(&model, Device::Cpu).unwrap();
+    let labeller = Labeller::open(&model, None, Device::Cpu).unwrap();
     let labeller = labeller.with_views(Views::default()).unwrap();
     let error = labeller.with_views(Views { flip: true, scales: vec![1.0] }).err().unwrap().to_string();
     assert!(error.contains("--flip and --scales are for checkpoints"), "{error}");
@@ -151,7 +151,8 @@ fn onnx_files_are_measured_in_the_size_that_is_asked_for() {
         SizeMode::Tile { width: 192, height: 160, overlap: 0 },
         SizeMode::Tile { width: 192, height: 160, overlap: 64 },
     ];
-    let plain = Labeller::open(&model, Device::Cpu).unwrap().label(&photo, width as usize, height as usize).unwrap();
+    let plain =
+        Labeller::open(&model, None, Device::Cpu).unwrap().label(&photo, width as usize, height as usize).unwrap();
     for size_mode in size_modes {
         let mut labeller = Labeller::onnx(&model, size_mode).unwrap();
         let labels = labeller.label(&photo, width as usize, height as usize).unwrap();
@@ -162,6 +163,10 @@ fn onnx_files_are_measured_in_the_size_that_is_asked_for() {
         fcn::Segmenter::from_file(&model, &options).unwrap().segment(&frame, &mut mask).unwrap();
         assert!(labels == mask.labels() && labels != plain, "{size_mode:?}");
     }
+    let resized = SizeMode::Resize { width: 160, height: 96 };
+    let [native, resized] = [Labeller::open(&model, Some(128), Device::Cpu), Labeller::onnx(&model, resized)]
+        .map(|labeller| labeller.unwrap().label(&photo, width as usize, height as usize).unwrap());
+    assert!(native == resized && native != plain);
     let error = Labeller::onnx(Path::new("run"), size_modes[0]).err().unwrap().to_string();
-    assert!(error.contains("leave out --resize and --tile"), "{error}");
+    assert!(error.contains("--resize and --tile are for those"), "{error}");
 }

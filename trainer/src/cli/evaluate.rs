@@ -8,7 +8,7 @@ use fcn::SizeMode;
 use serde_json::{Value, json};
 
 use super::setup::Pair;
-use super::{DeviceChoice, Reader};
+use super::{DeviceChoice, Reader, native_sides};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::{Labeller, Views};
@@ -38,8 +38,13 @@ pub(super) struct Evaluate {
     #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_value = "1")]
     scales: Vec<f64>,
 
-    /// Resample each photo to this height and width, and the scores back; 32 is made to divide both, and 0 stands for the
-    /// photo's own side. ONNX files only [default: photos are padded].
+    /// Measure as if the model's native side were this many pixels, 16 to 32767: the square root of width times height of the
+    /// photos that it labels best. Photos near that size are padded, others are resampled to it [default: as the model says].
+    #[arg(long, value_name = "PIXELS", value_parser = native_sides(), conflicts_with_all = ["resize", "tile"])]
+    native_side: Option<u32>,
+
+    /// Resample each photo to this height and width, and the scores back; both are rounded up to multiples of 32, and 0
+    /// stands for the photo's own side. ONNX files only [default: see --native-side].
     #[arg(long, value_name = "HxW", conflicts_with = "tile")]
     resize: Option<Pair<u32, 'x'>>,
 
@@ -70,7 +75,7 @@ impl Evaluate {
         let views = Views::new(self.flip, self.scales.clone())?;
         let mut labeller = match self.size_mode() {
             Some(size_mode) => Labeller::onnx(&self.model, size_mode)?,
-            None => Labeller::open(&self.model, self.device.device()?)?,
+            None => Labeller::open(&self.model, self.native_side, self.device.device()?)?,
         }
         .with_views(views)?;
         let void_is_background = self.void_is_background || labeller.void_is_background();
@@ -116,6 +121,7 @@ impl Evaluate {
             "void_is_background": void_is_background,
             "flip": self.flip,
             "scales": self.scales,
+            "native_side": self.native_side,
             "resize": self.resize.map(|Pair(height, width)| [height, width]),
             "tile": self.tile.map(|Pair(height, width)| [height, width]),
             "overlap": self.tile.map(|_| self.overlap),

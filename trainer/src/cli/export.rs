@@ -9,6 +9,7 @@ use clap::Args;
 use fcn::onnx;
 use tch::Device;
 
+use super::native_sides;
 use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::error::Result;
@@ -38,7 +39,7 @@ pub(super) struct Export {
     /// --calibrate (GPTQ, Frantar et al. 2023).
     ///
     /// A tensor's range is that of its smallest and its largest value over the photos of --calibrate, each whole and
-    /// padded as in evaluation, and always contains 0. ReLU and ReLU6 become the ends of the range.
+    /// at the size that evaluation gives it, and always contains 0. ReLU and ReLU6 become the ends of the range.
     #[arg(long, requires = "calibrate", conflicts_with = "compact")]
     int8: bool,
 
@@ -59,6 +60,12 @@ pub(super) struct Export {
     #[arg(long, conflicts_with_all = ["compact", "int8"])]
     fp16: bool,
 
+    /// The size of photos that the network labels best, for the model card: the square root of width times height, in pixels, 16
+    /// to 32767; `trainer evaluate --native-side` measures it [default: from the sizes of the photos it was trained on, and the
+    /// range of their random scale].
+    #[arg(long, value_name = "PIXELS", value_parser = native_sides())]
+    native_side: Option<u32>,
+
     /// What the model card says of the training data and its licence [default: the name of the data's folder].
     #[arg(long, value_name = "TEXT")]
     dataset: Option<String>,
@@ -75,7 +82,8 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let checkpoint = Checkpoint::best(&self.checkpoint)?;
+        let mut checkpoint = Checkpoint::best(&self.checkpoint)?;
+        checkpoint.state.native_side = self.native_side.or(checkpoint.state.native_side);
         let network = checkpoint.network(Device::Cpu)?;
         let state = &checkpoint.state;
         let form = match &self.calibrate {

@@ -118,7 +118,7 @@ impl Predict {
     }
 
     fn labeller(&self) -> Result<Labeller> {
-        Labeller::open(&self.model, self.device.device()?)
+        Labeller::open(&self.model, None, self.device.device()?)
     }
 }
 
