@@ -7,7 +7,7 @@ use prost::bytes::Bytes;
 use crate::{
     ChannelOrder, Error, Options, Result, SizeMode, TensorLayout,
     head::{Fit, Upsampling},
-    onnx::{self, AdaptedInput, Ending, Hints, Kind, ModelCard, Tail, types::ModelProto},
+    onnx::{self, AdaptedInput, Ending, Hints, Kind, ModelCard, Run, Tail, types::ModelProto},
     palette::{self, Class, voc_color},
     preprocess::Normalise,
     runtime::{Answer, Interrupts, Network, OutputKind},
@@ -57,7 +57,9 @@ pub(crate) struct Model {
 impl Model {
     /// Parses a model file, refuses what is unsafe, restores quantized weights, brings input and output into the one form
     /// that frames go through, and cuts off the last upsampling.
-    pub(crate) fn prepare(file: &Arc<[u8]>, options: &Options) -> Result<PreparedModel> {
+    ///
+    /// `run` runs a network once where the file does not say what is needed.
+    pub(crate) fn prepare(file: &Arc<[u8]>, options: &Options, run: &mut Run<'_>) -> Result<PreparedModel> {
         let mut model = onnx::parse_shared(Bytes::from_owner(Arc::clone(file)))?;
         let card = ModelCard::of(&model)?;
         if let (Some(card), Some(names)) = (&card, &options.class_names)
@@ -82,9 +84,12 @@ impl Model {
         onnx::hoist_constants(graph);
         let input = onnx::image_input(graph, options.input_layout, usual)?;
         onnx::dequantize_weights(graph)?;
-        let form = onnx::choose_output(graph, &input, &hints)?;
-        let Ending { kind, channels, short: mut network, mut whole, tail } =
+        let form = onnx::choose_output(&mut model, &input, &hints, run)?;
+        let Ending { mut kind, mut channels, short: mut network, mut whole, tail } =
             onnx::end(model, form, &input, options.probabilities)?;
+        if kind == (Kind::Labels { binary: false }) && hints.classes.is_none() {
+            (kind, channels) = onnx::label_classes(&whole, &input, run);
+        }
         let mut adapted = None;
         for graph in [&mut network.graph, &mut whole.graph].into_iter().flatten() {
             adapted = Some(input.adapt(graph));
@@ -184,21 +189,38 @@ impl PreparedModel {
         onnx::on_device(&self.whole, &self.input.name, scale, offset)
     }
 
-    /// Whether what was cut off makes scores at the size of the input, as it must for the head to do its work. Networks with a
-    /// card do; what others do shows when they run.
-    pub(crate) fn reaches_input(&self, network: &mut Network) -> Result<bool> {
-        let Some(factor) = self.tail.factor().filter(|_| self.card.is_none()) else { return Ok(true) };
-        let side = |fixed: Option<usize>| fixed.unwrap_or(2 * DEFAULT_STRIDE);
-        let (height, width) = (side(self.input.height), side(self.input.width));
-        network.input(height, width)?.fill(0.0);
-        // Nobody else knows of this run, so nobody can end it.
-        let interrupts = Interrupts::new(1);
-        let reaches = network.run(&interrupts.call(None, None), |answer| match answer {
-            Answer::Scores(scores) => Ok((scores.height * factor, scores.width * factor) == (height, width)),
-            Answer::Labels { .. } => Ok(false),
-        });
-        // A network that does not run at this size may do so at another.
-        Ok(reaches.unwrap_or(false))
+    /// Runs the network once where it takes that to know how many classes there are, or whether what was cut off makes scores at
+    /// the size of the input, as it must for the head to do its work; returns whether it does. Networks with a card do.
+    pub(crate) fn try_out(&mut self, network: &mut Network) -> Result<bool> {
+        let factor = self.tail.factor().filter(|_| self.card.is_none());
+        let told = match network.output_kind()? {
+            OutputKind::Scores { channels } => channels.or(self.channels).is_some(),
+            OutputKind::Labels => true,
+        };
+        if factor.is_none() && told {
+            return Ok(true);
+        }
+        for (height, width) in onnx::trial_sizes(self.input.height, self.input.width) {
+            network.input(height, width)?.fill(0.0);
+            // Nobody else knows of this run, so nobody can end it.
+            let interrupts = Interrupts::new(1);
+            let scores = network.run(&interrupts.call(None, None), |answer| match answer {
+                Answer::Scores(scores) => Ok(Some((scores.channels, (scores.height, scores.width)))),
+                Answer::Labels { .. } => Ok(None),
+            });
+            match scores {
+                Ok(scores) => {
+                    self.channels = self.channels.or(scores.map(|(channels, _)| channels));
+                    let reached =
+                        |factor| scores.is_some_and(|(_, (h, w))| (h * factor, w * factor) == (height, width));
+                    return Ok(factor.is_none_or(reached));
+                }
+                // It may run at another size.
+                Err(Error::Runtime(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(factor.is_none())
     }
 
     /// Takes back that the last upsampling was cut off.
@@ -212,11 +234,11 @@ impl PreparedModel {
         let PreparedModel { input, kind, channels: declared, tail, card, normalise, .. } = self;
         let channels = match output {
             OutputKind::Scores { channels } => channels.or(declared),
-            OutputKind::Labels => None,
+            OutputKind::Labels => declared,
         };
         if let Some(count @ (0 | 1 | 256..)) = channels {
             return Err(Error::Model(format!(
-                "the network answers {count} scores for each pixel; networks of 2 to 255 classes can be used"
+                "the network tells {count} classes apart; networks of 2 to 255 classes can be used"
             )));
         }
         let binary = matches!(kind, Kind::Foreground | Kind::Labels { binary: true });

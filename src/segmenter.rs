@@ -21,7 +21,7 @@ use crate::{
     onnx::ModelCard,
     palette::Class,
     pool::Pool,
-    runtime::{Call, Interrupts, Limit, Networks, Request, Runtime, log},
+    runtime::{self, Call, Interrupts, Limit, Networks, Request, Runtime, log},
     threads,
     tiles::Side,
 };
@@ -83,7 +83,10 @@ impl Segmenter {
     fn new(read: impl FnOnce() -> Result<Arc<[u8]>>, options: &Options) -> Result<Segmenter> {
         options.check()?;
         let file = read()?;
-        let mut prepared = Model::prepare(&file, options)?;
+        let mut prepared = Model::prepare(&file, options, &mut |network, sizes| {
+            let runtime = Runtime::load(options.runtime_library.as_deref())?;
+            runtime::run_once(runtime, network, &file, options, sizes)
+        })?;
         // On this thread: while a library is loaded, whose constructor may be the caller, others wait for the loader's lock.
         let runtime = Runtime::load(options.runtime_library.as_deref())?;
         runtime.report(options.log.as_ref());
@@ -100,10 +103,17 @@ impl Segmenter {
         };
         let pool = Pool::new(thread_count)?;
         let mut loaded = load(&prepared)?;
-        if !prepared.reaches_input(&mut loaded.networks[0].0)? {
-            prepared.uncut();
-            pool.free(loaded.networks);
-            loaded = load(&prepared)?;
+        match prepared.try_out(&mut loaded.networks[0].0) {
+            Ok(true) => {}
+            Ok(false) => {
+                prepared.uncut();
+                pool.free(loaded.networks);
+                loaded = load(&prepared)?;
+            }
+            Err(error) => {
+                pool.free(loaded.networks);
+                return Err(error);
+            }
         }
         let Networks { networks, provider, reason } = loaded;
         let finished = networks[0].0.output_kind().and_then(|output| {

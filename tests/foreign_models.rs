@@ -291,25 +291,38 @@ fn what_a_shape_does_not_tell_the_options_decide() {
         decided.input_layout = Some(layout);
         works("input", &model, &decided, &foreign);
 
-        // The output: as many classes as there are columns, and no node that tells.
+        // The output: no node that tells, so the network is run once, whatever the shape says that is declared.
         let last = if layout == NCHW { Last::Scores } else { Last::ChannelsLast };
+        let hidden = |foreign: &Foreign, dims: Option<&[Dim]>| {
+            let mut model = foreign.model();
+            let graph = model.graph.as_mut().unwrap();
+            graph.node.push(build::node("Neg", &[graph.output[0].name()], "less", vec![]));
+            graph.node.push(build::node("Neg", &["less"], "scores", vec![]));
+            graph.output = vec![build::value("scores", DataType::Float, dims.unwrap_or_default())];
+            let Some(type_proto::Value::TensorType(tensor)) = &mut graph.output[0].r#type.as_mut().unwrap().value
+            else {
+                panic!("a tensor")
+            };
+            tensor.shape.take_if(|_| dims.is_none());
+            model
+        };
         let foreign = Foreign { last, ..PLAIN };
-        let mut model = foreign.model();
-        let graph = model.graph.as_mut().unwrap();
-        graph.node.push(build::node("Neg", &[graph.output[0].name()], "less", vec![]));
-        graph.node.push(build::node("Neg", &["less"], "scores", vec![]));
-        graph.output = vec![build::value("scores", DataType::Float, &[Named("N"), Named("x"), Named("y"), Named("z")])];
-        refused(&model, &options(), "'scores' is a float32 tensor ? x ? x ? x ?");
+        for dims in [None, Some(&open[..]), Some(&[Fixed(1), Fixed(5), Fixed(7), Fixed(5)])] {
+            works("output", &hidden(&foreign, dims), &options(), &foreign);
+        }
+        // 1 x 4 x 8 x 16 of a picture 32 x 64 can be a quarter of it with 4 classes, and an eighth with 16.
+        let (classes, places) = if layout == NCHW { (4, 4) } else { (16, 8) };
+        let foreign = Foreign { last, classes, stride: places, size: (Some(32), Some(64)), ..PLAIN };
+        let model = hidden(&foreign, Some(&open));
+        refused(&model, &options(), "'scores' is a float32 tensor 1 x 4 x 8 x 16, which");
         refused(&model, &options(), "the option output_layout decides");
         let mut decided = options();
         decided.output_layout = Some(layout);
-        decided.class_names = Some(["a", "b", "c", "d", "e"].map(String::from).to_vec());
         works("output", &model, &decided, &foreign);
-        // The number of classes tells it as well, where one dimension has it.
-        let graph = model.graph.as_mut().unwrap();
-        let dims = [Fixed(1), Fixed(5), Fixed(7), Fixed(5)];
-        graph.output = vec![build::value("scores", DataType::Float, &dims)];
-        refused(&model, &options(), "1 x 5 x 7 x 5");
+        // The number of classes tells it as well.
+        let mut decided = options();
+        decided.class_names = Some((0..classes).map(|class| class.to_string()).collect());
+        works("output", &model, &decided, &foreign);
     }
 
     // A hidden sigmoid is seen, but not what a Where or a subtraction made of it.
@@ -328,6 +341,152 @@ fn what_a_shape_does_not_tell_the_options_decide() {
     let mut mask = Mask::new();
     segmenter.segment(&rgb(&pixels, width, height), &mut mask).unwrap();
     assert_eq!(mask.pixels(), [0, (width * height) as u64]);
+}
+
+/// Takes away the shape that the only output declares.
+fn forget_shape(model: &mut ModelProto) {
+    let kind = output(model)[0].r#type.as_mut().unwrap();
+    let Some(type_proto::Value::TensorType(tensor)) = &mut kind.value else { panic!("a tensor") };
+    tensor.shape = None;
+}
+
+#[test]
+fn what_nothing_tells_one_run_does() {
+    use Last::*;
+    let (width, height) = (64, 32);
+    let pixels = random_bytes(71, 3 * width * height);
+    let lasts = [
+        Scores,
+        ChannelsLast,
+        SoftmaxBetweenSwaps,
+        Sigmoid,
+        ArgMax(DataType::Int64, 3),
+        ArgMax(DataType::Int32, 4),
+        ArgMaxChannelsLast,
+        Logit,
+        LogitChannelsLast,
+        Probability,
+        HiddenProbability,
+    ];
+    for last in lasts {
+        for size in [(None, None), (Some(32), Some(64)), (None, Some(64))] {
+            for (layout, element) in
+                [(NCHW, DataType::Float), (NHWC, DataType::Float), (NHWC, DataType::Uint8), (NCHW, DataType::Uint8)]
+            {
+                let foreign = Foreign {
+                    last,
+                    size,
+                    layout,
+                    element,
+                    stride: 4,
+                    enlarge: Enlarge::HiddenSizes,
+                    told: false,
+                    ..PLAIN
+                };
+                // As Paddle's and TensorFlow's converters end networks, and without any shape.
+                let plain = foreign.model();
+                let mut named = plain.clone();
+                let name = output(&mut named)[0].name().to_owned();
+                named.graph.as_mut().unwrap().node.push(build::node("Identity", &[&name], "answer", vec![]));
+                output(&mut named)[0].name = Some("answer".into());
+                let mut shapeless = named.clone();
+                forget_shape(&mut shapeless);
+                let truth = foreign.logits(&pixels, height, width, &RAW);
+                for (model, form) in [(plain, "plain"), (named, "Identity"), (shapeless, "no shape")] {
+                    let name = format!("{last:?}, {size:?}, {layout:?}, {element:?}, {form}");
+                    let segmenter = Segmenter::from_memory(&model.encode_to_vec(), &options())
+                        .unwrap_or_else(|error| panic!("{name}: {error}"));
+                    check(&name, &segmenter, &rgb(&pixels, width, height), &truth, false);
+                }
+            }
+        }
+    }
+    // What is no segmentation either has a shape, once it has run.
+    let mut model = PLAIN.model();
+    let graph = model.graph.as_mut().unwrap();
+    graph.node.push(build::node("GlobalAveragePool", &[graph.output[0].name()], "pooled", vec![]));
+    graph.output[0].name = Some("pooled".into());
+    forget_shape(&mut model);
+    let error = Segmenter::from_memory(&model.encode_to_vec(), &options()).err().unwrap().to_string();
+    assert!(error.contains("'pooled' is a float32 tensor 1 x 5 x 1 x 1; scores"), "{error}");
+}
+
+#[test]
+fn a_network_that_takes_no_small_picture_is_run_at_a_larger_one() {
+    // Of all sizes that are tried, only 512 x 512 has so many pixels.
+    let (width, height) = (512, 512);
+    let pixels = random_bytes(73, 3 * width * height);
+    let foreign = Foreign { stride: 4, enlarge: Enlarge::HiddenSizes, told: false, ..PLAIN };
+    let mut model = foreign.model();
+    let graph = model.graph.as_mut().unwrap();
+    let last = graph.output[0].name().to_owned();
+    graph.initializer.push(build::int64s("groups", &[3], &[5, -1, 512 * 512]));
+    graph.node.extend([
+        build::node("Reshape", &[&last, "groups"], "grouped", vec![]),
+        build::node("ReduceMean", &["grouped"], "mean", vec![build::int("keepdims", 0)]),
+        build::node("Sub", &["mean", "mean"], "nothing", vec![]),
+        build::node("Add", &[&last, "nothing"], "answer", vec![]),
+    ]);
+    graph.output[0].name = Some("answer".into());
+    let segmenter = Segmenter::from_memory(&model.encode_to_vec(), &options()).unwrap();
+    let truth = foreign.logits(&pixels, height, width, &RAW);
+    check("512 x 512", &segmenter, &rgb(&pixels, width, height), &truth, false);
+}
+
+#[test]
+fn the_classes_of_indices_are_counted_where_they_are_made() {
+    let (width, height) = (64, 32);
+    let pixels = random_bytes(79, 3 * width * height);
+    let frame = rgb(&pixels, width, height);
+    let names =
+        |segmenter: &Segmenter| -> Vec<_> { segmenter.classes().iter().map(|class| class.name.clone()).collect() };
+    // What leaves indices what they are, but not in place.
+    let hide = |model: &mut ModelProto, to: DataType| {
+        let graph = model.graph.as_mut().unwrap();
+        let last = graph.output[0].name().to_owned();
+        graph.initializer.push(build::floats("same", &[4], &[1.0; 4]));
+        graph.node.extend([
+            build::node("Cast", &[&last], "floats", vec![build::int("to", DataType::Float as i64)]),
+            build::node("Resize", &["floats", "same", "same"], "larger", vec![build::string("mode", "nearest")]),
+            build::node("Cast", &["larger"], "indices", vec![build::int("to", to as i64)]),
+        ]);
+        graph.output =
+            vec![build::value("indices", to, &[Dim::Fixed(1), Dim::Fixed(1), Dim::Named("h"), Dim::Named("w")])];
+    };
+    for last in [Last::ArgMax(DataType::Int64, 4), Last::ArgMax(DataType::Int32, 4), Last::Above] {
+        for (to, enlarge) in [(DataType::Int64, Enlarge::No), (DataType::Int32, Enlarge::HiddenSizes)] {
+            let foreign =
+                Foreign { last, enlarge, stride: if enlarge == Enlarge::No { 1 } else { 4 }, told: false, ..PLAIN };
+            let mut model = foreign.model();
+            hide(&mut model, to);
+            let segmenter = Segmenter::from_memory(&model.encode_to_vec(), &options()).unwrap();
+            let expected: &[&str] = match last {
+                Last::Above => &["background", "foreground"],
+                _ => &["class 0", "class 1", "class 2", "class 3", "class 4"],
+            };
+            assert_eq!(names(&segmenter), expected, "{last:?}");
+            check("hidden", &segmenter, &frame, &foreign.logits(&pixels, height, width, &RAW), true);
+        }
+    }
+    // TopK has the best place as its second output.
+    let mut model = PLAIN.model();
+    let graph = model.graph.as_mut().unwrap();
+    graph.initializer.push(build::int64s("k", &[1], &[1]));
+    let mut best = build::node("TopK", &[graph.output[0].name(), "k"], "score", vec![build::int("axis", 1)]);
+    best.output.push("place".into());
+    graph.node.push(best);
+    let place = [Dim::Named("N"), Dim::Fixed(1), Dim::Named("h"), Dim::Named("w")];
+    graph.output = vec![build::value("place", DataType::Int64, &place)];
+    let segmenter = Segmenter::from_memory(&model.encode_to_vec(), &options()).unwrap();
+    assert_eq!(segmenter.classes().len(), 5);
+    check("TopK", &segmenter, &frame, &PLAIN.logits(&pixels, height, width, &RAW), true);
+    // Of an arithmetic on indices nobody knows what it means.
+    let mut model = Foreign { last: Last::ArgMax(DataType::Int64, 3), ..PLAIN }.model();
+    let graph = model.graph.as_mut().unwrap();
+    graph.node.push(build::node("Add", &[graph.output[0].name(), graph.output[0].name()], "twice", vec![]));
+    graph.output[0].name = Some("twice".into());
+    let error = Segmenter::from_memory(&model.encode_to_vec(), &options()).err().unwrap().to_string();
+    assert!(error.contains("class_names"), "{error}");
 }
 
 #[test]

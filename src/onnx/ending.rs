@@ -125,8 +125,8 @@ impl End {
     /// The value before the node that yields `value`, where that node is needless.
     fn step(&mut self, graph: &GraphProto, value: &str, opset: i64) -> Option<String> {
         let node = graph::producer(graph, value)?;
-        let [output] = &node.output[..] else { return None };
-        // A node that reads its own result is no way back.
+        // Dropout may have a mask as its second output. A node that reads its own result is no way back.
+        let output = node.output.first().filter(|output| *output == value)?;
         let before = node.input.first().filter(|input| *input != output)?.clone();
         match (node.op_type(), self.kind) {
             (_, Kind::Labels { .. }) => return None,
@@ -149,6 +149,8 @@ impl End {
                 (softmax_axis(node, self.rank, opset)? == channels).then(|| self.values = Some(Values::Logits))?;
             }
             ("Sigmoid", _) if self.values.is_none() => self.values = Some(Values::Logits),
+            ("Identity" | "Dropout", _) => {}
+            ("Cast", _) => self.cast = true,
             _ => return None,
         }
         Some(before)
@@ -226,6 +228,7 @@ fn before_argmax(graph: &GraphProto, output: &str, rank: usize) -> Option<(Strin
         value = node.input.first()?;
         match node.op_type() {
             "Cast" if graph::int(node, "to", 0) != DataType::Bool as i64 => {}
+            "Identity" => {}
             "Squeeze" => rank += graph::axes(graph, node)?.len() as i64,
             "Unsqueeze" => rank -= graph::axes(graph, node)?.len() as i64,
             "ArgMax" if graph::int(node, "select_last_index", 0) == 0 => {

@@ -69,6 +69,13 @@ pub(super) fn set_output(graph: &mut GraphProto, value: &str) {
     }];
 }
 
+/// Makes an output one of unknown shape.
+pub(super) fn forget_shape(output: &mut ValueInfoProto) {
+    if let Some(type_proto::Value::TensorType(tensor)) = output.r#type.as_mut().and_then(|kind| kind.value.as_mut()) {
+        tensor.shape = None;
+    }
+}
+
 /// Removes the nodes that no output needs, and then the weights.
 pub(super) fn drop_unused(graph: &mut GraphProto) {
     let mut used: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();

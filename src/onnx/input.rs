@@ -22,9 +22,9 @@ pub(crate) struct ImageInput {
     pub(crate) width: Option<usize>,
     pub(super) layout: TensorLayout,
     /// One channel instead of three.
-    grey: bool,
+    pub(super) grey: bool,
     /// Bytes of 0 to 255 instead of float32.
-    bytes: bool,
+    pub(super) bytes: bool,
 }
 
 /// What is expected where something else was found.

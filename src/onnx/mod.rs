@@ -6,6 +6,7 @@ pub mod types;
 
 mod beside;
 mod card;
+mod classes;
 mod cut;
 mod dequantize;
 mod device;
@@ -16,11 +17,13 @@ mod output;
 mod scan;
 mod shape;
 mod sizes;
+mod trial;
 
 use prost::{Message, bytes::Bytes};
 
 pub(crate) use beside::{FILE, encode_beside};
 pub use card::{ModelCard, NATIVE_SIDES};
+pub(crate) use classes::label_classes;
 pub(crate) use cut::Tail;
 pub(crate) use dequantize::dequantize_weights;
 pub(crate) use device::{names, on_device};
@@ -31,6 +34,7 @@ pub(crate) use output::{Hints, Kind, choose_output};
 pub use scan::parse;
 pub(crate) use scan::parse_shared;
 pub use shape::TensorLayout;
+pub(crate) use trial::{Run, sizes as trial_sizes};
 
 use crate::{Error, Result};
 use types::{ModelProto, TensorProto, tensor_proto::DataType};

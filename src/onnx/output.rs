@@ -4,7 +4,8 @@ use super::{
     graph,
     input::ImageInput,
     shape::{Declared, TensorLayout},
-    types::{GraphProto, ValueInfoProto, tensor_proto::DataType},
+    trial::{self, Run},
+    types::{GraphProto, ModelProto, tensor_proto::DataType},
 };
 use crate::{Error, Result};
 
@@ -51,24 +52,52 @@ pub(crate) struct Hints<'a> {
 const EXPECTED: &str = "scores (float32, N x C x h x w or N x h x w x C, N = 1 or left out, 2 to 255 classes or C = 1 for two \
                         classes) or class indices (int64, int32, uint8 or bool, N x h x w) are possible";
 
-/// Leaves the graph with the one output that is the segmentation, and gives its form: the output that is asked for, or
-/// the first that can be one.
-pub(crate) fn choose_output(graph: &mut GraphProto, input: &ImageInput, hints: &Hints<'_>) -> Result<Form> {
+/// Leaves the model with the one output that is the segmentation, and gives its form: the output that is asked for, or
+/// the first that can be one. Where the declared shape leaves that open, `run` finds the shape out.
+pub(crate) fn choose_output(
+    model: &mut ModelProto,
+    input: &ImageInput,
+    hints: &Hints<'_>,
+    run: &mut Run<'_>,
+) -> Result<Form> {
+    let graph = model.graph.as_ref().ok_or_else(|| Error::Internal("the graph is lost".into()))?;
     let asked = graph.output.iter().filter(|output| hints.output.is_none_or(|name| name == output.name()));
     let mut refused = Vec::new();
     let mut chosen = None;
     for output in asked {
-        match form(graph, output, input, hints) {
+        let (mut output, mut declared) = (output.clone(), Declared::of(output));
+        let mut found = form(graph, output.name(), &declared, input, hints);
+        // One channel is another kind than several, and even their place may be open.
+        let told = match found {
+            Ok(Form { kind: Kind::Scores, channels, .. }) => channels.is_some(),
+            Ok(Form { rank, .. }) => rank.is_some(),
+            Err(Unfit::No) => true,
+            Err(Unfit::Unclear) => false,
+        };
+        if !told && let Declared::Tensor { dims, .. } = &mut declared {
+            match trial::shape(model, input, output.name(), run) {
+                Ok(trial) => {
+                    *dims = Some(trial.dims);
+                    let input = ImageInput { height: Some(trial.size.0), width: Some(trial.size.1), ..input.clone() };
+                    found = form(graph, output.name(), &declared, &input, hints);
+                    // ONNX Runtime would compare answers with it.
+                    graph::forget_shape(&mut output);
+                }
+                Err(error) if matches!(found, Ok(Form { rank: None, .. })) => return Err(error),
+                // It may run at other sizes, and an option can decide.
+                Err(_) => {}
+            }
+        }
+        match found {
             Ok(form) => {
-                chosen = Some((output.clone(), form));
+                chosen = Some((output, form));
                 break;
             }
-            Err(Unfit::No) => refused.push(format!("output '{}' is {}", output.name(), Declared::of(output))),
+            Err(Unfit::No) => refused.push(format!("output '{}' is {declared}", output.name())),
             Err(Unfit::Unclear) => {
                 return Err(Error::Model(format!(
-                    "output '{}' is {}, which can be N x C x h x w and N x h x w x C: the option output_layout decides",
-                    output.name(),
-                    Declared::of(output)
+                    "output '{}' is {declared}, which can be N x C x h x w and N x h x w x C: the option output_layout decides",
+                    output.name()
                 )));
             }
         }
@@ -82,9 +111,12 @@ pub(crate) fn choose_output(graph: &mut GraphProto, input: &ImageInput, hints: &
             _ => Error::Model(format!("{}; {EXPECTED}", refused.join(", "))),
         });
     };
-    if graph.output.len() > 1 {
+    if let Some(graph) = &mut model.graph {
+        let several = graph.output.len() > 1;
         graph.output = vec![output];
-        graph::drop_unused(graph);
+        if several {
+            graph::drop_unused(graph);
+        }
     }
     Ok(form)
 }
@@ -108,11 +140,12 @@ struct Reading {
 
 fn form(
     graph: &GraphProto,
-    output: &ValueInfoProto,
+    output: &str,
+    declared: &Declared,
     input: &ImageInput,
     hints: &Hints<'_>,
 ) -> std::result::Result<Form, Unfit> {
-    let Declared::Tensor { element: Some(element), dims } = Declared::of(output) else { return Err(Unfit::No) };
+    let Declared::Tensor { element: Some(element), dims } = declared else { return Err(Unfit::No) };
     let rank = dims.as_ref().map(Vec::len);
     let spatial = |height, width| is_spatial(input, height, width);
     match element {
@@ -128,12 +161,11 @@ fn form(
                 }
                 Some(_) => false,
             };
-            let kind = Kind::Labels { binary: element == DataType::Bool };
+            let kind = Kind::Labels { binary: *element == DataType::Bool };
             fits.then_some(Form { kind, layout: TensorLayout::Nchw, rank, channels: None }).ok_or(Unfit::No)
         }
         DataType::Float => {
             let Some(dims) = dims else {
-                // ONNX Runtime has the last word, once it has inferred the shape.
                 let layout = hints.layout.unwrap_or(TensorLayout::Nchw);
                 return Ok(Form { kind: Kind::Scores, layout, rank: None, channels: None });
             };
@@ -155,7 +187,7 @@ fn form(
                 .filter(|reading| spatial(reading.height, reading.width))
                 .filter(|reading| hints.layout.is_none_or(|layout| layout == reading.layout))
                 .collect();
-            let reading = likeliest(graph, output.name(), possible, hints)?;
+            let reading = likeliest(graph, output, possible, hints)?;
             let kind = if reading.channels == Some(1) { Kind::Foreground } else { Kind::Scores };
             Ok(Form { kind, layout: reading.layout, rank, channels: reading.channels })
         }

@@ -215,6 +215,26 @@ fn load_all(
     (0..options.sessions.max(1)).map(lane).collect()
 }
 
+/// Runs a network of one input, 1 x 3 x H x W float32, and one int64 output on an empty picture, at the first of these sizes
+/// (height, width) that it takes; gives that size and the output. One thread does it: freeing the session waits for no other.
+pub(crate) fn run_once(
+    runtime: &Runtime,
+    network: &ModelProto,
+    file: &Arc<[u8]>,
+    options: &Options,
+    sizes: &[(usize, usize)],
+) -> Result<((usize, usize), Vec<i64>)> {
+    let request = Request { network, on_device: &|| None, file, options, threads: 1 };
+    let loader = Loader { runtime, request: &request, provider: Provider::Cpu, prepacked: None };
+    let session = loader.session(&Source::Beside(network, file), &as_it_is)?;
+    network::run_once(session, sizes)
+}
+
+/// Leaves a network as it is.
+fn as_it_is(builder: SessionBuilder) -> ort::Result<SessionBuilder> {
+    Ok(builder.with_optimization_level(GraphOptimizationLevel::Disable)?)
+}
+
 /// Makes sessions that share their packed weights.
 struct Loader<'a> {
     runtime: &'a Runtime,
@@ -260,7 +280,6 @@ impl Loader<'_> {
 
     /// A session of an optimized network.
     fn optimized(&self, kept: &Kept) -> Option<Session> {
-        let as_it_is = |builder: SessionBuilder| Ok(builder.with_optimization_level(GraphOptimizationLevel::Disable)?);
         let network = onnx::parse_shared(kept.network()).ok()?;
         self.session(&Source::Beside(&network, &kept.content), &as_it_is).ok()
     }

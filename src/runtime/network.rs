@@ -92,6 +92,8 @@ impl Network {
             (TensorElementType::Float32, &[_, channels, _, _] | &[channels, _, _]) => {
                 Ok(OutputKind::Scores { channels: usize::try_from(channels).ok() })
             }
+            // ONNX Runtime did not infer how many dimensions there are.
+            (TensorElementType::Float32, []) => Ok(OutputKind::Scores { channels: None }),
             (
                 TensorElementType::Int64
                 | TensorElementType::Int32
@@ -146,6 +148,27 @@ impl Network {
         }
         consume(first)
     }
+}
+
+/// See [`super::run_once`].
+pub(super) fn run_once(mut session: Session, sizes: &[(usize, usize)]) -> Result<((usize, usize), Vec<i64>)> {
+    let mut failure = Error::Internal("no size to run the network at".into());
+    for &(height, width) in sizes {
+        let failed = |error: ort::Error| {
+            Error::Model(format!("the network failed on {width} x {height} pixels: {}", one_line(&error.to_string())))
+        };
+        let mut image = Tensor::<f32>::new(&Allocator::default(), [1, 3, height, width]).map_err(failed)?;
+        image.extract_tensor_mut().1.fill(0.0);
+        let found = session.run(ort::inputs![image]).and_then(|outputs| {
+            let (_, values) = outputs[0].try_extract_tensor::<i64>()?;
+            Ok(values.to_vec())
+        });
+        match found {
+            Ok(values) => return Ok(((height, width), values)),
+            Err(error) => failure = failed(error),
+        }
+    }
+    Err(failure)
 }
 
 /// What a network answered.

@@ -62,6 +62,8 @@ pub enum Enlarge {
     Scales,
     /// Resize to the sizes of the input, which other nodes put together.
     Sizes,
+    /// The same, through nodes behind which ONNX Runtime infers no shape, in version 11 of ONNX's operators.
+    HiddenSizes,
     /// ConvTranspose with a bilinear kernel, a class at a time.
     Transposed,
 }
@@ -174,7 +176,7 @@ impl Foreign {
                 net.weights.push(build::floats("scales", &[4], &[1.0, 1.0, s as f32, s as f32]));
                 net.push("Resize", &["", "scales"], linear());
             }
-            Enlarge::Sizes => {
+            Enlarge::Sizes | Enlarge::HiddenSizes => {
                 let low = std::mem::replace(&mut net.value, "picture".into());
                 let side = |at| if layout == TensorLayout::Nchw { at } else { at - 1 };
                 for (name, at) in [("start", side(2)), ("end", side(4)), ("zero", 0), ("two", 2)] {
@@ -193,8 +195,20 @@ impl Foreign {
                 net.push("Shape", &[], vec![]);
                 net.push("Slice", &["zero", "two", "zero"], vec![]);
                 net.push("Concat", &[&sides], vec![build::int("axis", 0)]);
+                if enlarge == Enlarge::HiddenSizes {
+                    net.weights.push(build::floats("one", &[1], &[1.0]));
+                    net.push("Cast", &[], vec![build::int("to", DataType::Float as i64)]);
+                    net.push("Mul", &["one"], vec![]);
+                    net.push("Cast", &[], vec![build::int("to", DataType::Int64 as i64)]);
+                }
                 let sizes = std::mem::replace(&mut net.value, low);
-                net.push("Resize", &["", "", &sizes], linear());
+                let mut unused = "";
+                if enlarge == Enlarge::HiddenSizes {
+                    // Before version 13 they cannot be left out.
+                    net.weights.push(build::floats("unused", &[0], &[]));
+                    unused = "unused";
+                }
+                net.push("Resize", &[unused, unused, &sizes], linear());
             }
             Enlarge::Transposed => {
                 let line = |at: usize| 1.0 - (at as f32 - (stride as f32 - 0.5)).abs() / stride as f32;
@@ -236,7 +250,7 @@ impl Foreign {
             ..GraphProto::default()
         };
         let mut model = build::model(graph, None);
-        if last == Last::SoftmaxBetweenSwaps {
+        if last == Last::SoftmaxBetweenSwaps || enlarge == Enlarge::HiddenSizes {
             model.opset_import[0].version = Some(11);
         }
         model
@@ -347,7 +361,7 @@ impl Net {
 
     /// A node that libfcn does not look through.
     fn hide(&mut self) {
-        self.push("Identity", &[], vec![]);
+        self.push("Clip", &[], vec![]);
     }
 
     /// Adds the end; gives the type of the output and its dimensions.

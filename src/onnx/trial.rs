@@ -1,0 +1,43 @@
+//! What a model does not say of its shapes, found out by running it once on an empty picture.
+
+use super::{
+    build::{self, Dim},
+    graph,
+    input::ImageInput,
+    types::{ModelProto, tensor_proto::DataType},
+};
+use crate::Result;
+
+/// Runs a network, whose input is 1 x 3 x H x W float32 and whose only output is int64, at the first of these sizes (height,
+/// width) that it takes; gives that size and the output.
+pub(crate) type Run<'a> = dyn FnMut(&ModelProto, &[(usize, usize)]) -> Result<((usize, usize), Vec<i64>)> + 'a;
+
+/// Sizes to try: small ones first, of unequal sides, so that rows and columns can be told apart.
+const SIZES: [(usize, usize); 6] = [(64, 96), (128, 192), (256, 384), (512, 768), (224, 224), (512, 512)];
+
+/// The sizes at which to try a network whose height and width may be fixed.
+pub(crate) fn sizes(height: Option<usize>, width: Option<usize>) -> Vec<(usize, usize)> {
+    let mut sizes = SIZES.map(|(rows, columns)| (height.unwrap_or(rows), width.unwrap_or(columns))).to_vec();
+    sizes.dedup();
+    sizes
+}
+
+/// The shape of a value.
+pub(super) struct Found {
+    /// Height and width of the picture that it has this shape for.
+    pub(super) size: (usize, usize),
+    pub(super) dims: Vec<Option<usize>>,
+}
+
+/// The shape of `value` for a picture of some size.
+pub(super) fn shape(model: &ModelProto, input: &ImageInput, value: &str, run: &mut Run<'_>) -> Result<Found> {
+    let mut model = model.clone();
+    if let Some(graph) = &mut model.graph {
+        graph::end_at(graph, value);
+        graph.node.push(build::node("Shape", &[value], "fcn.shape", vec![]));
+        graph.output = vec![build::value("fcn.shape", DataType::Int64, &[Dim::Named("fcn.rank")])];
+        input.adapt(graph);
+    }
+    let (size, shape) = run(&model, &sizes(input.height, input.width))?;
+    Ok(Found { size, dims: shape.into_iter().map(|side| usize::try_from(side).ok()).collect() })
+}
