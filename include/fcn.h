@@ -692,6 +692,10 @@ fcn_status fcn_options_set_output_values(fcn_options *options,
 /// Loads the model in the ONNX file `path`. `options` may be NULL for the defaults. Stores the segmenter in
 /// `*segmenter`, to be freed by fcn_free(); where it fails, `*segmenter` stays as it was.
 ///
+/// Tensors may lie in other files in the model's folder (external data, such as "model.onnx.data"). Each must be a plain file
+/// that is named without a folder; links out of the folder are refused. Model and tensors together may have 2 GiB. libfcn reads
+/// the files during the call and does not need them afterwards.
+///
 /// The first call in a process loads ONNX Runtime. It sets the environment variable ORT_DISABLE_TELEMETRY=1, unless the
 /// variable is set, because ONNX Runtime would otherwise send telemetry; it does so without disturbing threads that call
 /// getenv(). If the host has loaded the same ONNX Runtime before, its telemetry may already run: the log says so.
@@ -710,7 +714,7 @@ fcn_status fcn_create(const char *path,
                       fcn_segmenter **segmenter);
 
 /// Loads the model in the `length` bytes at `model`, the content of an ONNX file; they are not needed any more after
-/// the call. Otherwise as fcn_create().
+/// the call. Models with external data are FCN_ERROR_MODEL: export them with `external_data=False`. Otherwise as fcn_create().
 ///
 /// # Safety
 /// `model` is NULL or points to `length` bytes, `options` is NULL or live options, `segmenter` NULL or a place to

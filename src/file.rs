@@ -2,8 +2,9 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process,
     sync::{
@@ -48,13 +49,42 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Arc<[u8]>> {
             metadata.len()
         )));
     }
-    let length = metadata.len() as usize;
-    let room = Vec::<u8>::new().try_reserve_exact(length);
-    room.map_err(|_| Error::OutOfMemory(format!("{length} bytes for '{}' cannot be had", path.display())))?;
-    let mut content: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
+    let mut content = zeros(metadata.len() as usize)?;
     let bytes = Arc::get_mut(&mut content).ok_or_else(|| Error::Internal("the bytes have just been made".into()))?;
     file.read_exact(bytes).map_err(|error| failed("read", error))?;
     Ok(content)
+}
+
+/// So many bytes, without an abort where there is no memory for them.
+pub(crate) fn zeros(length: usize) -> Result<Arc<[u8]>> {
+    let room = Vec::<u8>::new().try_reserve_exact(length);
+    room.map_err(|_| Error::OutOfMemory(format!("{length} bytes for the content of a file cannot be had")))?;
+    Ok(std::iter::repeat_n(0, length).collect())
+}
+
+/// Opens a plain file in `folder` by its name alone, and gives its size. A link must lead to another name in the folder. Never
+/// waits, whatever kind of file it is.
+pub(crate) fn open_beside(folder: &Path, name: &str) -> io::Result<(File, u64)> {
+    let open = |name: &Path| {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        OpenOptions::new().read(true).custom_flags(flags).open(folder.join(name))
+    };
+    let file = match open(Path::new(name)) {
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            let target = fs::read_link(folder.join(name))?;
+            if target.file_name() != Some(target.as_os_str()) {
+                let message = format!("it is a link to '{}', which leaves the folder", target.display());
+                return Err(io::Error::other(message));
+            }
+            open(&target)?
+        }
+        other => other?,
+    };
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a plain file"));
+    }
+    Ok((file, metadata.len()))
 }
 
 /// Removes what writers of `path` left that were killed before the rename. Nobody may be writing it meanwhile.

@@ -1,9 +1,5 @@
 //! What is known of a model: read from its file and its card, completed by the options.
 
-use std::sync::Arc;
-
-use prost::bytes::Bytes;
-
 use crate::{
     ChannelOrder, Error, Options, Result, SizeMode, TensorLayout,
     head::{Fit, Upsampling},
@@ -55,12 +51,11 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Parses a model file, refuses what is unsafe, restores quantized weights, brings input and output into the one form
-    /// that frames go through, and cuts off the last upsampling.
+    /// Restores quantized weights, brings input and output into the one form that frames go through, and cuts off the last
+    /// upsampling.
     ///
     /// `run` runs a network once where the file does not say what is needed.
-    pub(crate) fn prepare(file: &Arc<[u8]>, options: &Options, run: &mut Run<'_>) -> Result<PreparedModel> {
-        let mut model = onnx::parse_shared(Bytes::from_owner(Arc::clone(file)))?;
+    pub(crate) fn prepare(mut model: ModelProto, options: &Options, run: &mut Run<'_>) -> Result<PreparedModel> {
         let card = ModelCard::of(&model)?;
         if let (Some(card), Some(names)) = (&card, &options.class_names)
             && card.classes.len() != names.len()

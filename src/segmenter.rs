@@ -6,19 +6,19 @@ use std::{
     ops::{Deref, DerefMut},
     path::Path,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use crate::{
-    Error, Frame, LogLevel, Mask, Options, PixelFormat, Result, SizeMode, file,
+    Error, Frame, LogLevel, Mask, Options, PixelFormat, Result, SizeMode,
     frame::plane_layout,
     head::Fit,
     mask::{Outputs, Settings, Source, Target, label_stride, resize},
     model::{Model, PreparedModel},
-    onnx::ModelCard,
+    onnx::{self, Loaded, ModelCard},
     palette::Class,
     pool::Pool,
     runtime::{self, Call, Interrupts, Limit, Networks, Request, Runtime, log},
@@ -30,7 +30,7 @@ use lane::Lane;
 /// The most pixels of a frame.
 const MAX_FRAME_PIXELS: usize = 1 << 28;
 
-/// The largest model file, in bytes: what ONNX's format can hold.
+/// The largest model, in bytes, with its tensors in other files: what ONNX's format can hold.
 const MAX_MODEL_BYTES: u64 = 1 << 31;
 
 /// The number of the next segmenter.
@@ -59,31 +59,24 @@ pub struct Segmenter {
 }
 
 impl Segmenter {
-    /// Loads a model from a file.
+    /// Loads a model from a file. Tensors may lie in other files in its folder (external data).
     pub fn from_file(path: impl AsRef<Path>, options: &Options) -> Result<Segmenter> {
         let path = path.as_ref();
-        let read = || {
-            file::read(path, MAX_MODEL_BYTES).map_err(|error| match error {
-                // What kind of file it was meant to be.
-                Error::Io(message) => Error::Io(format!("the model {message}")),
-                other => other,
-            })
-        };
-        Segmenter::new(read, options).map_err(|error| match error {
+        Segmenter::new(|| onnx::from_file(path, MAX_MODEL_BYTES), options).map_err(|error| match error {
             Error::Model(message) => Error::Model(format!("'{}': {message}", path.display())),
             other => other,
         })
     }
 
-    /// Loads a model from the bytes of an ONNX file.
+    /// Loads a model from the bytes of an ONNX file, which must hold all tensors.
     pub fn from_memory(bytes: &[u8], options: &Options) -> Result<Segmenter> {
-        Segmenter::new(|| Ok(Arc::from(bytes)), options)
+        Segmenter::new(|| onnx::from_memory(bytes), options)
     }
 
-    fn new(read: impl FnOnce() -> Result<Arc<[u8]>>, options: &Options) -> Result<Segmenter> {
+    fn new(read: impl FnOnce() -> Result<Loaded>, options: &Options) -> Result<Segmenter> {
         options.check()?;
-        let file = read()?;
-        let mut prepared = Model::prepare(&file, options, &mut |network, sizes| {
+        let (file, model) = read()?;
+        let mut prepared = Model::prepare(model, options, &mut |network, sizes| {
             let runtime = Runtime::load(options.runtime_library.as_deref())?;
             runtime::run_once(runtime, network, &file, options, sizes)
         })?;

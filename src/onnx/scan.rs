@@ -2,7 +2,7 @@
 
 use prost::{Message, bytes::Bytes};
 
-use super::types::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataLocation};
+use super::types::{GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, tensor_proto::DataLocation};
 use crate::{Error, Result};
 
 /// Decodes an ONNX model and refuses what would make ONNX Runtime read other files: tensors with external data, and
@@ -13,35 +13,62 @@ pub fn parse(bytes: &[u8]) -> Result<ModelProto> {
 
 /// [`parse`], whose tensors are parts of `bytes` instead of copies.
 pub(crate) fn parse_shared(bytes: Bytes) -> Result<ModelProto> {
+    let mut model = decode(bytes)?;
+    each_tensor(&mut model, &mut |tensor| {
+        if !is_external(tensor) {
+            return Ok(());
+        }
+        let location = tensor.external_data.iter().find(|entry| entry.key() == "location").map_or("", |e| e.value());
+        Err(Error::Model(format!(
+            "tensor '{}' is stored outside the model, in '{location}', which only a model that is named by its path may have; \
+             save it as one file, with torch.onnx.export(..., external_data=False) or onnx.save_model()",
+            tensor.name()
+        )))
+    })?;
+    Ok(model)
+}
+
+/// Decodes an ONNX model, whose tensors are parts of `bytes` or lie elsewhere. [`each_tensor`] checks its nodes.
+pub(super) fn decode(bytes: Bytes) -> Result<ModelProto> {
     if bytes.is_empty() {
         return Err(Error::Model("the model is empty (0 bytes); an ONNX file is expected".into()));
     }
     let model = ModelProto::decode(bytes.clone()).map_err(|error| {
         Error::Model(format!("the model's {} bytes are not a whole ONNX file: {error}", bytes.len()))
     })?;
-    let Some(graph) = model.graph.as_ref().filter(|graph| !graph.node.is_empty() && !graph.output.is_empty()) else {
+    if model.graph.as_ref().is_none_or(|graph| graph.node.is_empty() || graph.output.is_empty()) {
         return Err(Error::Model(format!(
             "the model's {} bytes hold no network: an ONNX file with a graph of at least one node and one output is expected",
             bytes.len()
         )));
-    };
-    check_graph(graph)?;
-    for training in &model.training_info {
-        training.initialization.iter().chain(&training.algorithm).try_for_each(check_graph)?;
     }
-    model.functions.iter().try_for_each(|function| check_nodes(&function.node))?;
     Ok(model)
 }
 
-fn check_graph(graph: &GraphProto) -> Result<()> {
-    graph.initializer.iter().try_for_each(check_tensor)?;
-    for sparse in &graph.sparse_initializer {
-        sparse.values.iter().chain(&sparse.indices).try_for_each(check_tensor)?;
-    }
-    check_nodes(&graph.node)
+/// Whether a tensor says that its values lie in another file.
+pub(super) fn is_external(tensor: &TensorProto) -> bool {
+    tensor.data_location() == DataLocation::External || !tensor.external_data.is_empty()
 }
 
-fn check_nodes(nodes: &[NodeProto]) -> Result<()> {
+/// Visits every tensor, wherever it is in the model, always in the same order. Compiled contexts are an error.
+pub(super) fn each_tensor(model: &mut ModelProto, visit: &mut Visit<'_>) -> Result<()> {
+    model.graph.iter_mut().try_for_each(|graph| in_graph(graph, visit))?;
+    for training in &mut model.training_info {
+        let mut graphs = training.initialization.iter_mut().chain(&mut training.algorithm);
+        graphs.try_for_each(|graph| in_graph(graph, visit))?;
+    }
+    model.functions.iter_mut().try_for_each(|function| in_nodes(&mut function.node, visit))
+}
+
+type Visit<'a> = dyn FnMut(&mut TensorProto) -> Result<()> + 'a;
+
+fn in_graph(graph: &mut GraphProto, visit: &mut Visit<'_>) -> Result<()> {
+    graph.initializer.iter_mut().try_for_each(&mut *visit)?;
+    graph.sparse_initializer.iter_mut().try_for_each(|sparse| in_sparse(sparse, visit))?;
+    in_nodes(&mut graph.node, visit)
+}
+
+fn in_nodes(nodes: &mut [NodeProto], visit: &mut Visit<'_>) -> Result<()> {
     for node in nodes {
         if node.op_type() == "EPContext" {
             return Err(Error::Model(format!(
@@ -50,24 +77,16 @@ fn check_nodes(nodes: &[NodeProto]) -> Result<()> {
                 node.name()
             )));
         }
-        for attribute in &node.attribute {
-            attribute.t.iter().chain(&attribute.tensors).try_for_each(check_tensor)?;
-            attribute.g.iter().chain(&attribute.graphs).try_for_each(check_graph)?;
-            for sparse in attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors) {
-                sparse.values.iter().chain(&sparse.indices).try_for_each(check_tensor)?;
-            }
+        for attribute in &mut node.attribute {
+            attribute.t.iter_mut().chain(&mut attribute.tensors).try_for_each(&mut *visit)?;
+            attribute.g.iter_mut().chain(&mut attribute.graphs).try_for_each(|graph| in_graph(graph, visit))?;
+            let mut sparse = attribute.sparse_tensor.iter_mut().chain(&mut attribute.sparse_tensors);
+            sparse.try_for_each(|sparse| in_sparse(sparse, visit))?;
         }
     }
     Ok(())
 }
 
-fn check_tensor(tensor: &TensorProto) -> Result<()> {
-    if tensor.data_location() == DataLocation::External || !tensor.external_data.is_empty() {
-        let location = tensor.external_data.iter().find(|entry| entry.key() == "location").map_or("", |e| e.value());
-        return Err(Error::Model(format!(
-            "tensor '{}' is stored outside the model, in '{location}'; save the model as one file without external data",
-            tensor.name()
-        )));
-    }
-    Ok(())
+fn in_sparse(sparse: &mut SparseTensorProto, visit: &mut Visit<'_>) -> Result<()> {
+    sparse.values.iter_mut().chain(&mut sparse.indices).try_for_each(visit)
 }

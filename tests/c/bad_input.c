@@ -164,7 +164,7 @@ static void models(const char *folder) {
         {"empty.onnx", FCN_ERROR_MODEL, "0 bytes"},
         {"truncated.onnx", FCN_ERROR_MODEL, "truncated.onnx"},
         {"text.onnx", FCN_ERROR_MODEL, "text.onnx"},
-        {"external.onnx", FCN_ERROR_MODEL, "stored outside the model, in 'weights.bin'"},
+        {"external.onnx", FCN_ERROR_IO, "tensor 'score.weight' cannot be read from 'weights.bin'"},
         {"four_channels.onnx", FCN_ERROR_MODEL, "1 x 4 x ? x ?"},
         {"vector.onnx", FCN_ERROR_MODEL, "? x 10"},
         {"unknown_operator.onnx", FCN_ERROR_MODEL, "NoSuchOperator"},

@@ -31,7 +31,7 @@ pub struct Spec {
     pub classes: usize,
     pub stride: usize,
     pub end: End,
-    /// Whether an Identity node follows, so that the graph is not cut and ONNX Runtime computes all of it.
+    /// Whether a Clip without limits follows, so that the graph is not cut and ONNX Runtime computes all of it.
     pub uncut: bool,
     /// Height and width, where the network takes only one size.
     pub fixed: Option<(i64, i64)>,
@@ -156,7 +156,7 @@ pub fn model(spec: Spec) -> ModelProto {
     if spec.uncut {
         let last = nodes.last_mut().expect("there is at least one node");
         (last.name, last.output) = (Some("uncut".into()), vec!["uncut".into()]);
-        nodes.push(build::node("Identity", &["uncut"], output, vec![]));
+        nodes.push(build::node("Clip", &["uncut"], output, vec![]));
     }
     let side = |value: Option<i64>, name| value.map_or(Dim::Named(name), Dim::Fixed);
     let (height, width) = (side(fixed.map(|f| f.0), "H"), side(fixed.map(|f| f.1), "W"));

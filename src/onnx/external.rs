@@ -1,0 +1,158 @@
+//! Tensors that lie outside the model, in files beside it: how torch.onnx.export and others save by default. libfcn reads
+//! them itself, and ONNX Runtime never learns of those files.
+
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path, sync::Arc};
+
+use prost::bytes::Bytes;
+
+use super::{
+    scan::{self, each_tensor, is_external},
+    types::{ModelProto, TensorProto, tensor_proto::DataType},
+};
+use crate::{Error, Result, file};
+
+/// A model with the bytes that its tensors are parts of.
+pub(crate) type Loaded = (Arc<[u8]>, ModelProto);
+
+/// Where a tensor lies.
+struct Place {
+    tensor: String,
+    /// The name of a file in the model's folder.
+    location: String,
+    offset: u64,
+    length: usize,
+}
+
+/// The model in these bytes, whose tensors must all lie in them.
+pub(crate) fn from_memory(bytes: &[u8]) -> Result<Loaded> {
+    let bytes: Arc<[u8]> = Arc::from(bytes);
+    let model = scan::parse_shared(Bytes::from_owner(Arc::clone(&bytes)))?;
+    Ok((bytes, model))
+}
+
+/// The model in a file, and its tensors in plain files beside it; together at most `limit` bytes.
+pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
+    let bytes = file::read(path, limit).map_err(|error| match error {
+        // What kind of file it was meant to be.
+        Error::Io(message) => Error::Io(format!("the model {message}")),
+        other => other,
+    })?;
+    let mut model = scan::decode(Bytes::from_owner(Arc::clone(&bytes)))?;
+    let mut places = Vec::new();
+    each_tensor(&mut model, &mut |tensor| {
+        if is_external(tensor) {
+            places.push(place(tensor)?);
+        }
+        Ok(())
+    })?;
+    if places.is_empty() {
+        return Ok((bytes, model));
+    }
+    // They follow the model in one piece of memory, so that nothing else need know of them.
+    let total = places.iter().try_fold(bytes.len(), |total, place| total.checked_add(place.length));
+    let total = total.filter(|&total| total as u64 <= limit).ok_or_else(|| {
+        Error::Model(format!(
+            "the model and its tensors in other files have more than {limit} bytes, which is the limit"
+        ))
+    })?;
+    let mut content = file::zeros(total)?;
+    let room = Arc::get_mut(&mut content).ok_or_else(|| Error::Internal("the bytes have just been made".into()))?;
+    let (start, mut rest) = room.split_at_mut(bytes.len());
+    start.copy_from_slice(&bytes);
+    let start = start.len();
+    drop((bytes, model));
+    // A name alone has the current folder as its parent.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let unreadable = |place: &Place, error: &io::Error| {
+        let Place { tensor, location, .. } = place;
+        Error::Io(format!("'{}': tensor '{tensor}' cannot be read from '{location}': {error}", path.display()))
+    };
+    let mut open: Option<(&str, File, u64)> = None;
+    for place in &places {
+        let (_, file, size) = match open.take_if(|(name, ..)| *name == place.location) {
+            Some(file) => open.insert(file),
+            None => {
+                let (file, size) =
+                    file::open_beside(folder, &place.location).map_err(|error| unreadable(place, &error))?;
+                open.insert((&place.location, file, size))
+            }
+        };
+        let (tensor, remaining) = rest.split_at_mut(place.length);
+        if place.offset.checked_add(place.length as u64).is_none_or(|end| end > *size) {
+            return Err(Error::Model(format!(
+                "tensor '{}' takes {} bytes from byte {} on of '{}', which has {size} bytes",
+                place.tensor, place.length, place.offset, place.location
+            )));
+        }
+        file.read_exact_at(tensor, place.offset).map_err(|error| unreadable(place, &error))?;
+        rest = remaining;
+    }
+    let all = Bytes::from_owner(Arc::clone(&content));
+    let mut model = scan::decode(all.slice(..start))?;
+    let (mut places, mut at) = (places.into_iter(), start);
+    each_tensor(&mut model, &mut |tensor| {
+        if is_external(tensor) {
+            let length = places.next().map_or(0, |place| place.length);
+            tensor.raw_data = Some(all.slice(at..at + length));
+            (tensor.data_location, tensor.external_data) = (None, Vec::new());
+            at += length;
+        }
+        Ok(())
+    })?;
+    Ok((content, model))
+}
+
+/// Where a tensor with external data lies.
+fn place(tensor: &TensorProto) -> Result<Place> {
+    let name = tensor.name();
+    let wrong = |what: String| Err(Error::Model(format!("tensor '{name}' {what}")));
+    let (mut location, mut offset, mut length) = (None, 0, None);
+    for entry in &tensor.external_data {
+        let (key, value) = (entry.key(), entry.value());
+        match (key, value.parse::<u64>()) {
+            ("location", _) => location = Some(value),
+            ("offset", Ok(number)) => offset = number,
+            ("length", Ok(number)) => length = Some(number),
+            ("offset" | "length", Err(_)) => {
+                return wrong(format!("has the {key} '{value}', which is no number of bytes"));
+            }
+            // Of what the format allows, what does not say where the tensor lies.
+            ("checksum", _) => {}
+            _ => return wrong(format!("is stored outside the model with the entry '{key}', which is not known")),
+        }
+    }
+    let Some(location) = location else { return wrong("is stored outside the model, but no file is named".into()) };
+    if location.contains(['/', '\\', '\0']) || matches!(location, "" | "." | "..") {
+        return wrong(format!(
+            "is stored in '{location}'; only a file in the model's own folder is read, named without any folder"
+        ));
+    }
+    let Some(size) = size(tensor) else {
+        return wrong(format!(
+            "is stored outside the model, but its type {} and shape {:?} have no size",
+            tensor.data_type(),
+            tensor.dims
+        ));
+    };
+    if let Some(length) = length.filter(|&length| length != size as u64) {
+        return wrong(format!("has {length} bytes in '{location}', but its type and shape need {size}"));
+    }
+    Ok(Place { tensor: name.to_owned(), location: location.to_owned(), offset, length: size })
+}
+
+/// The bytes of a tensor's values.
+fn size(tensor: &TensorProto) -> Option<usize> {
+    use DataType::*;
+    let bits = match DataType::try_from(tensor.data_type()).ok()? {
+        Uint2 | Int2 => 2,
+        Uint4 | Int4 | Float4e2m1 => 4,
+        Uint8 | Int8 | Bool | Float8e4m3fn | Float8e4m3fnuz | Float8e5m2 | Float8e5m2fnuz | Float8e8m0 => 8,
+        Uint16 | Int16 | Float16 | Bfloat16 => 16,
+        Float | Int32 | Uint32 => 32,
+        Double | Int64 | Uint64 | Complex64 => 64,
+        Complex128 => 128,
+        Undefined | String | Float6e2m3 | Float6e3m2 => return None,
+    };
+    let count = tensor.dims.iter().try_fold(1usize, |count, &side| count.checked_mul(usize::try_from(side).ok()?))?;
+    Some(count.checked_mul(bits)?.div_ceil(8))
+}
