@@ -1,5 +1,6 @@
 //! Starting threads, also from a constructor of a library that is being loaded: until `dlopen` returns, new threads wait for
-//! the loader's lock, so nothing may wait for them. Unsafe code: `pthread_create`, whose threads need no lock of the loader.
+//! the loader's lock, so nothing may wait for them. Unsafe code: `pthread_create`, whose threads need no lock of the loader, and
+//! `mmap`, to find out how much address space is left.
 
 use std::{
     ffi::c_void,
@@ -52,9 +53,10 @@ impl Thread {
 }
 
 /// Fails unless `count` threads can run at once. When ONNX Runtime can start some of its threads but not all, it waits forever
-/// for the others, so this starts as many first, with the same stacks, and ends them. Success is no promise: others may take
-/// the threads before ONNX Runtime does.
+/// for the others, so this starts as many first, with the same stacks, and ends them. Call it right before ONNX Runtime starts
+/// its own. Success is no promise: others may take the threads before ONNX Runtime does.
 pub(crate) fn check_available(count: usize) -> Result<()> {
+    let _heaps = Reserve::new(count)?;
     let mut gate = Box::new(MaybeUninit::<libc::sem_t>::uninit());
     let semaphore = gate.as_mut_ptr();
     // SAFETY: the memory is large enough, and stays in place until the semaphore is destroyed below.
@@ -88,6 +90,52 @@ pub(crate) fn check_available(count: usize) -> Result<()> {
             threads.len(),
             io::Error::from_raw_os_error(failure)
         ))),
+    }
+}
+
+/// Address space for the heaps that threads get when they first allocate: taken while threads are tried out, so that heaps leave
+/// enough for the stacks of the threads that follow. Only where address space is limited (`ulimit -v`).
+struct Reserve(Option<(*mut c_void, usize)>);
+
+/// glibc's HEAP_MAX_SIZE.
+const HEAP: usize = 64 << 20;
+
+/// glibc's M_ARENA_MAX for each processor: the most heaps that a process has.
+const HEAPS_PER_PROCESSOR: usize = 8;
+
+impl Reserve {
+    fn new(threads: usize) -> Result<Reserve> {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `limit` is a place to write to.
+        let is_known = unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) } == 0;
+        if !is_known || limit.rlim_cur == libc::RLIM_INFINITY || threads == 0 {
+            return Ok(Reserve(None));
+        }
+        // SAFETY: it only asks for a number.
+        let processors = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+        let heaps = threads.min(HEAPS_PER_PROCESSOR * usize::try_from(processors).unwrap_or(1).max(1));
+        let length = heaps * HEAP;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping that nobody reads or writes.
+        let start = unsafe { libc::mmap(ptr::null_mut(), length, libc::PROT_NONE, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(Error::Runtime(format!(
+                "{threads} threads may take {} MB of address space for their heaps, more than the limit of {} MB (ulimit -v) \
+                 leaves; ask for fewer threads or sessions, or raise the limit",
+                length >> 20,
+                limit.rlim_cur >> 20
+            )));
+        }
+        Ok(Reserve(Some((start, length))))
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        if let Some((start, length)) = self.0 {
+            // SAFETY: the mapping is this reserve's own.
+            unsafe { libc::munmap(start, length) };
+        }
     }
 }
 

@@ -225,6 +225,16 @@ fn too_few_threads_are_an_error_and_not_a_wait() {
 }
 
 #[test]
+fn too_little_address_space_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("good.onnx");
+    fs::write(&model, good_model()).unwrap();
+    let program = build(folder.path(), "cc", "c11", "tests/c/address_space.c");
+    let output = run(Command::new(program).arg(&model));
+    assert!(output.ends_with(" 0 failures\n"), "{output}");
+}
+
+#[test]
 fn threads_follow_the_affinity() {
     if !have("threads of a process that is bound to one CPU", &["taskset"]) {
         return;

@@ -28,6 +28,7 @@ use crate::{
     cache::{Entry, Kept},
     onnx::{self, types::ModelProto},
     options::{LogCallback, LogLevel, Options, Provider},
+    threads,
 };
 pub(crate) use device::{DeviceNetwork, Layout};
 pub(crate) use interrupt::{Call, Interrupts, Limit};
@@ -299,14 +300,21 @@ impl Loader<'_> {
             .and_then(adjust);
         let made = |error: ort::Error| failed("makes no session", &error);
         let taken = |error: ort::Error| failed("does not take the model", &error);
+        let check_threads = || threads::check_available(self.request.threads - 1);
         match *source {
-            Source::File(model) => builder.map_err(made)?.commit_from_memory(model).map_err(taken),
+            Source::File(model) => {
+                let mut builder = builder.map_err(made)?;
+                check_threads()?;
+                builder.commit_from_memory(model).map_err(taken)
+            }
             Source::Beside(network, file) => {
                 let weights = |builder: SessionBuilder| {
                     Ok(builder.with_external_initializer_file_in_memory(onnx::FILE, Arc::clone(file))?)
                 };
                 let mut builder = builder.and_then(weights).map_err(made)?;
-                builder.commit_from_memory(&onnx::encode_beside(network, file)).map_err(taken)
+                let graph = onnx::encode_beside(network, file);
+                check_threads()?;
+                builder.commit_from_memory(&graph).map_err(taken)
             }
         }
     }
