@@ -411,6 +411,104 @@ fn what_nothing_tells_one_run_does() {
     assert!(error.contains("'pooled' is a float32 tensor 1 x 5 x 1 x 1; scores"), "{error}");
 }
 
+/// The model as PyTorch's `half()` makes it: everything of this type. With `keep`, input and output stay as they are.
+fn of_type(mut model: ModelProto, element: DataType, keep: bool) -> ModelProto {
+    let cast = |from: &str, to: &str, element: DataType| {
+        build::node("Cast", &[from], to, vec![build::int("to", element as i64)])
+    };
+    let graph = model.graph.as_mut().unwrap();
+    let mut before = Vec::new();
+    let names: Vec<String> = graph.initializer.iter().map(|tensor| tensor.name().to_owned()).collect();
+    for name in names.iter().filter(|name| ["weight", "bias", "tent"].contains(&name.as_str())) {
+        before.push(cast(name, &format!("{name}.cast"), element));
+    }
+    if keep {
+        before.push(cast("picture", "picture.cast", element));
+    }
+    for input in graph.node.iter_mut().flat_map(|node| &mut node.input) {
+        if before.iter().any(|node| node.input[0] == *input) {
+            input.push_str(".cast");
+        }
+    }
+    graph.node.splice(0..0, before);
+    let scores = graph.output[0].name().to_owned();
+    for value in graph.input.iter_mut().chain(&mut graph.output).filter(|_| !keep) {
+        let Some(type_proto::Value::TensorType(tensor)) = &mut value.r#type.as_mut().unwrap().value else { panic!() };
+        tensor.elem_type = tensor.elem_type.map(|kind| if kind == 1 { element as i32 } else { kind });
+    }
+    if keep {
+        graph.node.push(cast(&scores, "scores.cast", DataType::Float));
+        graph.output[0].name = Some("scores.cast".into());
+    }
+    model
+}
+
+#[test]
+fn networks_of_half_precision_have_a_cast_at_both_ends() {
+    use Last::*;
+    let (width, height) = (64, 32);
+    let pixels = random_bytes(83, 3 * width * height);
+    let frame = rgb(&pixels, width, height);
+    let lasts = [
+        Scores,
+        ChannelsLast,
+        Softmax,
+        HiddenSoftmax,
+        Sigmoid,
+        ArgMax(DataType::Int64, 3),
+        Logit,
+        Probability,
+        HiddenProbability,
+    ];
+    for last in lasts {
+        for (enlarge, stride) in [(Enlarge::No, 1), (Enlarge::Scales, 4), (Enlarge::HiddenSizes, 4)] {
+            if enlarge == Enlarge::HiddenSizes && matches!(last, Softmax | HiddenSoftmax) {
+                continue; // Before version 13 a softmax takes all axes together.
+            }
+            for (layout, keep) in [(NCHW, false), (NHWC, false), (NCHW, true)] {
+                let told = enlarge == Enlarge::No;
+                let foreign = Foreign { last, enlarge, stride, layout, told, ..PLAIN };
+                let name = format!("{last:?}, {enlarge:?}, {layout:?}, keep {keep}");
+                let keep = keep && !matches!(last, ArgMax(..));
+                let model = of_type(foreign.model(), DataType::Float16, keep);
+                let segmenter = Segmenter::from_memory(&model.encode_to_vec(), &options())
+                    .unwrap_or_else(|error| panic!("{name}: {error}"));
+                let mut mask = Mask::with_outputs(Outputs { confidence: true, ..Outputs::default() });
+                segmenter.segment(&frame, &mut mask).unwrap();
+                // Eleven bits of precision.
+                let truth = log_softmax(&foreign.logits(&pixels, height, width, &RAW));
+                let confidence = mask.confidence().unwrap();
+                let mut seen = [0; 5];
+                for (i, &label) in mask.labels().iter().enumerate() {
+                    let (y, x) = (i / width, i % width);
+                    let best = (0..truth.dim().0).map(|class| truth[[class, y, x]]).fold(f64::MIN, f64::max);
+                    let found = truth[[usize::from(label), y, x]];
+                    assert!(best - found < 2e-2, "{name}: pixel {x}, {y} is {label}: {found}, not {best}");
+                    assert!((f64::from(confidence[i]) - found.exp()).abs() < 1e-2, "{name}: pixel {x}, {y}");
+                    seen[usize::from(label)] += 1;
+                }
+                assert!(seen.iter().filter(|count| **count > 0).count() > 1, "{name}: {seen:?}");
+            }
+        }
+    }
+    // Of float64, ONNX Runtime knows no convolution, but an input that becomes float32 and a result that was.
+    let mut ends = of_type(PLAIN.model(), DataType::Float, true);
+    let graph = ends.graph.as_mut().unwrap();
+    graph.node.last_mut().unwrap().attribute[0].i = Some(DataType::Double as i64);
+    graph.output[0] = build::value(
+        "scores.cast",
+        DataType::Double,
+        &[Dim::Named("N"), Dim::Fixed(5), Dim::Named("h"), Dim::Named("w")],
+    );
+    graph.input[0] =
+        build::value("picture", DataType::Double, &[Dim::Named("N"), Dim::Fixed(3), Dim::Named("H"), Dim::Named("W")]);
+    let segmenter = Segmenter::from_memory(&ends.encode_to_vec(), &options()).unwrap();
+    check("float64", &segmenter, &frame, &PLAIN.logits(&pixels, height, width, &RAW), false);
+    let double = of_type(PLAIN.model(), DataType::Double, false);
+    let error = Segmenter::from_memory(&double.encode_to_vec(), &options()).err().unwrap().to_string();
+    assert!(error.contains("Conv"), "{error}");
+}
+
 #[test]
 fn a_network_that_takes_no_small_picture_is_run_at_a_larger_one() {
     // Of all sizes that are tried, only 512 x 512 has so many pixels.
@@ -560,9 +658,9 @@ fn what_cannot_work_is_refused_in_a_sentence() {
         ("several pictures", input(float, &[Fixed(4), Fixed(3), h, w]), &["4 x 3 x ? x ?", "N = 1"]),
         ("open channels", input(float, &[n, Named("c"), Fixed(64), Fixed(64)]), &["? x ? x 64 x 64", "input_layout"]),
         ("3 and 3", input(float, &[n, Fixed(3), h, Fixed(3)]), &["? x 3 x ? x 3", "input_layout"]),
-        ("float16", input(DataType::Float16, &[n, Fixed(3), h, w]), &["float16", "float32 or uint8"]),
-        ("float64", input(DataType::Double, &[n, Fixed(3), h, w]), &["float64", "float32 or uint8"]),
-        ("int32", input(DataType::Int32, &[n, Fixed(3), h, w]), &["an int32 tensor", "float32 or uint8"]),
+        ("bfloat16", input(DataType::Bfloat16, &[n, Fixed(3), h, w]), &["a bfloat16 tensor", "float64 or uint8"]),
+        ("int8", input(DataType::Int8, &[n, Fixed(3), h, w]), &["an int8 tensor", "float64 or uint8"]),
+        ("int32", input(DataType::Int32, &[n, Fixed(3), h, w]), &["an int32 tensor", "float64 or uint8"]),
         ("no batch", input(float, &[Fixed(3), h, w]), &["3 x ? x ?", "N x C x H x W"]),
         ("two pictures", two, &["2 inputs", "'picture'", "'second'", "one picture"]),
         ("no picture", none, &["0 inputs", "one picture"]),
@@ -572,7 +670,7 @@ fn what_cannot_work_is_refused_in_a_sentence() {
         ("5 dimensions", answers(float, &[n, n, Fixed(5), h, w]), &["? x ? x 5 x ? x ?", "scores"]),
         ("512 features", answers(float, &[n, Fixed(512), h, w]), &["? x 512 x ? x ?", "2 to 255 classes"]),
         ("several answers", answers(float, &[Fixed(2), Fixed(5), h, w]), &["2 x 5 x ? x ?", "N = 1"]),
-        ("float16 scores", answers(DataType::Float16, &[n, Fixed(5), h, w]), &["a float16 tensor ? x 5", "float32"]),
+        ("bfloat16 scores", answers(DataType::Bfloat16, &[n, Fixed(5), h, w]), &["a bfloat16 tensor ? x 5", "float32"]),
         ("one-hot", answers(DataType::Int64, &[n, Fixed(5), h, w]), &["an int64 tensor ? x 5", "class indices"]),
         ("a sequence", sequence, &["is a sequence", "scores"]),
         ("no type", untyped, &["without a type", "scores"]),

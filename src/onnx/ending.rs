@@ -46,7 +46,14 @@ pub(crate) fn end(
 ) -> Result<Ending> {
     let opset = opset(&model);
     let mut graph = model.graph.take().unwrap_or_default();
-    let mut end = End { kind: form.kind, layout: form.layout, rank: form.rank.unwrap_or(4), cast: false, values: None };
+    let mut end = End {
+        kind: form.kind,
+        layout: form.layout,
+        rank: form.rank.unwrap_or(4),
+        cast: form.element != DataType::Float,
+        argmax: false,
+        values: None,
+    };
     let output = graph.output.first().map(|output| output.name().to_owned()).unwrap_or_default();
     let value = end.peel(&graph, &output, form.rank, opset);
     if value != output {
@@ -69,7 +76,7 @@ pub(crate) fn end(
     let channels = match end.kind {
         Kind::Foreground => Some(2),
         // They were not those of a shape of labels.
-        _ if end.cast => None,
+        _ if end.argmax => None,
         _ => form.channels,
     };
     let whole = ModelProto { graph: Some(graph), ..model.clone() };
@@ -101,6 +108,8 @@ struct End {
     rank: usize,
     /// Whether it need not be float32.
     cast: bool,
+    /// Whether an argmax stood behind it.
+    argmax: bool,
     /// What it says, where that is sure.
     values: Option<Values>,
 }
@@ -114,7 +123,8 @@ impl End {
             rank.and_then(|rank| before_argmax(graph, output, rank)).filter(|f| computed(&f.0))
         {
             value = scores;
-            (self.kind, self.layout, self.rank, self.cast) = (Kind::Scores, layout, rank, true);
+            (self.kind, self.layout, self.rank) = (Kind::Scores, layout, rank);
+            (self.cast, self.argmax) = (true, true);
         }
         while let Some(before) = self.step(graph, &value, opset).filter(computed) {
             value = before;

@@ -23,12 +23,12 @@ pub(crate) struct ImageInput {
     pub(super) layout: TensorLayout,
     /// One channel instead of three.
     pub(super) grey: bool,
-    /// Bytes of 0 to 255 instead of float32.
-    pub(super) bytes: bool,
+    /// What its values are: float32, another kind of float, or bytes of 0 to 255.
+    pub(super) element: DataType,
 }
 
 /// What is expected where something else was found.
-const EXPECTED: &str = "one picture of float32 or uint8 is possible, N x C x H x W or N x H x W x C with N = 1 and C = 3 (colour) or \
+const EXPECTED: &str = "one picture of float32, float16, float64 or uint8 is possible, N x C x H x W or N x H x W x C with N = 1 and C = 3 (colour) or \
                         1 (grey)";
 
 /// The one image input of a network, or a sentence on what was found instead. `usual` is the layout of a network whose shape
@@ -47,10 +47,10 @@ pub(crate) fn image_input(
     };
     let declared = Declared::of(input);
     let wrong = |why: &str| Error::Model(format!("input '{}' is {declared}{why}; {EXPECTED}", input.name()));
-    let Declared::Tensor { element: Some(element @ (DataType::Float | DataType::Uint8)), dims: Some(dims) } = &declared
-    else {
+    let Declared::Tensor { element: Some(element), dims: Some(dims) } = &declared else { return Err(wrong("")) };
+    if !(is_float(*element) || *element == DataType::Uint8) {
         return Err(wrong(""));
-    };
+    }
     let [None | Some(1), first, middle, last] = dims[..] else { return Err(wrong("")) };
     let is_picture = |channels: Option<usize>| matches!(channels, Some(1 | 3));
     // A number of channels that is left open can be three.
@@ -73,14 +73,25 @@ pub(crate) fn image_input(
     if !is_picture(channels) && channels.is_some() {
         return Err(wrong(""));
     }
-    let (name, bytes) = (input.name().to_owned(), *element == DataType::Uint8);
-    Ok(ImageInput { name, height, width, layout, grey: channels == Some(1), bytes })
+    Ok(ImageInput {
+        name: input.name().to_owned(),
+        height,
+        width,
+        layout,
+        grey: channels == Some(1),
+        element: *element,
+    })
+}
+
+/// Whether values of this type become float32 and back by a Cast. Not those of bfloat16, which ONNX Runtime hardly computes with.
+pub(super) fn is_float(element: DataType) -> bool {
+    matches!(element, DataType::Float | DataType::Float16 | DataType::Double)
 }
 
 impl ImageInput {
     /// Puts in front of the network what makes its picture from 1 x 3 x H x W float32, and gives that new input.
     pub(crate) fn adapt(&self, graph: &mut GraphProto) -> AdaptedInput {
-        let ImageInput { ref name, height, width, layout, grey, bytes } = *self;
+        let ImageInput { ref name, height, width, layout, grey, element } = *self;
         let mut before = Vec::new();
         let mut push = |operator, inputs: &[&str], output: &str, attributes| {
             before.push(build::node(operator, inputs, output, attributes));
@@ -92,15 +103,15 @@ impl ImageInput {
             push("Conv", &[from, "fcn.luma"], "fcn.grey", vec![build::ints("kernel_shape", &[1, 1])]);
             from = "fcn.grey";
         }
-        // Where bytes become floats anyway, they need not become bytes before.
-        let truncates = bytes && !become_floats(graph, name, true);
-        if bytes {
+        // Where the values become float32 anyway, they need not become anything else before.
+        let cast = element != DataType::Float && !become_floats(graph, name, true);
+        if element != DataType::Float {
             // Types that were noted between the two are not those any more.
             graph.value_info.clear();
         }
-        if truncates {
-            push("Cast", &[from], "fcn.bytes", vec![build::int("to", DataType::Uint8 as i64)]);
-            from = "fcn.bytes";
+        if cast {
+            push("Cast", &[from], "fcn.cast", vec![build::int("to", element as i64)]);
+            from = "fcn.cast";
         }
         if layout == TensorLayout::Nhwc {
             push("Transpose", &[from], "fcn.last", vec![build::ints("perm", &[0, 2, 3, 1])]);
@@ -114,13 +125,14 @@ impl ImageInput {
         };
         let side = |side: Option<usize>, name| side.map_or(Dim::Named(name), |side| Dim::Fixed(side as i64));
         let shape = [Dim::Fixed(1), Dim::Fixed(3), side(height, "fcn.rows"), side(width, "fcn.columns")];
-        let changed = bytes || !before.is_empty();
+        let changed = element != DataType::Float || !before.is_empty();
         if let Some(value) = graph.input.iter_mut().find(|value| changed && value.name() == name.as_str()) {
             *value = build::value(input, DataType::Float, &shape);
         }
         let name = input.to_owned();
         graph.node.splice(0..0, before);
-        AdaptedInput { name, height, width, grey, bytes, truncates }
+        let bytes = element == DataType::Uint8;
+        AdaptedInput { name, height, width, grey, bytes, truncates: bytes && cast }
     }
 }
 

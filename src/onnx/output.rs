@@ -2,7 +2,7 @@
 
 use super::{
     graph,
-    input::ImageInput,
+    input::{ImageInput, is_float},
     shape::{Declared, TensorLayout},
     trial::{self, Run},
     types::{GraphProto, ModelProto, tensor_proto::DataType},
@@ -29,6 +29,8 @@ pub(crate) struct Form {
     pub(crate) kind: Kind,
     /// Where the channels are; of no meaning for labels.
     pub(super) layout: TensorLayout,
+    /// What its values are.
+    pub(super) element: DataType,
     /// The number of dimensions, where it is known.
     pub(super) rank: Option<usize>,
     /// The number of scores for each pixel, where it is known.
@@ -49,8 +51,8 @@ pub(crate) struct Hints<'a> {
 }
 
 /// What is expected where something else was found.
-const EXPECTED: &str = "scores (float32, N x C x h x w or N x h x w x C, N = 1 or left out, 2 to 255 classes or C = 1 for two \
-                        classes) or class indices (int64, int32, uint8 or bool, N x h x w) are possible";
+const EXPECTED: &str = "scores (float32, float16 or float64, N x C x h x w or N x h x w x C, N = 1 or left out, 2 to 255 classes \
+                        or C = 1 for two classes) or class indices (int64, int32, uint8 or bool, N x h x w) are possible";
 
 /// Leaves the model with the one output that is the segmentation, and gives its form: the output that is asked for, or
 /// the first that can be one. Where the declared shape leaves that open, `run` finds the shape out.
@@ -148,7 +150,7 @@ fn form(
     let Declared::Tensor { element: Some(element), dims } = declared else { return Err(Unfit::No) };
     let rank = dims.as_ref().map(Vec::len);
     let spatial = |height, width| is_spatial(input, height, width);
-    match element {
+    match *element {
         DataType::Int64 | DataType::Int32 | DataType::Uint8 | DataType::Bool => {
             let fits = match dims.as_deref() {
                 None => true,
@@ -162,12 +164,13 @@ fn form(
                 Some(_) => false,
             };
             let kind = Kind::Labels { binary: *element == DataType::Bool };
-            fits.then_some(Form { kind, layout: TensorLayout::Nchw, rank, channels: None }).ok_or(Unfit::No)
+            fits.then_some(Form { kind, layout: TensorLayout::Nchw, element: *element, rank, channels: None })
+                .ok_or(Unfit::No)
         }
-        DataType::Float => {
+        element if is_float(element) => {
             let Some(dims) = dims else {
                 let layout = hints.layout.unwrap_or(TensorLayout::Nchw);
-                return Ok(Form { kind: Kind::Scores, layout, rank: None, channels: None });
+                return Ok(Form { kind: Kind::Scores, layout, element, rank: None, channels: None });
             };
             let (first, second, third, left_out) = match dims[..] {
                 [None | Some(1), first, second, third] => (first, second, third, false),
@@ -189,7 +192,7 @@ fn form(
                 .collect();
             let reading = likeliest(graph, output, possible, hints)?;
             let kind = if reading.channels == Some(1) { Kind::Foreground } else { Kind::Scores };
-            Ok(Form { kind, layout: reading.layout, rank, channels: reading.channels })
+            Ok(Form { kind, layout: reading.layout, element, rank, channels: reading.channels })
         }
         _ => Err(Unfit::No),
     }
