@@ -689,6 +689,20 @@ fcn_status fcn_options_set_output_layout(fcn_options *options,
 fcn_status fcn_options_set_output_values(fcn_options *options,
                                          int32_t values);
 
+/// For models whose classes do not exclude each other (multilabel: a sigmoid for each), and for those with one score: the
+/// probability that a class must reach, between 0 and 1; 0 for the default. A pixel belongs to the class with the highest score, or
+/// to the background if none reaches `probability`. The background is class 0, in front of the model's own, so
+/// fcn_options_set_class_names() takes one name more. Confidence is the softmax of all logits, the background's being that of
+/// `probability`.
+///
+/// By default the highest score of several classes counts, however low, and a single score is foreground above 0.5. With a model
+/// that has a card, a softmax or class indices an error of fcn_create().
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+fcn_status fcn_options_set_multilabel(fcn_options *options,
+                                      float probability);
+
 /// Loads the model in the ONNX file `path`. `options` may be NULL for the defaults. Stores the segmenter in
 /// `*segmenter`, to be freed by fcn_free(); where it fails, `*segmenter` stays as it was.
 ///

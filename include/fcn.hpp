@@ -129,6 +129,7 @@ public:
     Options &output(const std::string &name) { return checked(fcn_options_set_output(get(), name.c_str())); }
     Options &output_layout(fcn_layout layout) { return checked(fcn_options_set_output_layout(get(), layout)); }
     Options &output_values(fcn_values values) { return checked(fcn_options_set_output_values(get(), values)); }
+    Options &multilabel(float probability) { return checked(fcn_options_set_multilabel(get(), probability)); }
     Options &class_names(const std::vector<std::string> &names) {
         std::vector<const char *> pointers;
         for (const std::string &name : names) pointers.push_back(name.c_str());

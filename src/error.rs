@@ -41,3 +41,42 @@ pub enum Error {
     #[error("{0}")]
     Timeout(String),
 }
+
+/// The most bytes of a text that somebody else wrote in a message of ours.
+const MAX_TEXT: usize = 1024;
+
+/// A text that somebody else wrote, such as the names in a model, so that it can be a part of a message: control characters, and
+/// those that change the direction of writing, are escaped, and what is too long is cut off.
+pub(crate) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len().min(MAX_TEXT + 16));
+    for character in text.chars() {
+        let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || turns {
+            plain.extend(character.escape_default());
+        } else {
+            plain.push(character);
+        }
+        if plain.len() > MAX_TEXT {
+            let end = (0..=MAX_TEXT - 3).rev().find(|&end| plain.is_char_boundary(end)).unwrap_or(0);
+            plain.truncate(end);
+            plain += "...";
+            break;
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_others_are_plain_and_short() {
+        assert_eq!(plain("Conv 'a b' \u{e4}\u{4e00}"), "Conv 'a b' \u{e4}\u{4e00}");
+        assert_eq!(plain("\u{1b}[31m\n\0\u{7f}\u{9b}\u{202e}"), "\\u{1b}[31m\\n\\u{0}\\u{7f}\\u{9b}\\u{202e}");
+        assert_eq!(plain(&"x".repeat(MAX_TEXT)), "x".repeat(MAX_TEXT));
+        assert_eq!(plain(&"x".repeat(MAX_TEXT + 1)), "x".repeat(MAX_TEXT - 3) + "...");
+        let long = plain(&"\u{4e00}".repeat(MAX_TEXT));
+        assert!(long.len() <= MAX_TEXT && long.ends_with("\u{4e00}..."), "{long}");
+    }
+}

@@ -1,5 +1,9 @@
 //! What is known of a model: read from its file and its card, completed by the options.
 
+mod assumed;
+
+use assumed::{Known, assumptions};
+
 use crate::{
     ChannelOrder, Error, Options, Result, SizeMode, TensorLayout,
     head::{Fit, Upsampling},
@@ -32,6 +36,8 @@ pub(crate) struct PreparedModel {
     tail: Tail,
     card: Option<ModelCard>,
     normalise: Normalise,
+    /// What is taken for granted.
+    pub(crate) assumed: Vec<String>,
 }
 
 /// Everything that a frame needs to know of the network.
@@ -68,7 +74,14 @@ impl Model {
         }
         // Networks with a card are of our own making.
         let usual = card.as_ref().map(|_| TensorLayout::Nchw);
-        let names = options.class_names.as_ref().map(Vec::len);
+        if card.is_some() && options.multilabel.is_some() {
+            return Err(Error::InvalidArgument(
+                "the option multilabel adds a class, background, but the model card lists the classes".into(),
+            ));
+        }
+        // The network has no score for the background that the option adds; for two classes one is enough, with or without it.
+        let named = |names: usize| if options.multilabel.is_some() && names > 2 { names - 1 } else { names };
+        let names = options.class_names.as_ref().map(|names| named(names.len()));
         let hints = Hints {
             output: options.output.as_deref(),
             layout: options.output_layout,
@@ -79,9 +92,17 @@ impl Model {
         onnx::hoist_constants(graph);
         let input = onnx::image_input(graph, options.input_layout, usual)?;
         onnx::dequantize_weights(graph)?;
+        let outputs = graph.output.len();
         let form = onnx::choose_output(&mut model, &input, &hints, run)?;
-        let Ending { mut kind, mut channels, short: mut network, mut whole, tail } =
-            onnx::end(model, form, &input, options.probabilities)?;
+        let output = model.graph.as_ref().and_then(|graph| graph.output.first()).map_or("", |output| output.name());
+        let known = Known { card: card.as_ref(), options, input: &input, form, output: (output, outputs) };
+        let mut assumed = assumptions(&known);
+        let Ending { mut kind, mut channels, short: mut network, mut whole, tail, sigmoids } =
+            onnx::end(model, form, &input, options.probabilities, options.multilabel)?;
+        if sigmoids && card.is_none() && options.multilabel.is_none() {
+            assumed
+                .push("every pixel has the class whose sigmoid is the highest, however low (option multilabel)".into());
+        }
         if kind == (Kind::Labels { binary: false }) && hints.classes.is_none() {
             (kind, channels) = onnx::label_classes(&whole, &input, run);
         }
@@ -91,7 +112,7 @@ impl Model {
         }
         let input = adapted.ok_or_else(|| Error::Internal("a graph is lost".into()))?;
         let normalise = normalise(card.as_ref(), &input, options)?;
-        Ok(PreparedModel { network, whole, input, kind, channels, tail, card, normalise })
+        Ok(PreparedModel { network, whole, input, kind, channels, tail, card, normalise, assumed })
     }
 
     /// The size of the network's input that holds a frame of this size.
@@ -249,8 +270,12 @@ impl PreparedModel {
             };
             names.iter().enumerate().map(|(i, name)| Class { name: name.clone(), color: colors(i) }).collect::<Vec<_>>()
         };
+        let multilabel = options.multilabel.is_some();
         let numbered = |count| {
-            let class = |index| Class { name: format!("class {index}"), color: voc_color(index as u8) };
+            let class = |index| {
+                let name = if multilabel && index == 0 { BINARY[0].into() } else { format!("class {index}") };
+                Class { name, color: voc_color(index as u8) }
+            };
             (0..count).map(class).collect()
         };
         let mut classes = match (&options.class_names, &card, channels) {
@@ -267,6 +292,7 @@ impl PreparedModel {
         };
         let background = match &card {
             Some(card) => card.background.or_else(|| palette::background(&classes)),
+            None if multilabel => Some(0),
             None => palette::background(&classes[..1]),
         };
         if let Some(palette) = options.palette {

@@ -138,6 +138,12 @@ pub struct Options {
     /// Whether the scores of that output are probabilities (0 to 1) and not logits. Without it they are where the network
     /// ends with a softmax or a sigmoid.
     pub probabilities: Option<bool>,
+    /// For networks whose classes do not exclude each other (multilabel: a sigmoid for each), and for those of one score: the
+    /// probability that a class must reach, 0 to 1 exclusive. A pixel belongs to the class with the highest score, or to the
+    /// background if none reaches it. The background is class 0, in front of the network's own, and confidence is the softmax of all
+    /// logits, the background's being that of this probability. Without it the highest score of several classes counts, however
+    /// low, and a single one is foreground above 0.5. Not for models with a card or a softmax.
+    pub multilabel: Option<f32>,
     /// The names of the classes in index order; wins over the model card.
     pub class_names: Option<Vec<String>>,
     /// The colours of the classes by their index; wins over the model card. Without either they are Pascal VOC's.
@@ -171,6 +177,7 @@ impl fmt::Debug for Options {
             .field("output", &self.output)
             .field("output_layout", &self.output_layout)
             .field("probabilities", &self.probabilities)
+            .field("multilabel", &self.multilabel)
             .field("class_names", &self.class_names)
             .field("palette", &self.palette)
             .finish_non_exhaustive()
@@ -201,6 +208,9 @@ impl Options {
         }
         if let Some(std) = self.std.filter(|std| std.iter().any(|value| !(value.is_finite() && *value > 0.0))) {
             return wrong(format!("the std {std:?} is not above 0 and finite"));
+        }
+        if let Some(least) = self.multilabel.filter(|least| !(*least > 0.0 && *least < 1.0)) {
+            return wrong(format!("the probability {least:?} for multilabel is not between 0 and 1"));
         }
         if let Some(names) = self.class_names.as_ref().filter(|names| !(2..=255).contains(&names.len())) {
             return wrong(format!("{} class names are given; 2 to 255 classes can be told apart", names.len()));

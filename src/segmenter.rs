@@ -14,6 +14,7 @@ use std::{
 
 use crate::{
     Error, Frame, LogLevel, Mask, Options, PixelFormat, Result, SizeMode,
+    error::plain,
     frame::plane_layout,
     head::Fit,
     mask::{Outputs, Settings, Source, Target, label_stride, resize},
@@ -63,14 +64,17 @@ impl Segmenter {
     pub fn from_file(path: impl AsRef<Path>, options: &Options) -> Result<Segmenter> {
         let path = path.as_ref();
         Segmenter::new(|| onnx::from_file(path, MAX_MODEL_BYTES), options).map_err(|error| match error {
-            Error::Model(message) => Error::Model(format!("'{}': {message}", path.display())),
+            Error::Model(message) => Error::Model(format!("'{}': {}", path.display(), plain(&message))),
             other => other,
         })
     }
 
     /// Loads a model from the bytes of an ONNX file, which must hold all tensors.
     pub fn from_memory(bytes: &[u8], options: &Options) -> Result<Segmenter> {
-        Segmenter::new(|| onnx::from_memory(bytes), options)
+        Segmenter::new(|| onnx::from_memory(bytes), options).map_err(|error| match error {
+            Error::Model(message) => Error::Model(plain(&message)),
+            other => other,
+        })
     }
 
     fn new(read: impl FnOnce() -> Result<Loaded>, options: &Options) -> Result<Segmenter> {
@@ -109,6 +113,7 @@ impl Segmenter {
             }
         }
         let Networks { networks, provider, reason } = loaded;
+        let mut assumed = std::mem::take(&mut prepared.assumed);
         let finished = networks[0].0.output_kind().and_then(|output| {
             let model = prepared.finish(output, options)?;
             let mode = model.size_mode(options.size_mode)?;
@@ -122,12 +127,21 @@ impl Segmenter {
             }
         };
         if mode == SizeMode::Auto && model.native_side.is_none() {
-            log(
-                options.log.as_ref(),
-                LogLevel::Info,
-                "the model does not say which size of frames it labels best, so frames are padded and not resampled; give the \
-                 option native_side to have larger and smaller ones resampled",
+            assumed.push(
+                "frames of any size, which are padded and not resampled, because the size that the model labels best is not known \
+                 (option native_side)"
+                    .into(),
             );
+        }
+        if options.size_mode.is_none()
+            && let SizeMode::Resize { .. } = mode
+        {
+            assumed.push("frames are resampled to the one size that the model takes".into());
+        }
+        if !assumed.is_empty() {
+            let assumed = assumed.join(", ");
+            let message = format!("assumed, because neither a model card nor an option says it: {assumed}");
+            log(options.log.as_ref(), LogLevel::Info, &plain(&message));
         }
         let lanes: Vec<Lane> = networks.into_iter().map(Lane::new).collect();
         let interrupts = Interrupts::new(lanes.len());

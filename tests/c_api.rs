@@ -325,6 +325,21 @@ fn options_say_what_a_foreign_model_expects() {
     let labels: Vec<u8> = (0..40 * 24).map(|i| u8::from(truth[[1, i / 40, i % 40]] < 0.0)).collect();
     assert!(labels.contains(&0) && labels.contains(&1), "all of one class proves nothing");
     let folder = tempfile::tempdir().unwrap();
+    // Three classes with a sigmoid each, of which none may be above 0.7, whose logit is ln(7 / 3).
+    let sigmoids = foreign::Foreign { last: foreign::Last::Sigmoid, classes: 3, ..foreign::PLAIN };
+    let raw = foreign::Normal { scale: 1.0 / 255.0, mean: [0.0; 3], std: [1.0; 3], bgr: false };
+    let truth = sigmoids.logits(&pixels, 24, 40, &raw);
+    let best = |i: usize| {
+        let all = (0..3).map(|class| truth[[class, i / 40, i % 40]]).enumerate();
+        all.fold(
+            (0, (7.0f64 / 3.0).ln()),
+            |best, (class, score)| if score > best.1 { (class as u8 + 1, score) } else { best },
+        )
+    };
+    let independent: Vec<u8> = (0..40 * 24).map(|i| best(i).0).collect();
+    assert!(independent.contains(&0) && independent.iter().any(|label| *label > 0), "all of one class proves nothing");
+    fs::write(folder.path().join("multilabel.onnx"), sigmoids.bytes()).unwrap();
+    fs::write(folder.path().join("multilabel"), independent).unwrap();
     fs::write(folder.path().join("foreign.onnx"), model.encode_to_vec()).unwrap();
     fs::write(folder.path().join("labels"), labels).unwrap();
     for (compiler, standard, source) in [("cc", "c99", "tests/c/foreign.c"), ("c++", "c++11", "tests/c/foreign.cpp")] {

@@ -6,15 +6,19 @@ mod foreign;
 #[path = "common/models.rs"]
 mod models;
 
+use std::sync::{Arc, Mutex};
+
 use fcn::{
-    ChannelOrder, Error, Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode, TensorLayout,
+    ChannelOrder, Error, Frame, LogLevel, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode,
+    TensorLayout,
     onnx::{
+        ModelCard,
         build::{self, Dim},
         types::{ModelProto, TypeProto, ValueInfoProto, tensor_proto::DataType, type_proto},
     },
 };
 use foreign::{Enlarge, Foreign, Last, Normal, PLAIN};
-use models::{random, random_bytes};
+use models::{End, Spec, network, random, random_bytes};
 use ndarray::Array3;
 use prost::Message;
 
@@ -507,6 +511,191 @@ fn networks_of_half_precision_have_a_cast_at_both_ends() {
     let double = of_type(PLAIN.model(), DataType::Double, false);
     let error = Segmenter::from_memory(&double.encode_to_vec(), &options()).err().unwrap().to_string();
     assert!(error.contains("Conv"), "{error}");
+}
+
+/// A list that the log callback of these options fills.
+fn listen(options: &mut Options) -> Arc<Mutex<Vec<(LogLevel, String)>>> {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let all = Arc::clone(&heard);
+    options.log = Some(Arc::new(move |level, message: &str| all.lock().unwrap().push((level, message.to_owned()))));
+    heard
+}
+
+#[test]
+fn independent_classes_leave_pixels_to_the_background() {
+    let (width, height) = (64, 32);
+    let pixels = random_bytes(89, 3 * width * height);
+    let frame = rgb(&pixels, width, height);
+    let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+    for last in
+        [Last::Sigmoid, Last::Scores, Last::ChannelsLast, Last::Logit, Last::Probability, Last::HiddenProbability]
+    {
+        for (enlarge, stride) in
+            [(Enlarge::No, 1), (Enlarge::Scales, 4), (Enlarge::Transposed, 4), (Enlarge::HiddenSizes, 4)]
+        {
+            for (probability, told) in [(0.5, true), (0.5, false), (0.6, true), (0.55, true)] {
+                let foreign = Foreign { last, enlarge, stride, told, ..PLAIN };
+                let name = format!("{last:?}, {enlarge:?} by {stride}, {probability}, told {told}");
+                let mut options = options();
+                options.multilabel = Some(probability);
+                let logit = f64::from(probability / (1.0 - probability)).ln();
+                let full = foreign.logits(&pixels, height, width, &RAW);
+                // One score comes with its background.
+                let own = usize::from(foreign.is_binary());
+                let classes = full.dim().0 + 1 - own;
+                let truth = Array3::from_shape_fn((classes, height, width), |(class, y, x)| {
+                    if class == 0 { logit } else { full[[class + own - 1, y, x]] }
+                });
+                let segmenter = Segmenter::from_memory(&foreign.bytes(), &options)
+                    .unwrap_or_else(|error| panic!("{name}: {error}"));
+                check(&name, &segmenter, &frame, &truth, false);
+                assert_eq!(
+                    (segmenter.background(), &segmenter.classes()[0].name[..]),
+                    (Some(0), "background"),
+                    "{name}"
+                );
+            }
+        }
+    }
+    // A dense upsampling, which the head computes, beside ONNX Runtime.
+    for stride in [2, 8] {
+        let mut masks = Vec::new();
+        for uncut in [false, true] {
+            let spec = Spec { stride, uncut, card: false, end: End::Transposed, ..Spec::default() };
+            let mut options = options();
+            (options.multilabel, options.class_names) = (Some(0.6), names(&["nothing", "a", "b", "c", "d", "e"]));
+            let segmenter = Segmenter::from_memory(&network(spec), &options).unwrap();
+            assert_eq!(segmenter.background(), Some(0));
+            let mut mask = Mask::with_outputs(Outputs { confidence: true, ..Outputs::default() });
+            segmenter.segment(&frame, &mut mask).unwrap();
+            masks.push(mask);
+        }
+        let differing = masks[0].labels().iter().zip(masks[1].labels()).filter(|(a, b)| a != b).count();
+        assert!(differing < 4, "{differing} pixels");
+        assert!(masks[0].pixels().iter().filter(|count| **count > 0).count() > 2, "{:?}", masks[0].pixels());
+        let confidence = masks[0].confidence().unwrap().iter().zip(masks[1].confidence().unwrap());
+        assert!(confidence.fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs())) < 1e-3);
+    }
+    // Without the option the highest score counts, and the log says so.
+    let mut silent = options();
+    let heard = listen(&mut silent);
+    let foreign = Foreign { last: Last::Sigmoid, ..PLAIN };
+    let segmenter = Segmenter::from_memory(&foreign.bytes(), &silent).unwrap();
+    check("sigmoids", &segmenter, &frame, &foreign.logits(&pixels, height, width, &RAW), false);
+    assert!(heard.lock().unwrap().iter().any(|(_, message)| message.contains("option multilabel")));
+
+    let refused = |bytes: &[u8], change: &dyn Fn(&mut Options), words: &str| {
+        let mut options = options();
+        options.multilabel = Some(0.5);
+        change(&mut options);
+        let error = Segmenter::from_memory(bytes, &options).err().expect(words);
+        assert!(
+            matches!(error, Error::InvalidArgument(_) | Error::Model(_)) && error.to_string().contains(words),
+            "{error}"
+        );
+    };
+    for last in [Last::Softmax, Last::HiddenSoftmax, Last::SoftmaxBetweenSwaps] {
+        refused(&Foreign { last, ..PLAIN }.bytes(), &|_| (), "softmax");
+    }
+    refused(&Foreign { last: Last::HiddenArgMax(DataType::Int64, 3), ..PLAIN }.bytes(), &|_| (), "class indices");
+    refused(&network(Spec::default()), &|_| (), "card");
+    refused(&PLAIN.bytes(), &|options| options.class_names = names(&["a", "b", "c", "d", "e"]), "6");
+    for wrong in [0.0, 1.0, -0.5, f32::NAN] {
+        refused(&PLAIN.bytes(), &|options| options.multilabel = Some(wrong), "between 0 and 1");
+    }
+}
+
+#[test]
+fn the_log_says_once_what_is_taken_for_granted() {
+    let said = |model: &ModelProto, change: &dyn Fn(&mut Options)| {
+        let mut options = options();
+        change(&mut options);
+        let heard = listen(&mut options);
+        Segmenter::from_memory(&model.encode_to_vec(), &options).unwrap();
+        let heard: Vec<_> = heard.lock().unwrap().clone();
+        let mut assumed = heard.into_iter().filter(|(_, message)| message.starts_with("assumed"));
+        let first = assumed.next().map(|(level, message)| {
+            assert_eq!(level, LogLevel::Info);
+            message.split_once(": ").unwrap().1.to_owned()
+        });
+        assert_eq!(assumed.next(), None);
+        first.unwrap_or_default()
+    };
+    let padded = "frames of any size, which are padded and not resampled, because the size that the model labels best is not known \
+                  (option native_side)";
+    let start = "scale 1 / 255, mean 0 0 0, std 1 1 1, channel order RGB, input NCHW, scores NCHW, ";
+    assert_eq!(said(&PLAIN.model(), &|_| ()), format!("{start}{padded}"));
+    let fixed = Foreign { size: (Some(32), Some(64)), layout: NHWC, last: Last::ChannelsLast, ..PLAIN }.model();
+    let resampled = "frames are resampled to the one size that the model takes";
+    let last = start.replace("NCHW", "NHWC");
+    assert_eq!(said(&fixed, &|_| ()), format!("{last}{resampled}"));
+    let bytes =
+        Foreign { element: DataType::Uint8, channels: 1, last: Last::ArgMax(DataType::Int64, 3), ..PLAIN }.model();
+    assert_eq!(said(&bytes, &|_| ()), format!("input NCHW, {padded}"));
+    // What an option says is no assumption.
+    let options = |options: &mut Options| {
+        (options.scale, options.mean, options.std) = (Some(1.0), Some([0.0; 3]), Some([1.0; 3]));
+        (options.channel_order, options.size_mode) = (Some(ChannelOrder::Rgb), Some(SizeMode::Pad));
+        (options.input_layout, options.output_layout) = (Some(NCHW), Some(NCHW));
+    };
+    assert_eq!(said(&PLAIN.model(), &options), "");
+    let mut two = PLAIN.model();
+    let second = ValueInfoProto { name: Some("again".into()), ..output(&mut two)[0].clone() };
+    let graph = two.graph.as_mut().unwrap();
+    graph.node.push(build::node("Neg", &[graph.output[0].name()], "again", vec![]));
+    graph.output.insert(0, second);
+    assert_eq!(said(&two, &options), "output 'again' of 2 is the segmentation, the first that can be one");
+    assert_eq!(said(&two, &|all| (options(all), all.output = Some("again".into())).0), "");
+    // A card says all of it.
+    let mut own = models::model(Spec::default());
+    let card = ModelCard { native_side: Some(64), ..models::card(5, 8) };
+    own.metadata_props[0].value = Some(card.to_json());
+    assert_eq!(said(&own, &|_| ()), "");
+}
+
+#[test]
+fn networks_that_find_single_objects_are_told_from_those_that_label_pixels() {
+    use Dim::{Fixed, Named};
+    // (classes or prototypes, the list beside it, whether that makes it a network of instances)
+    let (n, a) = (Named("N"), Named("anchors"));
+    let cases: &[(&str, usize, &[Dim], bool)] = &[
+        ("YOLO: box, 80 classes, 32 factors", 32, &[n, Fixed(116), a], true),
+        ("YOLO, anchors in front", 32, &[Fixed(1), Fixed(8400), Fixed(116)], true),
+        ("one class", 32, &[n, Fixed(37), a], true),
+        ("no room for a class", 32, &[n, Fixed(36), a], false),
+        ("Mask2Former: a class for each of 100 maps", 100, &[n, Fixed(100), Fixed(134)], true),
+        ("another number", 100, &[n, Fixed(99), Fixed(104)], false),
+        ("boxes", 5, &[a, Fixed(4)], true),
+        ("boxes of each picture", 5, &[n, a, Fixed(4)], true),
+        ("YOLOP: two roads, and boxes with scores", 2, &[Fixed(1), Fixed(25200), Fixed(6)], false),
+        ("a class of the picture", 19, &[n, Fixed(1000)], false),
+        ("features", 19, &[n, Fixed(256), Fixed(7), Fixed(7)], false),
+    ];
+    for &(name, classes, list, instances) in cases {
+        let mut model = Foreign { classes, ..PLAIN }.model();
+        let graph = model.graph.as_mut().unwrap();
+        let maps = graph.output[0].name().to_owned();
+        graph.node.push(build::node("Flatten", &[&maps], "list", vec![]));
+        // A list in front may itself be taken for a picture, where it is none of objects.
+        let place = if instances { 0 } else { 1 };
+        graph.output.insert(place, build::value("list", DataType::Float, list));
+        let open = |output: Option<&str>| {
+            let mut options = options();
+            options.output = output.map(str::to_owned);
+            Segmenter::from_memory(&model.encode_to_vec(), &options)
+        };
+        match open(None) {
+            Ok(segmenter) => assert!(!instances && segmenter.classes().len() == classes, "{name}"),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(
+                    instances && text.contains("'list'") && text.contains("instance segmentation"),
+                    "{name}: {text}"
+                );
+            }
+        }
+        assert!(open(Some(&maps)).is_ok(), "{name}");
+    }
 }
 
 #[test]

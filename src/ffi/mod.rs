@@ -59,8 +59,9 @@ pub use mask::{
     fcn_mask_working_size, fcn_output, fcn_region, fcn_timings,
 };
 pub use model_options::{
-    fcn_channel_order, fcn_layout, fcn_options_set_channel_order, fcn_options_set_input_layout, fcn_options_set_output,
-    fcn_options_set_output_layout, fcn_options_set_output_values, fcn_options_set_scale, fcn_values,
+    fcn_channel_order, fcn_layout, fcn_options_set_channel_order, fcn_options_set_input_layout,
+    fcn_options_set_multilabel, fcn_options_set_output, fcn_options_set_output_layout, fcn_options_set_output_values,
+    fcn_options_set_scale, fcn_values,
 };
 pub use options::{
     fcn_log_callback, fcn_log_level, fcn_options, fcn_options_free, fcn_options_new, fcn_options_set_auto_size,

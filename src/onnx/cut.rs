@@ -30,18 +30,19 @@ pub(crate) enum Tail {
 }
 
 impl Tail {
-    /// The same for two classes, of which this is the second and the first has scores of 0.
-    pub(super) fn with_background(self) -> Tail {
-        match self {
-            Tail::Transposed { stride, classes: 1, weights, bias, .. } => Tail::Transposed {
-                stride,
-                classes: 2,
-                separate: true,
-                weights: [vec![0.0; weights.len()], weights].concat(),
-                bias: [vec![0.0; bias.len()], bias].concat(),
-            },
-            other => other,
-        }
+    /// The same with a class in front whose score is `score` everywhere, in the network's answer, too.
+    pub(super) fn with_background(self, score: f32) -> Tail {
+        let Tail::Transposed { stride, classes, separate, weights, bias } = self else { return self };
+        let separate = separate || classes == 1;
+        let nothing = |blocks: usize| vec![0.0; blocks * 4 * stride * stride];
+        let weights = if separate {
+            [nothing(1), weights].concat()
+        } else {
+            let rows = weights.chunks_exact(classes * 4 * stride * stride);
+            let rows = rows.flat_map(|row| [&nothing(1), row].concat());
+            nothing(classes + 1).into_iter().chain(rows).collect()
+        };
+        Tail::Transposed { stride, classes: classes + 1, separate, weights, bias: [vec![score], bias].concat() }
     }
 
     /// How many times as large as the network's answer the scores are, where that is sure.

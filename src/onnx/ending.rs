@@ -14,7 +14,7 @@ use super::{
     shape::TensorLayout,
     types::{AttributeProto, GraphProto, ModelProto, NodeProto, tensor_proto::DataType},
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// A probability is no closer to 0 and 1 than this.
 const CLOSEST: f32 = 1e-7;
@@ -34,15 +34,19 @@ pub(crate) struct Ending {
     pub(crate) whole: ModelProto,
     /// What `short` lacks.
     pub(crate) tail: Tail,
+    /// Whether each of several classes has a sigmoid of its own.
+    pub(crate) sigmoids: bool,
 }
 
 /// Deals with the end of a network whose only output has this form. `probabilities`: whether its values are probabilities
-/// and not logits, where somebody says so.
+/// and not logits, where somebody says so. `multilabel`: the probability that one of independent classes must have, else a
+/// pixel belongs to the background, a class that is added in front.
 pub(crate) fn end(
     mut model: ModelProto,
     form: Form,
     input: &ImageInput,
     probabilities: Option<bool>,
+    multilabel: Option<f32>,
 ) -> Result<Ending> {
     let opset = opset(&model);
     let mut graph = model.graph.take().unwrap_or_default();
@@ -53,6 +57,7 @@ pub(crate) fn end(
         cast: form.element != DataType::Float,
         argmax: false,
         values: None,
+        last: None,
     };
     let output = graph.output.first().map(|output| output.name().to_owned()).unwrap_or_default();
     let value = end.peel(&graph, &output, form.rank, opset);
@@ -60,28 +65,46 @@ pub(crate) fn end(
         graph::end_at(&mut graph, &value);
     }
     let is_scores = !matches!(end.kind, Kind::Labels { .. });
-    let values = end.values.unwrap_or(match probabilities {
-        Some(true) => Values::Probabilities,
-        Some(false) => Values::Logits,
-        None => values_of_nodes(&graph, &value),
+    let last = end.last.or_else(|| last_function(&graph, &value));
+    let values = end.values.unwrap_or(match probabilities.unwrap_or(last.is_some()) {
+        true => Values::Probabilities,
+        false => Values::Logits,
     });
+    let background = match multilabel {
+        Some(_) if !is_scores => {
+            return Err(Error::InvalidArgument(
+                "the option multilabel needs scores, but the model answers class indices".into(),
+            ));
+        }
+        Some(_) if last == Some(Function::Softmax) => {
+            return Err(Error::InvalidArgument(
+                "the option multilabel is for classes with a sigmoid each, but the model ends with a softmax over its classes"
+                    .into(),
+            ));
+        }
+        // The logit of that probability.
+        Some(least) => Some((least / (1.0 - least)).ln()),
+        // The softmax of 0 and a logit is its sigmoid.
+        None => (end.kind == Kind::Foreground).then_some(0.0),
+    };
     let mut short = graph.clone();
     let simple = is_scores && end.rank == 4 && end.layout == TensorLayout::Nchw && values == Values::Logits;
     let tail = if simple { cut(&mut short, input)? } else { Tail::Whole };
-    let tail = if end.kind == Kind::Foreground { tail.with_background() } else { tail };
+    let tail = background.map_or(tail.clone(), |score| tail.with_background(score));
     if is_scores {
-        end.append(&mut short, values, opset);
-        end.append(&mut graph, values, opset);
+        end.append(&mut short, values, background, opset);
+        end.append(&mut graph, values, background, opset);
     }
     let channels = match end.kind {
         Kind::Foreground => Some(2),
         // They were not those of a shape of labels.
         _ if end.argmax => None,
-        _ => form.channels,
+        _ => form.channels.map(|channels| channels + usize::from(background.is_some())),
     };
+    let sigmoids = end.kind == Kind::Scores && last == Some(Function::Sigmoid);
     let whole = ModelProto { graph: Some(graph), ..model.clone() };
     let short = ModelProto { graph: Some(short), ..model };
-    Ok(Ending { kind: end.kind, channels, short, whole, tail })
+    Ok(Ending { kind: end.kind, channels, short, whole, tail, sigmoids })
 }
 
 /// The version of ONNX's operators that a model is written in.
@@ -112,6 +135,15 @@ struct End {
     argmax: bool,
     /// What it says, where that is sure.
     values: Option<Values>,
+    /// What made probabilities of it, before that was taken off.
+    last: Option<Function>,
+}
+
+/// What makes probabilities of logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Function {
+    Softmax,
+    Sigmoid,
 }
 
 impl End {
@@ -145,7 +177,7 @@ impl End {
                 ([0, 3, 1, 2] | [2, 0, 1], TensorLayout::Nchw) => self.layout = TensorLayout::Nhwc,
                 ([0, 3, 2, 1], TensorLayout::Nchw) if self.values.is_none() && self.kind == Kind::Scores => {
                     let before = between_swaps(graph, &before, opset)?;
-                    self.values = Some(Values::Logits);
+                    (self.values, self.last) = (Some(Values::Logits), Some(Function::Softmax));
                     return Some(before);
                 }
                 _ => return None,
@@ -156,9 +188,14 @@ impl End {
                     TensorLayout::Nchw => self.rank - 3,
                     TensorLayout::Nhwc => self.rank - 1,
                 };
-                (softmax_axis(node, self.rank, opset)? == channels).then(|| self.values = Some(Values::Logits))?;
+                if softmax_axis(node, self.rank, opset)? != channels {
+                    return None;
+                }
+                (self.values, self.last) = (Some(Values::Logits), Some(Function::Softmax));
             }
-            ("Sigmoid", _) if self.values.is_none() => self.values = Some(Values::Logits),
+            ("Sigmoid", _) if self.values.is_none() => {
+                (self.values, self.last) = (Some(Values::Logits), Some(Function::Sigmoid));
+            }
             ("Identity" | "Dropout", _) => {}
             ("Cast", _) => self.cast = true,
             _ => return None,
@@ -166,8 +203,9 @@ impl End {
         Some(before)
     }
 
-    /// Adds to the graph, whose output has this form, what makes of it scores with channels first.
-    fn append(&self, graph: &mut GraphProto, values: Values, opset: i64) {
+    /// Adds to the graph, whose output has this form, what makes of it scores with channels first, and in front of them the
+    /// background's score where there is one: then the classes do not depend on each other.
+    fn append(&self, graph: &mut GraphProto, values: Values, background: Option<f32>, opset: i64) {
         let mut nodes = Nodes { value: graph.output.first().map(|o| o.name().to_owned()).unwrap_or_default(), graph };
         if self.cast {
             nodes.push("Cast", &[], vec![build::int("to", DataType::Float as i64)]);
@@ -177,10 +215,9 @@ impl End {
             nodes.push("Transpose", &[], vec![build::ints("perm", perm)]);
         }
         if values == Values::Probabilities {
-            let least = if self.kind == Kind::Foreground { CLOSEST } else { LEAST };
-            let least = nodes.number("fcn.least", least);
+            let least = nodes.number("fcn.least", if background.is_some() { CLOSEST } else { LEAST });
             nodes.push("Max", &[&least], vec![]);
-            if self.kind == Kind::Foreground {
+            if background.is_some() {
                 // p => log(p / (1 - p)), which sigmoid undoes
                 let (most, one) = (nodes.number("fcn.most", 1.0 - CLOSEST), nodes.number("fcn.one", 1.0));
                 nodes.push("Min", &[&most], vec![]);
@@ -192,15 +229,15 @@ impl End {
             }
             nodes.push("Log", &[], vec![]);
         }
-        if self.kind == Kind::Foreground {
-            // The softmax of 0 and a logit is its sigmoid.
+        if let Some(score) = background {
             let mut pads = vec![0; 2 * self.rank];
             pads[self.rank - 3] = 1;
             if opset < 11 {
-                nodes.push("Pad", &[], vec![build::ints("pads", &pads)]);
+                nodes.push("Pad", &[], vec![build::ints("pads", &pads), build::float("value", score)]);
             } else {
                 nodes.graph.initializer.push(build::int64s("fcn.background", &[pads.len() as i64], &pads));
-                nodes.push("Pad", &["fcn.background"], vec![]);
+                let score = nodes.number("fcn.score", score);
+                nodes.push("Pad", &["fcn.background", &score], vec![]);
             }
         }
     }
@@ -274,19 +311,18 @@ fn between_swaps(graph: &GraphProto, value: &str, opset: i64) -> Option<String> 
     is_swap.then(|| swap.input.first().cloned())?
 }
 
-/// What the nodes that yield `value` say it is: behind a softmax or a sigmoid, and what only moves values, probabilities.
-fn values_of_nodes(graph: &GraphProto, value: &str) -> Values {
+/// What the nodes that yield `value`, and that only move values behind it, made probabilities with.
+fn last_function(graph: &GraphProto, value: &str) -> Option<Function> {
     let mut value = value;
     for _ in 0..graph.node.len() {
-        let Some(node) = graph::producer(graph, value) else { break };
+        let node = graph::producer(graph, value)?;
         match node.op_type() {
-            "Softmax" | "Sigmoid" | "HardSigmoid" => return Values::Probabilities,
+            "Softmax" => return Some(Function::Softmax),
+            "Sigmoid" | "HardSigmoid" => return Some(Function::Sigmoid),
             "Identity" | "Transpose" | "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten" | "Resize" | "Upsample"
-            | "Cast" | "Slice" | "Gather" | "Split" | "Clip" => {}
-            _ => break,
+            | "Cast" | "Slice" | "Gather" | "Split" | "Clip" => value = node.input.first()?,
+            _ => return None,
         }
-        let Some(before) = node.input.first() else { break };
-        value = before;
     }
-    Values::Logits
+    None
 }

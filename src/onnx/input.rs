@@ -89,6 +89,20 @@ pub(super) fn is_float(element: DataType) -> bool {
 }
 
 impl ImageInput {
+    pub(crate) fn layout(&self) -> TensorLayout {
+        self.layout
+    }
+
+    /// Whether it has one channel.
+    pub(crate) fn is_grey(&self) -> bool {
+        self.grey
+    }
+
+    /// Whether its values are bytes, 0 to 255.
+    pub(crate) fn takes_bytes(&self) -> bool {
+        self.element == DataType::Uint8
+    }
+
     /// Puts in front of the network what makes its picture from 1 x 3 x H x W float32, and gives that new input.
     pub(crate) fn adapt(&self, graph: &mut GraphProto) -> AdaptedInput {
         let ImageInput { ref name, height, width, layout, grey, element } = *self;

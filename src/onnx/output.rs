@@ -37,6 +37,13 @@ pub(crate) struct Form {
     pub(super) channels: Option<usize>,
 }
 
+impl Form {
+    /// Where the channels of scores are.
+    pub(crate) fn scores_layout(&self) -> Option<TensorLayout> {
+        (!matches!(self.kind, Kind::Labels { .. })).then_some(self.layout)
+    }
+}
+
 /// What is known beside the file.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Hints<'a> {
@@ -63,6 +70,9 @@ pub(crate) fn choose_output(
     run: &mut Run<'_>,
 ) -> Result<Form> {
     let graph = model.graph.as_ref().ok_or_else(|| Error::Internal("the graph is lost".into()))?;
+    if hints.output.is_none() {
+        refuse_instances(graph, input, hints)?;
+    }
     let asked = graph.output.iter().filter(|output| hints.output.is_none_or(|name| name == output.name()));
     let mut refused = Vec::new();
     let mut chosen = None;
@@ -121,6 +131,40 @@ pub(crate) fn choose_output(
         }
     }
     Ok(form)
+}
+
+/// The least number of prototypes from which networks put the masks of instances together.
+const MIN_PROTOTYPES: usize = 16;
+
+/// Refuses networks that find single objects: beside maps they answer a list with boxes, with factors for each map, or with the class
+/// of each map.
+fn refuse_instances(graph: &GraphProto, input: &ImageInput, hints: &Hints<'_>) -> Result<()> {
+    let maps = graph.output.iter().filter_map(|output| {
+        let form = form(graph, output.name(), &Declared::of(output), input, hints).ok()?;
+        (form.rank == Some(4) && form.scores_layout().is_some()).then_some((output.name(), form.channels))
+    });
+    for ((name, maps), list) in maps.flat_map(|maps| graph.output.iter().map(move |list| (maps, list))) {
+        let declared = Declared::of(list);
+        let Declared::Tensor { element: Some(element), dims: Some(dims) } = &declared else { continue };
+        let (count, length) = match dims[..] {
+            [count, length] | [None | Some(1), count, length] => (count, length),
+            _ => continue,
+        };
+        let maps = maps.filter(|&maps| maps >= MIN_PROTOTYPES && dims.len() == 3);
+        // A box, a class and a factor for each prototype; such lists come in both orders.
+        let shorter = count.into_iter().chain(length).min();
+        let factors = maps.is_some_and(|maps| shorter.is_some_and(|shorter| shorter >= maps + 5));
+        let queries = maps.is_some() && count == maps;
+        if is_float(*element) && (length == Some(4) || factors || queries) {
+            return Err(Error::Model(format!(
+                "output '{name}' comes with a list of objects, output '{}', which is {declared}: networks of instance segmentation \
+                 make a mask for each object of both, and no class for each pixel; use a network for semantic segmentation, or \
+                 name an output in the option output",
+                list.name()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Why an output cannot be used.

@@ -3,6 +3,7 @@
 mod device;
 mod interrupt;
 mod library;
+mod message;
 mod network;
 mod telemetry;
 
@@ -32,6 +33,7 @@ use crate::{
 };
 pub(crate) use device::{DeviceNetwork, Layout};
 pub(crate) use interrupt::{Call, Interrupts, Limit};
+use message::one_line;
 pub(crate) use network::{Answer, Labels, Network, OutputKind, Scores};
 
 /// ONNX Runtime, loaded once for the life of the process: its library cannot be exchanged or unloaded safely.
@@ -324,12 +326,6 @@ fn unavailable(provider: Provider, error: &ort::Error) -> Error {
     Error::Provider(format!("the {} provider does not work here: {}", provider.name(), one_line(&error.to_string())))
 }
 
-/// ONNX Runtime's message on one line, without the place in its source code that some begin with.
-fn one_line(text: &str) -> String {
-    let said = text.split_once("[ONNXRuntimeError] : ").and_then(|(_, coded)| coded.splitn(3, " : ").nth(2));
-    said.unwrap_or(text).split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 fn session_builder(
     runtime: &Runtime,
     request: &Request<'_>,
@@ -348,7 +344,7 @@ fn session_builder(
                 OrtLogLevel::Warning => LogLevel::Warning,
                 OrtLogLevel::Error | OrtLogLevel::Fatal => LogLevel::Error,
             };
-            log(callback.as_ref(), level, message);
+            log(callback.as_ref(), level, &one_line(message));
         }))?;
     match prepacked {
         Some(prepacked) => Ok(builder.with_prepacked_weights(prepacked)?),

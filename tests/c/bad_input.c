@@ -43,6 +43,7 @@ static void null_arguments(const char *folder) {
     FAILS(fcn_options_set_output(NULL, "out"), null, "options is NULL");
     FAILS(fcn_options_set_output_layout(NULL, FCN_LAYOUT_NHWC), null, "options is NULL");
     FAILS(fcn_options_set_output_values(NULL, FCN_VALUES_LOGITS), null, "options is NULL");
+    FAILS(fcn_options_set_multilabel(NULL, 0.5f), null, "options is NULL");
     FAILS(fcn_options_set_class_names(NULL, names, 1), null, "options is NULL");
     FAILS(fcn_options_set_class_names(options, NULL, 2), null, "names is NULL");
     FAILS(fcn_options_set_class_names(options, names, 2), null, "names[1] is NULL");
@@ -126,6 +127,8 @@ static void option_values(const char *folder) {
     FAILS(fcn_options_set_channel_order(options, 3), invalid, "channel order 3 does not exist; there are FCN_CHANNELS_AUTO");
     FAILS(fcn_options_set_input_layout(options, -1), invalid, "layout -1 does not exist; there are FCN_LAYOUT_AUTO (0)");
     FAILS(fcn_options_set_output_layout(options, INT32_MAX), invalid, "layout 2147483647");
+    FAILS(fcn_options_set_multilabel(options, 1), invalid, "1.0 for multilabel is not between 0 and 1");
+    FAILS(fcn_options_set_multilabel(options, -0.5f), invalid, "-0.5 for multilabel");
     FAILS(fcn_options_set_output_values(options, 3), invalid, "values 3 does not exist; there are FCN_VALUES_AUTO (0)");
     FAILS(fcn_options_set_output(options, ""), invalid, "name is an empty string");
     FAILS(fcn_options_set_output(options, "\xff"), invalid, "name, \"\\xff\", is not UTF-8");

@@ -36,6 +36,24 @@ int main(int argc, char **argv) {
     frame = fcn_frame_packed(FCN_FORMAT_RGB8, pixels, WIDTH, HEIGHT, 0);
     WORKS(fcn_segment(segmenter, &frame, mask));
     CHECK(fcn_mask_labels(mask) && memcmp(fcn_mask_labels(mask), labels, sizeof labels) == 0);
+    fcn_free(segmenter);
+    fcn_options_free(options);
+
+    /* Independent classes, and background where none of them is likely enough. */
+    file = fopen(path_in(argv[1], "multilabel"), "rb");
+    CHECK(file && fread(labels, 1, sizeof labels, file) == sizeof labels);
+    if (file) fclose(file);
+    options = fcn_options_new();
+    WORKS(fcn_options_set_multilabel(options, 0.7f));
+    WORKS(fcn_create(path_in(argv[1], "multilabel.onnx"), options, &segmenter));
+    CHECK(fcn_class_count(segmenter) == 4 && fcn_background(segmenter) == 0);
+    CHECK(strcmp(fcn_class_name(segmenter, 0), "background") == 0 && strcmp(fcn_class_name(segmenter, 3), "class 3") == 0);
+    WORKS(fcn_segment(segmenter, &frame, mask));
+    CHECK(fcn_mask_labels(mask) && memcmp(fcn_mask_labels(mask), labels, sizeof labels) == 0);
+    fcn_free(segmenter);
+    WORKS(fcn_options_set_multilabel(options, 0));
+    WORKS(fcn_create(path_in(argv[1], "multilabel.onnx"), options, &segmenter));
+    CHECK(fcn_class_count(segmenter) == 3);
     fcn_mask_free(mask);
     fcn_free(segmenter);
     fcn_options_free(options);
