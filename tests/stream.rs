@@ -6,7 +6,7 @@ mod models;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Barrier, Mutex, OnceLock, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
@@ -18,14 +18,12 @@ use fcn::{
     Error, Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode, Stream, StreamCounters,
     StreamResult,
 };
-use models::{End, Spec, network, picky, random_bytes, slow};
+use models::{End, Spec, endless, network, picky, random_bytes, slow};
 use prost::Message;
 
 /// The most that a test waits for something that must come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A side of the frames that take long: some 100 ms.
-const LARGE: u32 = 1024;
 /// A side of frames that take about a millisecond.
 const SMALL: u32 = 32;
 
@@ -39,10 +37,21 @@ fn segmenter(options: &Options) -> Arc<Segmenter> {
     Arc::new(Segmenter::from_memory(&slow(End::Low).encode_to_vec(), options).unwrap())
 }
 
+/// Labels bright frames at once, and [`BLACK`] ones never: only what ends its run does.
+fn endless_segmenter(options: &Options) -> Arc<Segmenter> {
+    Arc::new(Segmenter::from_memory(&endless().encode_to_vec(), options).unwrap())
+}
+
 /// Pixels that live for ever: enough for any frame of these tests.
 fn pixels() -> &'static [u8] {
     static PIXELS: OnceLock<Vec<u8>> = OnceLock::new();
-    PIXELS.get_or_init(|| random_bytes(1, 3 * LARGE as usize * LARGE as usize))
+    PIXELS.get_or_init(|| random_bytes(1, 3 * 256 * 256))
+}
+
+static BLACK: [u8; 64 * 64] = [0; 64 * 64];
+
+fn black() -> Frame<'static> {
+    Frame::packed(PixelFormat::Gray8, &BLACK, 64, 64, 0).unwrap()
 }
 
 fn frame(side: u32) -> Frame<'static> {
@@ -50,7 +59,7 @@ fn frame(side: u32) -> Frame<'static> {
 }
 
 /// Waits until something holds.
-fn eventually(what: &str, holds: impl Fn() -> bool) {
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "{what} did not come");
@@ -60,19 +69,6 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
 
 fn sum(counters: StreamCounters) -> u64 {
     counters.dropped + counters.done + counters.late + counters.failed
-}
-
-/// The time of one frame of this side, when it is warm.
-fn inference_time(segmenter: &Segmenter, side: u32) -> Duration {
-    let mut mask = Mask::new();
-    let mut times: Vec<Duration> = (0..9)
-        .map(|_| {
-            segmenter.segment(&frame(side), &mut mask).unwrap();
-            mask.timings().total
-        })
-        .collect();
-    times.sort();
-    times[4]
 }
 
 #[test]
@@ -213,7 +209,7 @@ fn all_once(given: &Given, count: u32) -> bool {
 
 #[test]
 fn borrowed_frames_are_given_back_once_whatever_becomes_of_them() {
-    let segmenter = segmenter(&options());
+    let segmenter = endless_segmenter(&options());
     let given = Given::default();
     let lend = |number| Borrowed { given: Arc::clone(&given), number };
     let check = |count| {
@@ -223,30 +219,39 @@ fn borrowed_frames_are_given_back_once_whatever_becomes_of_them() {
 
     // With a callback, which still sees the pixels.
     let too_early = Arc::new(AtomicU64::new(0));
+    let (go_on, wait) = mpsc::channel::<()>();
     let stream = {
         let (given, too_early) = (Arc::clone(&given), Arc::clone(&too_early));
+        let wait = Mutex::new(wait);
         let callback = move |result: StreamResult<'_, Borrowed>| {
+            if result.user.number == 0 && result.mask.is_ok() {
+                wait.lock().unwrap().recv().unwrap();
+            }
             if given.lock().unwrap().contains_key(&result.user.number) {
                 too_early.fetch_add(1, Ordering::Relaxed);
             }
         };
         Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap()
     };
-    for number in 0..20 {
-        stream.push_borrowed(frame(256), 0, lend(number), give_back).unwrap();
+    stream.push_borrowed(frame(SMALL), 0, lend(0), give_back).unwrap();
+    eventually("the first one", || stream.counters().unwrap().done == 1);
+    for number in 1..20 {
+        stream.push_borrowed(frame(SMALL), 0, lend(number), give_back).unwrap();
     }
+    go_on.send(()).unwrap();
     eventually("the last one", || sum(stream.counters().unwrap()) == 20);
-    assert!(stream.counters().unwrap().dropped > 0);
+    // The callback held the thread, so all between the first and the last were replaced.
+    assert_eq!((stream.counters().unwrap().dropped, stream.counters().unwrap().done), (18, 2));
     check(20);
     assert_eq!(too_early.load(Ordering::Relaxed), 0);
     // Late ones, and what is in work and what waits at the stop.
     stream.set_deadline(Some(Duration::from_millis(1))).unwrap();
-    stream.push_borrowed(frame(LARGE), 0, lend(0), give_back).unwrap();
+    stream.push_borrowed(black(), 0, lend(0), give_back).unwrap();
     eventually("the late one", || stream.counters().unwrap().late == 1);
     stream.set_deadline(None).unwrap();
-    stream.push_borrowed(frame(LARGE), 0, lend(1), give_back).unwrap();
+    stream.push_borrowed(black(), 0, lend(1), give_back).unwrap();
     thread::sleep(Duration::from_millis(10));
-    stream.push_borrowed(frame(LARGE), 0, lend(2), give_back).unwrap();
+    stream.push_borrowed(black(), 0, lend(2), give_back).unwrap();
     stream.stop();
     assert!(all_once(&given, 3), "all are given back when stop returns");
     // One that is not taken is not given back.
@@ -261,7 +266,7 @@ fn borrowed_frames_are_given_back_once_whatever_becomes_of_them() {
     }
     eventually("the last one", || sum(stream.counters().unwrap()) == 20);
     check(20);
-    stream.push_borrowed(frame(LARGE), 0, lend(0), give_back).unwrap();
+    stream.push_borrowed(black(), 0, lend(0), give_back).unwrap();
     drop(stream);
     check(1);
 
@@ -272,7 +277,7 @@ fn borrowed_frames_are_given_back_once_whatever_becomes_of_them() {
     eventually("the failure", || stream.counters().unwrap().failed == 1);
     check(1);
     let stream = Stream::polling(Arc::clone(&segmenter), Mask::new()).unwrap();
-    stream.push_borrowed(frame(LARGE), 0, lend(0), give_back).unwrap();
+    stream.push_borrowed(black(), 0, lend(0), give_back).unwrap();
     eventually("the cancelled one", || {
         segmenter.cancel().unwrap();
         stream.counters().unwrap().failed == 1
@@ -281,12 +286,60 @@ fn borrowed_frames_are_given_back_once_whatever_becomes_of_them() {
 }
 
 #[test]
+fn the_newest_frame_is_labelled_next() {
+    // However many frames come while a callback runs.
+    let (results, receiver) = mpsc::channel();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let callback = move |result: StreamResult<'_, u64>| {
+        results.send((*result.user, result.timestamp, result.mask.map(|mask| mask.width()))).unwrap();
+        wait.lock().unwrap().recv().unwrap();
+    };
+    let stream = Stream::new(segmenter(&options()), Mask::new(), callback).unwrap();
+    stream.push(&frame(SMALL), 0, 0).unwrap();
+    let mut last = 0;
+    for pushes in [1, 2, 50, 3] {
+        assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), (last, 10 * last as i64, Ok(SMALL)));
+        for _ in 0..pushes {
+            last += 1;
+            stream.push(&frame(SMALL), 10 * last as i64, last).unwrap();
+        }
+        go_on.send(()).unwrap();
+    }
+    assert_eq!(receiver.recv_timeout(PATIENCE).unwrap().0, last);
+    go_on.send(()).unwrap();
+    let counters = StreamCounters { pushed: 57, dropped: 52, done: 5, ..StreamCounters::default() };
+    assert_eq!(stream.counters().unwrap(), counters);
+}
+
+#[test]
+fn the_newest_frame_is_labelled_next_when_a_run_ends() {
+    // However many frames come while the network runs.
+    let segmenter = endless_segmenter(&options());
+    let (results, receiver) = mpsc::channel();
+    let callback = move |result: StreamResult<'_, u64>| results.send((*result.user, result.mask.is_ok())).unwrap();
+    let stream = Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap();
+    // The second frame is only dropped by the third if the first one runs; otherwise it drops the first one.
+    let mut runs = 0;
+    eventually("a run that holds the thread", || {
+        runs += 1;
+        stream.push(&black(), 0, runs).unwrap();
+        thread::sleep(Duration::from_millis(1));
+        stream.counters().unwrap().dropped + 1 < stream.counters().unwrap().pushed
+    });
+    for number in 100..110 {
+        stream.push(&frame(SMALL), 0, number).unwrap();
+    }
+    segmenter.cancel().unwrap();
+    assert!(!receiver.recv_timeout(PATIENCE).unwrap().1);
+    assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), (109, true));
+}
+
+#[test]
 fn stopping_does_not_wait_for_the_network() {
-    let segmenter = segmenter(&options());
-    let time = inference_time(&segmenter, LARGE);
+    let segmenter = endless_segmenter(&options());
     let calls = Arc::new(AtomicUsize::new(0));
-    let mut fastest = Duration::MAX;
-    for _ in 0..5 {
+    for round in 0..5 {
         let callback = {
             let calls = Arc::clone(&calls);
             move |_: StreamResult<'_, ()>| {
@@ -294,44 +347,46 @@ fn stopping_does_not_wait_for_the_network() {
             }
         };
         let stream = Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap();
-        stream.push(&frame(LARGE), 0, ()).unwrap();
-        thread::sleep(time / 5);
-        let before = Instant::now();
+        stream.push(&black(), 0, ()).unwrap();
+        // So that it most likely runs; the stop ends it in any case.
+        thread::sleep(Duration::from_millis(5 * round));
         stream.stop();
-        fastest = fastest.min(before.elapsed());
         assert_eq!(stream.counters().unwrap(), StreamCounters { pushed: 1, dropped: 1, ..StreamCounters::default() });
     }
-    assert!(fastest < time / 3, "stop took {fastest:?} of the {time:?} of an inference");
     assert_eq!(calls.load(Ordering::Relaxed), 0);
     segmenter.segment(&frame(SMALL), &mut Mask::new()).unwrap();
 }
 
 #[test]
 fn late_frames_have_no_result_and_are_not_begun_where_they_are_late_before() {
-    let segmenter = segmenter(&options());
-    let time = inference_time(&segmenter, LARGE);
+    let segmenter = endless_segmenter(&options());
     let (sender, receiver) = mpsc::channel();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
     let callback = move |result: StreamResult<'_, &'static str>| {
         sender.send((*result.user, result.mask.map(|mask| mask.width()))).unwrap();
         if *result.user == "holds the thread" {
-            thread::sleep(Duration::from_millis(60));
+            wait.lock().unwrap().recv().unwrap();
         }
     };
     let stream = Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap();
     let next = || receiver.recv_timeout(PATIENCE).unwrap();
 
-    stream.set_deadline(Some(time / 10)).unwrap();
+    let deadline = Duration::from_millis(20);
+    stream.set_deadline(Some(deadline)).unwrap();
     let before = Instant::now();
-    stream.push(&frame(LARGE), 0, "late in work").unwrap();
+    stream.push(&black(), 0, "late in work").unwrap();
     let (user, result) = next();
     assert!(matches!(&result, Err(Error::Timeout(text)) if text.contains("ms")), "{result:?}");
-    assert!(user == "late in work" && before.elapsed() >= time / 10);
+    assert!(user == "late in work" && before.elapsed() >= deadline);
 
     stream.set_deadline(None).unwrap();
     stream.push(&frame(SMALL), 0, "holds the thread").unwrap();
     assert_eq!(next(), ("holds the thread", Ok(SMALL)));
-    stream.set_deadline(Some(Duration::from_millis(20))).unwrap();
+    stream.set_deadline(Some(deadline)).unwrap();
     stream.push(&frame(SMALL), 0, "late at once").unwrap();
+    thread::sleep(2 * deadline);
+    go_on.send(()).unwrap();
     let (user, result) = next();
     assert!(user == "late at once" && matches!(result, Err(Error::Timeout(_))), "{result:?}");
 
@@ -343,8 +398,8 @@ fn late_frames_have_no_result_and_are_not_begun_where_they_are_late_before() {
 
     // Where results are polled, late frames are only counted.
     let stream = Stream::polling(segmenter, Mask::new()).unwrap();
-    stream.set_deadline(Some(time / 10)).unwrap();
-    stream.push(&frame(LARGE), 0, ()).unwrap();
+    stream.set_deadline(Some(Duration::from_millis(1))).unwrap();
+    stream.push(&black(), 0, ()).unwrap();
     eventually("the late frame", || stream.counters().unwrap().late == 1);
     assert!(stream.poll(&mut Mask::new()).unwrap().is_none());
 }
@@ -464,19 +519,13 @@ fn threads_that_push_poll_and_stop_at_once_agree() {
 fn a_timeout_ends_a_frame_and_the_next_one_works() {
     let mut limited = options();
     limited.timeout = Some(Duration::from_millis(1));
-    let slow = segmenter(&options());
-    let time = inference_time(&slow, LARGE);
-    let segmenter = segmenter(&limited);
+    let segmenter = endless_segmenter(&limited);
     let mut mask = Mask::new();
-    let mut fastest = Duration::MAX;
     for _ in 0..5 {
-        let before = Instant::now();
-        let result = segmenter.segment(&frame(LARGE), &mut mask);
-        fastest = fastest.min(before.elapsed());
+        let result = segmenter.segment(&black(), &mut mask);
         assert!(matches!(&result, Err(Error::Timeout(text)) if text.contains("1ms")), "{result:?}");
         assert_eq!(mask.width(), 0);
     }
-    assert!(fastest < time / 2, "{fastest:?} of the {time:?} of an inference");
     // A small frame is in time, at least where the machine does nothing else.
     let tiny = Frame::packed(PixelFormat::Gray8, pixels(), 8, 8, 0).unwrap();
     eventually("a frame in time", || segmenter.segment(&tiny, &mut Mask::new()).is_ok());
@@ -489,50 +538,47 @@ fn a_timeout_ends_a_frame_and_the_next_one_works() {
 fn a_timeout_ends_the_wait_for_a_session_and_frames_of_many_tiles() {
     let mut options = options();
     options.timeout = Some(Duration::from_millis(10));
-    options.size_mode = Some(SizeMode::Tile { width: 64, height: 64, overlap: 0 });
-    let segmenter = segmenter(&options);
-    let result = segmenter.segment(&frame(LARGE), &mut Mask::new());
+    options.size_mode = Some(SizeMode::Tile { width: 32, height: 32, overlap: 0 });
+    let segmenter = endless_segmenter(&options);
+    // The last tile is black.
+    let mut pixels = vec![200; 64 * 64];
+    pixels[32 * 64..].chunks_mut(64).for_each(|row| row[32..].fill(0));
+    let last_tile = Frame::packed(PixelFormat::Gray8, &pixels, 64, 64, 0).unwrap();
+    let result = segmenter.segment(&last_tile, &mut Mask::new());
     assert!(matches!(result, Err(Error::Timeout(_))), "{result:?}");
-    // Warming up has no limit, and so holds the only session.
+    // Warming up labels a black frame, has no limit, and so holds the only session until it is cancelled.
     thread::scope(|scope| {
-        let (sender, receiver) = mpsc::channel();
-        let segmenter = &segmenter;
-        let holder = scope.spawn(move || {
-            sender.send(()).unwrap();
-            segmenter.warm_up(LARGE, LARGE).unwrap();
+        let holder = scope.spawn(|| segmenter.warm_up(64, 64));
+        eventually(
+            "a call that waits too long",
+            || matches!(segmenter.segment(&frame(8), &mut Mask::new()), Err(Error::Timeout(text)) if text.contains("10ms")),
+        );
+        eventually("the end of the warm-up", || {
+            segmenter.cancel().unwrap();
+            holder.is_finished()
         });
-        receiver.recv().unwrap();
-        thread::sleep(Duration::from_millis(5));
-        let result = segmenter.segment(&frame(8), &mut Mask::new());
-        assert!(!holder.is_finished(), "the session was to be held longer");
-        assert!(matches!(result, Err(Error::Timeout(_))), "{result:?}");
+        assert!(matches!(holder.join().unwrap(), Err(Error::Cancelled(_))));
     });
 }
 
 #[test]
 fn cancelling_ends_calls_that_run_or_wait_and_no_later_ones() {
-    let segmenter = segmenter(&options());
-    // Takes at least a third of a second.
-    let huge = Frame::packed(PixelFormat::Gray8, pixels(), 3 * LARGE, LARGE, 0).unwrap();
+    let segmenter = endless_segmenter(&options());
     let small = || segmenter.segment(&frame(SMALL), &mut Mask::new());
     for _ in 0..3 {
-        let started = Barrier::new(5);
         thread::scope(|scope| {
-            let call = || {
-                started.wait();
-                segmenter.segment(&huge, &mut Mask::new())
-            };
-            let calls = [(); 4].map(|()| scope.spawn(call));
-            started.wait();
-            thread::sleep(Duration::from_millis(50));
-            let before = Instant::now();
-            segmenter.cancel().unwrap();
+            // One runs and the others wait for its session: none ends by itself.
+            let calls = [(); 4].map(|()| scope.spawn(|| segmenter.segment(&black(), &mut Mask::new())));
+            // Again, for those that had not begun.
+            eventually("the end of the calls", || {
+                thread::sleep(Duration::from_millis(20));
+                segmenter.cancel().unwrap();
+                calls.iter().all(|call| call.is_finished())
+            });
             for call in calls {
                 let result = call.join().unwrap();
                 assert!(matches!(&result, Err(Error::Cancelled(_))), "{result:?}");
             }
-            // Those that waited did not run one after the other.
-            assert!(before.elapsed() < Duration::from_millis(300), "{:?}", before.elapsed());
         });
         small().unwrap();
     }

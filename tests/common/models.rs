@@ -4,7 +4,10 @@
 use fcn::onnx::{
     ModelCard,
     build::{self, Dim},
-    types::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
+    types::{
+        AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto::AttributeType,
+        tensor_proto::DataType,
+    },
 };
 use prost::Message;
 
@@ -198,6 +201,49 @@ pub fn slow(end: End) -> ModelProto {
     let side = classes as i64;
     let weights: Vec<f32> = random(9, classes * classes * 9).iter().map(|weight| weight / 7.0).collect();
     graph.initializer.push(build::floats("deep.weight", &[side, side, 3, 3], &weights));
+    model
+}
+
+/// A network that labels bright frames, and turns in a loop for frames that are all black until its run is ended.
+pub fn endless() -> ModelProto {
+    let scalar = |name, element| build::value(name, element, &[]);
+    let body = GraphProto {
+        name: Some("body".to_owned()),
+        node: vec![
+            build::node("Identity", &["condition"], "condition.next", vec![]),
+            build::node("Neg", &["value"], "value.next", vec![]),
+        ],
+        input: vec![
+            scalar("round", DataType::Int64),
+            scalar("condition", DataType::Bool),
+            scalar("value", DataType::Float),
+        ],
+        output: vec![scalar("condition.next", DataType::Bool), scalar("value.next", DataType::Float)],
+        ..GraphProto::default()
+    };
+    let body = AttributeProto {
+        name: Some("body".to_owned()),
+        r#type: Some(AttributeType::Graph as i32),
+        g: Some(body),
+        ..AttributeProto::default()
+    };
+    let mut model = model(Spec { end: End::Low, ..Spec::default() });
+    let graph = model.graph.as_mut().expect("every model has a graph");
+    graph.node.pop();
+    graph.node.extend([
+        build::node("ReduceMax", &["image"], "brightest", vec![build::int("keepdims", 0)]),
+        build::node("Less", &["brightest", "dark"], "is.black", vec![]),
+        build::node("Cast", &["is.black"], "one.or.none", vec![build::int("to", DataType::Int64 as i64)]),
+        build::node("Mul", &["one.or.none", "many"], "rounds", vec![]),
+        build::node("Loop", &["rounds", "", "zero"], "turned", vec![body]),
+        build::node("Add", &["low", "turned"], "scores", vec![]),
+    ]);
+    // Black is -1.8 and less once it is normalised.
+    graph.initializer.extend([
+        build::floats("dark", &[], &[-1.5]),
+        build::floats("zero", &[], &[0.0]),
+        build::int64s("many", &[], &[1 << 50]),
+    ]);
     model
 }
 

@@ -4,20 +4,18 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::sync::LazyLock;
 
 use data::{Folder, success, trainer};
 use serde_json::Value;
 use tch::Device;
 use tempfile::TempDir;
-use trainer::checkpoint::{Checkpoint, Progress};
+use trainer::checkpoint::Checkpoint;
 use trainer::data::Dataset;
 use trainer::evaluate::label;
 use trainer::metrics::Confusion;
 use trainer::model::Network;
-use trainer::record::{self, Output, Recorder, Row, sessions};
-use trainer::train::Execution;
+use trainer::record::{self, Row, sessions};
 
 mod data;
 
@@ -316,34 +314,6 @@ fn validation_is_of_the_average() {
     // The number of threads may change some pixels.
     assert!((recorded - average).abs() < 0.002, "{recorded} was recorded, the average has {average}");
     assert!((recorded - last).abs() > 0.01, "{recorded} was recorded, the weights that learn have {last}");
-}
-
-/// A step of training takes tens of milliseconds on the fastest machines: of that, recording may take a hundredth.
-#[test]
-fn recording_takes_no_time() {
-    const STEPS: usize = 2000;
-    let mut state = Checkpoint::read(REFERENCE.out.path()).unwrap().state;
-    state.progress = Progress::default();
-    let (out, lines) = (tempfile::tempdir().unwrap(), &mut Vec::new());
-    let execution = Execution { output: Output::Json, ..data::execution(out.path(), &Arc::default()) };
-    let mut recorder = Recorder::open(&execution, &state, STEPS + 1, lines).unwrap();
-    let started = Instant::now();
-    for _ in 0..STEPS {
-        let progress = &mut state.progress;
-        progress.step += 1;
-        progress.running.crops += 8;
-        progress.running.counted += 100;
-        recorder.step(progress, 0.02, 0.1).unwrap();
-    }
-    let microseconds = started.elapsed().as_secs_f64() * 1e6 / STEPS as f64;
-    #[expect(clippy::print_stdout, reason = "`cargo test -- --nocapture` shows it")]
-    {
-        println!("recording takes {microseconds:.1} us a step");
-    }
-    drop(recorder);
-    let text = fs::read_to_string(record::table_path(out.path())).unwrap();
-    assert_eq!(text.lines().count(), 1 + STEPS / 10);
-    assert!(microseconds < 200.0, "{microseconds} us a step");
 }
 
 #[test]
