@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::{Jitter, LEAST_BLUR};
 use crate::class_weights::{ClassWeights, Source};
+use crate::data::MissingMasks;
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Backbone, Init, Network, Upsampling};
 use crate::optimizer::Method;
@@ -59,6 +60,9 @@ pub struct Config {
     pub blur: f32,
     /// Whether photos smaller than the crop are left out.
     pub drop_small: bool,
+    /// What becomes of photos without a mask.
+    #[serde(default)]
+    pub missing_masks: MissingMasks,
     /// Whether void pixels are trained and counted as background (class 0 if none is called so), as the chapter does.
     pub void_is_background: bool,
     /// The class of the background, found by name when a run begins; 0 if none is called so.
@@ -161,6 +165,7 @@ impl Config {
             jitter: Jitter::default(),
             blur: 0.0,
             drop_small: false,
+            missing_masks: MissingMasks::default(),
             void_is_background: false,
             background: 0,
             sum_over_batch: false,

@@ -1,10 +1,11 @@
 //! Labelled photos in the Pascal VOC layout: `JPEGImages/ID.jpg` (also `.jpeg`, `.png`), `SegmentationClass/ID.png`,
-//! `ImageSets/Segmentation/SPLIT.txt` with an ID a line, and `labelmap.txt` with the classes.
+//! `ImageSets/Segmentation/SPLIT.txt` with an ID a line, and `labelmap.txt` with the classes. Endings may be in capitals.
 //!
 //! Photos are turned upright, as their EXIF orientation says and as programs for labelling show them. A mask of the upright
 //! photo's size lies on it as it is; one of the stored photo's size is turned with it. If the sizes do not tell, the mask is
 //! upright.
 
+mod files;
 mod mask;
 mod palette;
 #[cfg(test)]
@@ -13,18 +14,29 @@ pub(crate) mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use fcn::palette::{Class, voc_classes};
+use clap::ValueEnum;
+use fcn::palette::{Class, background, voc_classes};
 use fcn::{ImageLayout, image_layout, read_image};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::labelmap::{self, ColorIndex};
 use crate::text;
+use files::Files;
 
 /// The value of a mask's pixel that belongs to no class: it is not learned and not counted.
 pub const VOID: u8 = 255;
 
-/// The endings a photo may have, in the order they are looked for.
-const PHOTO_ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
+/// What becomes of photos that a split lists and that have no mask: CVAT writes none for photos without annotations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MissingMasks {
+    /// They are an error.
+    #[default]
+    Refuse,
+    /// All of their pixels are background (class 0 if none is called so).
+    Background,
+}
 
 /// One photo with its mask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +65,8 @@ pub struct Dataset {
 struct Entry {
     id: String,
     photo: PathBuf,
-    mask: PathBuf,
+    /// `None` for a photo that is background everywhere.
+    mask: Option<PathBuf>,
     /// Once somebody asked.
     layout: OnceLock<ImageLayout>,
 }
@@ -67,18 +80,25 @@ pub struct Facts {
     pub unsure: bool,
     /// The palette has the classes' colours in another order, so the classes are those of the colours.
     pub by_color: bool,
+    /// There is no mask: the photo is background everywhere.
+    pub no_mask: bool,
 }
 
 impl Dataset {
     /// Opens split `split` (for example `train`) of the folder `root`, and checks that every photo and mask exists.
     /// Without a `labelmap.txt` the classes are VOC's 21.
     pub fn open(root: &Path, split: &str) -> Result<Dataset> {
-        let (dataset, missing) = Dataset::survey(root, split)?;
+        Dataset::open_with(root, split, MissingMasks::Refuse)
+    }
+
+    /// The same, with a choice for photos without a mask.
+    pub fn open_with(root: &Path, split: &str, missing_masks: MissingMasks) -> Result<Dataset> {
+        let (dataset, missing) = Dataset::survey(root, split, missing_masks)?;
         missing.into_iter().next().map_or(Ok(dataset), Err)
     }
 
     /// Opens a split as far as its photos and masks exist: it may be empty. An error for each of the others.
-    pub fn survey(root: &Path, split: &str) -> Result<(Dataset, Vec<Error>)> {
+    pub fn survey(root: &Path, split: &str, missing_masks: MissingMasks) -> Result<(Dataset, Vec<Error>)> {
         if !root.is_dir() {
             return Err(Error::new(format!("{} is not a folder; give one in the Pascal VOC layout", root.display())));
         }
@@ -91,8 +111,9 @@ impl Dataset {
         let text = text::read(&list)?;
         let ids = text.lines().map(str::trim).filter(|id| !id.is_empty());
         let (mut entries, mut missing) = (Vec::new(), Vec::new());
+        let mut files = Files::new(root);
         for id in ids {
-            match find(root, id, &list) {
+            match find(&mut files, id, &list, missing_masks) {
                 Ok(entry) => entries.push(entry),
                 Err(error) => missing.push(error),
             }
@@ -143,8 +164,14 @@ impl Dataset {
     /// The same, and what had to be decided for it.
     pub fn read_mask_with_facts(&self, i: usize) -> Result<(Vec<u8>, Facts)> {
         let entry = &self.entries[i];
+        let layout = self.layout(i)?;
+        let Some(mask) = &entry.mask else {
+            let label = background(&self.classes).unwrap_or(0);
+            let mask = vec![label; layout.width as usize * layout.height as usize];
+            return Ok((mask, Facts { no_mask: true, ..Facts::default() }));
+        };
         let classes: Vec<[u8; 3]> = self.classes.iter().map(|class| class.color).collect();
-        mask::open(&entry.mask)?.read((&entry.photo, self.layout(i)?), &classes, &self.colors)
+        mask::open(mask)?.read((&entry.photo, layout), &classes, &self.colors)
     }
 
     /// Reads photo `i` and its mask.
@@ -163,17 +190,20 @@ impl Dataset {
 }
 
 /// Finds the files of `id`, which stands in `list`.
-fn find(root: &Path, id: &str, list: &Path) -> Result<Entry> {
-    let photos = PHOTO_ENDINGS.map(|ending| root.join("JPEGImages").join(format!("{id}.{ending}")));
-    let [jpg, ..] = &photos;
-    let wanted_photo = format!("{} (or .jpeg, .png)", jpg.display());
-    let mask = root.join("SegmentationClass").join(format!("{id}.png"));
-    let missing = |file: String| {
-        Error::new(format!("{file} is missing, but {} lists it; add the file or remove the line", list.display()))
+fn find(files: &mut Files<'_>, id: &str, list: &Path, missing_masks: MissingMasks) -> Result<Entry> {
+    let Some(photo) = files.photo(id)? else {
+        return Err(Error::new(format!(
+            "{} lists {id}, but there is no JPEGImages/{id}.jpg (or .jpeg, .png); add the file or remove the line",
+            list.display()
+        )));
     };
-    let photo = photos.into_iter().find(|path| path.is_file()).ok_or_else(|| missing(wanted_photo))?;
-    if !mask.is_file() {
-        return Err(missing(mask.display().to_string()));
+    let mask = files.mask(id)?;
+    if mask.is_none() && missing_masks == MissingMasks::Refuse {
+        return Err(Error::new(format!(
+            "{} lists {id}, but there is no SegmentationClass/{id}.png; add the file, remove the line, or take photos \
+             without a mask for background everywhere with --missing-masks background",
+            list.display()
+        )));
     }
     Ok(Entry { id: id.to_owned(), photo, mask, layout: OnceLock::new() })
 }

@@ -365,7 +365,8 @@ fn check_class_weights(config: &Config, dataset: &Dataset) -> Result<()> {
 }
 
 fn open(config: &Config) -> Result<(Dataset, Dataset)> {
-    Ok((Dataset::open(&config.data, &config.train_split)?, Dataset::open(&config.data, &config.val_split)?))
+    let open = |split| Dataset::open_with(&config.data, split, config.missing_masks);
+    Ok((open(&config.train_split)?, open(&config.val_split)?))
 }
 
 /// Where a run computes, in words.

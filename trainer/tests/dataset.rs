@@ -9,7 +9,7 @@ use data::{Folder, trainer};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use trainer::data::{Dataset, Sample};
+use trainer::data::{Dataset, MissingMasks, Sample};
 use trainer::dataset::check::check;
 use trainer::dataset::import::{Counts, Runs, Shape};
 
@@ -181,26 +181,132 @@ fn labelme_files_become_masks() {
 type Spoil = fn(&Path);
 
 #[test]
-fn labelme_mistakes_are_named_and_nothing_is_written() {
-    let mistakes: [(&str, Spoil, &str); 6] = [
-        ("a point", |dir| edit(dir, |file| file["shapes"][0]["shape_type"] = json!("point")), "is a point of 4 points"),
-        ("no photo", |dir| fs::remove_file(dir.join("street.png")).unwrap(), "street.png, which is not there"),
-        ("a size", |dir| edit(dir, |file| file["imageWidth"] = json!(5)), "was drawn on 5 x 5 pixels"),
-        ("no JSON", |dir| fs::write(dir.join("street.json"), "{").unwrap(), "is not a file of labelme"),
-        ("a name", |dir| edit(dir, |file| file["shapes"][0]["label"] = json!("a:b")), "cannot be called"),
-        ("no photo's bytes", |dir| fs::write(dir.join("street.png"), "x").unwrap(), "is neither a JPEG nor a PNG file"),
+fn labelme_mistakes_are_left_out_and_named_or_stop_a_strict_import() {
+    let mistakes: [(&str, Spoil, &str, usize); 12] = [
+        ("a point", |dir| edit(dir, |file| file["shapes"][0]["shape_type"] = json!("point")), "\"tree\" is a point", 2),
+        (
+            "a line",
+            |dir| edit(dir, |file| file["shapes"][0]["shape_type"] = json!("linestrip")),
+            "is a linestrip and",
+            2,
+        ),
+        ("a cube", |dir| edit(dir, |file| file["shapes"][0]["shape_type"] = json!("cube")), "is a cube of 4 points", 2),
+        (
+            "two points",
+            |dir| edit(dir, |file| file["shapes"][0]["points"] = json!([[0, 0], [9, 9]])),
+            "of 2 points has",
+            2,
+        ),
+        (
+            "no numbers",
+            |dir| edit(dir, |file| file["shapes"][0]["points"][1] = json!(["a", 0])),
+            "no pair of numbers",
+            2,
+        ),
+        (
+            "outside",
+            |dir| edit(dir, |file| file["shapes"][0]["points"] = json!([[90, 0], [99, 0], [99, 9]])),
+            "no pixel",
+            2,
+        ),
+        ("no label", |dir| edit(dir, |file| file["shapes"][0]["label"] = json!(null)), "shape 1 has no label", 2),
+        ("a mask", |dir| edit(dir, |file| file["shapes"][0]["shape_type"] = json!("mask")), "a mask that is no PNG", 2),
+        (
+            "no photo",
+            |dir| fs::remove_file(dir.join("street.png")).unwrap(),
+            "names the photo \"street.png\", which",
+            1,
+        ),
+        ("a size", |dir| edit(dir, |file| file["imageWidth"] = json!(5)), "was drawn on 5 x 5 pixels", 1),
+        ("no JSON", |dir| fs::write(dir.join("street.json"), "{").unwrap(), "is not a file of labelme", 1),
+        ("no photo's bytes", |dir| fs::write(dir.join("street.png"), "x").unwrap(), "neither a JPEG nor a PNG file", 1),
     ];
-    for (name, spoil, expected) in mistakes {
+    for (name, spoil, expected, photos) in mistakes {
         let (dir, out) = (labelme(), tempfile::tempdir().unwrap());
         let out = out.path().join("voc");
         spoil(dir.path());
-        let said = run("dataset import labelme {} --out {}", &[dir.path(), &out]).unwrap_err();
+        let said = run("dataset import labelme {} --out {} --strict", &[dir.path(), &out]).unwrap_err();
         assert!(said.starts_with("trainer: ") && said.contains(expected), "{name}: {said}");
         assert!(!out.exists(), "{name}: something was written");
+        let said = run("dataset import labelme {} --out {}", &[dir.path(), &out]).unwrap();
+        assert!(said.contains(&format!("photos: train {photos}\n")) && said.contains(expected), "{name}: {said}");
+        assert!(said.contains("--strict makes an error: 1\n"), "{name}: {said}");
+        assert!(!names(&out, "train").contains(&"tree".to_owned()), "{name}: a class of nothing");
+        assert_eq!(rows(&samples(&out, "train")["yard"]).len(), 4, "{name}");
+    }
+    // What no mask could be made of stops the import.
+    for (spoil, expected) in [
+        ((|dir| edit(dir, |file| file["shapes"][0]["label"] = json!("a:b"))) as Spoil, "cannot be called"),
+        (|dir| drop(["street.png", "photos/yard.png"].map(|photo| fs::remove_file(dir.join(photo)))), "gives no photo"),
+    ] {
+        let (dir, out) = (labelme(), tempfile::tempdir().unwrap());
+        spoil(dir.path());
+        let said = run("dataset import labelme {} --out {}", &[dir.path(), &out.path().join("voc")]).unwrap_err();
+        assert!(said.contains(expected) && !out.path().join("voc").exists(), "{said}");
     }
     let empty = tempfile::tempdir().unwrap();
     let said = run("dataset import labelme {} --out {}", &[empty.path(), &empty.path().join("out")]).unwrap_err();
     assert!(said.contains("holds no .json file of labelme"), "{said}");
+}
+
+#[test]
+fn labelme_files_of_all_kinds_become_masks() {
+    let dir = tempfile::tempdir().unwrap();
+    let base64 = |bytes: &[u8]| base64::engine::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+    photo(&dir.path().join("kept/yard.PNG"), 6, 4, 2);
+    photo(&dir.path().join("hidden.png"), 4, 3, 5);
+    let hidden = fs::read(dir.path().join("hidden.png")).unwrap();
+    fs::remove_file(dir.path().join("hidden.png")).unwrap();
+    GrayImage::from_fn(3, 2, |x, y| Luma([if x == y { 255 } else { 0 }])).save(dir.path().join("mask.png")).unwrap();
+    let mask = fs::read(dir.path().join("mask.png")).unwrap();
+    fs::remove_file(dir.path().join("mask.png")).unwrap();
+    let yard = json!({"imagePath": "..\\pictures\\kept\\yard.PNG", "imageWidth": 6.0, "imageHeight": "4", "shapes": [
+        // labelme 3 leaves the kind of polygons out, other programs write null.
+        {"label": "a", "points": [[0, 0], [2, 0], [2, 1], [0, 1]]},
+        {"label": "b", "shape_type": null, "points": [[2, 0], [4, 0], [4, 1], [2, 1]], "flags": {}},
+        {"label": "c", "shape_type": "rectangle", "points": [[4, 0], [9, 0], [9, 1], [4, 1]]},
+        {"label": 7, "shape_type": "mask", "points": [[1, 2], [3, 3]], "mask": base64(&mask)},
+        {"label": "__background__", "shape_type": "rotation", "points": [[0, 0], [1, 0], [1, 1], [0, 1]]},
+        {"label": "note", "shape_type": "point", "points": [[1, 1]]},
+    ]});
+    write(&dir.path().join("yard.json"), &yard);
+    // The photo is in the file alone, whose text is UTF-16.
+    let text = json!({"imagePath": "hidden.bmp", "imageData": base64(&hidden), "shapes": [
+        {"label": "Stra\u{df}e", "shape_type": "circle", "points": [[2.0, 1.5], [2.0, 2.6]]}]})
+    .to_string();
+    let units = std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes);
+    fs::write(dir.path().join("hidden.JSON"), units.collect::<Vec<u8>>()).unwrap();
+
+    let out = dir.path().join("voc");
+    let said = run("dataset import labelme {} --out {}", &[dir.path(), &out]).unwrap();
+    assert!(said.contains("photos: train 2\nleft out, which --strict makes an error: 1\n"), "{said}");
+    assert!(said.contains("yard.PNG") && said.ends_with("\"note\" is a point and has no area\n"), "{said}");
+    assert_eq!(names(&out, "train"), ["background", "7", "Stra\u{df}e", "a", "b", "c"]);
+    let read = samples(&out, "train");
+    assert_eq!(rows(&read["yard"]), ["034455", "000000", "010000", "001000"]);
+    assert_eq!(rows(&read["hidden"]), ["0000", "0220", "0000"]);
+    assert_eq!(fs::read(out.join("JPEGImages/hidden.png")).unwrap(), hidden);
+
+    // Labels that are chosen away need not be good.
+    let line = "dataset import labelme {} --out {} --classes a --strict";
+    run(line, &[dir.path(), &out.with_file_name("chosen")]).unwrap();
+    // Bytes of another encoding.
+    let latin =
+        json!({"imagePath": "kept/yard.PNG", "shapes": [{"label": "Stra#e", "points": [[0, 0], [2, 0], [2, 1]]}]});
+    fs::write(
+        dir.path().join("yard.json"),
+        latin.to_string().bytes().map(|b| if b == b'#' { 0xdf } else { b }).collect::<Vec<u8>>(),
+    )
+    .unwrap();
+    for (more, told) in [("", true), (" --encoding latin1", false)] {
+        let out = tempfile::tempdir().unwrap();
+        let line = format!("dataset import labelme {{}} --out {{}}{more}");
+        let said = run(&line, &[dir.path(), &out.path().join("voc")]).unwrap();
+        assert_eq!(names(&out.path().join("voc"), "train"), ["background", "Stra\u{df}e"]);
+        assert_eq!(said.contains("read as Windows-1252; --encoding names another"), told, "{said}");
+    }
+    let said = run("dataset import labelme {} --out {} --encoding klingon", &[dir.path(), &out]).unwrap_err();
+    assert!(said.contains("klingon"), "{said}");
 }
 
 fn edit(dir: &Path, change: impl Fn(&mut Value)) {
@@ -251,17 +357,278 @@ fn coco_instances_become_masks() {
 
     for (change, expected) in [
         (json!([[1, 1, 3]]), "a polygon of 3 numbers"),
+        (json!([[1, 1, 3, 1]]), "a polygon of 2 points has no area"),
+        (json!([[1, 1, 3, 1, 3, null]]), "a coordinate that is no number"),
+        (json!([[1, 1, 3, 1, 3, 1e8]]), "a coordinate that is no number"),
+        (json!([[90, 90, 99, 90, 99, 99]]), "covers no pixel"),
+        (json!(null), "has no segmentation"),
+        (json!([]), "has an empty segmentation"),
+        (json!("x"), "neither polygons nor a run-length mask"),
         (json!({"size": [4, 5], "counts": [20]}), "lies on a photo of 6 x 4"),
         (json!({"size": [4, 6], "counts": [20]}), "cover 20 of 24 pixels"),
+        (json!({"size": [4, 6]}), "without size and counts"),
+        (json!({"size": [4, 6], "counts": [0, -1, 25]}), "without size and counts"),
     ] {
         let mut broken = instances.clone();
-        broken["annotations"][0]["segmentation"] = change;
+        broken["annotations"][0]["segmentation"] = change.clone();
         write(&path("broken.json"), &broken);
-        let said = run(line.trim_end_matches(" --classes"), &[&path("broken.json"), &path("photos"), &path("none")]);
-        let said = said.unwrap_err();
-        assert!(said.contains(expected) && said.contains("sub/one.png"), "{said}");
+        let line = line.trim_end_matches(" --classes");
+        let paths = [path("broken.json"), path("photos"), path("none")];
+        let paths = paths.each_ref().map(PathBuf::as_path);
+        let said = run(&format!("{line} --strict"), &paths).unwrap_err();
+        assert!(said.contains(expected) && said.contains("sub/one.png"), "{change}: {said}");
         assert!(!path("none").exists());
+        let said = run(line, &paths).unwrap();
+        assert!(said.contains("--strict makes an error: 1\n") && said.contains(expected), "{change}: {said}");
+        assert_eq!(rows(&samples(&path("none"), "train")["one"]), ["111111", "111111", "000000", "000001"], "{change}");
+        fs::remove_dir_all(path("none")).unwrap();
     }
+}
+
+#[test]
+fn coco_files_of_other_programs_become_masks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["photos/one.JPG", "photos/sub/two.png"] {
+        photo(&path(name), 6, 4, 1);
+    }
+    let square = json!([[1, 1, 3, 1, 3, 3, 1, 3]]);
+    struct Case {
+        name: &'static str,
+        categories: Value,
+        /// What is written over an annotation of photo one.
+        annotation: Value,
+        classes: &'static [&'static str],
+        rows: [&'static str; 4],
+        /// Sentences at the end.
+        said: &'static [&'static str],
+    }
+    let ball = || json!([{"id": 1, "name": "ball"}]);
+    const SQUARE: [&str; 4] = ["000000", "011000", "011000", "000000"];
+    const NOTHING: [&str; 4] = ["000000"; 4];
+    const BALL: &[&str] = &["background", "ball"];
+    let cases = [
+        Case { name: "plain", categories: ball(), annotation: json!({}), classes: BALL, rows: SQUARE, said: &[] },
+        Case {
+            name: "no category IDs in common",
+            categories: json!([{"id": "1", "name": "ball"}]),
+            annotation: json!({"category_id": 1.0}),
+            classes: BALL,
+            rows: SQUARE,
+            said: &[],
+        },
+        Case {
+            name: "image ID as text",
+            categories: ball(),
+            annotation: json!({"image_id": "1"}),
+            classes: BALL,
+            rows: SQUARE,
+            said: &[],
+        },
+        Case {
+            name: "flat polygon",
+            categories: ball(),
+            annotation: json!({"segmentation": [1, 1, 3, 1, 3, 3, 1, 3]}),
+            classes: BALL,
+            rows: SQUARE,
+            said: &[],
+        },
+        Case {
+            name: "points",
+            categories: ball(),
+            annotation: json!({"segmentation": [[1, 1], [3, 1], [3, 3], [1, 3]]}),
+            classes: BALL,
+            rows: SQUARE,
+            said: &[],
+        },
+        Case {
+            name: "lists of points",
+            categories: ball(),
+            annotation: json!({"segmentation": [[[1, 1], [3, 1], [3, 3], [1, 3]]]}),
+            classes: BALL,
+            rows: SQUARE,
+            said: &[],
+        },
+        Case {
+            name: "numbers as texts",
+            categories: ball(),
+            annotation: json!({"segmentation": [["1", "1", "3", "1", "3", "3", "1", "3"]]}),
+            classes: BALL,
+            rows: SQUARE,
+            said: &[],
+        },
+        Case {
+            name: "beyond the photo",
+            categories: ball(),
+            annotation: json!({"segmentation": [[1, 1, 99, 1, 99, 99, 1, 99]]}),
+            classes: BALL,
+            rows: ["000000", "011111", "011111", "011111"],
+            said: &[],
+        },
+        Case {
+            name: "a bad part",
+            categories: ball(),
+            annotation: json!({"segmentation": [square[0], [0, 0, 1, 1]]}),
+            classes: BALL,
+            rows: SQUARE,
+            said: &["a part of it: a polygon of 2 points"],
+        },
+        Case {
+            name: "crowd as bool",
+            categories: ball(),
+            annotation: json!({"iscrowd": false}),
+            classes: BALL,
+            rows: SQUARE,
+            said: &[],
+        },
+        Case {
+            name: "runs as floats",
+            categories: ball(),
+            annotation: json!({"segmentation": {"size": [4.0, 6.0], "counts": [5.0, 2.0, 2.0, 2.0, 13.0]}}),
+            classes: BALL,
+            rows: SQUARE,
+            said: &[],
+        },
+        Case {
+            name: "no image",
+            categories: ball(),
+            annotation: json!({"image_id": null}),
+            classes: BALL,
+            rows: NOTHING,
+            said: &["names no image"],
+        },
+        Case {
+            name: "a strange image",
+            categories: ball(),
+            annotation: json!({"image_id": 9}),
+            classes: BALL,
+            rows: NOTHING,
+            said: &["1 annotations of the image 9, which is not listed"],
+        },
+        Case {
+            name: "a strange category",
+            categories: ball(),
+            annotation: json!({"category_id": 9}),
+            classes: BALL,
+            rows: NOTHING,
+            said: &["names the category 9, which is none"],
+        },
+        Case {
+            name: "background",
+            categories: json!([{"id": 0, "name": "Background"}, {"id": 1, "name": "ball"}]),
+            annotation: json!({}),
+            classes: BALL,
+            rows: SQUARE,
+            said: &[],
+        },
+        Case {
+            name: "labelled background",
+            categories: json!([{"id": 1, "name": "_background_"}, {"id": 2, "name": "ball"}]),
+            annotation: json!({}),
+            classes: BALL,
+            rows: NOTHING,
+            said: &[],
+        },
+        Case {
+            name: "one name twice",
+            categories: json!([{"id": 0, "name": "ball"}, {"id": 1, "name": "ball", "supercategory": "ball"}]),
+            annotation: json!({}),
+            classes: BALL,
+            rows: SQUARE,
+            said: &[],
+        },
+        Case {
+            name: "a group",
+            categories: json!([{"id": 0, "name": "balls", "supercategory": "none"}, {"id": 1, "name": "ball", "supercategory": "balls"}]),
+            annotation: json!({}),
+            classes: BALL,
+            rows: SQUARE,
+            said: &["balls (0) groups others"],
+        },
+        // It labels something.
+        Case {
+            name: "no group",
+            categories: json!([{"id": 1, "name": "balls"}, {"id": 2, "name": "ball", "supercategory": "balls"}]),
+            annotation: json!({}),
+            classes: &["background", "balls", "ball"],
+            rows: SQUARE,
+            said: &[],
+        },
+        // Nothing belongs to it.
+        Case {
+            name: "unused",
+            categories: json!([{"id": 0, "name": "cup", "supercategory": "none"}, {"id": 1, "name": "ball"}]),
+            annotation: json!({}),
+            classes: &["background", "cup", "ball"],
+            rows: ["000000", "022000", "022000", "000000"],
+            said: &[],
+        },
+        Case {
+            name: "a nameless one",
+            categories: json!([{"id": 1, "name": "ball"}, {"id": 2}]),
+            annotation: json!({}),
+            classes: BALL,
+            rows: SQUARE,
+            said: &["a category without an ID or a name"],
+        },
+    ];
+    for Case { name, categories, annotation, classes, rows: expected, said: sentences } in cases {
+        let mut written = json!({"id": 5, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": square});
+        annotation.as_object().unwrap().iter().for_each(|(key, value)| written[key] = value.clone());
+        let file = json!({"images": [
+                {"id": 1, "file_name": "C:\\data\\one.JPG", "width": 6, "height": 4},
+                {"id": 2.0, "file_name": "../../sub/two.png", "width": null},
+            ], "annotations": [written], "categories": categories});
+        write(&path("a.json"), &file);
+        let out = tempfile::tempdir().unwrap();
+        let voc = out.path().join("voc");
+        let line = "dataset import coco {} --photos {} --out {}";
+        let said =
+            run(line, &[&path("a.json"), &path("photos"), &voc]).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(
+            said.contains("photos: train 2\n") && sentences.iter().all(|part| said.contains(part)),
+            "{name}: {said}"
+        );
+        assert_eq!(said.lines().filter(|line| line.starts_with("  ")).count(), sentences.len(), "{name}: {said}");
+        assert_eq!(names(&voc, "train"), classes, "{name}");
+        assert_eq!(rows(&samples(&voc, "train")["one"]), expected, "{name}");
+    }
+}
+
+#[test]
+fn bad_images_and_python_numbers_in_coco_files_do_not_stop_an_import() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    photo(&path("photos/one.png"), 6, 4, 1);
+    photo(&path("outside.png"), 6, 4, 1);
+    fs::write(path("photos/gif.gif"), "GIF").unwrap();
+    let images = [
+        (json!({"id": 1, "file_name": "one.png", "width": 6, "height": 4}), ""),
+        (json!({"id": 2, "file_name": "two.png", "width": 6, "height": 4}), "two.png is not in"),
+        (json!({"id": 3, "file_name": "../outside.png"}), "../outside.png is not in"),
+        (json!({"id": 4, "file_name": "one.png"}), "one.png is listed twice"),
+        (json!({"id": 5}), "an image cannot be read"),
+        (json!({"file_name": "one.png", "id": null}), "one.png has no ID"),
+        (json!({"id": 7, "file_name": "gif.gif"}), "gif.gif"),
+    ];
+    let annotations: Vec<Value> = (1..=7)
+        .map(|image| json!({"id": image, "image_id": image, "category_id": 1, "segmentation": [[0, 0, 6, 0, 6, 4]]}))
+        .collect();
+    let listed: Vec<&Value> = images.iter().map(|(image, _)| image).collect();
+    let file = json!({"images": listed, "annotations": annotations, "categories": [{"id": 1, "name": "ball"}]});
+    let text = file.to_string().replace("\"id\":1,\"image_id\"", "\"score\":NaN,\"id\":1,\"image_id\"");
+    assert!(text.contains("NaN"));
+    fs::write(path("a.json"), text).unwrap();
+    let said = run("dataset import coco {} --photos {} --out {}", &[&path("a.json"), &path("photos"), &path("voc")]);
+    let said = said.unwrap();
+    assert!(said.contains("photos: train 1\n"), "{said}");
+    for (image, sentence) in &images {
+        assert!(said.contains(sentence), "{image}: {said}");
+    }
+    assert!(samples(&path("voc"), "train")["one"].mask.contains(&1));
+    fs::write(path("a.json"), "{\"images\": []").unwrap();
+    let said = run("dataset import coco {} --photos {} --out {}", &[&path("a.json"), &path("photos"), &path("none")]);
+    assert!(said.unwrap_err().contains("is not a file of COCO instances"));
 }
 
 #[test]
@@ -335,7 +702,7 @@ fn problems_of_a_data_set_are_found() {
         "  broken: ",
         "JPEGImages/p1.png is neither a JPEG nor a PNG file",
         "p2.png is 10 x 10 pixels, but its photo",
-        "gone.jpg (or .jpeg, .png) is missing",
+        "there is no JPEGImages/gone.jpg (or .jpeg, .png)",
         "  listed more than once: p5\n",
         "  void everywhere, so that they teach nothing: 1 photos\n",
         "the same photo: train/p0, val/copy\n",
@@ -344,7 +711,7 @@ fn problems_of_a_data_set_are_found() {
     ] {
         assert!(said.contains(expected), "{expected} is not in {said}");
     }
-    let report = check(folder.root(), &["train".to_owned()]).unwrap();
+    let report = check(folder.root(), &["train".to_owned()], MissingMasks::Refuse).unwrap();
     assert_eq!((report.problems(), report.duplicates.len(), report.splits[0].broken.len()), (4, 0, 3));
     let missing = run("dataset check {} --splits dusk", &[folder.root()]).unwrap_err();
     assert!(missing.contains("the splits here are train, val"), "{missing}");

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use encoding_rs::Encoding;
 
+use crate::data::MissingMasks;
 use crate::dataset::check::check;
-use crate::dataset::import::{Source, cityscapes, coco, labelme};
+use crate::dataset::import::{Settings, Source, cityscapes, coco, labelme};
 use crate::error::{Error, Result};
 
 /// What is done with a data set.
@@ -32,6 +34,10 @@ pub(super) struct Check {
     #[arg(long, value_name = "SPLITS", value_delimiter = ',', default_value = "train,val")]
     splits: Vec<String>,
 
+    /// What becomes of photos that a split lists and that have no mask.
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "refuse")]
+    missing_masks: MissingMasks,
+
     /// Write JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -40,7 +46,8 @@ pub(super) struct Check {
 /// What is imported.
 #[derive(Debug, Subcommand)]
 pub(super) enum Import {
-    /// A folder of labelme's .json files with their photos: polygons, rectangles and circles.
+    /// A folder of labelme's .json files with their photos: polygons, rectangles, circles and masks. Points and lines are left
+    /// out.
     Labelme(Labelme),
     /// COCO instances: a .json file with polygons and run-length masks, and a folder of photos.
     Coco(Coco),
@@ -67,6 +74,19 @@ struct Target {
     /// background [default: all labels].
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     classes: Option<Vec<String>>,
+
+    /// Stop at the first thing that cannot be imported [default: leave it out, and list it at the end].
+    #[arg(long)]
+    strict: bool,
+
+    /// The encoding of .json files, for example gbk, of which no first bytes tell one [default: UTF-8, and Windows-1252 for
+    /// files that are not].
+    #[arg(long, value_name = "NAME", value_parser = encoding)]
+    encoding: Option<&'static Encoding>,
+}
+
+fn encoding(name: &str) -> std::result::Result<&'static Encoding, String> {
+    Encoding::for_label(name.as_bytes()).ok_or_else(|| "is no encoding of the web's Encoding Standard".to_owned())
 }
 
 /// Options of `trainer dataset import labelme`.
@@ -74,6 +94,10 @@ struct Target {
 pub(super) struct Labelme {
     /// The folder of .json files.
     folder: PathBuf,
+
+    /// The folder of the photos [default: the folder of the .json files].
+    #[arg(long, value_name = "FOLDER")]
+    photos: Option<PathBuf>,
 
     #[command(flatten)]
     target: Target,
@@ -119,7 +143,7 @@ impl Dataset {
 
 impl Check {
     fn run(self) -> Result<ExitCode> {
-        let report = check(&self.folder, &self.splits)?;
+        let report = check(&self.folder, &self.splits, self.missing_masks)?;
         super::say(&match self.json {
             true => serde_json::to_string_pretty(&report).map_err(|error| Error::new(error.to_string()))?,
             false => report.to_string(),
@@ -131,24 +155,34 @@ impl Check {
 impl Import {
     fn run(self) -> Result<ExitCode> {
         let (source, out) = match self {
-            Import::Labelme(Labelme { folder, target }) => {
-                let source = labelme::find(&folder, &target.split, target.classes.as_deref())?;
+            Import::Labelme(Labelme { folder, photos, target }) => {
+                let source = labelme::find(&folder, photos.as_deref(), &target.settings())?;
                 target.divide(source)?
             }
             Import::Coco(Coco { file, photos, target }) => {
-                let source = coco::find(&file, &photos, &target.split, target.classes.as_deref())?;
+                let source = coco::find(&file, &photos, &target.settings())?;
                 target.divide(source)?
             }
             Import::Cityscapes(Cityscapes { folder, out, splits }) => (cityscapes::find(&folder, &splits)?, out),
         };
         source.write(&out)?;
         let splits: Vec<String> = source.splits.iter().map(|(name, items)| format!("{name} {}", items.len())).collect();
-        super::say(&format!("{}: {} classes, photos: {}", out.display(), source.classes.len(), splits.join(", ")))?;
+        let mut said = format!("{}: {} classes, photos: {}", out.display(), source.classes.len(), splits.join(", "));
+        source.notes.iter().for_each(|note| said += &format!("\n  {note}"));
+        if !source.left_out.is_empty() {
+            said += &format!("\nleft out, which --strict makes an error: {}", source.left_out.len());
+            source.left_out.iter().for_each(|sentence| said += &format!("\n  {sentence}"));
+        }
+        super::say(&said)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 impl Target {
+    fn settings(&self) -> Settings<'_> {
+        Settings { split: &self.split, names: self.classes.as_deref(), is_strict: self.strict, encoding: self.encoding }
+    }
+
     fn divide(self, mut source: Source) -> Result<(Source, PathBuf)> {
         if let Some(share) = self.val_share {
             if self.split == "val" {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::setup::Pair;
 use super::{DeviceChoice, Reader, native_sides};
-use crate::data::Dataset;
+use crate::data::{Dataset, MissingMasks};
 use crate::error::Result;
 use crate::evaluate::{Labeller, Views};
 use crate::metrics::Confusion;
@@ -29,6 +29,10 @@ pub(super) struct Evaluate {
     /// The split to measure on: a list in ImageSets/Segmentation, without .txt.
     #[arg(long, value_name = "SPLIT", default_value = "val")]
     split: String,
+
+    /// What becomes of photos that a split lists and that have no mask.
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "refuse")]
+    missing_masks: MissingMasks,
 
     /// Look at each photo mirrored as well, and take the mean of the probabilities; checkpoints only.
     #[arg(long)]
@@ -71,7 +75,7 @@ pub(super) struct Evaluate {
 
 impl Evaluate {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let dataset = Dataset::open(&self.data, &self.split)?;
+        let dataset = Dataset::open_with(&self.data, &self.split, self.missing_masks)?;
         let views = Views::new(self.flip, self.scales.clone())?;
         let mut labeller = match self.size_mode() {
             Some(size_mode) => Labeller::onnx(&self.model, size_mode)?,

@@ -11,7 +11,7 @@ use tch::Device;
 
 use super::native_sides;
 use crate::checkpoint::Checkpoint;
-use crate::data::Dataset;
+use crate::data::{Dataset, MissingMasks};
 use crate::error::Result;
 use crate::evaluate::Labeller;
 use crate::export::calibrate::Calibration;
@@ -78,6 +78,10 @@ pub(super) struct Export {
     /// The split to measure on.
     #[arg(long, value_name = "SPLIT", default_value = "val", requires = "measure")]
     split: String,
+
+    /// What becomes of photos to calibrate or measure on that have no mask.
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "refuse")]
+    missing_masks: MissingMasks,
 }
 
 impl Export {
@@ -88,7 +92,7 @@ impl Export {
         let state = &checkpoint.state;
         let form = match &self.calibrate {
             Some(folder) => {
-                let dataset = Dataset::open(folder, &self.calibrate_split)?;
+                let dataset = Dataset::open_with(folder, &self.calibrate_split, self.missing_masks)?;
                 Form::Int8(Calibration::new(&network, state.native_side, &dataset, self.calibrate_photos.get())?)
             }
             None if self.compact => Form::Compact,
@@ -100,7 +104,7 @@ impl Export {
         let mut card = export::card(state, dataset, BTreeMap::new());
         let mut bytes = onnx::encode(&export::onnx(&network, &form, &card)?);
         if let Some(folder) = &self.measure {
-            let dataset = Dataset::open(folder, &self.split)?;
+            let dataset = Dataset::open_with(folder, &self.split, self.missing_masks)?;
             let confusion = Labeller::from_onnx(&bytes)?.measure(&dataset, state.config.void_is_background)?;
             card.metrics = confusion.metrics(dataset.classes());
             bytes = onnx::encode(&export::onnx(&network, &form, &card)?);

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::DeviceChoice;
-use crate::data::Dataset;
+use crate::data::{Dataset, MissingMasks};
 use crate::error::{Error, Result};
 use crate::evaluate::Labeller;
 use crate::predict::{compare, jobs};
@@ -51,6 +51,10 @@ pub(super) struct Predict {
     /// With --compare, the split: a list in ImageSets/Segmentation, without .txt.
     #[arg(long, value_name = "SPLIT", default_value = "val", requires = "compare")]
     split: String,
+
+    /// With --compare, what becomes of photos that the split lists and that have no mask.
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "refuse", requires = "compare")]
+    missing_masks: MissingMasks,
 
     /// With --compare, how many photos to draw.
     #[arg(long, value_name = "N", default_value = "4", requires = "compare",
@@ -97,7 +101,7 @@ impl Predict {
                 "--out {out}: --compare draws one PNG file, so give a file name that ends in .png"
             )));
         }
-        let dataset = Dataset::open(data, &self.split)?;
+        let dataset = Dataset::open_with(data, &self.split, self.missing_masks)?;
         let first = self.first as usize;
         if first + usize::from(self.count) > dataset.len() {
             return Err(Error::new(format!(

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use crate::augment::Jitter;
 use crate::class_weights::{ClassWeights, Source};
 use crate::config::Config;
+use crate::data::MissingMasks;
 use crate::model::{Architecture, Backbone, Init, Upsampling};
 use crate::optimizer::Method;
 use crate::schedule::Schedule;
@@ -55,6 +56,11 @@ pub(super) struct Setup {
     /// The split to measure on [default: val].
     #[arg(long, value_name = "SPLIT")]
     val_split: Option<String>,
+
+    /// What becomes of photos that a split lists and that have no mask, as CVAT exports photos without annotations
+    /// [default: refuse].
+    #[arg(long, value_name = "WHAT", value_enum)]
+    missing_masks: Option<MissingMasks>,
 
     /// The head: how fine the features are that scores are made of [default: fcn8s].
     #[arg(long, value_enum)]
@@ -305,6 +311,7 @@ impl Setup {
             patience: self.patience.or(preset.patience),
             autocast: self.autocast || preset.autocast,
             drop_small: preset.drop_small,
+            missing_masks: self.missing_masks.unwrap_or(preset.missing_masks),
             void_is_background: preset.void_is_background,
             background: preset.background,
             sum_over_batch: preset.sum_over_batch,

@@ -66,7 +66,7 @@ impl RawMask<'_> {
         let mut facts = Facts {
             turned: is_stored,
             unsure: !photo.1.is_upright() && (photo.1.width, photo.1.height) == upright,
-            by_color: false,
+            ..Facts::default()
         };
         let (path, width) = (self.path, self.width);
         let mask = match (self.channels, &self.palette) {

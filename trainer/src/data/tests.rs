@@ -196,7 +196,6 @@ fn errors_name_the_file_and_the_value() {
         /// The message after the folder's name; the folder's name itself is written `ROOT`.
         message: &'static str,
     }
-    let remove = |folder: &Folder, file: &str| fs::remove_file(folder.root().join(file)).unwrap();
     let cases = [
         Case {
             name: "split without a photo",
@@ -211,8 +210,20 @@ fn errors_name_the_file_and_the_value() {
         Case {
             name: "photo is missing",
             spoil: |folder| folder.split(&["a", "b"]),
-            message: "ROOT/JPEGImages/b.jpg (or .jpeg, .png) is missing, but ROOT/ImageSets/Segmentation/train.txt \
-                      lists it; add the file or remove the line",
+            message: "ROOT/ImageSets/Segmentation/train.txt lists b, but there is no JPEGImages/b.jpg (or .jpeg, .png); \
+                      add the file or remove the line",
+        },
+        Case {
+            name: "mask is missing",
+            spoil: |folder| fs::remove_file(folder.root().join("SegmentationClass/a.png")).unwrap(),
+            message: "ROOT/ImageSets/Segmentation/train.txt lists a, but there is no SegmentationClass/a.png; add the file, \
+                      remove the line, or take photos without a mask for background everywhere with --missing-masks \
+                      background",
+        },
+        Case {
+            name: "two photos of an ID",
+            spoil: |folder| drop(folder.write("JPEGImages/a.JPG", "")),
+            message: "ROOT/JPEGImages/a.JPG and ROOT/JPEGImages/a.png have the same ID; remove one of them",
         },
         Case {
             name: "size mismatch",
@@ -281,10 +292,44 @@ fn errors_name_the_file_and_the_value() {
         let root = folder.root().display().to_string();
         assert_eq!(failure(&folder).replace(&root, "ROOT"), message, "{name}");
     }
+}
+
+#[test]
+fn endings_may_be_in_capitals_and_ids_in_folders() {
+    for (photo, mask, id) in [
+        ("JPEGImages/a.PNG", "SegmentationClass/a.PNG", "a"),
+        ("JPEGImages/a.JPG", "SegmentationClass/a.Png", "a"),
+        ("JPEGImages/a.Jpeg", "SegmentationClass/a.png", "a"),
+        ("JPEGImages/x/y/a.PNG", "SegmentationClass/x/y/a.png", "x/y/a"),
+        ("JPEGImages/a.b.jpg", "SegmentationClass/a.b.png", "a.b"),
+    ] {
+        let folder = one_photo();
+        for (from, to) in [("JPEGImages/a.png", photo), ("SegmentationClass/a.png", mask)] {
+            let [from, to] = [from, to].map(|file| folder.root().join(file));
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::rename(from, to).unwrap();
+        }
+        folder.split(&[id]);
+        assert_eq!(Dataset::open(folder.root(), "train").unwrap().read(0).unwrap().id, id);
+    }
+    // Another kind of file beside the photo is none.
     let folder = one_photo();
-    remove(&folder, "SegmentationClass/a.png");
-    let mask = folder.root().join("SegmentationClass/a.png").display().to_string();
-    assert!(failure(&folder).starts_with(&format!("{mask} is missing, but ")), "{}", failure(&folder));
+    folder.write("JPEGImages/a.json", "{}");
+    assert!(Dataset::open(folder.root(), "train").is_ok());
+}
+
+#[test]
+fn photos_without_a_mask_may_be_background_everywhere() {
+    for (labelmap, label) in
+        [("background:0,0,0::\nsky:1,2,3::", 0), ("apple:1,2,3::\nbackground:0,0,0::", 1), ("a:0,0,0::\nb:1,1,1::", 0)]
+    {
+        let folder = one_photo();
+        folder.write("labelmap.txt", labelmap);
+        fs::remove_file(folder.root().join("SegmentationClass/a.png")).unwrap();
+        let dataset = Dataset::open_with(folder.root(), "train", MissingMasks::Background).unwrap();
+        let (sample, facts) = dataset.read_with_facts(0).unwrap();
+        assert_eq!((sample.mask, facts), (vec![label; 10], Facts { no_mask: true, ..Facts::default() }), "{labelmap}");
+    }
 }
 
 #[test]

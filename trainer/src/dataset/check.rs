@@ -11,7 +11,7 @@ use std::thread;
 use serde::Serialize;
 
 use super::doubts::{Doubts, Tally};
-use crate::data::{Dataset, Facts, VOID};
+use crate::data::{Dataset, Facts, MissingMasks, VOID};
 use crate::error::Result;
 
 /// What a data set holds.
@@ -83,11 +83,11 @@ struct Look {
 }
 
 /// Reads every photo and mask of these splits.
-pub fn check(root: &Path, splits: &[String]) -> Result<Report> {
+pub fn check(root: &Path, splits: &[String], missing_masks: MissingMasks) -> Result<Report> {
     let mut found: HashMap<u64, Vec<String>> = HashMap::new();
     let mut reports = Vec::new();
     for name in splits {
-        let (dataset, mut broken) = Dataset::survey(root, name)?;
+        let (dataset, mut broken) = Dataset::survey(root, name, missing_masks)?;
         let (mut looks, repeated) = (Vec::new(), repeated(&dataset));
         for look in on_all_processors(dataset.len(), |index| look_at(&dataset, index)) {
             match look {

@@ -21,6 +21,7 @@ pub struct Tally {
     by_color: usize,
     turned: usize,
     unsure: usize,
+    no_mask: usize,
 }
 
 /// Sentences about a split.
@@ -34,7 +35,7 @@ pub struct Doubts {
 
 impl Default for Tally {
     fn default() -> Tally {
-        Tally { counts: [0; 256], photos: 0, by_color: 0, turned: 0, unsure: 0 }
+        Tally { counts: [0; 256], photos: 0, by_color: 0, turned: 0, unsure: 0, no_mask: 0 }
     }
 }
 
@@ -62,6 +63,7 @@ impl Tally {
         self.by_color += usize::from(facts.by_color);
         self.turned += usize::from(facts.turned);
         self.unsure += usize::from(facts.unsure);
+        self.no_mask += usize::from(facts.no_mask);
     }
 
     /// Takes void pixels for those of a class.
@@ -123,6 +125,10 @@ impl Tally {
             self.unsure,
             "belong to photos that their EXIF data turns or mirrors without another size: they are taken to be upright",
         );
+        if self.no_mask > 0 {
+            notes
+                .push(format!("{} of {} photos have no mask and are background everywhere", self.no_mask, self.photos));
+        }
         doubts
     }
 }
@@ -188,12 +194,14 @@ mod tests {
         let turned = Facts { turned: true, ..Facts::default() };
         let unsure = Facts { unsure: true, ..Facts::default() };
         let by_color = Facts { by_color: true, ..Facts::default() };
+        let no_mask = Facts { no_mask: true, ..Facts::default() };
         let mut counts = [0; 256];
         counts[..2].fill(1);
         for (facts, problems, notes) in [
             (vec![turned], 0, vec!["1 of 1 masks lie as"]),
             (vec![unsure, unsure], 0, vec!["2 of 2 masks belong"]),
             (vec![by_color, Facts::default()], 0, vec!["1 of 2 masks have a palette"]),
+            (vec![no_mask, Facts::default()], 0, vec!["1 of 2 photos have no mask"]),
             // Those that cannot be told may lie like the others.
             (vec![turned, unsure], 1, vec!["1 of 2 masks lie as", "1 of 2 masks belong"]),
         ] {

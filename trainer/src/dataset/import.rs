@@ -2,35 +2,89 @@
 
 pub mod cityscapes;
 pub mod coco;
+mod json;
 pub mod labelme;
+mod photos;
 mod raster;
 mod rle;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use encoding_rs::Encoding;
 use fcn::palette::{Class, voc_color};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::data::VOID;
 use crate::error::{Error, Result};
 use crate::labelmap::{self, MAX_CLASSES};
-use crate::text::read as read_text;
 pub use raster::Shape;
 pub use rle::{Counts, Runs};
 
 /// The class of pixels that nothing covers.
 const BACKGROUND: &str = "background";
 
+/// What is wanted of annotation files.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    /// The split that the photos belong to.
+    pub split: &'a str,
+    /// The classes after the background, in index order; `None` for all.
+    pub names: Option<&'a [String]>,
+    /// Whether the first thing that would be left out is an error.
+    pub is_strict: bool,
+    /// The encoding of files whose first bytes do not tell theirs.
+    pub encoding: Option<&'static Encoding>,
+}
+
 /// Labelled photos, found but not yet written.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Source {
     /// In index order.
     pub classes: Vec<Class>,
     /// The splits by name.
     pub splits: BTreeMap<String, Vec<Item>>,
+    /// What was left out: a sentence each, with the photo.
+    pub left_out: Vec<String>,
+    /// What was assumed: a sentence each.
+    pub notes: Vec<String>,
+    /// Photos that were stored in other files; removed with this.
+    #[expect(dead_code, reason = "its end removes the folder")]
+    unpacked: Option<TempDir>,
+}
+
+/// Gathers what is left out, or makes it an error.
+struct LeftOut {
+    is_strict: bool,
+    sentences: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl LeftOut {
+    fn new(settings: &Settings<'_>) -> LeftOut {
+        LeftOut { is_strict: settings.is_strict, sentences: Vec::new(), notes: Vec::new() }
+    }
+
+    fn add(&mut self, sentence: String) -> Result<()> {
+        if self.is_strict {
+            return Err(Error(sentence));
+        }
+        self.sentences.push(sentence);
+        Ok(())
+    }
+
+    fn note(&mut self, sentence: String) {
+        self.notes.push(sentence);
+    }
+
+    /// The first sentence, or an empty one.
+    fn first(&self) -> &str {
+        self.sentences.first().map_or("", String::as_str)
+    }
 }
 
 /// A photo and where its mask comes from.
@@ -228,6 +282,29 @@ fn classes(names: impl IntoIterator<Item = String>) -> Result<Vec<Class>> {
         return Err(Error::new(format!("the class {name} occurs twice; name each once, and leave {BACKGROUND} out")));
     }
     Ok((0u8..).zip(names).map(|(index, name)| Class { color: voc_color(index), name }).collect())
+}
+
+/// Whether a label means the background.
+fn is_background(name: &str) -> bool {
+    name.trim().trim_matches('_').eq_ignore_ascii_case(BACKGROUND)
+}
+
+/// Farther away from the picture no corner can be meant.
+const FARTHEST: f64 = 1e7;
+
+/// A polygon of x and y in turn.
+fn polygon(numbers: &[&Value]) -> Result<Vec<(f64, f64)>> {
+    if numbers.len() % 2 == 1 {
+        return Err(Error::new(format!("a polygon of {} numbers is no list of points", numbers.len())));
+    }
+    let coordinate = |value: &Value| json::number(value).filter(|number| number.abs() <= FARTHEST);
+    let values: Option<Vec<f64>> = numbers.iter().map(|value| coordinate(value)).collect();
+    let values =
+        values.ok_or_else(|| Error::new(format!("a polygon has a coordinate that is no number up to {FARTHEST:e}")))?;
+    match values.len() / 2 {
+        points @ 0..3 => Err(Error::new(format!("a polygon of {points} points has no area"))),
+        _ => Ok(values.chunks_exact(2).map(|point| (point[0], point[1])).collect()),
+    }
 }
 
 /// The name of a file without its folder and ending.

@@ -79,7 +79,7 @@ impl Facts {
         let best = checkpoint.state.clone();
         let root = data.unwrap_or_else(|| best.config.data.clone());
         let open = |split: &str| {
-            Dataset::open(&root, split)
+            Dataset::open_with(&root, split, best.config.missing_masks)
                 .map_err(|error| Error::new(format!("{error} (--data FOLDER tells where the data set is now)")))
         };
         let (train, val) = (open(&best.config.train_split)?, open(&best.config.val_split)?);

@@ -38,7 +38,7 @@ const PHOTO_ENDING: &str = "_leftImg8bit.png";
 pub fn find(root: &Path, splits: &[String]) -> Result<Source> {
     let classes = LABELS.iter().map(|(_, name, color)| Class { name: (*name).to_owned(), color: *color }).collect();
     let splits = splits.iter().map(|split| Ok((split.clone(), items(root, split)?)));
-    Ok(Source { classes, splits: splits.collect::<Result<BTreeMap<_, _>>>()? })
+    Ok(Source { classes, splits: splits.collect::<Result<BTreeMap<_, _>>>()?, ..Source::default() })
 }
 
 fn items(root: &Path, split: &str) -> Result<Vec<Item>> {

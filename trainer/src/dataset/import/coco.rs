@@ -1,117 +1,310 @@
-//! COCO's instances: one JSON file for all photos of a folder.
+//! COCO's instances: one JSON file for all photos of a folder. Also as Roboflow, Label Studio, VIA and CVAT write them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::{Item, Mask, Runs, Shape, Source, classes, read_text, stem};
+use super::{
+    Counts, Item, LeftOut, Mask, Runs, Settings, Shape, Source, classes, is_background, json, photos, polygon, stem,
+};
+use crate::data::photo_size;
 use crate::error::{Error, Result};
 
+/// Entries are read one by one, so that a bad one is left out by itself.
 #[derive(Deserialize)]
-struct File {
-    images: Vec<Image>,
-    annotations: Vec<Annotation>,
-    categories: Vec<Category>,
+struct File<'a> {
+    #[serde(borrow)]
+    images: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    annotations: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    categories: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct Image {
-    id: u64,
+    id: Value,
     file_name: String,
-    width: usize,
-    height: usize,
+    #[serde(default)]
+    width: Value,
+    #[serde(default)]
+    height: Value,
+}
+
+/// What tells where an annotation belongs.
+#[derive(Deserialize)]
+struct Place {
+    #[serde(default)]
+    image_id: Value,
+    #[serde(default)]
+    category_id: Value,
 }
 
 #[derive(Deserialize)]
 struct Annotation {
-    image_id: u64,
-    category_id: u64,
-    segmentation: Segmentation,
     #[serde(default)]
-    iscrowd: u8,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Segmentation {
-    Polygons(Vec<Vec<f64>>),
-    Runs(Runs),
+    id: Value,
+    #[serde(default)]
+    category_id: Value,
+    #[serde(default)]
+    segmentation: Value,
+    #[serde(default)]
+    iscrowd: Value,
 }
 
 #[derive(Deserialize)]
 struct Category {
-    id: u64,
+    id: Value,
+    name: Value,
+    #[serde(default)]
+    supercategory: Value,
+}
+
+/// A category that can be used.
+struct Named {
+    id: String,
     name: String,
+    supercategory: Option<String>,
 }
 
 /// Reads an instances file whose photos lie in `photos`. Classes are the categories in the order of their IDs after the
-/// background, or those of `names`; other categories are then background. Where instances overlap the smaller one is
-/// seen, and crowds lie below all others.
-pub fn find(file: &Path, photos: &Path, split: &str, names: Option<&[String]>) -> Result<Source> {
+/// background, or those that are chosen; other categories are then background. Categories of one name are one class, one called
+/// background is the background, and one that only groups others is none. Where instances overlap the smaller one is seen, and
+/// crowds lie below all others.
+pub fn find(file: &Path, photos: &Path, settings: &Settings<'_>) -> Result<Source> {
     let shown = file.display();
-    let parsed: File = serde_json::from_str(&read_text(file)?)
+    let mut left_out = LeftOut::new(settings);
+    let (text, is_assumed) = json::read(file, settings.encoding)?;
+    if is_assumed {
+        left_out.note(format!("{shown} is not UTF-8 and was read as Windows-1252; --encoding names another encoding"));
+    }
+    let parsed: File<'_> = serde_json::from_str(&text)
         .map_err(|error| Error::new(format!("{shown} is not a file of COCO instances: {error}")))?;
-    let mut categories: Vec<&Category> = parsed.categories.iter().collect();
-    categories.sort_by_key(|category| category.id);
-    let all = || categories.iter().map(|category| category.name.clone()).collect();
-    if let Some(name) = names.into_iter().flatten().find(|name| categories.iter().all(|c| c.name != **name)) {
-        let all: Vec<String> = all();
+
+    let mut by_image: HashMap<String, Vec<&RawValue>> = HashMap::new();
+    let mut annotated = HashSet::new();
+    for annotation in parsed.annotations {
+        match serde_json::from_str::<Place>(annotation.get()) {
+            Ok(Place { image_id, category_id }) => {
+                annotated.extend(json::id(&category_id));
+                match json::id(&image_id) {
+                    Some(image) => by_image.entry(image).or_default().push(annotation),
+                    None => left_out.add(format!("{shown}: an annotation names no image"))?,
+                }
+            }
+            Err(error) => left_out.add(format!("{shown}: an annotation cannot be read: {error}"))?,
+        }
+    }
+
+    let categories = categories(&parsed.categories, &annotated, &mut left_out, file)?;
+    let found = || categories.iter().map(|category| &category.name).filter(|name| !is_background(name));
+    if let Some(name) = settings.names.into_iter().flatten().find(|name| found().all(|found| found != *name)) {
+        let all: Vec<&str> = found().map(String::as_str).collect();
         return Err(Error::new(format!("{shown} has no category {name}; it has {}", all.join(", "))));
     }
-    let classes = classes(names.map_or_else(all, <[String]>::to_vec))?;
-    let position = |name: &str| classes.iter().position(|class| class.name == name).map(|index| index as u8);
-    let indices: HashMap<u64, Option<u8>> = categories.iter().map(|c| (c.id, position(&c.name))).collect();
+    let mut seen = HashSet::new();
+    let all = found().filter(|name| seen.insert(*name)).cloned();
+    let classes = classes(settings.names.map_or_else(|| all.collect(), <[String]>::to_vec))?;
+    let index = |name: &str| match is_background(name) {
+        true => Some(0),
+        false => classes.iter().position(|class| class.name == name).map(|index| index as u8),
+    };
+    let indices: HashMap<&str, Option<u8>> =
+        categories.iter().map(|category| (&category.id[..], index(&category.name))).collect();
 
-    let mut by_image: HashMap<u64, Vec<&Annotation>> = HashMap::new();
-    for annotation in &parsed.annotations {
-        by_image.entry(annotation.image_id).or_default().push(annotation);
-    }
-    let known: HashSet<u64> = parsed.images.iter().map(|image| image.id).collect();
-    if let Some(unknown) = by_image.keys().find(|id| !known.contains(id)) {
-        return Err(Error::new(format!("{shown} annotates the image {unknown}, which it does not list")));
-    }
     let mut items = Vec::new();
+    let mut known = HashSet::new();
     for image in &parsed.images {
-        let (photo, size) = (photos.join(&image.file_name), (image.width, image.height));
-        let mask = |shapes| Mask::Shapes { size, file: file.to_owned(), shapes };
-        let mut item = Item { id: stem(&photo)?, mask: mask(Vec::new()), photo };
-        // Before anything is drawn: what the file says of a size may be anything.
-        item.check()?;
-        let mut shapes = Vec::new();
-        for annotation in by_image.remove(&image.id).unwrap_or_default() {
-            let known = indices.get(&annotation.category_id).ok_or_else(|| {
-                Error::new(format!("{shown} has no category {}, which an annotation names", annotation.category_id))
-            })?;
-            if let Some(index) = known {
-                let shape = shape(&annotation.segmentation).and_then(|shape| {
-                    let area = shape.area(image.width, image.height)?;
-                    Ok((annotation.iscrowd == 0, Reverse(area), shape))
-                });
-                let shape = shape.map_err(|error| Error::new(format!("{shown}, {}: {error}", image.file_name)))?;
-                shapes.push((shape, *index));
+        match self::image(image, file, photos, &mut known) {
+            Ok((id, mut item, size)) => {
+                let annotations = by_image.remove(&id).unwrap_or_default();
+                let shapes = shapes(&annotations, size, &item.photo, &indices, &mut left_out)?;
+                item.mask = Mask::Shapes { size, file: file.to_owned(), shapes };
+                items.push(item);
+            }
+            Err((id, error)) => {
+                let lost = id.and_then(|id| by_image.remove(&id)).map_or(0, |annotations| annotations.len());
+                left_out.add(format!("{error} (and its {lost} annotations)"))?;
             }
         }
-        shapes.sort_by_key(|((is_single, area, _), _)| (*is_single, *area));
-        item.mask = mask(shapes.into_iter().map(|((_, _, shape), index)| (shape, index)).collect());
-        items.push(item);
+    }
+    let mut strangers: Vec<(String, usize)> = by_image.into_iter().map(|(id, list)| (id, list.len())).collect();
+    strangers.sort();
+    for (id, count) in strangers {
+        left_out.add(format!("{shown}: {count} annotations of the image {id}, which is not listed"))?;
     }
     if items.is_empty() {
-        return Err(Error::new(format!("{shown} lists no image")));
+        return Err(Error::new(format!("{shown} gives no photo: {}", left_out.first())));
     }
-    Ok(Source { classes, splits: BTreeMap::from([(split.to_owned(), items)]) })
+    let splits = BTreeMap::from([(settings.split.to_owned(), items)]);
+    Ok(Source { classes, splits, left_out: left_out.sentences, notes: left_out.notes, ..Source::default() })
 }
 
-fn shape(segmentation: &Segmentation) -> Result<Shape> {
-    Ok(match segmentation {
-        Segmentation::Runs(runs) => Shape::Runs(runs.clone()),
-        Segmentation::Polygons(polygons) => {
-            if let Some(polygon) = polygons.iter().find(|polygon| polygon.len() % 2 == 1) {
-                return Err(Error::new(format!("a polygon of {} numbers is no list of points", polygon.len())));
-            }
-            let points = |polygon: &Vec<f64>| polygon.chunks_exact(2).map(|point| (point[0], point[1])).collect();
-            Shape::Polygons(polygons.iter().map(points).collect())
+/// The categories that are classes, in the order of their IDs.
+fn categories(
+    entries: &[&RawValue],
+    annotated: &HashSet<String>,
+    left_out: &mut LeftOut,
+    file: &Path,
+) -> Result<Vec<Named>> {
+    let mut categories = Vec::new();
+    for entry in entries {
+        let parsed = serde_json::from_str::<Category>(entry.get()).ok();
+        match parsed.and_then(|c| Some((json::id(&c.id)?, json::name(&c.name)?, json::name(&c.supercategory)))) {
+            Some((id, name, supercategory)) => categories.push(Named { id, name, supercategory }),
+            None => left_out.add(format!("{}: a category without an ID or a name: {entry}", file.display()))?,
         }
-    })
+    }
+    // Roboflow writes a category for the whole project, to which the others belong.
+    let is_group = |category: &Named| {
+        let names_it = |other: &Named| other.id != category.id && other.supercategory.as_ref() == Some(&category.name);
+        let shares_its_name = |other: &Named| other.id != category.id && other.name == category.name;
+        !annotated.contains(&category.id) && categories.iter().any(names_it) && !categories.iter().any(shares_its_name)
+    };
+    for category in categories.iter().filter(|category| is_group(category)) {
+        let Named { id, name, .. } = category;
+        left_out.note(format!("the category {name} ({id}) groups others and labels nothing, so it is no class"));
+    }
+    let groups: Vec<bool> = categories.iter().map(is_group).collect();
+    let mut groups = groups.into_iter();
+    categories.retain(|_| groups.next() == Some(false));
+    categories.sort_by(|a, b| {
+        let number = |category: &Named| category.id.parse::<f64>().unwrap_or(f64::INFINITY);
+        number(a).total_cmp(&number(b)).then_with(|| a.id.cmp(&b.id))
+    });
+    Ok(categories)
+}
+
+/// An ID, where it could be read, and what is wrong with the image.
+type Refused = (Option<String>, Error);
+
+/// An image whose photo is there, with its ID and the size that its annotations were drawn on.
+fn image(
+    entry: &RawValue,
+    file: &Path,
+    photos: &Path,
+    known: &mut HashSet<String>,
+) -> std::result::Result<(String, Item, (usize, usize)), Refused> {
+    let shown = file.display();
+    let image: Image = serde_json::from_str(entry.get())
+        .map_err(|error| (None, Error::new(format!("{shown}: an image cannot be read: {error}"))))?;
+    let name = &image.file_name;
+    let id = json::id(&image.id).ok_or_else(|| (None, Error::new(format!("{shown}: {name} has no ID"))))?;
+    let check = |known: &mut HashSet<String>| -> Result<(Item, (usize, usize))> {
+        let photo = photos::find(photos, name)
+            .ok_or_else(|| Error::new(format!("{shown}: the photo {name} is not in {}", photos.display())))?;
+        let size = match (json::length(&image.width), json::length(&image.height)) {
+            (Some(width), Some(height)) => (width, height),
+            _ => photo_size(&photo).map(|(height, width)| (width, height))?,
+        };
+        let mask = Mask::Shapes { size, file: file.to_owned(), shapes: Vec::new() };
+        let item = Item { id: stem(&photo)?, mask, photo };
+        // Before anything is drawn: what the file says of a size may be anything.
+        item.check()?;
+        if !known.insert(id.clone()) || !known.insert(format!("\0{}", item.photo.display())) {
+            return Err(Error::new(format!("{shown}: {name} is listed twice")));
+        }
+        Ok((item, size))
+    };
+    match check(known) {
+        Ok((item, size)) => Ok((id, item, size)),
+        Err(error) => Err((Some(id), error)),
+    }
+}
+
+/// What is drawn on a photo, in the order of drawing.
+fn shapes(
+    annotations: &[&RawValue],
+    (width, height): (usize, usize),
+    photo: &Path,
+    indices: &HashMap<&str, Option<u8>>,
+    left_out: &mut LeftOut,
+) -> Result<Vec<(Shape, u8)>> {
+    let mut shapes = Vec::new();
+    for (place, entry) in (1..).zip(annotations) {
+        let mut name = format!("{}: annotation {place}", photo.display());
+        let mut shape = || -> Result<Option<_>> {
+            let annotation: Annotation =
+                serde_json::from_str(entry.get()).map_err(|error| Error::new(format!("cannot be read: {error}")))?;
+            if let Some(id) = json::id(&annotation.id) {
+                name = format!("{}: annotation {id}", photo.display());
+            }
+            let category = json::id(&annotation.category_id).ok_or_else(|| Error::new("names no category"))?;
+            let index = indices.get(&category[..]);
+            let Some(index) =
+                index.ok_or_else(|| Error::new(format!("names the category {category}, which is none")))?
+            else {
+                return Ok(None);
+            };
+            let (shape, bad) = self::shape(&annotation.segmentation)?;
+            let area = shape.area(width, height)?;
+            if area == 0 {
+                return Err(Error::new("covers no pixel of the photo"));
+            }
+            Ok(Some(((!json::flag(&annotation.iscrowd), Reverse(area), shape, *index), bad)))
+        };
+        match shape() {
+            Ok(None) => {}
+            Ok(Some((shape, bad))) => {
+                shapes.push(shape);
+                bad.into_iter().try_for_each(|error| left_out.add(format!("{name}: a part of it: {error}")))?;
+            }
+            Err(error) => left_out.add(format!("{name} {error}"))?,
+        }
+    }
+    shapes.sort_by_key(|(is_single, area, _, _)| (*is_single, *area));
+    Ok(shapes.into_iter().map(|(_, _, shape, index)| (shape, index)).collect())
+}
+
+/// The shape of a segmentation, and what is wrong with those of its parts that are left out.
+fn shape(segmentation: &Value) -> Result<(Shape, Vec<Error>)> {
+    let list = match segmentation {
+        Value::Null => return Err(Error::new("has no segmentation, at most a box")),
+        Value::Object(runs) => return Ok((Shape::Runs(self::runs(runs)?), Vec::new())),
+        Value::Array(list) if list.is_empty() => return Err(Error::new("has an empty segmentation, at most a box")),
+        Value::Array(list) => list,
+        _ => return Err(Error::new("has a segmentation that is neither polygons nor a run-length mask")),
+    };
+    let lists = |values: &[Value]| values.iter().all(Value::is_array);
+    let is_point = |value: &Value| value.as_array().is_some_and(|point| point.len() == 2 && !lists(point));
+    // One polygon may stand without a list around it: as numbers, or as points.
+    let polygons: Vec<&Vec<Value>> = match list.as_slice() {
+        points if points.len() >= 3 && points.iter().all(is_point) => vec![list],
+        values if !lists(values) => vec![list],
+        polygons => polygons.iter().filter_map(Value::as_array).collect(),
+    };
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for values in polygons {
+        let values: Vec<&Value> = match lists(values) {
+            true => values.iter().filter_map(Value::as_array).flatten().collect(),
+            false => values.iter().collect(),
+        };
+        match polygon(&values) {
+            Ok(polygon) => good.push(polygon),
+            Err(error) => bad.push(error),
+        }
+    }
+    match (good.is_empty(), bad.len()) {
+        (true, 1) => Err(bad.remove(0)),
+        (true, _) => Err(Error::new("has no polygon with an area")),
+        _ => Ok((Shape::Polygons(good), bad)),
+    }
+}
+
+fn runs(object: &serde_json::Map<String, Value>) -> Result<Runs> {
+    let failed = || Error::new("has a run-length mask without size and counts");
+    let number = |value: &Value| json::number(value).filter(|number| *number >= 0.0 && number.fract() == 0.0);
+    let numbers = |value: &Value| value.as_array()?.iter().map(number).collect::<Option<Vec<f64>>>();
+    let size = object.get("size").and_then(numbers).ok_or_else(failed)?;
+    let [height, width] = size.as_slice() else { return Err(failed()) };
+    let counts = match object.get("counts") {
+        Some(Value::String(text)) => Counts::Compressed(text.clone()),
+        Some(list) => Counts::Plain(numbers(list).ok_or_else(failed)?.into_iter().map(|run| run as u64).collect()),
+        None => return Err(failed()),
+    };
+    Ok(Runs { size: [*height as usize, *width as usize], counts })
 }

@@ -1,93 +1,241 @@
 //! labelme's JSON files: one for each photo, beside it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image::{ImageFormat, ImageReader, Limits};
 use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
 
-use super::{BACKGROUND, Item, Mask, Shape, Source, classes, entries, read_text, stem};
+use super::{
+    Item, LeftOut, Mask, Settings, Shape, Source, classes, entries, is_background, json, photos, polygon, stem,
+};
 use crate::data::{VOID, photo_size};
 use crate::error::{Error, Result};
 
 /// Labels of pixels that belong to no class, as labelme's own conversion to VOC has it.
 const IGNORE: &str = "__ignore__";
-/// Another name for the background.
-const OTHER_BACKGROUND: &str = "_background_";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File {
-    image_path: String,
-    image_width: Option<usize>,
-    image_height: Option<usize>,
-    shapes: Vec<Drawn>,
+    #[serde(default)]
+    image_path: Option<String>,
+    #[serde(default)]
+    image_width: Value,
+    #[serde(default)]
+    image_height: Value,
+    #[serde(default)]
+    image_data: Option<String>,
+    shapes: Vec<Value>,
 }
 
 #[derive(Deserialize)]
 struct Drawn {
-    label: String,
-    points: Vec<(f64, f64)>,
-    #[serde(default = "polygon")]
-    shape_type: String,
+    #[serde(default)]
+    label: Value,
+    #[serde(default)]
+    points: Value,
+    #[serde(default)]
+    shape_type: Option<String>,
+    /// Of a shape of labelme's AI tools: a PNG file in base64, whose top left corner is the first point.
+    #[serde(default)]
+    mask: Option<String>,
 }
 
-fn polygon() -> String {
-    "polygon".to_owned()
+/// A file whose photo is there.
+struct Labelled {
+    item: Item,
+    file: PathBuf,
+    size: (usize, usize),
+    shapes: Vec<(String, Shape)>,
 }
 
-/// Finds the .json files of a folder and their photos. Classes are the labels in alphabetical order after the
-/// background, or those of `names`; other labels are then background.
-pub fn find(folder: &Path, split: &str, names: Option<&[String]>) -> Result<Source> {
-    let mut files: Vec<(PathBuf, File)> = Vec::new();
-    for path in entries(folder)?.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "json")) {
-        let failed = |error| Error::new(format!("{} is not a file of labelme: {error}", path.display()));
-        let file = serde_json::from_str(&read_text(&path)?).map_err(failed)?;
-        files.push((path, file));
-    }
-    if files.is_empty() {
+/// Finds the .json files of a folder and their photos: where the files say, in `photos` if given, or else beside them; or
+/// inside of them. Classes are the labels in alphabetical order after the background, or those that are chosen; other labels
+/// are then background. What has no area, such as a point or a line, is left out.
+pub fn find(folder: &Path, photos: Option<&Path>, settings: &Settings<'_>) -> Result<Source> {
+    let mut left_out = LeftOut::new(settings);
+    let is_json = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
+    let paths: Vec<PathBuf> = entries(folder)?.into_iter().filter(is_json).collect();
+    if paths.is_empty() {
         return Err(Error::new(format!("{} holds no .json file of labelme", folder.display())));
     }
-    let labels: BTreeSet<&str> = files.iter().flat_map(|(_, file)| &file.shapes).map(|s| s.label.as_str()).collect();
-    let found = labels.into_iter().filter(|label| ![BACKGROUND, OTHER_BACKGROUND, IGNORE].contains(label));
-    let classes = classes(names.map_or_else(|| found.map(str::to_owned).collect(), <[String]>::to_vec))?;
+    let unpacked =
+        tempfile::tempdir().map_err(|error| Error::new(format!("a temporary folder cannot be made: {error}")))?;
+    let mut files = Vec::new();
+    let mut known = HashSet::new();
+    for path in paths {
+        match labelled(&path, photos.unwrap_or(folder), &unpacked, settings, &mut left_out)? {
+            Ok(file) if !known.insert(file.item.photo.clone()) => {
+                left_out.add(format!(
+                    "{}: another file labels the photo {}",
+                    path.display(),
+                    file.item.photo.display()
+                ))?;
+            }
+            Ok(file) => files.push(file),
+            Err(error) => left_out.add(error.to_string())?,
+        }
+    }
+    if files.is_empty() {
+        return Err(Error::new(format!("{} gives no photo: {}", folder.display(), left_out.first())));
+    }
+    let labels: BTreeSet<&str> = files.iter().flat_map(|file| &file.shapes).map(|(label, _)| label.as_str()).collect();
+    let found = labels.into_iter().filter(|label| !is_background(label) && *label != IGNORE);
+    let classes = classes(settings.names.map_or_else(|| found.map(str::to_owned).collect(), <[String]>::to_vec));
+    let classes = classes.map_err(|error| match left_out.first() {
+        "" => error,
+        first => Error::new(format!("{error} ({first})")),
+    })?;
     let index = |label: &str| match label {
         IGNORE => VOID,
         label => classes.iter().position(|class| class.name == label).unwrap_or(0) as u8,
     };
-    let items = files.iter().map(|(path, file)| item(path, file, index)).collect::<Result<Vec<_>>>()?;
-    Ok(Source { classes: classes.clone(), splits: BTreeMap::from([(split.to_owned(), items)]) })
+    let items = files.into_iter().map(|Labelled { item, file, size, shapes }| {
+        let shapes = shapes.into_iter().map(|(label, shape)| (shape, index(&label))).collect();
+        Item { mask: Mask::Shapes { size, file, shapes }, ..item }
+    });
+    let splits = BTreeMap::from([(settings.split.to_owned(), items.collect())]);
+    let (left_out, notes) = (left_out.sentences, left_out.notes);
+    Ok(Source { classes: classes.clone(), splits, left_out, notes, unpacked: Some(unpacked) })
 }
 
-fn item(path: &Path, file: &File, index: impl Fn(&str) -> u8) -> Result<Item> {
-    // labelme on Windows writes its separators.
-    let photo = path.with_file_name("").join(file.image_path.replace('\\', "/"));
-    if !photo.is_file() {
-        return Err(Error::new(format!("{} names the photo {}, which is not there", path.display(), photo.display())));
-    }
-    let size = match (file.image_width, file.image_height) {
-        (Some(width), Some(height)) => (width, height),
-        _ => {
-            let (height, width) = photo_size(&photo)?;
-            (width, height)
-        }
+/// What a file labels, or what is wrong with it.
+fn labelled(
+    path: &Path,
+    photos: &Path,
+    unpacked: &TempDir,
+    settings: &Settings<'_>,
+    left_out: &mut LeftOut,
+) -> Result<Result<Labelled>> {
+    let read = || -> Result<(File, Item, (usize, usize), bool)> {
+        let (text, is_assumed) = json::read(path, settings.encoding)?;
+        let file: File = serde_json::from_str(&text)
+            .map_err(|error| Error::new(format!("{} is not a file of labelme: {error}", path.display())))?;
+        let photo = photo(path, &file, photos, unpacked)?;
+        let size = match (json::length(&file.image_width), json::length(&file.image_height)) {
+            (Some(width), Some(height)) => (width, height),
+            _ => photo_size(&photo).map(|(height, width)| (width, height))?,
+        };
+        let mask = Mask::Shapes { size, file: path.to_owned(), shapes: Vec::new() };
+        let item = Item { id: stem(&photo)?, photo, mask };
+        // Before anything is drawn: what the file says of a size may be anything.
+        item.check()?;
+        Ok((file, item, size, is_assumed))
     };
-    let shapes = file.shapes.iter().map(|drawn| Ok((shape(path, drawn)?, index(&drawn.label))));
-    let shapes = shapes.collect::<Result<Vec<_>>>()?;
-    Ok(Item { id: stem(&photo)?, photo, mask: Mask::Shapes { size, file: path.to_owned(), shapes } })
+    let (file, item, size, is_assumed) = match read() {
+        Ok(read) => read,
+        Err(error) => return Ok(Err(error)),
+    };
+    if is_assumed {
+        let shown = path.display();
+        left_out.note(format!("{shown} is not UTF-8 and was read as Windows-1252; --encoding names another encoding"));
+    }
+    let mut shapes = Vec::new();
+    for (place, drawn) in (1..).zip(file.shapes) {
+        let shape = shape(drawn, size);
+        let is_chosen = |label: &String| label == IGNORE || settings.names.is_none_or(|names| names.contains(label));
+        match shape {
+            Ok((label, Ok(shape))) => shapes.push((label, shape)),
+            // What is chosen away need not be good.
+            Ok((label, Err(_))) if !is_chosen(&label) => {}
+            Ok((label, Err(error))) => {
+                left_out.add(format!("{}, {}: \"{label}\" {error}", item.photo.display(), path.display()))?;
+            }
+            Err(error) => {
+                left_out.add(format!("{}, {}: shape {place} {error}", item.photo.display(), path.display()))?;
+            }
+        }
+    }
+    Ok(Ok(Labelled { item, file: path.to_owned(), size, shapes }))
 }
 
-fn shape(path: &Path, drawn: &Drawn) -> Result<Shape> {
-    match (drawn.shape_type.as_str(), drawn.points.as_slice()) {
-        ("polygon", [_, _, _, ..]) => Ok(Shape::Polygons(vec![drawn.points.clone()])),
+/// The photo of a file: the one it names; one beside it that is called as it is; or the one that is stored in it.
+fn photo(path: &Path, file: &File, folder: &Path, unpacked: &TempDir) -> Result<PathBuf> {
+    let named = file.image_path.as_deref().unwrap_or_default();
+    if let Some(photo) = photos::find(folder, named) {
+        return Ok(photo);
+    }
+    let Some(data) = file.image_data.as_ref().filter(|data| !data.is_empty()) else {
+        return Err(Error::new(format!(
+            "{} names the photo \"{named}\", which is not in {}; --photos names the folder of the photos",
+            path.display(),
+            folder.display()
+        )));
+    };
+    let bytes = decode(data).map_err(|error| Error::new(format!("{}: imageData {error}", path.display())))?;
+    let ending = match image::guess_format(&bytes) {
+        Ok(ImageFormat::Jpeg) => "jpg",
+        Ok(ImageFormat::Png) => "png",
+        _ => return Err(Error::new(format!("{}: imageData is neither a JPEG nor a PNG file", path.display()))),
+    };
+    let photo = unpacked.path().join(stem(path)?).with_extension(ending);
+    fcn::file::write(&photo, &bytes)?;
+    Ok(photo)
+}
+
+/// The bytes of base64, which may be broken into lines.
+fn decode(text: &str) -> Result<Vec<u8>> {
+    let text: String = text.split_whitespace().collect();
+    STANDARD.decode(text).map_err(|error| Error::new(format!("is no base64: {error}")))
+}
+
+/// A shape's label and its form, or what is wrong with the form; an error if it has no label.
+fn shape(value: Value, (width, height): (usize, usize)) -> Result<(String, Result<Shape>)> {
+    let drawn: Drawn = serde_json::from_value(value).map_err(|error| Error::new(format!("cannot be read: {error}")))?;
+    let label = json::name(&drawn.label).ok_or_else(|| Error::new("has no label"))?;
+    let form = form(&drawn).and_then(|shape| match shape.area(width, height)? {
+        0 => Err(Error::new("covers no pixel of the photo")),
+        _ => Ok(shape),
+    });
+    Ok((label, form))
+}
+
+fn form(drawn: &Drawn) -> Result<Shape> {
+    let points = drawn.points.as_array().map(Vec::as_slice).unwrap_or_default();
+    let point = |value: &Value| {
+        let [x, y, ..] = value.as_array()?.as_slice() else { return None };
+        json::number(x).zip(json::number(y))
+    };
+    let points: Option<Vec<(f64, f64)>> = points.iter().map(point).collect();
+    let points = points.ok_or_else(|| Error::new("has a point that is no pair of numbers"))?;
+    match (drawn.shape_type.as_deref().unwrap_or_default(), points.as_slice()) {
+        // Two opposite corners; some programs write all four.
         ("rectangle", [a, b]) => Ok(Shape::rectangle(*a, *b)),
+        ("" | "polygon" | "rectangle" | "rotation" | "oriented_rectangle", corners) => {
+            let numbers: Vec<Value> = corners.iter().flat_map(|(x, y)| [Value::from(*x), Value::from(*y)]).collect();
+            Ok(Shape::Polygons(vec![polygon(&numbers.iter().collect::<Vec<_>>())?]))
+        }
         // A centre, and a point on the circle.
         ("circle", [(x, y), (u, v)]) => Ok(Shape::Circle((*x, *y), (u - x).hypot(v - y))),
+        ("mask", [corner, ..]) => bitmap(drawn.mask.as_deref().unwrap_or_default(), *corner),
+        ("point" | "points" | "line" | "linestrip", _) => {
+            Err(Error::new(format!("is a {} and has no area", drawn.shape_type.as_deref().unwrap_or_default())))
+        }
         (kind, points) => Err(Error::new(format!(
-            "{}: \"{}\" is a {kind} of {} points; polygons of at least 3, rectangles of 2 and circles of 2 can be \
-             imported: draw it as a polygon",
-            path.display(),
-            drawn.label,
+            "is a {kind} of {} points; polygons, rectangles, circles and masks can be imported",
             points.len()
         ))),
     }
+}
+
+/// A mask of labelme's AI tools: what is not black is covered.
+fn bitmap(text: &str, (x, y): (f64, f64)) -> Result<Shape> {
+    let bytes = decode(text)?;
+    let mut reader = ImageReader::with_format(Cursor::new(&bytes), ImageFormat::Png);
+    let mut limits = Limits::default();
+    (limits.max_image_width, limits.max_image_height) = (Some(fcn::MAX_SIDE), Some(fcn::MAX_SIDE));
+    reader.limits(limits);
+    let mask =
+        reader.decode().map_err(|error| Error::new(format!("has a mask that is no PNG file: {error}")))?.into_luma8();
+    Ok(Shape::Bitmap {
+        corner: (x.round() as i64, y.round() as i64),
+        width: mask.width() as usize,
+        covered: mask.into_raw().into_iter().map(|value| value > 0).collect(),
+    })
 }

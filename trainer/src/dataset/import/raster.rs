@@ -13,6 +13,15 @@ pub enum Shape {
     Circle((f64, f64), f64),
     /// Pixels of a whole picture.
     Runs(Runs),
+    /// Pixels of a part of it.
+    Bitmap {
+        /// Column and row of the top left corner.
+        corner: (i64, i64),
+        /// Columns.
+        width: usize,
+        /// Row by row.
+        covered: Vec<bool>,
+    },
 }
 
 impl Shape {
@@ -39,6 +48,16 @@ impl Shape {
                 }
             }
             Shape::Runs(runs) => runs.draw(labels, width, height, label)?,
+            Shape::Bitmap { corner: (left, top), width: columns, covered } => {
+                for (y, row) in (*top..).zip(covered.chunks_exact(*columns)) {
+                    let Some(line) = usize::try_from(y).ok().filter(|y| *y < height) else { continue };
+                    for (x, _) in (*left..).zip(row).filter(|(_, covered)| **covered) {
+                        if let Some(x) = usize::try_from(x).ok().filter(|x| *x < width) {
+                            labels[line * width + x] = label;
+                        }
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -133,6 +152,21 @@ mod tests {
         for (place, &label) in circle.iter().enumerate() {
             let (x, y) = ((place % 15) as f64 + 0.5 - 10.2, (place / 15) as f64 + 0.5 - 7.7);
             assert_eq!(label == 1, x * x + y * y <= 6.3 * 6.3, "x {x}, y {y}");
+        }
+    }
+
+    #[test]
+    fn bitmaps_are_cut_off_at_the_borders() {
+        let covered = [true, true, false, true, true, true];
+        for (corner, expected) in [
+            ((1, 1), [0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 1]),
+            ((-1, -1), [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            ((2, 2), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]),
+            ((i64::MIN, 0), [0; 12]),
+            ((0, i64::MAX - 5), [0; 12]),
+        ] {
+            let bitmap = Shape::Bitmap { corner, width: 3, covered: covered.to_vec() };
+            assert_eq!(drawn(&bitmap, 4, 3), expected, "{corner:?}");
         }
     }
 

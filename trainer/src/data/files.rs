@@ -1,0 +1,64 @@
+//! Finds the photo and the mask of an ID, whatever the case of their endings: cameras and programs write `.JPG` and `.PNG`, too.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+const PHOTO_ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
+const MASK_ENDINGS: [&str; 1] = ["png"];
+
+/// The files of a data set. Each folder is listed once.
+pub(super) struct Files<'a> {
+    root: &'a Path,
+    folders: HashMap<PathBuf, HashMap<String, Vec<PathBuf>>>,
+}
+
+impl Files<'_> {
+    pub(super) fn new(root: &Path) -> Files<'_> {
+        Files { root, folders: HashMap::new() }
+    }
+
+    /// The photo of an ID; `None` if there is none, an error if there are several.
+    pub(super) fn photo(&mut self, id: &str) -> Result<Option<PathBuf>> {
+        self.only("JPEGImages", id, &PHOTO_ENDINGS)
+    }
+
+    /// The mask of an ID, likewise.
+    pub(super) fn mask(&mut self, id: &str) -> Result<Option<PathBuf>> {
+        self.only("SegmentationClass", id, &MASK_ENDINGS)
+    }
+
+    fn only(&mut self, folder: &str, id: &str, endings: &[&str]) -> Result<Option<PathBuf>> {
+        // IDs may lie in folders of their own.
+        let (below, name) = id.rsplit_once('/').map_or((None, id), |(below, name)| (Some(below), name));
+        let folder = self.root.join(folder).join(below.unwrap_or_default());
+        let files = self.folders.entry(folder).or_insert_with_key(|folder| list(folder));
+        let has_ending = |path: &&PathBuf| {
+            let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+            ending.is_some_and(|ending| endings.iter().any(|known| ending == **known)) && path.is_file()
+        };
+        let mut found = files.get(name).into_iter().flatten().filter(has_ending);
+        match (found.next(), found.next()) {
+            (Some(first), Some(second)) => Err(Error::new(format!(
+                "{} and {} have the same ID; remove one of them",
+                first.display(),
+                second.display()
+            ))),
+            (first, _) => Ok(first.cloned()),
+        }
+    }
+}
+
+/// The files of a folder by their names without the ending, each in the order of the names; none if it cannot be read.
+fn list(folder: &Path) -> HashMap<String, Vec<PathBuf>> {
+    let mut files: HashMap<String, Vec<PathBuf>> = HashMap::new();
+    for entry in folder.read_dir().into_iter().flatten().flatten() {
+        let path = entry.path();
+        if let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) {
+            files.entry(stem.to_owned()).or_default().push(path);
+        }
+    }
+    files.values_mut().for_each(|paths| paths.sort());
+    files
+}
