@@ -51,7 +51,7 @@ const CASES: [Case; 26] = [
             path
         },
         options: "",
-        expected: &["{} is missing", "train.txt"],
+        expected: &["train.txt lists p1", "no SegmentationClass/p1.png", "--missing-masks background"],
     },
     Case {
         name: "mask of another size",

@@ -276,12 +276,16 @@ fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
             let worst = largest_difference(&exact, &truth) / range(&truth);
             assert!(worst < 1e-4, "{name}: libfcn differs from libtorch by {worst} of the range");
             let compact = error(&scores(Form::Compact), &exact);
-            let int8 = error(&scores(Form::Int8(Calibration::new(&network, None, &dataset, 3).unwrap())), &exact);
             let half = error(&scores(Form::Half), &exact);
-            println!("{name}: compact {compact:.4}, int8 {int8:.4}, float16 {half:.5} of the range");
+            println!("{name}: compact {compact:.4}, float16 {half:.5} of the range");
             assert!(compact < 0.02, "{name}: compact weights change scores by {compact} of their range");
-            assert!(int8 < 0.05, "{name}: int8 changes scores by {int8} of their range");
             assert!(half < 2e-3, "{name}: float16 changes scores by {half} of their range");
+            // The heads stay in float32, so one is enough for each backbone's rounding, which takes long.
+            if architecture == Architecture::Fcn16s {
+                let int8 = error(&scores(Form::Int8(Calibration::new(&network, None, &dataset, 3).unwrap())), &exact);
+                println!("{name}: int8 {int8:.4} of the range");
+                assert!(int8 < 0.05, "{name}: int8 changes scores by {int8} of their range");
+            }
         }
     }
 }

@@ -1,0 +1,52 @@
+//! What a program does to files and sockets, as strace sees it.
+#![allow(unreachable_pub, dead_code, missing_docs, reason = "each suite takes what it needs")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// What ONNX Runtime looks at before it starts its telemetry: a test must not pass because it runs in a CI system.
+const SILENCERS: [&str; 6] =
+    ["CI", "GITLAB_CI", "CIRCLECI", "TEAMCITY_VERSION", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY"];
+
+/// What a program did, as strace saw it.
+pub struct Trace {
+    /// Calls that make sockets of the Internet.
+    pub sockets: Vec<String>,
+    /// Calls that may create or change a file.
+    pub writes: Vec<String>,
+    /// Files below its home folder at its end.
+    pub files_at_home: Vec<PathBuf>,
+}
+
+/// Runs a program that must succeed, with its home and its temporary files in `folder`.
+pub fn trace(folder: &Path, program: &Path, arguments: &[&Path], variables: &[(&str, &str)]) -> Trace {
+    let (home, log) = (folder.join("home"), folder.join("strace.log"));
+    fs::create_dir_all(&home).unwrap();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=%network,%file", "-o"]).arg(&log).arg(program).args(arguments);
+    SILENCERS.iter().chain(&["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"]).for_each(|name| {
+        command.env_remove(name);
+    });
+    command.env("HOME", &home).env("TMPDIR", folder).envs(variables.iter().copied());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let log = fs::read_to_string(log).unwrap();
+    let calls = |wanted: &dyn Fn(&str) -> bool| log.lines().filter(|line| wanted(line)).map(str::to_owned).collect();
+    let reads = ["access(", "faccessat", "stat", "readlink", "getcwd", "execve", "chdir", "statfs"];
+    Trace {
+        sockets: calls(&|line| line.contains("AF_INET") || line.contains("connect(")),
+        writes: calls(&|line| match line.contains("open(") || line.contains("openat(") {
+            true => ["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|flag| line.contains(flag)),
+            false => line.contains('"') && !reads.iter().any(|call| line.contains(call)),
+        }),
+        files_at_home: files(&home),
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.into_iter().flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
