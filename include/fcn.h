@@ -1047,6 +1047,13 @@ const float *fcn_mask_scores(const fcn_mask *mask);
 /// `mask` is NULL or a live mask that no other thread writes to.
 const uint64_t *fcn_mask_pixels(const fcn_mask *mask);
 
+/// How many pixels have a score that is infinite or NaN. Their label is 255, their confidence and margin are 0. More than 0
+/// means that the model, or what it is fed, is broken. 0 before the first frame, for models that answer class indices, and for NULL.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to.
+uint64_t fcn_mask_not_finite(const fcn_mask *mask);
+
 /// Stores, for each label from 0 to `count` - 1 as it stands in the mask, how many pixels have it, where they are, and their
 /// centroid, in the `count` regions at `regions`, 1 to 256. One pass over the labels, about a nanosecond for a pixel or less.
 ///

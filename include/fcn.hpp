@@ -202,6 +202,7 @@ public:
     const float *margin() const noexcept { return fcn_mask_margin(get()); }
     const float *scores() const noexcept { return fcn_mask_scores(get()); }
     const std::uint64_t *pixels() const noexcept { return fcn_mask_pixels(get()); }
+    std::uint64_t not_finite() const noexcept { return fcn_mask_not_finite(get()); }
 
     /* Pixels, bounds and centroid of the labels 0 to count - 1. */
     std::vector<fcn_region> regions(std::size_t count) const {

@@ -6,9 +6,10 @@ mod models;
 #[path = "common/truth.rs"]
 mod truth;
 
-use fcn::{Frame, Mask, Outputs, PixelFormat, Rect, Rotation, Segmenter, SizeMode};
-use models::{End, Spec, network, random_bytes};
+use fcn::{Frame, Mask, Outputs, PixelFormat, Rect, Rotation, Segmenter, SizeMode, UNKNOWN, onnx::build};
+use models::{End, Spec, model, network, random_bytes};
 use ndarray::{Array3, s};
+use prost::Message;
 use truth::{assert_same, bilinear, everything, options, rgb, segmenter};
 
 #[test]
@@ -285,6 +286,90 @@ fn the_form_for_gpus_gives_the_same_labels() {
                 assert_eq!(everything(&device, frame).scores(), truth.scores(), "{name}");
                 device.segment(&frame.mirror(), &mut mask).unwrap();
                 assert_eq!(mask.labels(), everything(&plain, frame.mirror()).labels(), "{name}, mirrored");
+            }
+        }
+    }
+}
+
+/// A network whose low-resolution scores are square roots, so that some are no numbers.
+fn with_roots(spec: Spec) -> Vec<u8> {
+    let mut model = model(spec);
+    let graph = model.graph.as_mut().unwrap();
+    (graph.node[0].name, graph.node[0].output) = (Some("raw".into()), vec!["raw".into()]);
+    graph.node.insert(1, build::node("Add", &["raw", "offset"], "shifted", vec![]));
+    graph.node.insert(2, build::node("Sqrt", &["shifted"], "low", vec![]));
+    graph.initializer.push(build::floats("offset", &[], &[18.0]));
+    model.encode_to_vec()
+}
+
+#[test]
+fn a_frame_without_numbers_is_unknown_and_soon_forgotten() {
+    let model = with_roots(Spec::default());
+    let segmenter = Segmenter::from_memory(&model, &options(Some(SizeMode::Pad))).unwrap();
+    // Random frames have some pixels without numbers; those of a mask of an ordinary network have none.
+    let plain = self::segmenter(Spec::default(), Some(SizeMode::Pad));
+    let pixels = random_bytes(12, 3 * 96 * 64);
+    let mut mask = Mask::new();
+    segmenter.segment(&rgb(&pixels, 96, 64), &mut mask).unwrap();
+    assert!(mask.not_finite() > 0);
+    plain.segment(&rgb(&pixels, 96, 64), &mut mask).unwrap();
+    assert!(mask.not_finite() == 0 && !mask.labels().contains(&UNKNOWN));
+    // Smoothing: what is no number in one frame is the next frame's own.
+    let mut smooth = Mask::with_outputs(Outputs { scores: true, ..Outputs::default() });
+    smooth.set_smoothing(0.5).unwrap();
+    let other = random_bytes(13, 3 * 96 * 64);
+    for frame in [&pixels, &other, &pixels, &other] {
+        segmenter.segment(&rgb(frame, 96, 64), &mut smooth).unwrap();
+        let own = everything(&segmenter, rgb(frame, 96, 64));
+        assert_eq!(smooth.not_finite(), own.not_finite());
+    }
+}
+
+#[test]
+fn pixels_whose_scores_are_no_numbers_are_unknown() {
+    let (width, height) = (104, 56);
+    let pixels = random_bytes(11, 3 * width * height);
+    let modes = [
+        SizeMode::Pad,
+        SizeMode::Resize { width: 64, height: 40 },
+        SizeMode::Resize { width: 240, height: 160 },
+        SizeMode::Tile { width: 48, height: 40, overlap: 8 },
+    ];
+    for end in [End::Transposed, End::Diagonal, End::Resize, End::Low] {
+        for mode in modes {
+            for uncut in [false, true] {
+                let name = format!("{end:?}, {mode:?}, uncut {uncut}");
+                let model = with_roots(Spec { end, uncut, ..Spec::default() });
+                let segmenter = Segmenter::from_memory(&model, &options(Some(mode))).unwrap();
+                let frame = || rgb(&pixels, width as u32, height as u32);
+                let mask = everything(&segmenter, frame());
+                let scores = mask.scores().unwrap();
+                let mut unknown = 0;
+                for (place, &label) in mask.labels().iter().enumerate() {
+                    let pixel = scores.slice(s![.., place / width, place % width]);
+                    let (confidence, margin) = (mask.confidence().unwrap()[place], mask.margin().unwrap()[place]);
+                    if pixel.iter().all(|score| score.is_finite()) {
+                        assert!(label < 5 && confidence > 0.19, "{name}: pixel {place} is {label}");
+                        continue;
+                    }
+                    unknown += 1;
+                    assert_eq!((label, confidence, margin), (UNKNOWN, 0.0, 0.0), "{name}: pixel {place}");
+                    assert_eq!(mask.confidence_u8().unwrap()[place], 0, "{name}: pixel {place}");
+                }
+                assert!(unknown > 0 && unknown < mask.labels().len(), "{name}: {unknown} pixels");
+                assert_eq!(
+                    (mask.not_finite(), mask.pixels().iter().sum::<u64>()),
+                    (unknown as u64, (width * height - unknown) as u64),
+                    "{name}"
+                );
+                // Labels alone go a shorter way.
+                let mut alone = Mask::new();
+                segmenter.segment(&frame(), &mut alone).unwrap();
+                assert!(alone.labels() == mask.labels() && alone.not_finite() == mask.not_finite(), "{name}");
+                // Another size, where what lies between equal classes is not looked at.
+                alone.set_size(3 * width as u32, 2 * height as u32).unwrap();
+                segmenter.segment(&frame(), &mut alone).unwrap();
+                assert!(alone.not_finite() > unknown as u64 && alone.labels().contains(&UNKNOWN), "{name}");
             }
         }
     }

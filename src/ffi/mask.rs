@@ -406,6 +406,16 @@ pub unsafe extern "C" fn fcn_mask_pixels(mask: Option<&fcn_mask>) -> *const u64 
     answer(ptr::null(), || pointer(mask?.0.pixels()))
 }
 
+/// How many pixels have a score that is infinite or NaN. Their label is 255, their confidence and margin are 0. More than 0
+/// means that the model, or what it is fed, is broken. 0 before the first frame, for models that answer class indices, and for NULL.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_mask_not_finite(mask: Option<&fcn_mask>) -> u64 {
+    answer(0, || Some(mask?.0.not_finite()))
+}
+
 /// The pixels that have one label. Filled by fcn_mask_regions().
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -53,10 +53,10 @@ pub use image::{
 };
 pub use mask::{
     fcn_mask, fcn_mask_classes, fcn_mask_confidence, fcn_mask_confidence_u8, fcn_mask_free, fcn_mask_height,
-    fcn_mask_labels, fcn_mask_margin, fcn_mask_new, fcn_mask_pixels, fcn_mask_regions, fcn_mask_reset, fcn_mask_scores,
-    fcn_mask_set_buffer, fcn_mask_set_classes, fcn_mask_set_outputs, fcn_mask_set_remap, fcn_mask_set_size,
-    fcn_mask_set_smoothing, fcn_mask_set_threshold, fcn_mask_stride, fcn_mask_timings, fcn_mask_width,
-    fcn_mask_working_size, fcn_output, fcn_region, fcn_timings,
+    fcn_mask_labels, fcn_mask_margin, fcn_mask_new, fcn_mask_not_finite, fcn_mask_pixels, fcn_mask_regions,
+    fcn_mask_reset, fcn_mask_scores, fcn_mask_set_buffer, fcn_mask_set_classes, fcn_mask_set_outputs,
+    fcn_mask_set_remap, fcn_mask_set_size, fcn_mask_set_smoothing, fcn_mask_set_threshold, fcn_mask_stride,
+    fcn_mask_timings, fcn_mask_width, fcn_mask_working_size, fcn_output, fcn_region, fcn_timings,
 };
 pub use model_options::{
     fcn_channel_order, fcn_layout, fcn_options_set_channel_order, fcn_options_set_input_layout,

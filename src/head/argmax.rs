@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
-use super::kernel::{self, BLOCK, Block, Eight, Sink};
-use crate::mask::{MaskData, Rules, Target};
+use super::{
+    kernel::{self, BLOCK, Block, Eight, Sink},
+    resample::Counts,
+};
+use crate::mask::{MaskData, Rules, Target, UNKNOWN};
 
 /// The most classes that a network may have.
 const MAX_CLASSES: usize = 255;
@@ -29,8 +32,8 @@ pub(super) fn parts<'a>(
     target: &'a mut Target<'_>,
     rows: Range<usize>,
     end: impl Fn(usize) -> usize,
-) -> (impl Iterator<Item = Part<'a>>, &'a Rules, &'a mut [u64]) {
-    let MaskData { width, height, labels, confidence, confidence_u8, margin, scores, pixels, .. } = mask;
+) -> (impl Iterator<Item = Part<'a>>, &'a Rules, (&'a mut [u64], &'a mut u64)) {
+    let MaskData { width, height, labels, confidence, confidence_u8, margin, scores, pixels, not_finite, .. } = mask;
     let (width, height) = (*width, *height);
     let (labels, stride) = match &mut target.labels {
         Some((labels, stride)) => (&mut **labels, *stride),
@@ -63,7 +66,7 @@ pub(super) fn parts<'a>(
             rows: part,
         })
     });
-    (parts, &target.rules, pixels)
+    (parts, &target.rules, (pixels, not_finite))
 }
 
 /// Takes the first `length` values, or as many as there are.
@@ -77,7 +80,8 @@ fn split<'a, T>(values: &mut &'a mut [T], length: usize) -> &'a mut [T] {
 impl Part<'_> {
     /// Writes the labels of row `y` and columns `x`, `x + step`, ... and counts them.
     #[inline(always)]
-    pub(super) fn put(&mut self, y: usize, x: usize, step: usize, labels: [u8; BLOCK], pixels: &mut [u64; 256]) {
+    pub(super) fn put(&mut self, y: usize, x: usize, step: usize, labels: [u8; BLOCK], pixels: &mut Counts) {
+        let pixels = &mut pixels.labels;
         let Part { rows, width, labels: all, stride, .. } = self;
         let (row, width) = ((y - rows.start) * *stride, *width);
         let line = &mut all[row..row + width];
@@ -104,8 +108,8 @@ impl Part<'_> {
 pub(super) struct Argmax<'a, 'b> {
     pub(super) part: &'a mut Part<'b>,
     pub(super) rules: &'a Rules,
-    /// The pixels of each label so far.
-    pub(super) pixels: &'a mut [u64; 256],
+    /// The pixels so far.
+    pub(super) pixels: &'a mut Counts,
     /// Room for the scores of the competing classes.
     pub(super) chosen: &'a mut [Block],
     /// The mask's row that is row 0 of the blocks.
@@ -118,15 +122,28 @@ impl Sink for Argmax<'_, '_> {
         let rules = self.rules;
         let y = self.top + y;
         let competing = compete(rules, scores, self.chosen);
+        let not_finite = if rules.checks_scores { kernel::not_finite::<V>(competing) } else { None };
+        if let Some(lanes) = not_finite {
+            each(x, step, self.part.width, |lane, _| self.pixels.not_finite += u64::from(lanes[lane]));
+        }
         if rules.labels_only {
-            let labels = rules.name(kernel::best::<V>(competing));
+            let mut labels = rules.name(kernel::best::<V>(competing));
+            if let Some(lanes) = not_finite {
+                (0..BLOCK).filter(|lane| lanes[*lane]).for_each(|lane| labels[lane] = UNKNOWN);
+            }
             return self.part.put(y, x, step, labels, self.pixels);
         }
         let (best, second, places) = kernel::best_two::<V>(competing);
-        let confidence = softmax(competing, &best);
+        let mut confidence = softmax(competing, &best);
         let mut labels = rules.name(places);
         for lane in 0..BLOCK {
             labels[lane] = rules.known(labels[lane], confidence[lane]);
+        }
+        let mut second = second;
+        for lane in 0..BLOCK {
+            if not_finite.is_some_and(|lanes| lanes[lane]) {
+                (labels[lane], confidence[lane], second[lane]) = (UNKNOWN, 0.0, best[lane]);
+            }
         }
         self.part.put(y, x, step, labels, self.pixels);
         let Part { rows, width, confidence: probabilities, confidence_u8: bytes, margin, scores: planes, .. } =

@@ -373,6 +373,23 @@ pub(super) fn best_two<V: Eight>(scores: &[Block]) -> (Block, Block, [u8; BLOCK]
     (result.0, result.1, best.places())
 }
 
+/// Which of sixteen columns have a score that is infinite or no number; `None` if none has.
+#[inline(always)]
+pub(super) fn not_finite<V: Eight>(scores: &[Block]) -> Option<[bool; BLOCK]> {
+    // 0 times anything else is 0.
+    let mut sum = [V::splat(0.0); 2];
+    for scores in scores {
+        let scores: [V; 2] = load(scores, 0);
+        sum = [0, 1].map(|half: usize| scores[half].multiply_add(V::splat(0.0), sum[half]));
+    }
+    if sum.iter().all(|sum| V::splat(1.0).all_greater(*sum)) {
+        return None;
+    }
+    let mut lanes = [0.0; BLOCK];
+    store(sum, &mut lanes);
+    Some(lanes.map(f32::is_nan))
+}
+
 /// Where sixteen columns of a resampled row lie among the columns of its source.
 #[derive(Clone, Copy)]
 pub(super) struct Window {

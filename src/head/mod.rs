@@ -18,7 +18,7 @@ use crate::{
 };
 use argmax::{Part, parts};
 use kernel::{Block, Eight, Sink};
-use resample::{Columns, Resize, Scratch};
+use resample::{Columns, Counts, Resize, Scratch};
 pub(crate) use upsample::Upsampling;
 use upsample::{Prepared, Rows};
 
@@ -62,6 +62,8 @@ impl Workspace {
         pool: &Pool,
     ) -> Result<()> {
         let rows = self.prepared.rows(upsampling, scores, size, pool)?;
+        // Few scores are looked at beforehand, and as many as there are pixels only block by block.
+        target.rules.checks_scores = rows.are_there() || !are_small(scores.data);
         let region = match fit {
             Fit::Crop => frame,
             Fit::Resample => size,
@@ -111,6 +113,7 @@ impl Workspace {
         pool: &Pool,
     ) -> Result<()> {
         let rows = Rows::there(scores, mask.classes, frame.1);
+        target.rules.checks_scores = true;
         self.workers.fill(&rows, (base, done), frame, mask, target, pool)
     }
 }
@@ -161,13 +164,20 @@ impl Workers {
     }
 }
 
+/// Whether scores are finite, and so small that no upsampling makes them infinite.
+fn are_small(scores: &[f32]) -> bool {
+    const LARGE: f32 = 1e30;
+    // Chunks without an early end are compared several at once. NaN is not less than anything.
+    scores.chunks(1024).all(|scores| scores.iter().fold(true, |small, score| small & (score.abs() < LARGE)))
+}
+
 /// One scratch for each thread, with nothing counted.
 fn prepare(threads: &mut Vec<Scratch>, pool: &Pool, classes: usize) -> Result<()> {
     threads.resize_with(pool.threads(), Scratch::default);
     for scratch in threads {
         scratch.space.prepare(classes)?;
         resize(&mut scratch.chosen, classes)?;
-        scratch.pixels.0.fill(0);
+        scratch.pixels = Counts::default();
     }
     Ok(())
 }
@@ -186,7 +196,7 @@ fn each_part(
     if lines.is_empty() {
         return;
     }
-    let (parts, rules, pixels) = parts(mask, target, lines, end);
+    let (parts, rules, (pixels, not_finite)) = parts(mask, target, lines, end);
     let parts = Queue::new(parts);
     {
         let scratches = Queue::new(threads.iter_mut());
@@ -198,7 +208,8 @@ fn each_part(
         });
     }
     for scratch in threads {
-        pixels.iter_mut().zip(&scratch.pixels.0).for_each(|(sum, count)| *sum += count);
+        pixels.iter_mut().zip(&scratch.pixels.labels).for_each(|(sum, count)| *sum += count);
+        *not_finite += scratch.pixels.not_finite;
     }
 }
 

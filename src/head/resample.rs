@@ -87,12 +87,15 @@ pub(super) struct Resize<'a> {
     pub(super) columns: &'a Columns,
 }
 
-/// How many pixels have each label.
-pub(super) struct Counts(pub(super) [u64; 256]);
+/// How many pixels have each label, and how many have scores that are not finite.
+pub(super) struct Counts {
+    pub(super) labels: [u64; 256],
+    pub(super) not_finite: u64,
+}
 
 impl Default for Counts {
     fn default() -> Self {
-        Counts([0; 256])
+        Counts { labels: [0; 256], not_finite: 0 }
     }
 }
 
@@ -119,6 +122,8 @@ struct Kept {
     scores: Vec<f32>,
     /// The best class of each column by its place among the competing ones; only for labels alone.
     places: Vec<u8>,
+    /// Whether one has a score that is not finite, between which nothing can be foreseen.
+    has_not_finite: bool,
 }
 
 /// One of them.
@@ -152,7 +157,7 @@ impl Scratch {
     pub(super) fn copy(&mut self, rows: &Rows<'_>, base: usize, rules: &Rules, part: &mut Part<'_>) {
         let Scratch { space, chosen, pixels, .. } = self;
         let wanted = part.rows.start - base..part.rows.end - base;
-        rows.compute(wanted, space, &mut Argmax { part, rules, pixels: &mut pixels.0, chosen, top: base });
+        rows.compute(wanted, space, &mut Argmax { part, rules, pixels, chosen, top: base });
     }
 
     /// Fills a part of the mask between rows of another size.
@@ -161,6 +166,7 @@ impl Scratch {
         let &Resize { rows, base, vertical, .. } = resize;
         let Range { mut start, end } = part.rows;
         kept.first = vertical[start].first;
+        kept.has_not_finite = false;
         let wanted = kept.first - base..vertical[end - 1].second + 1 - base;
         rows.compute(wanted.clone(), space, &mut Keep { kept, top: wanted.start, rules, chosen });
         while start < end {
@@ -170,8 +176,9 @@ impl Scratch {
                 rows: [kept.row(first, rows.channels()), kept.row(second, rows.channels())],
                 lines: start..next,
                 resize,
+                foresees: rules.labels_only && !kept.has_not_finite,
                 block,
-                sink: &mut Argmax { part, rules, pixels: &mut pixels.0, chosen, top: 0 },
+                sink: &mut Argmax { part, rules, pixels, chosen, top: 0 },
             });
             start = next;
         }
@@ -190,7 +197,8 @@ struct Keep<'a> {
 impl Sink for Keep<'_> {
     #[inline(always)]
     fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
-        let Kept { width, scores: rows, places, .. } = &mut *self.kept;
+        let Kept { width, scores: rows, places, has_not_finite, .. } = &mut *self.kept;
+        *has_not_finite |= self.rules.checks_scores && kernel::not_finite::<V>(scores).is_some();
         let (width, row) = (*width, y - self.top);
         let length = scores.len() * (width + BEYOND);
         let planes = rows[row * length..][..length].chunks_exact_mut(width + BEYOND);
@@ -243,6 +251,8 @@ struct Between<'a, 'b, 'c> {
     rows: [Row<'a>; 2],
     lines: Range<usize>,
     resize: &'a Resize<'a>,
+    /// Whether the best classes of the rows tell those between them.
+    foresees: bool,
     block: &'a mut [Block],
     sink: &'b mut Argmax<'a, 'c>,
 }
@@ -263,12 +273,10 @@ impl Work for Between<'_, '_, '_> {
 impl Between<'_, '_, '_> {
     #[inline(always)]
     fn columns<V: Eight>(self, windows: &[Window], spread: Spread) {
-        let Between { rows, lines, resize, block, sink } = self;
+        let Between { rows, lines, resize, foresees, block, sink } = self;
         let rules = sink.rules;
         for (window, x) in windows.iter().zip((0..).step_by(BLOCK)) {
-            if rules.labels_only
-                && let Some(place) = clear(rows, window)
-            {
+            if foresees && let Some(place) = clear(rows, window) {
                 let labels = [rules.label(place); BLOCK];
                 for line in lines.clone() {
                     sink.part.put(line, x, 1, labels, sink.pixels);
@@ -276,7 +284,7 @@ impl Between<'_, '_, '_> {
                 continue;
             }
             let mut left = [(0, 0); 256];
-            let left = if rules.labels_only { contenders::<V>(rows, window, spread, rules, &mut left) } else { &[] };
+            let left = if foresees { contenders::<V>(rows, window, spread, rules, &mut left) } else { &[] };
             for line in lines.clone() {
                 let far = resize.vertical[line].weight;
                 let weights = [V::splat(1.0 - far), V::splat(far)];

@@ -274,6 +274,11 @@ impl<'a> Rows<'a> {
         self.channels
     }
 
+    /// Whether nothing is left to compute.
+    pub(super) fn are_there(&self) -> bool {
+        matches!(self.kind, Kind::There { .. })
+    }
+
     pub(super) fn width(&self) -> usize {
         self.width
     }

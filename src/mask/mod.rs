@@ -70,6 +70,8 @@ pub(crate) struct MaskData {
     pub(crate) scores: Vec<f32>,
     /// The pixels of each of the 256 labels.
     pub(crate) pixels: Vec<u64>,
+    /// Those whose scores are infinite or no numbers.
+    pub(crate) not_finite: u64,
     pub(crate) timings: Timings,
 }
 
@@ -219,6 +221,12 @@ impl Mask {
     pub fn pixels(&self) -> &[u64] {
         self.data.pixels.get(..self.data.classes).unwrap_or_default()
     }
+
+    /// How many pixels have a score that is infinite or NaN. They are [`UNKNOWN`], with confidence and margin 0. More than 0 means
+    /// that the model, or what it is fed, is broken; 0 for models that answer class indices.
+    pub fn not_finite(&self) -> u64 {
+        self.data.not_finite
+    }
 }
 
 fn present<T>(values: &[T]) -> Option<&[T]> {
@@ -245,6 +253,7 @@ impl MaskData {
         resize(&mut self.pixels, 256)?;
         (self.width, self.height, self.classes) = (width, height, classes);
         self.timings = Timings::default();
+        self.not_finite = 0;
         Ok(())
     }
 

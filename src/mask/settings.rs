@@ -114,6 +114,7 @@ impl Settings {
             labels: None,
             threshold: self.threshold,
             labels_only: self.threshold == 0.0 && self.outputs == Outputs::default(),
+            checks_scores: true,
             smoothing: self.smoothing(),
         };
         if !rules.all {
@@ -139,6 +140,8 @@ pub(crate) struct Rules {
     threshold: f32,
     /// Whether labels are all that is wanted of a pixel, so that neither softmax nor the scores themselves are needed.
     pub(crate) labels_only: bool,
+    /// Whether scores may be infinite or no numbers. A pixel with one of those is unknown.
+    pub(crate) checks_scores: bool,
     /// The weight of the newest frame, where frames are averaged.
     pub(crate) smoothing: Option<f32>,
 }

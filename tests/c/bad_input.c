@@ -77,7 +77,7 @@ static void null_arguments(const char *folder) {
     CHECK(fcn_mask_width(NULL) == 0 && fcn_mask_height(NULL) == 0 && fcn_mask_classes(NULL) == 0);
     CHECK(fcn_mask_labels(NULL) == NULL && fcn_mask_confidence(NULL) == NULL && fcn_mask_scores(NULL) == NULL);
     CHECK(fcn_mask_pixels(NULL) == NULL && fcn_mask_stride(NULL) == 0);
-    CHECK(fcn_mask_confidence_u8(NULL) == NULL && fcn_mask_margin(NULL) == NULL);
+    CHECK(fcn_mask_confidence_u8(NULL) == NULL && fcn_mask_margin(NULL) == NULL && fcn_mask_not_finite(NULL) == 0);
     CHECK(fcn_contours_count(NULL) == 0 && fcn_contours_points(NULL, 0, UNTOUCHED) == NULL);
     CHECK(fcn_contours_is_hole(NULL, 0) == -1 && fcn_contours_parent(NULL, 0) == -1);
     CHECK(fcn_class_count(NULL) == 0 && fcn_class_name(NULL, 0) == NULL && fcn_model_stride(NULL) == 0);
