@@ -80,7 +80,7 @@ typedef int32_t fcn_status;
 
 /// How the bytes of a picture are laid out. fcn_format_from_name() knows what others call these formats.
 ///
-/// NV12, NV21, I420, YUYV and UYVY are Y'CbCr (also called YUV): neighbouring pixels share samples of colour, from the left
+/// NV12, NV21, YUYV, UYVY and those that begin with I or J are Y'CbCr (also called YUV): neighbouring pixels share samples of colour, from the left
 /// and from the top on; a row or column that is left over has its own. Each pixel takes the sample that it shares, without
 /// interpolation.
 enum fcn_format
@@ -115,6 +115,20 @@ enum fcn_format
     FCN_FORMAT_YUYV = 12,
     /// 4 bytes for each 2 x 1 pixels: Cb, Y, Cr, Y. The row of an odd width ends with a whole group of 4.
     FCN_FORMAT_UYVY = 13,
+    /// Three planes: Y, and for each 2 x 1 pixels one of Cb and one of Cr.
+    FCN_FORMAT_I422 = 14,
+    /// Three planes: Y, and for each 1 x 2 pixels (two rows) one of Cb and one of Cr.
+    FCN_FORMAT_I440 = 15,
+    /// Three planes: Y, Cb and Cr of each pixel.
+    FCN_FORMAT_I444 = 16,
+    /// As FCN_FORMAT_I420, in full range whatever `range` says: FFmpeg's yuvj420p.
+    FCN_FORMAT_J420 = 17,
+    /// As FCN_FORMAT_I422, in full range whatever `range` says: FFmpeg's yuvj422p.
+    FCN_FORMAT_J422 = 18,
+    /// As FCN_FORMAT_I440, in full range whatever `range` says: FFmpeg's yuvj440p.
+    FCN_FORMAT_J440 = 19,
+    /// As FCN_FORMAT_I444, in full range whatever `range` says: FFmpeg's yuvj444p.
+    FCN_FORMAT_J444 = 20,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -372,7 +386,9 @@ typedef struct {
     /// The first sample of each plane that the format has; the others must be NULL.
     const void *planes[3];
     /// The distance in bytes from one row to the next, for each plane; 0 means rows without padding. The last row of a
-    /// plane may end without padding.
+    /// plane may end without padding. Where rows lie upwards in memory (bottom-up pictures, FFmpeg's negative `linesize`), the plane
+    /// is the address of the picture's first row, which is the last one in memory, and the distance a negative number,
+    /// converted to size_t. Each plane has its own direction.
     size_t strides[3];
     /// Columns, 1 to 32767.
     uint32_t width;
@@ -388,7 +404,7 @@ typedef struct {
     uint32_t mirror;
     /// One of FCN_MATRIX_*, for Y'CbCr; other formats do not look at it.
     uint32_t matrix;
-    /// One of FCN_RANGE_*, for Y'CbCr; other formats do not look at it.
+    /// One of FCN_RANGE_*, for Y'CbCr; other formats, and FCN_FORMAT_J*, do not look at it.
     uint32_t range;
     /// Must be zero.
     uint32_t reserved[4];
@@ -834,7 +850,7 @@ uint32_t fcn_model_stride(const fcn_segmenter *segmenter);
 const char *fcn_model_card_json(const fcn_segmenter *segmenter);
 
 /// A frame of `width` x `height` pixels in one plane, whose rows start `stride` bytes apart; a stride of 0 means rows
-/// without padding. The last row may end without padding.
+/// without padding. The last row may end without padding. Strides may be negative: see `fcn_frame.strides`.
 ///
 /// Nothing is checked here and the pixels are not looked at; fcn_segment() does both.
 fcn_frame fcn_frame_packed(uint32_t format, const void *pixels, uint32_t width, uint32_t height, size_t stride);
@@ -857,7 +873,7 @@ fcn_frame fcn_frame_planar(uint32_t format,
 /// each plane starts where the rows of the one before end. The rows of the second plane of NV12 and NV21 are as far apart
 /// as those of the first (rounded up to an even number), those of the other planes of I420 half as far (rounded up). For
 /// formats of one plane it is fcn_frame_packed(). GStreamer leaves a row out after planes of odd height: use
-/// fcn_frame_planar() there.
+/// fcn_frame_planar() there. With a negative stride the rows of each plane lie upwards, and `pixels` is the picture's first row.
 ///
 /// Nothing is checked here and the pixels are not looked at; fcn_segment() does both.
 fcn_frame fcn_frame_contiguous(uint32_t format,
@@ -866,12 +882,13 @@ fcn_frame fcn_frame_contiguous(uint32_t format,
                                uint32_t height,
                                size_t stride);
 
-/// The format that others call `name`, in upper or lower case: an encoding of ROS 2 ("bgr8", "mono16", "yuv422_yuy2"), a
-/// fourcc of V4L2 ("NV12", "YUYV", "XR24"), a name of GStreamer ("I420", "BGRx", "GRAY16_LE") or FFmpeg ("yuv420p"), or
+/// The format that others call `name`, in upper or lower case: an encoding of ROS 2 ("bgr8", "mono16", "yuv422_yuy2"), a type of
+/// OpenCV's matrices ("8UC1", "16UC1", and "8UC3" and "8UC4", whose colours are in the order blue, green, red), a fourcc of V4L2 ("NV12", "YUYV", "XR24"), a name of GStreamer ("I420", "BGRx", "GRAY16_LE") or FFmpeg ("yuv420p"), or
 /// one of this library ("RGB8"). Stores one of FCN_FORMAT_* in `*format`. Any other name, such as a Bayer pattern, is
 /// FCN_ERROR_UNSUPPORTED_FORMAT, and `*format` stays as it was.
 ///
-/// A name says nothing about the colour matrix and range, nor about ROS 2's `is_bigendian`, which must be 0 for "mono16".
+/// A name says nothing about the colour matrix, and nothing about the range but for FFmpeg's "yuvj420p" and its like: they become
+/// FCN_FORMAT_J*, whose range is full. Nor does it tell ROS 2's `is_bigendian`, which must be 0 for "mono16" and "16UC1".
 ///
 /// # Safety
 /// `name` is NULL or a NUL-terminated string; `format` is NULL or a place to write to.
@@ -1230,7 +1247,7 @@ int64_t fcn_contours_parent(const fcn_contours *contours, size_t index);
 /// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
 /// paints over it. Left as they are: the class of fcn_background(), and pixels with label 255.
 /// `format` is FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8; their fourth bytes stay. `stride` is the distance of rows
-/// in bytes, 0 for rows without padding. A label that is no class of the segmenter is
+/// in bytes, 0 for rows without padding, negative as in `fcn_frame.strides`. A label that is no class of the segmenter is
 /// FCN_ERROR_INVALID_ARGUMENT. Where it fails, the picture stays as it was.
 ///
 /// # Safety

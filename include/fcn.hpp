@@ -65,7 +65,7 @@ inline const char *version() noexcept { return fcn_version(); }
 /* The name of a status, for example "FCN_ERROR_IO". */
 inline const char *status_name(fcn_status status) noexcept { return fcn_status_name(status); }
 
-/* A frame in one plane; a stride of 0 means rows without padding. Set crop, rotation and mirror on the result. */
+/* A frame in one plane; a stride of 0 means rows without padding, a negative one rows that lie upwards in memory. Set crop, rotation and mirror on the result. */
 inline fcn_frame frame(fcn_format format, const void *pixels, std::uint32_t width, std::uint32_t height,
                        std::size_t stride = 0) {
     return fcn_frame_packed(format, pixels, width, height, stride);

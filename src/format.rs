@@ -32,6 +32,20 @@ pub enum PixelFormat {
     Yuyv,
     /// 4 bytes for each 2 x 1 pixels: Cb, Y, Cr, Y. The row of an odd width ends with a whole group of 4.
     Uyvy,
+    /// Three planes: Y, and for each 2 x 1 pixels one of Cb and one of Cr.
+    I422,
+    /// Three planes: Y, and for each 1 x 2 pixels (two rows) one of Cb and one of Cr.
+    I440,
+    /// Three planes: Y, Cb and Cr of each pixel.
+    I444,
+    /// As [`PixelFormat::I420`], always in full range, as JPEG has it (FFmpeg's `yuvj420p`).
+    J420,
+    /// As [`PixelFormat::I422`], always in full range.
+    J422,
+    /// As [`PixelFormat::I440`], always in full range.
+    J440,
+    /// As [`PixelFormat::I444`], always in full range.
+    J444,
 }
 
 /// Where the samples of one kind lie in a picture: those of red, say, or of Cb.
@@ -48,9 +62,12 @@ pub(crate) struct Samples {
 
 impl PixelFormat {
     /// Every format.
-    pub const ALL: [PixelFormat; 13] = {
+    pub const ALL: [PixelFormat; 20] = {
         use PixelFormat::*;
-        [Rgb8, Bgr8, Rgba8, Bgra8, Gray8, Rgbx8, Bgrx8, Gray16, Nv12, Nv21, I420, Yuyv, Uyvy]
+        [
+            Rgb8, Bgr8, Rgba8, Bgra8, Gray8, Rgbx8, Bgrx8, Gray16, Nv12, Nv21, I420, Yuyv, Uyvy, I422, I440, I444,
+            J420, J422, J440, J444,
+        ]
     };
 
     /// The bytes from a pixel to its right neighbour, in the first plane.
@@ -109,7 +126,13 @@ impl PixelFormat {
     /// Whether the samples are Y, Cb and Cr; else they are red, green and blue.
     pub(crate) fn is_yuv(self) -> bool {
         use PixelFormat::*;
-        matches!(self, Nv12 | Nv21 | I420 | Yuyv | Uyvy)
+        matches!(self, Nv12 | Nv21 | I420 | Yuyv | Uyvy | I422 | I440 | I444) || self.is_full_range()
+    }
+
+    /// Whether Y, Cb and Cr are from 0 to 255 in any case.
+    pub(crate) fn is_full_range(self) -> bool {
+        use PixelFormat::*;
+        matches!(self, J420 | J422 | J440 | J444)
     }
 
     /// Whether red, green and blue are the same sample.
@@ -127,6 +150,10 @@ impl PixelFormat {
             let chroma = chroma.map(|(plane, offset, distance)| Samples { plane, offset, distance, shift: [1, 1] });
             [packed(1, [0; 3])[0], chroma[0], chroma[1]]
         };
+        let planes = |shift| {
+            let chroma = [1, 2].map(|plane| Samples { plane, offset: 0, distance: 1, shift });
+            [packed(1, [0; 3])[0], chroma[0], chroma[1]]
+        };
         let half = |[y, cb, cr]: [usize; 3]| {
             let chroma = [cb, cr].map(|offset| Samples { plane: 0, offset, distance: 4, shift: [1, 0] });
             [packed(2, [y; 3])[0], chroma[0], chroma[1]]
@@ -140,7 +167,10 @@ impl PixelFormat {
             Gray16 => packed(2, [1; 3]),
             Nv12 => quarter([(1, 0, 2), (1, 1, 2)]),
             Nv21 => quarter([(1, 1, 2), (1, 0, 2)]),
-            I420 => quarter([(1, 0, 1), (2, 0, 1)]),
+            I420 | J420 => planes([1, 1]),
+            I422 | J422 => planes([1, 0]),
+            I440 | J440 => planes([0, 1]),
+            I444 | J444 => planes([0, 0]),
             Yuyv => half([0, 1, 3]),
             Uyvy => half([1, 0, 2]),
         }

@@ -1,4 +1,4 @@
-//! What pixel formats are called: by this library, in ROS 2, by the Linux kernel (V4L2), by GStreamer and by FFmpeg.
+//! What pixel formats are called: by this library, in ROS 2 and OpenCV, by the Linux kernel (V4L2), by GStreamer and by FFmpeg.
 
 use crate::{Error, PixelFormat, Result};
 
@@ -7,9 +7,12 @@ use PixelFormat::*;
 /// `encoding` of sensor_msgs/Image (sensor_msgs/image_encodings.hpp) where it is not [`PixelFormat::name`].
 const ROS: [(&str, PixelFormat); 4] = [("mono8", Gray8), ("mono16", Gray16), ("yuv422", Uyvy), ("yuv422_yuy2", Yuyv)];
 
+/// Types of OpenCV's matrices, which ROS 2 takes as encodings, too: they say nothing about colours, which are in OpenCV's order.
+const OPENCV: [(&str, PixelFormat); 4] = [("8UC1", Gray8), ("8UC3", Bgr8), ("8UC4", Bgra8), ("16UC1", Gray16)];
+
 /// Codes of four letters (linux/videodev2.h), without spaces at the end. The letters of XR24 and its like are those of DRM, which
 /// count from the highest byte of a little-endian number.
-const V4L2: [(&str, PixelFormat); 13] = [
+const V4L2: [(&str, PixelFormat); 16] = [
     ("RGB3", Rgb8),
     ("BGR3", Bgr8),
     ("AB24", Rgba8),
@@ -24,10 +27,13 @@ const V4L2: [(&str, PixelFormat); 13] = [
     ("NM21", Nv21),
     ("YU12", I420),
     ("YM12", I420),
+    ("422P", I422),
+    ("YM16", I422),
+    ("YM24", I444),
 ];
 
 /// Names of GStreamer's video/x-raw and of FFmpeg's pixel formats.
-const VIDEO: [(&str, PixelFormat); 17] = [
+const VIDEO: [(&str, PixelFormat); 26] = [
     ("RGB", Rgb8),
     ("BGR", Bgr8),
     ("RGBA", Rgba8),
@@ -43,20 +49,31 @@ const VIDEO: [(&str, PixelFormat); 17] = [
     ("gray", Gray8),
     ("gray16le", Gray16),
     ("yuv420p", I420),
+    ("Y42B", I422),
+    ("yuv422p", I422),
+    ("yuv440p", I440),
+    ("Y444", I444),
+    ("yuv444p", I444),
+    ("yuvj420p", J420),
+    ("yuvj422p", J422),
+    ("yuvj440p", J440),
+    ("yuvj444p", J444),
     ("yuyv422", Yuyv),
     ("uyvy422", Uyvy),
 ];
 
 impl PixelFormat {
     /// The format with this name, in upper or lower case: one of this library (`NV12`, `RGB8`), an encoding of ROS 2
-    /// (`bgr8`, `mono16`, `yuv422_yuy2`), a fourcc of V4L2 (`YU12`, `XR24`), or a name of GStreamer or FFmpeg (`YUY2`, `BGRx`,
-    /// `yuv420p`). Any other, such as a Bayer pattern, is [`Error::UnsupportedFormat`].
+    /// (`bgr8`, `mono16`, `yuv422_yuy2`), a type of OpenCV's matrices (`8UC3`, which is blue, green, red), a fourcc of V4L2 (`YU12`,
+    /// `XR24`), or a name of GStreamer or FFmpeg (`YUY2`, `BGRx`, `yuv420p`). Any other, such as a Bayer pattern, is
+    /// [`Error::UnsupportedFormat`].
     ///
-    /// A name says nothing about the colour matrix and range, and nothing about ROS 2's `is_bigendian`, which must be 0
-    /// for `mono16`.
+    /// A name says nothing about the colour matrix, and nothing about the range but for FFmpeg's `yuvj420p` and its like, whose
+    /// formats ([`PixelFormat::J420`]) have full range in any case; nor about ROS 2's `is_bigendian`, which must be 0 for `mono16`
+    /// and `16UC1`.
     pub fn from_name(name: &str) -> Result<PixelFormat> {
         let own = PixelFormat::ALL.into_iter().map(|format| (format.name(), format));
-        let mut known = own.chain(ROS).chain(V4L2).chain(VIDEO);
+        let mut known = own.chain(ROS).chain(OPENCV).chain(V4L2).chain(VIDEO);
         let found = known.find(|(known, _)| known.eq_ignore_ascii_case(name.trim_end_matches(' ')));
         found.map(|(_, format)| format).ok_or_else(|| {
             let own = PixelFormat::ALL.map(PixelFormat::name).join(", ");
@@ -82,6 +99,13 @@ impl PixelFormat {
             I420 => "I420",
             Yuyv => "YUYV",
             Uyvy => "UYVY",
+            I422 => "I422",
+            I440 => "I440",
+            I444 => "I444",
+            J420 => "J420",
+            J422 => "J422",
+            J440 => "J440",
+            J444 => "J444",
         }
     }
 }
@@ -96,18 +120,25 @@ mod tests {
         // video-format.h and FFmpeg's pixfmt.h.
         for (format, names) in [
             (Rgb8, "RGB8 rgb8 RGB3 RGB rgb24"),
-            (Bgr8, "BGR8 bgr8 BGR3 BGR bgr24"),
+            (Bgr8, "BGR8 bgr8 BGR3 BGR bgr24 8UC3 8uc3"),
             (Rgba8, "RGBA8 rgba8 AB24 RGBA rgba"),
-            (Bgra8, "BGRA8 bgra8 AR24 BGRA bgra"),
-            (Gray8, "GRAY8 mono8 GREY gray"),
+            (Bgra8, "BGRA8 bgra8 AR24 BGRA bgra 8UC4"),
+            (Gray8, "GRAY8 mono8 GREY grey gray 8UC1"),
             (Rgbx8, "RGBX8 XB24 RGBx rgb0"),
             (Bgrx8, "BGRX8 XR24 BGR4 BGRx bgr0"),
-            (Gray16, "GRAY16 mono16 Y16 GRAY16_LE gray16le"),
+            (Gray16, "GRAY16 mono16 Y16 y16 GRAY16_LE gray16le 16UC1"),
             (Nv12, "NV12 NM12 nv12"),
             (Nv21, "NV21 NM21 nv21"),
             (I420, "I420 YU12 YM12 yuv420p"),
             (Yuyv, "YUYV yuyv YUY2 yuv422_yuy2 yuyv422"),
             (Uyvy, "UYVY uyvy yuv422 uyvy422"),
+            (I422, "I422 422P YM16 Y42B yuv422p"),
+            (I440, "I440 yuv440p"),
+            (I444, "I444 YM24 Y444 yuv444p"),
+            (J420, "J420 yuvj420p YUVJ420P"),
+            (J422, "J422 yuvj422p"),
+            (J440, "J440 yuvj440p"),
+            (J444, "J444 yuvj444p"),
         ] {
             for name in names.split(' ') {
                 assert_eq!(PixelFormat::from_name(name), Ok(format), "{name}");
@@ -121,13 +152,13 @@ mod tests {
 
     #[test]
     fn other_names_are_an_error_that_repeats_them() {
-        let strange = "bayer_rggb8 bayer_grbg16 BA81 RGGB 8UC3 16UC1 32FC1 rgb16 nv24 NV16 YV12 YVYU MJPG RGB4 BX24 xRGB GRAY16_BE Y10";
+        let strange = "bayer_rggb8 bayer_grbg16 BA81 RGGB 8UC2 8SC1 16UC3 16SC1 32FC1 CV_8UC3 yuvj411p yuv420p10le rgb16 nv24 NV16 YV12 YVYU MJPG RGB4 BX24 xRGB GRAY16_BE Y10";
         for name in strange.split(' ').chain(["", " ", "NV 12"]) {
             let error = PixelFormat::from_name(name).expect_err(name);
             assert!(matches!(error, Error::UnsupportedFormat(_)), "{name}");
             assert!(error.to_string().contains(&format!("'{name}'")), "{error}");
         }
         let long = "x".repeat(1 << 20);
-        assert!(PixelFormat::from_name(&long).unwrap_err().to_string().len() < 300);
+        assert!(PixelFormat::from_name(&long).unwrap_err().to_string().len() < 350);
     }
 }

@@ -42,7 +42,10 @@ pub enum Rotation {
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
     planes: [&'a [u8]; 3],
-    strides: [usize; 3],
+    /// Where the first row of each plane lies in it.
+    starts: [usize; 3],
+    /// The bytes from there to the second one, negative where rows lie upwards in memory.
+    strides: [isize; 3],
     format: PixelFormat,
     matrix: ColorMatrix,
     range: ColorRange,
@@ -96,10 +99,11 @@ impl<'a> Frame<'a> {
                     plane.len()
                 )));
             }
-            (data[index], strides[index]) = (plane, stride);
+            (data[index], strides[index]) = (plane, stride.cast_signed());
         }
         Ok(Frame {
             planes: data,
+            starts: [0; 3],
             strides,
             format,
             matrix: ColorMatrix::default(),
@@ -124,8 +128,30 @@ impl<'a> Frame<'a> {
         Frame::planar(format, &planes[..format.planes()], width, height)
     }
 
+    /// The frame whose first row is the last one in memory, as Windows bitmaps and pictures read from OpenGL lie: slices and
+    /// strides are given as for any other frame, and each plane is turned over. Crop and rotation are those of the picture.
+    pub fn bottom_up(self) -> Self {
+        self.turned_over([true; 3])
+    }
+
+    /// [`Frame::bottom_up`] for some of the planes.
+    pub(crate) fn turned_over(mut self, planes: [bool; 3]) -> Self {
+        for plane in (0..self.format.planes()).filter(|&plane| planes[plane]) {
+            let (rows, _) = self.format.plane_size(plane, self.whole.0, self.whole.1);
+            self.starts[plane] = self.row(plane, rows - 1);
+            self.strides[plane] = self.strides[plane].wrapping_neg();
+        }
+        self
+    }
+
+    /// Where a row of a plane lies in it.
+    fn row(&self, plane: usize, row: usize) -> usize {
+        // All rows were checked to lie in the plane.
+        self.starts[plane].wrapping_add_signed(self.strides[plane].wrapping_mul(row.cast_signed()))
+    }
+
     /// The frame with the meaning of its Y, Cb and Cr; without this call it is BT.601 with limited range. Frames in other
-    /// formats do not look at it.
+    /// formats do not look at it, and those whose name begins with a J have full range in any case.
     pub fn color(self, matrix: ColorMatrix, range: ColorRange) -> Self {
         Frame { matrix, range, ..self }
     }
@@ -201,7 +227,8 @@ impl<'a> Frame<'a> {
 
     /// What makes RGB of the samples, where they are Y, Cb and Cr.
     pub(crate) fn conversion(&self) -> Option<Conversion> {
-        self.format.is_yuv().then(|| Conversion::new(self.matrix, self.range))
+        let range = if self.format.is_full_range() { ColorRange::Full } else { self.range };
+        self.format.is_yuv().then(|| Conversion::new(self.matrix, range))
     }
 
     /// The bytes of row `y` from pixel 0 on, where the row lies left to right and each pixel has bytes of its own.
@@ -211,7 +238,7 @@ impl<'a> Frame<'a> {
         }
         let bytes = self.format.bytes();
         let [column, row] = self.pixel(0, y);
-        Some(&self.planes[0][row * self.strides[0] + column * bytes..][..self.width as usize * bytes])
+        Some(&self.planes[0][self.row(0, row) + column * bytes..][..self.width as usize * bytes])
     }
 
     /// Whether the rows of the frame are columns in memory.
@@ -223,8 +250,7 @@ impl<'a> Frame<'a> {
     pub(crate) fn line(&self, samples: Samples, y: u32) -> &'a [u8] {
         let Samples { plane, offset, distance, shift } = samples;
         let [column, row] = self.pixel(0, y);
-        let start =
-            if self.is_turned() { (column >> shift[0]) * distance } else { (row >> shift[1]) * self.strides[plane] };
+        let start = if self.is_turned() { (column >> shift[0]) * distance } else { self.row(plane, row >> shift[1]) };
         &self.planes[plane][start + offset..]
     }
 
@@ -232,7 +258,7 @@ impl<'a> Frame<'a> {
     pub(crate) fn place(&self, samples: Samples, x: usize) -> usize {
         let [column, row] = self.pixel(x as u32, 0);
         if self.is_turned() {
-            (row >> samples.shift[1]) * self.strides[samples.plane]
+            self.row(samples.plane, row >> samples.shift[1])
         } else {
             (column >> samples.shift[0]) * samples.distance
         }

@@ -84,6 +84,19 @@ pub fn overlay_styled(
     background: Option<u8>,
     style: OverlayStyle,
 ) -> Result<()> {
+    overlay_rows(pixels, format, (stride, false), labels, classes, background, style)
+}
+
+/// [`overlay_styled`], where the first row may be the last one in memory.
+pub(crate) fn overlay_rows(
+    pixels: &mut [u8],
+    format: PixelFormat,
+    (stride, upwards): (usize, bool),
+    labels: LabelMap<'_>,
+    classes: &[Class],
+    background: Option<u8>,
+    style: OverlayStyle,
+) -> Result<()> {
     let OverlayStyle { alpha, outline, legend } = style;
     let (width, height) = (labels.width(), labels.height());
     drawable(format)?;
@@ -111,7 +124,7 @@ pub fn overlay_styled(
         )));
     }
 
-    let mut canvas = Canvas { pixels, format, stride, width: width as usize, height: height as usize };
+    let mut canvas = Canvas { pixels, format, stride, upwards, width: width as usize, height: height as usize };
     let colors: Vec<Option<[u8; 3]>> = classes
         .iter()
         .enumerate()
@@ -136,6 +149,8 @@ pub(crate) struct Canvas<'a> {
     pixels: &'a mut [u8],
     format: PixelFormat,
     stride: usize,
+    /// Whether the first row is the last one in memory.
+    upwards: bool,
     pub(crate) width: usize,
     pub(crate) height: usize,
 }
@@ -146,6 +161,7 @@ impl Canvas<'_> {
         if x >= self.width || y >= self.height {
             return;
         }
+        let y = if self.upwards { self.height - 1 - y } else { y };
         let pixel = &mut self.pixels[y * self.stride + x * self.format.bytes()..];
         for (offset, color) in self.format.samples().map(|samples| samples.offset).into_iter().zip(color) {
             let before = f32::from(pixel[offset]);

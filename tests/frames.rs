@@ -58,7 +58,10 @@ fn plane_sizes(format: PixelFormat, width: usize, height: usize) -> Vec<(usize, 
         Gray8 => vec![(width, height)],
         Gray16 => vec![(2 * width, height)],
         Nv12 | Nv21 => vec![(width, height), (2 * half_width, half_height)],
-        I420 => vec![(width, height), (half_width, half_height), (half_width, half_height)],
+        I420 | J420 => vec![(width, height), (half_width, half_height), (half_width, half_height)],
+        I422 | J422 => vec![(width, height), (half_width, height), (half_width, height)],
+        I440 | J440 => vec![(width, height), (width, half_height), (width, half_height)],
+        I444 | J444 => vec![(width, height); 3],
         Yuyv | Uyvy => vec![(4 * half_width, height)],
     }
 }
@@ -110,7 +113,10 @@ impl Picture {
             Gray16 => return [at(0, y, 2 * x + 1); 3],
             Nv12 => [at(0, y, x), at(1, half_y, 2 * half_x), at(1, half_y, 2 * half_x + 1)],
             Nv21 => [at(0, y, x), at(1, half_y, 2 * half_x + 1), at(1, half_y, 2 * half_x)],
-            I420 => [at(0, y, x), at(1, half_y, half_x), at(2, half_y, half_x)],
+            I420 | J420 => [at(0, y, x), at(1, half_y, half_x), at(2, half_y, half_x)],
+            I422 | J422 => [at(0, y, x), at(1, y, half_x), at(2, y, half_x)],
+            I440 | J440 => [at(0, y, x), at(1, half_y, x), at(2, half_y, x)],
+            I444 | J444 => [at(0, y, x), at(1, y, x), at(2, y, x)],
             Yuyv => [at(0, y, 2 * x), at(0, y, 4 * half_x + 1), at(0, y, 4 * half_x + 3)],
             Uyvy => [at(0, y, 2 * x + 1), at(0, y, 4 * half_x), at(0, y, 4 * half_x + 2)],
         };
@@ -119,7 +125,9 @@ impl Picture {
             ColorMatrix::Bt601 => [1.402, -0.344136, -0.714136, 1.772],
             ColorMatrix::Bt709 => [1.5748, -0.187324, -0.468124, 1.8556],
         };
-        let [luma, cb, cr] = match self.range {
+        // The J stands for JPEG.
+        let jpeg = matches!(self.format, J420 | J422 | J440 | J444);
+        let [luma, cb, cr] = match if jpeg { ColorRange::Full } else { self.range } {
             ColorRange::Full => [yuv[0], yuv[1] - 128.0, yuv[2] - 128.0],
             ColorRange::Limited => {
                 [(yuv[0] - 16.0) * 255.0 / 219.0, (yuv[1] - 128.0) * 255.0 / 224.0, (yuv[2] - 128.0) * 255.0 / 224.0]
@@ -213,7 +221,7 @@ fn every_format_stride_crop_rotation_and_mirror_is_what_slow_arithmetic_says() {
             }
         }
     }
-    assert_eq!(checked, 13 * 15 * 24);
+    assert_eq!(checked, 20 * 15 * 24);
 }
 
 /// What FFmpeg makes of a picture that lies in memory without padding.
@@ -257,13 +265,17 @@ fn every_format_is_the_picture_that_ffmpeg_sees() {
     // FFmpeg's scaler is told to take the nearest sample of colour (neighbor), as libfcn does: interpolated, edges of colour differ.
     let exact = "accurate_rnd+full_chroma_int";
     let plain = ["rgb24", "bgr24", "rgba", "bgra", "rgb0", "bgr0", "gray", "gray16le"];
-    let yuv = ["nv12", "nv21", "yuv420p", "yuyv422", "uyvy422"];
+    let yuv = ["nv12", "nv21", "yuv420p", "yuyv422", "uyvy422", "yuv422p", "yuv440p", "yuv444p"];
+    let jpeg = ["yuvj420p", "yuvj422p", "yuvj440p", "yuvj444p"];
     let mut checked = 0;
-    for pixels in plain.into_iter().chain(yuv) {
+    for pixels in plain.into_iter().chain(yuv).chain(jpeg) {
         let format = PixelFormat::from_name(pixels).unwrap();
         for (matrix, matrix_name) in [(ColorMatrix::Bt601, "bt601"), (ColorMatrix::Bt709, "bt709")] {
             for (range, range_name) in [(ColorRange::Limited, "limited"), (ColorRange::Full, "full")] {
                 // Other formats do not look at matrix and range; FFmpeg's grey has a range, and libfcn's is full.
+                if jpeg.contains(&pixels) && range == ColorRange::Limited {
+                    continue;
+                }
                 if plain.contains(&pixels) && (matrix, range) != (ColorMatrix::Bt601, ColorRange::Full) {
                     continue;
                 }
@@ -286,7 +298,9 @@ fn every_format_is_the_picture_that_ffmpeg_sees() {
                         Frame::planar(format, &planes, (columns + first) as u32, (rows + first) as u32).unwrap();
                     let (x, y) = (first as u32, first as u32);
                     let part = Rect { x, y, width: columns as u32, height: rows as u32 };
-                    let frame = whole.color(matrix, range).crop(part).unwrap();
+                    // The name says the range of these.
+                    let given = if jpeg.contains(&pixels) { ColorRange::Limited } else { range };
+                    let frame = whole.color(matrix, given).crop(part).unwrap();
                     let expected = Array3::from_shape_fn((3, rows, columns), |(channel, y, x)| {
                         f32::from(rgb[3 * ((y + first) * width + x + first) + channel])
                     });
@@ -298,7 +312,45 @@ fn every_format_is_the_picture_that_ffmpeg_sees() {
             }
         }
     }
-    assert_eq!(checked, 3 * (8 + 5 * 4));
+    assert_eq!(checked, 3 * (8 + 8 * 4 + 4 * 2));
+}
+
+#[test]
+fn bottom_up_pictures_look_like_others() {
+    let segmenter = mirror_of_input(Some(SizeMode::Pad));
+    let resampling = mirror_of_input(Some(SizeMode::Resize { width: 24, height: 16 }));
+    let mut checked = 0;
+    for format in PixelFormat::ALL {
+        for (width, height, padding) in [(37, 23, 0), (38, 6, 3), (5, 1, 2), (4, 2, 0)] {
+            let picture = Picture::random(checked + 7, format, width, height, padding);
+            let mut over = Picture { planes: Vec::new(), ..Picture::random(1, format, width, height, 0) };
+            // The same rows, in the other order.
+            for ((data, stride), (row, rows)) in picture.planes.iter().zip(plane_sizes(format, width, height)) {
+                let lines = (0..rows).rev().map(|y| [&data[y * stride..][..row], &[9].repeat(padding)].concat());
+                let mut turned: Vec<u8> = lines.flatten().collect();
+                turned.truncate(turned.len() - padding);
+                over.planes.push((turned, row + padding));
+            }
+            let crop = Rect { x: width as u32 / 3, y: height as u32 / 2, width: 2, height: 1 };
+            let whole = Rect { x: 0, y: 0, width: width as u32, height: height as u32 };
+            for (rotation, mirror) in ROTATIONS.into_iter().flat_map(|turn| [(turn, false), (turn, true)]) {
+                for crop in [whole, crop] {
+                    let view = View { crop, rotation, mirror };
+                    let (plain, up) = (view.of(picture.frame()), view.of(over.frame().bottom_up()));
+                    for segmenter in [&segmenter, &resampling] {
+                        assert!(
+                            seen(segmenter, plain) == seen(segmenter, up),
+                            "{format:?} {width} x {height}, {view:?}"
+                        );
+                    }
+                    checked += 1;
+                }
+            }
+            let twice = seen(&segmenter, over.frame().bottom_up().bottom_up());
+            assert!(twice == seen(&segmenter, over.frame()));
+        }
+    }
+    assert_eq!(checked, 20 * 4 * 16);
 }
 
 #[test]

@@ -115,7 +115,7 @@ const CASES: [Case; 37] = [
 const WRONG: [Case; 7] = [
     Case { width: 0, ..PLAIN },
     Case { height: 32768, ..PLAIN },
-    Case { padding: Some(usize::MAX / 2), ..PLAIN },
+    Case { padding: Some(usize::MAX / 4), ..PLAIN },
     Case { crop: Some([0, 0, 51, 1]), ..PLAIN },
     Case { crop: Some([50, 0, 1, 1]), ..PLAIN },
     Case { crop: Some([u32::MAX, 0, 2, 1]), ..PLAIN },

@@ -10,7 +10,7 @@ use crate::{ColorMatrix, ColorRange, Error, Frame, PixelFormat, Rect, Result, Ro
 
 /// How the bytes of a picture are laid out. fcn_format_from_name() knows what others call these formats.
 ///
-/// NV12, NV21, I420, YUYV and UYVY are Y'CbCr (also called YUV): neighbouring pixels share samples of colour, from the left
+/// NV12, NV21, YUYV, UYVY and those that begin with I or J are Y'CbCr (also called YUV): neighbouring pixels share samples of colour, from the left
 /// and from the top on; a row or column that is left over has its own. Each pixel takes the sample that it shares, without
 /// interpolation.
 #[repr(u32)]
@@ -43,6 +43,20 @@ pub enum fcn_format {
     FCN_FORMAT_YUYV = 12,
     /// 4 bytes for each 2 x 1 pixels: Cb, Y, Cr, Y. The row of an odd width ends with a whole group of 4.
     FCN_FORMAT_UYVY = 13,
+    /// Three planes: Y, and for each 2 x 1 pixels one of Cb and one of Cr.
+    FCN_FORMAT_I422 = 14,
+    /// Three planes: Y, and for each 1 x 2 pixels (two rows) one of Cb and one of Cr.
+    FCN_FORMAT_I440 = 15,
+    /// Three planes: Y, Cb and Cr of each pixel.
+    FCN_FORMAT_I444 = 16,
+    /// As FCN_FORMAT_I420, in full range whatever `range` says: FFmpeg's yuvj420p.
+    FCN_FORMAT_J420 = 17,
+    /// As FCN_FORMAT_I422, in full range whatever `range` says: FFmpeg's yuvj422p.
+    FCN_FORMAT_J422 = 18,
+    /// As FCN_FORMAT_I440, in full range whatever `range` says: FFmpeg's yuvj440p.
+    FCN_FORMAT_J440 = 19,
+    /// As FCN_FORMAT_I444, in full range whatever `range` says: FFmpeg's yuvj444p.
+    FCN_FORMAT_J444 = 20,
 }
 
 use fcn_format::*;
@@ -72,7 +86,7 @@ pub enum fcn_range {
 use fcn_range::*;
 
 /// Each format with its Rust twin and its name.
-const FORMATS: [(fcn_format, PixelFormat, &CStr); 13] = [
+const FORMATS: [(fcn_format, PixelFormat, &CStr); 20] = [
     (FCN_FORMAT_RGB8, PixelFormat::Rgb8, c"RGB8"),
     (FCN_FORMAT_BGR8, PixelFormat::Bgr8, c"BGR8"),
     (FCN_FORMAT_RGBA8, PixelFormat::Rgba8, c"RGBA8"),
@@ -86,6 +100,13 @@ const FORMATS: [(fcn_format, PixelFormat, &CStr); 13] = [
     (FCN_FORMAT_I420, PixelFormat::I420, c"I420"),
     (FCN_FORMAT_YUYV, PixelFormat::Yuyv, c"YUYV"),
     (FCN_FORMAT_UYVY, PixelFormat::Uyvy, c"UYVY"),
+    (FCN_FORMAT_I422, PixelFormat::I422, c"I422"),
+    (FCN_FORMAT_I440, PixelFormat::I440, c"I440"),
+    (FCN_FORMAT_I444, PixelFormat::I444, c"I444"),
+    (FCN_FORMAT_J420, PixelFormat::J420, c"J420"),
+    (FCN_FORMAT_J422, PixelFormat::J422, c"J422"),
+    (FCN_FORMAT_J440, PixelFormat::J440, c"J440"),
+    (FCN_FORMAT_J444, PixelFormat::J444, c"J444"),
 ];
 
 /// The format with this number.
@@ -124,7 +145,9 @@ pub struct fcn_frame {
     /// The first sample of each plane that the format has; the others must be NULL.
     pub planes: [*const c_void; 3],
     /// The distance in bytes from one row to the next, for each plane; 0 means rows without padding. The last row of a
-    /// plane may end without padding.
+    /// plane may end without padding. Where rows lie upwards in memory (bottom-up pictures, FFmpeg's negative `linesize`), the plane
+    /// is the address of the picture's first row, which is the last one in memory, and the distance a negative number,
+    /// converted to size_t. Each plane has its own direction.
     pub strides: [usize; 3],
     /// Columns, 1 to 32767.
     pub width: u32,
@@ -140,7 +163,7 @@ pub struct fcn_frame {
     pub mirror: u32,
     /// One of FCN_MATRIX_*, for Y'CbCr; other formats do not look at it.
     pub matrix: u32,
-    /// One of FCN_RANGE_*, for Y'CbCr; other formats do not look at it.
+    /// One of FCN_RANGE_*, for Y'CbCr; other formats, and FCN_FORMAT_J*, do not look at it.
     pub range: u32,
     /// Must be zero.
     pub reserved: [u32; 4],
@@ -221,17 +244,19 @@ impl fcn_frame {
         if self.mirror > 1 {
             return Err(Error::InvalidArgument(format!("frame.mirror is {}; it must be 0 or 1", self.mirror)));
         }
-        let mut planes = [(&[][..], 0); 3];
+        let (mut planes, mut upwards) = ([(&[][..], 0); 3], [false; 3]);
         let planes = &mut planes[..format.planes()];
         for (index, plane) in planes.iter_mut().enumerate() {
             let data = self.planes[index].cast::<u8>();
             required((!data.is_null()).then_some(()), PLANES[index])?;
-            let (stride, length) = plane_layout(format, index, self.width, self.height, self.strides[index])?;
+            let rows = Rows::new(format, index, (self.width, self.height), self.strides[index], data.addr())?;
+            upwards[index] = rows.upwards;
             // SAFETY: not NULL; the caller promises the samples that the frame describes, and `length` is exactly from the
-            // first to the last of them, no more than isize::MAX bytes.
-            *plane = (unsafe { slice::from_raw_parts(data, length) }, stride);
+            // first to the last of them, no more than isize::MAX bytes. Where rows lie upwards, the last row comes first.
+            *plane = (unsafe { slice::from_raw_parts(data.wrapping_sub(rows.above), rows.length) }, rows.stride);
         }
-        let mut frame = Frame::planar(format, planes, self.width, self.height)?.color(matrix, range);
+        let frame = Frame::planar(format, planes, self.width, self.height)?.color(matrix, range);
+        let mut frame = frame.turned_over(upwards);
         if self.crop != fcn_rect::default() {
             let fcn_rect { x, y, width, height } = self.crop;
             frame = frame.crop(Rect { x, y, width, height })?;
@@ -241,8 +266,49 @@ impl fcn_frame {
     }
 }
 
+/// How the rows of a plane lie in memory.
+pub(super) struct Rows {
+    /// The distance of rows.
+    pub(super) stride: usize,
+    /// Whether each row lies in front of the one before: the stride of C is a negative number.
+    pub(super) upwards: bool,
+    /// The bytes from the start of the first row back to the start of the memory.
+    pub(super) above: usize,
+    /// The bytes of the memory.
+    pub(super) length: usize,
+}
+
+impl Rows {
+    /// The rows of plane `plane` of `size` (width, height), the first of them at `address`.
+    pub(super) fn new(
+        format: PixelFormat,
+        plane: usize,
+        (width, height): (u32, u32),
+        stride: usize,
+        address: usize,
+    ) -> Result<Rows> {
+        let signed = stride.cast_signed();
+        let upwards = signed < 0;
+        let (distance, length) =
+            plane_layout(format, plane, width, height, signed.unsigned_abs()).map_err(|error| match error {
+                Error::InvalidArgument(message) if upwards => {
+                    Error::InvalidArgument(format!("{message}; the stride that was given is {signed}"))
+                }
+                other => other,
+            })?;
+        let (rows, _) = format.plane_size(plane, width, height);
+        let above = if upwards { (rows - 1) * distance } else { 0 };
+        if above >= address {
+            return Err(Error::InvalidArgument(format!(
+                "{rows} rows with stride {signed} from address {address} on lead below address 0"
+            )));
+        }
+        Ok(Rows { stride: distance, upwards, above, length })
+    }
+}
+
 /// A frame of `width` x `height` pixels in one plane, whose rows start `stride` bytes apart; a stride of 0 means rows
-/// without padding. The last row may end without padding.
+/// without padding. The last row may end without padding. Strides may be negative: see `fcn_frame.strides`.
 ///
 /// Nothing is checked here and the pixels are not looked at; fcn_segment() does both.
 #[unsafe(no_mangle)]
@@ -281,7 +347,7 @@ pub extern "C" fn fcn_frame_planar(
 /// each plane starts where the rows of the one before end. The rows of the second plane of NV12 and NV21 are as far apart
 /// as those of the first (rounded up to an even number), those of the other planes of I420 half as far (rounded up). For
 /// formats of one plane it is fcn_frame_packed(). GStreamer leaves a row out after planes of odd height: use
-/// fcn_frame_planar() there.
+/// fcn_frame_planar() there. With a negative stride the rows of each plane lie upwards, and `pixels` is the picture's first row.
 ///
 /// Nothing is checked here and the pixels are not looked at; fcn_segment() does both.
 #[unsafe(no_mangle)]
@@ -295,22 +361,30 @@ pub extern "C" fn fcn_frame_contiguous(
     let one = fcn_frame::new(format, [pixels, ptr::null(), ptr::null()], [stride, 0, 0], width, height);
     answer(one, || {
         let format = pixel_format(format).ok()?;
-        let (mut frame, layout) = (one, format.contiguous_planes(width, height, stride));
+        let (distance, upwards) = (stride.cast_signed().unsigned_abs(), stride.cast_signed() < 0);
+        let (mut frame, layout) = (one, format.contiguous_planes(width, height, distance));
+        // From the first row of a plane back to where its memory starts.
+        let above = |plane: usize, stride: usize| {
+            let (rows, _) = format.plane_size(plane, width, height);
+            if upwards { rows.saturating_sub(1).wrapping_mul(stride) } else { 0 }
+        };
         for (index, (offset, stride)) in layout.into_iter().take(format.planes()).enumerate() {
+            let offset = offset.wrapping_add(above(index, stride)).wrapping_sub(above(0, distance));
             // A frame without memory stays one.
             frame.planes[index] = if pixels.is_null() { pixels } else { pixels.wrapping_byte_add(offset) };
-            frame.strides[index] = stride;
+            frame.strides[index] = if upwards { stride.wrapping_neg() } else { stride };
         }
         Some(frame)
     })
 }
 
-/// The format that others call `name`, in upper or lower case: an encoding of ROS 2 ("bgr8", "mono16", "yuv422_yuy2"), a
-/// fourcc of V4L2 ("NV12", "YUYV", "XR24"), a name of GStreamer ("I420", "BGRx", "GRAY16_LE") or FFmpeg ("yuv420p"), or
+/// The format that others call `name`, in upper or lower case: an encoding of ROS 2 ("bgr8", "mono16", "yuv422_yuy2"), a type of
+/// OpenCV's matrices ("8UC1", "16UC1", and "8UC3" and "8UC4", whose colours are in the order blue, green, red), a fourcc of V4L2 ("NV12", "YUYV", "XR24"), a name of GStreamer ("I420", "BGRx", "GRAY16_LE") or FFmpeg ("yuv420p"), or
 /// one of this library ("RGB8"). Stores one of FCN_FORMAT_* in `*format`. Any other name, such as a Bayer pattern, is
 /// FCN_ERROR_UNSUPPORTED_FORMAT, and `*format` stays as it was.
 ///
-/// A name says nothing about the colour matrix and range, nor about ROS 2's `is_bigendian`, which must be 0 for "mono16".
+/// A name says nothing about the colour matrix, and nothing about the range but for FFmpeg's "yuvj420p" and its like: they become
+/// FCN_FORMAT_J*, whose range is full. Nor does it tell ROS 2's `is_bigendian`, which must be 0 for "mono16" and "16UC1".
 ///
 /// # Safety
 /// `name` is NULL or a NUL-terminated string; `format` is NULL or a place to write to.

@@ -2,8 +2,12 @@
 
 use std::{ffi::c_void, slice};
 
-use super::{fcn_mask, fcn_segmenter, fcn_status, frame::pixel_format, guard, required};
-use crate::{Error, OverlayStyle, Result, frame::plane_layout};
+use super::{
+    fcn_mask, fcn_segmenter, fcn_status,
+    frame::{Rows, pixel_format},
+    guard, required,
+};
+use crate::{Error, OverlayStyle, Result};
 
 /// How fcn_overlay_styled() draws. Set all of it to zero first. This struct is frozen: later versions of the library keep
 /// its layout. Owned by whoever made it; there is nothing to free.
@@ -25,7 +29,7 @@ pub struct fcn_overlay_style {
 /// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
 /// paints over it. Left as they are: the class of fcn_background(), and pixels with label 255.
 /// `format` is FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8; their fourth bytes stay. `stride` is the distance of rows
-/// in bytes, 0 for rows without padding. A label that is no class of the segmenter is
+/// in bytes, 0 for rows without padding, negative as in `fcn_frame.strides`. A label that is no class of the segmenter is
 /// FCN_ERROR_INVALID_ARGUMENT. Where it fails, the picture stays as it was.
 ///
 /// # Safety
@@ -99,9 +103,10 @@ unsafe fn draw(
         )));
     }
     let labels = mask.label_map()?;
-    let (_, length) = plane_layout(format, 0, width, height, stride)?;
+    let rows = Rows::new(format, 0, (width, height), stride, pixels.addr())?;
     // SAFETY: not NULL; the caller promises the pixels that the arguments describe to this call alone, and `length` is
-    // exactly from the first to the last of them, no more than isize::MAX bytes.
-    let pixels = unsafe { slice::from_raw_parts_mut(pixels.cast::<u8>(), length) };
-    crate::overlay_styled(pixels, format, stride, labels, segmenter.classes(), segmenter.background(), style)
+    // exactly from the first to the last of them, no more than isize::MAX bytes. Where rows lie upwards, the last row comes first.
+    let pixels = unsafe { slice::from_raw_parts_mut(pixels.cast::<u8>().wrapping_sub(rows.above), rows.length) };
+    let stride = (rows.stride, rows.upwards);
+    crate::overlay::overlay_rows(pixels, format, stride, labels, segmenter.classes(), segmenter.background(), style)
 }

@@ -32,14 +32,14 @@ impl FrameCopy {
         for (plane, (&(rows, row), &(start, _))) in sizes.iter().zip(&layout).enumerate().take(format.planes()) {
             let (top, left) = format.byte_of(plane, first);
             for (y, copy) in self.bytes[start..start + rows * row].chunks_exact_mut(row).enumerate() {
-                copy.copy_from_slice(&frame.planes[plane][(top + y) * frame.strides[plane] + left..][..row]);
+                copy.copy_from_slice(&frame.planes[plane][frame.row(plane, top + y) + left..][..row]);
             }
         }
         self.starts = layout.map(|(start, _)| start);
-        let (planes, strides) = ([&[][..]; 3], layout.map(|(_, stride)| stride));
+        let (planes, strides) = ([&[][..]; 3], layout.map(|(_, stride)| stride.cast_signed()));
         let base = array::from_fn(|axis| base[axis] + first[axis]);
         let origin = array::from_fn(|axis| origin[axis] - first[axis]);
-        self.shape = Some(Frame { planes, strides, base, origin, ..*frame });
+        self.shape = Some(Frame { planes, starts: [0; 3], strides, base, origin, ..*frame });
         Ok(())
     }
 
@@ -66,7 +66,8 @@ mod tests {
                 let stride = format.plane_size(0, width, height).1 + padding;
                 let whole = Frame::contiguous(format, &data, width, height, stride).unwrap();
                 let part = Rect { x: width / 3, y: height / 4, width: width.div_ceil(2), height: height.div_ceil(2) };
-                for frame in [whole, whole.crop(part).unwrap()] {
+                let up = whole.bottom_up();
+                for frame in [whole, whole.crop(part).unwrap(), up, up.crop(part).unwrap()] {
                     for turn in TURNS {
                         for frame in [frame.rotate(turn), frame.rotate(turn).mirror()] {
                             copy.fill(&frame).unwrap();

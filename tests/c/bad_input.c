@@ -4,6 +4,7 @@
 #include "check.h"
 
 #include <math.h>
+#include <stdint.h>
 
 /* A pointer that no function may follow or change. */
 static char sentinel;
@@ -219,7 +220,7 @@ static void formats(void) {
 }
 
 static void frames(const fcn_segmenter *segmenter) {
-    enum { WIDTH = 40, HEIGHT = 24, COUNT = 29 };
+    enum { WIDTH = 40, HEIGHT = 24, COUNT = 31 };
     static uint8_t pixels[HEIGHT * WIDTH * 4];
     uint8_t before[HEIGHT * WIDTH];
     struct frame_case cases[COUNT];
@@ -246,7 +247,7 @@ static void frames(const fcn_segmenter *segmenter) {
     cases[i].status = FCN_ERROR_UNSUPPORTED_FORMAT;
     CASE(format = 0, "format 0 does not exist; there are FCN_FORMAT_RGB8 (1)");
     cases[i].status = FCN_ERROR_UNSUPPORTED_FORMAT;
-    CASE(format = 14, "format 14");
+    CASE(format = 21, "format 21");
     cases[i].status = FCN_ERROR_UNSUPPORTED_FORMAT;
     CASE(format = UINT32_MAX, "format 4294967295");
     CASE(width = 0, "width is 0");
@@ -255,7 +256,9 @@ static void frames(const fcn_segmenter *segmenter) {
     CASE(height = UINT32_MAX, "height is 4294967295");
     CASE(strides[0] = WIDTH * 3 - 1, "stride 119 is less than the 120 bytes");
     CASE(strides[0] = 1, "stride 1 is less than the 120 bytes");
-    CASE(strides[0] = SIZE_MAX, "stride 18446744073709551615 times 24 rows");
+    CASE(strides[0] = SIZE_MAX, "stride 1 is less than the 120 bytes of a row; the stride that was given is -1");
+    CASE(strides[0] = (size_t)PTRDIFF_MIN, "the stride that was given is -9223372036854775808");
+    CASE(strides[0] = (size_t)-(PTRDIFF_MAX / 32), "lead below address 0");
     CASE(strides[0] = SIZE_MAX / 32, "stride 576460752303423487 times 24 rows");
     CASE(planes[1] = pixels, "frame.planes[1]");
     CASE(strides[2] = 120, "frame.strides[2] (120)");
@@ -291,6 +294,55 @@ static void frames(const fcn_segmenter *segmenter) {
     FAILS(fcn_mask_set_outputs(mask, UINT32_MAX), invalid, "0xffffffff");
     WORKS(fcn_segment(segmenter, &good, mask));
     CHECK(fcn_mask_confidence(mask) == NULL && fcn_mask_scores(mask) == NULL);
+    fcn_mask_free(mask);
+}
+
+/* Pictures whose rows lie upwards in memory, as FFmpeg's vflip leaves them. */
+static void bottom_up(const fcn_segmenter *segmenter) {
+    enum { WIDTH = 41, HEIGHT = 23, ROW = WIDTH * 3, HALF = (WIDTH + 1) / 2, HALF_ROWS = (HEIGHT + 1) / 2 };
+    enum { LUMA = WIDTH * HEIGHT, CHROMA = HALF * HALF_ROWS };
+    static uint8_t pixels[HEIGHT * ROW], over[HEIGHT * ROW], planes[LUMA + 2 * CHROMA], turned[LUMA + 2 * CHROMA];
+    static uint8_t before[HEIGHT * WIDTH];
+    fcn_mask *mask = fcn_mask_new();
+    fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, pixels, WIDTH, HEIGHT, 0);
+    int i, y;
+    for (i = 0; i < (int)sizeof pixels; i++) pixels[i] = (uint8_t)(i * 7 + i / 50);
+    for (y = 0; y < HEIGHT; y++) memcpy(over + (HEIGHT - 1 - y) * ROW, pixels + y * ROW, ROW);
+    WORKS(fcn_segment(segmenter, &frame, mask));
+    memcpy(before, fcn_mask_labels(mask), sizeof before);
+    frame = fcn_frame_packed(FCN_FORMAT_RGB8, over + (HEIGHT - 1) * ROW, WIDTH, HEIGHT, (size_t)-ROW);
+    WORKS(fcn_segment(segmenter, &frame, mask));
+    CHECK(memcmp(before, fcn_mask_labels(mask), sizeof before) == 0);
+    /* Overlays, too. */
+    WORKS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, WIDTH, HEIGHT, 0));
+    WORKS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, over + (HEIGHT - 1) * ROW, WIDTH, HEIGHT, (size_t)-ROW));
+    for (y = 0; y < HEIGHT; y++) CHECK(memcmp(over + (HEIGHT - 1 - y) * ROW, pixels + y * ROW, ROW) == 0);
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, over, WIDTH, HEIGHT, (size_t)-5), FCN_ERROR_INVALID_ARGUMENT,
+          "the stride that was given is -5");
+
+    for (i = 0; i < (int)sizeof planes; i++) planes[i] = (uint8_t)(i * 5 + i / 33);
+    for (y = 0; y < HEIGHT; y++) memcpy(turned + (HEIGHT - 1 - y) * WIDTH, planes + y * WIDTH, WIDTH);
+    for (y = 0; y < 2 * HALF_ROWS; y++) {
+        const int plane = y / HALF_ROWS, row = y % HALF_ROWS;
+        uint8_t *to = turned + LUMA + plane * CHROMA + (HALF_ROWS - 1 - row) * HALF;
+        memcpy(to, planes + LUMA + y * HALF, HALF);
+    }
+    frame = fcn_frame_contiguous(FCN_FORMAT_J420, planes, WIDTH, HEIGHT, 0);
+    WORKS(fcn_segment(segmenter, &frame, mask));
+    memcpy(before, fcn_mask_labels(mask), sizeof before);
+    frame = fcn_frame_contiguous(FCN_FORMAT_J420, turned + LUMA - WIDTH, WIDTH, HEIGHT, (size_t)-WIDTH);
+    WORKS(fcn_segment(segmenter, &frame, mask));
+    CHECK(memcmp(before, fcn_mask_labels(mask), sizeof before) == 0);
+    /* Each plane has its own direction, and the name keeps the range. */
+    frame = fcn_frame_planar(FCN_FORMAT_I420, WIDTH, HEIGHT, turned + LUMA - WIDTH, (size_t)-WIDTH, planes + LUMA, HALF,
+                             turned + LUMA + 2 * CHROMA - HALF, (size_t)-HALF);
+    frame.range = FCN_RANGE_FULL;
+    WORKS(fcn_segment(segmenter, &frame, mask));
+    CHECK(memcmp(before, fcn_mask_labels(mask), sizeof before) == 0);
+    WORKS(fcn_format_from_name("yuvj420p", &frame.format));
+    frame.range = FCN_RANGE_LIMITED;
+    WORKS(fcn_segment(segmenter, &frame, mask));
+    CHECK(memcmp(before, fcn_mask_labels(mask), sizeof before) == 0);
     fcn_mask_free(mask);
 }
 
@@ -435,7 +487,7 @@ static void information_and_overlay(const fcn_segmenter *segmenter, const char *
     FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_GRAY8, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "GRAY8");
     FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 4, 8, 0), invalid, "4 x 8 pixels, but the mask 8 x 4");
     FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 23), invalid, "stride 23");
-    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, SIZE_MAX), invalid, "18446744073709551615");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, SIZE_MAX), invalid, "the stride that was given is -1");
     FAILS(fcn_overlay_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "outline of 65");
     style.outline = 0;
     style.legend = 2;
@@ -494,6 +546,7 @@ int main(int argc, char **argv) {
     if (segmenter != NULL) {
         formats();
         frames(segmenter);
+    bottom_up(segmenter);
         masks(segmenter);
         sizes(segmenter);
         information_and_overlay(segmenter, argv[1]);
