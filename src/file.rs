@@ -15,8 +15,27 @@ use std::{
 
 use crate::{Error, Result};
 
-/// Writes a file: beside its place first, flushed to the disk, then renamed, so that no crash leaves half of it.
+/// Opens a plain file for reading. Never waits: a FIFO or a device is an error.
+pub fn open(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is not a plain file")),
+    }
+}
+
+/// The content of a plain file, as [`open`] opens it.
+pub fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open(path)?.read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// Writes a file: beside its place first, flushed to the disk, then renamed, so that no crash leaves half of it. A link is
+/// followed; what is neither a plain file nor missing, such as a device, is not replaced.
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
+    let path = &target(path).map_err(|error| Error::Io(format!("{} cannot be written: {error}", path.display())))?;
     let temporary = temporary_beside(path);
     let attempt = || {
         let mut file = File::create_new(&temporary)?;
@@ -34,14 +53,27 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     })
 }
 
+/// The file that `path` leads to, which may be missing.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let is_in_place = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        found => found?.is_file(),
+    };
+    if is_in_place {
+        return Ok(path.to_path_buf());
+    }
+    let target = fs::canonicalize(path)?;
+    match fs::metadata(&target)?.is_file() {
+        true => Ok(target),
+        false => Err(io::Error::other("what is there is not a plain file, and is not replaced")),
+    }
+}
+
 /// The content of a file of at most `limit` bytes, without an abort where there is no memory for it.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Arc<[u8]>> {
     let failed = |what: &str, error: io::Error| Error::Io(format!("'{}' cannot be {what}: {error}", path.display()));
-    let mut file = File::open(path).map_err(|error| failed("opened", error))?;
+    let mut file = open(path).map_err(|error| failed("opened", error))?;
     let metadata = file.metadata().map_err(|error| failed("looked at", error))?;
-    if !metadata.is_file() {
-        return Err(Error::Io(format!("'{}' is not a file", path.display())));
-    }
     if metadata.len() > limit {
         return Err(Error::Io(format!(
             "'{}' has {} bytes; at most {limit} are possible",
@@ -137,6 +169,34 @@ mod tests {
         let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn only_plain_files_are_read_and_replaced_and_links_are_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let fifo = std::ffi::CString::new(path("fifo").as_os_str().as_encoded_bytes()).unwrap();
+        // SAFETY: the name is NUL-terminated.
+        assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
+        fs::create_dir(path("folder")).unwrap();
+        fs::write(path("file"), "old").unwrap();
+        for (link, to) in [("link", "file"), ("to fifo", "fifo"), ("to nothing", "nothing"), ("to device", "/dev/null")]
+        {
+            std::os::unix::fs::symlink(to, path(link)).unwrap();
+        }
+        for name in ["fifo", "folder", "to fifo", "to device"] {
+            let (read, written) = (read_whole(&path(name)).unwrap_err(), write(&path(name), b"new").unwrap_err());
+            assert_eq!(read.to_string(), "it is not a plain file", "{name}");
+            assert!(written.to_string().ends_with("not a plain file, and is not replaced"), "{name}: {written}");
+            assert!(super::read(&path(name), 9).unwrap_err().to_string().ends_with("it is not a plain file"), "{name}");
+        }
+        assert!(write(&path("to nothing"), b"new").is_err() && !path("nothing").exists());
+        write(&path("link"), b"new").unwrap();
+        assert_eq!(read_whole(&path("file")).unwrap(), b"new");
+        assert!(fs::symlink_metadata(path("link")).unwrap().is_symlink());
+        let mut left = names(folder.path());
+        left.retain(|name| name.to_string_lossy().ends_with(TEMPORARY_END));
+        assert!(left.is_empty(), "{left:?}");
     }
 
     #[test]

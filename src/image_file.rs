@@ -4,7 +4,6 @@ mod jpeg_damage;
 mod png_chunks;
 
 use std::{
-    fs::File,
     io::{self, Cursor, Read},
     path::Path,
 };
@@ -95,7 +94,7 @@ struct ImageFile<'a> {
 
 impl ImageFile<'_> {
     fn read(path: &Path) -> Result<ImageFile<'_>> {
-        let mut file = File::open(path).map_err(|error| io_error(path, "cannot be opened", error))?;
+        let mut file = file::open(path).map_err(|error| io_error(path, "cannot be opened", error))?;
         let cannot_read = |error| io_error(path, "cannot be read", error);
         let mut bytes = Vec::new();
         (&mut file).take(16).read_to_end(&mut bytes).map_err(cannot_read)?;

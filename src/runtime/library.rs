@@ -1,29 +1,40 @@
-//! Which file a library was loaded from, and which version it is. Unsafe code: `dlopen`, `dlsym` and `dladdr`.
+//! Which file a library was loaded from, whether it is whole, and which version it is. Unsafe code: `dlopen`, `dlsym`
+//! and `getauxval`.
 
 use std::{
     ffi::{CStr, CString, OsStr, c_void},
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::FileExt},
     path::{Path, PathBuf},
 };
 
-/// The file that holds the code at `address`.
+/// The file that holds the code at `address`, by the kernel's list of what is mapped where. `dladdr` would give the name under which it
+/// was loaded, which for a program is the first of its arguments, and may be relative to a folder that is no longer the current one.
 fn file_of(address: *const c_void) -> Option<PathBuf> {
-    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: dladdr takes any address and writes `info` where it knows the address.
-    let found = unsafe { libc::dladdr(address, info.as_mut_ptr()) } != 0;
-    // SAFETY: all-zero bytes are a valid Dl_info, so it is initialised either way.
-    let info = unsafe { info.assume_init() };
-    if !found || info.dli_fname.is_null() {
-        return None;
-    }
-    // SAFETY: dladdr gives a NUL-terminated name that lives as long as the library is loaded.
-    let name = unsafe { CStr::from_ptr(info.dli_fname) };
-    std::path::absolute(OsStr::from_bytes(name.to_bytes())).ok()
+    file_in(&std::fs::read("/proc/self/maps").ok()?, address.addr())
+}
+
+/// The file of an address in such a list: `START-END PERMISSIONS OFFSET DEVICE INODE PATH` on each line.
+fn file_in(maps: &[u8], address: usize) -> Option<PathBuf> {
+    let line = maps.split(|byte| *byte == b'\n').find(|line| {
+        let range = line.split(|byte| *byte == b' ').next().and_then(|range| str::from_utf8(range).ok());
+        let Some((start, end)) = range.and_then(|range| range.split_once('-')) else { return false };
+        let number = |text| usize::from_str_radix(text, 16);
+        matches!((number(start), number(end)), (Ok(start), Ok(end)) if (start..end).contains(&address))
+    })?;
+    // A path may have spaces; nothing before it has a slash.
+    let path = &line[line.iter().position(|byte| *byte == b'/')?..];
+    Some(PathBuf::from(OsStr::from_bytes(path)))
 }
 
 /// The file of libfcn itself.
 pub(super) fn own_path() -> Option<PathBuf> {
     file_of(own_path as *const c_void)
+}
+
+/// Whether this program has more rights than the user who started it (setuid, setgid, file capabilities).
+pub(super) fn is_privileged() -> bool {
+    // SAFETY: it only asks for a number.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 /// The name under which programs and the system's linker look for ONNX Runtime.
@@ -63,6 +74,38 @@ pub(super) fn c_path(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
 }
 
+/// Checks that a library's file is as long as its ELF header says: pages beyond the end of a file that was cut off would end the
+/// process when they are touched.
+pub(super) fn check_length(path: &Path) -> Result<(), String> {
+    let cut_off = || "the file is cut off".to_owned();
+    let file = crate::file::open(path).map_err(|error| error.to_string())?;
+    let length = file.metadata().map_err(|error| error.to_string())?.len();
+    let read = |place: u64, bytes: &mut [u8]| file.read_exact_at(bytes, place).map_err(|_| cut_off());
+    let mut header = [0; 64];
+    read(0, &mut header)?;
+    // Only the kind that this process can load is looked at; others are refused by the loader.
+    if header[..6] != *b"\x7fELF\x02\x01" {
+        return Ok(());
+    }
+    let word = |bytes: &[u8], place: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[place + byte]));
+    let half = |place: usize| u64::from(u16::from_le_bytes([header[place], header[place + 1]]));
+    let end = |start: u64, count: u64, size: u64| count.checked_mul(size).and_then(|bytes| start.checked_add(bytes));
+    let (programs, sections) = (word(&header, 32), word(&header, 40));
+    let mut ends = vec![end(programs, half(56), half(54)), end(sections, half(60), half(58))];
+    for number in 0..half(56) {
+        let mut program = [0; 56];
+        read(programs + number * half(54), &mut program)?;
+        // PT_LOAD: offset and size in the file.
+        if program[..4] == [1, 0, 0, 0] {
+            ends.push(word(&program, 8).checked_add(word(&program, 32)));
+        }
+    }
+    match ends.into_iter().all(|end| end.is_some_and(|end| end <= length)) {
+        true => Ok(()),
+        false => Err(cut_off()),
+    }
+}
+
 /// What the loaded library says of its version.
 pub(super) fn version(path: &Path) -> Option<String> {
     let name = c_path(path);
@@ -78,4 +121,50 @@ pub(super) fn version(path: &Path) -> Option<String> {
     // SAFETY: OrtGetApiBase gives a table that lives as long as the library, as does the text it hands out.
     let text = unsafe { CStr::from_ptr(((*base).GetVersionString)()) };
     Some(text.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_found_in_the_list_of_mappings() {
+        let maps = b"1000-2000 r-xp 00000000 fe:00 12 /a folder/lib.so\n2000-3000 rw-p 00000000 00:00 0 \n\
+            3000-4000 r--p 00001000 fe:00 13                         /b.so (deleted)\n7000-8000 r-xp 0 00:00 0 [vdso]\n";
+        for (address, path) in [
+            (0x0fff, None),
+            (0x1000, Some("/a folder/lib.so")),
+            (0x1fff, Some("/a folder/lib.so")),
+            (0x2000, None),
+            (0x3000, Some("/b.so (deleted)")),
+            (0x7000, None),
+            (0x9000, None),
+        ] {
+            assert_eq!(file_in(maps, address), path.map(PathBuf::from), "{address:x}");
+        }
+        // This program, whatever its first argument.
+        assert_eq!(own_path(), std::fs::read_link("/proc/self/exe").ok());
+    }
+
+    #[test]
+    fn libraries_that_are_cut_off_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lib.so");
+        let library = std::fs::read("/proc/self/exe").unwrap();
+        let length = library.len();
+        for (kept, whole) in
+            [(length, true), (length - 1, false), (length / 2, false), (64, false), (63, false), (0, false)]
+        {
+            std::fs::write(&path, &library[..kept]).unwrap();
+            assert_eq!(check_length(&path).is_ok(), whole, "{kept} of {length} bytes");
+        }
+        // No ELF file of this kind: the loader's business.
+        std::fs::write(&path, [7; 100]).unwrap();
+        assert_eq!(check_length(&path), Ok(()));
+        // Numbers that overflow.
+        let mut broken = library[..64].to_vec();
+        broken[40..48].fill(0xff);
+        std::fs::write(&path, &broken).unwrap();
+        assert!(check_length(&path).is_err());
+    }
 }

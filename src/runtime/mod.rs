@@ -93,7 +93,9 @@ impl Runtime {
         if let Some(library) = library {
             return Runtime::open(&absolute(library)?);
         }
-        if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
+        // Whoever starts a program with more rights than their own must not choose its code.
+        let named = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty() && !library::is_privileged());
+        if let Some(path) = named {
             return absolute(Path::new(&path)).and_then(|path| Runtime::open(&path)).map_err(|error| {
                 Error::Runtime(format!("{error} (the environment variable ORT_DYLIB_PATH names this file)"))
             });
@@ -134,6 +136,7 @@ impl Runtime {
         if !path.is_file() {
             return Err(failed("there is no such file".into()));
         }
+        library::check_length(path).map_err(failed)?;
         let builder = ort::init_from(path).map_err(|error| failed(error.to_string()))?;
         let telemetry_set_by_host = telemetry::switch_off();
         // Without a logger of ours it would write to the host's stderr. What belongs to a session reaches its own.

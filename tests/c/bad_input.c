@@ -161,7 +161,7 @@ static void models(const char *folder) {
         fcn_status status;
         const char *words;
     } cases[] = {
-        {"", FCN_ERROR_IO, "is not a file"},
+        {"", FCN_ERROR_IO, "it is not a plain file"},
         {"missing.onnx", FCN_ERROR_IO, "missing.onnx"},
         {"\xff-missing.onnx", FCN_ERROR_IO, "-missing.onnx"},
         {"good.onnx/below", FCN_ERROR_IO, "good.onnx/below"},

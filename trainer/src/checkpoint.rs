@@ -188,7 +188,7 @@ impl Checkpoint {
         let failed = |why: &dyn std::fmt::Display| {
             Error::new(format!("{} cannot be read as a checkpoint: {why}", path.display()))
         };
-        let bytes = std::fs::read(&path).map_err(|error| failed(&error))?;
+        let bytes = fcn::file::read_whole(&path).map_err(|error| failed(&error))?;
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| failed(&error))?;
         let json = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
         let json = json.ok_or_else(|| failed(&"it holds tensors alone; trainer train writes checkpoints"))?;

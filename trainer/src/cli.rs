@@ -3,6 +3,7 @@
 mod dataset;
 mod evaluate;
 mod export;
+mod lock;
 mod predict;
 mod report;
 mod setup;

@@ -9,7 +9,7 @@ const MARK: char = '\u{feff}';
 
 /// Reads a file of UTF-8 text: without byte order marks, and with `\n` alone at the ends of lines.
 pub fn read(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|error| unreadable(path, error))?;
+    let bytes = fcn::file::read_whole(path).map_err(|error| unreadable(path, error))?;
     decode(bytes).map_err(|error| unreadable(path, error))
 }
 

@@ -10,6 +10,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tch::Device;
 
+use super::lock::Lock;
 use super::setup::Setup;
 use super::{DeviceChoice, Reader};
 use crate::checkpoint::{self, Checkpoint};
@@ -58,8 +59,13 @@ impl Train {
             tch::set_num_threads(threads);
         }
         let device = self.device.device()?;
-        let (folder, mut run) = match (&self.resume, &self.setup.data, &self.setup.out) {
-            (Some(folder), ..) => (folder, self.resume(folder, device)?),
+        let (folder, mut run, _lock) = match (&self.resume, &self.setup.data, &self.setup.out) {
+            (Some(folder), ..) => {
+                check_old(folder)?;
+                // Before the checkpoint is read.
+                let lock = Lock::take(folder)?;
+                (folder, self.resume(folder, device)?, lock)
+            }
             (None, Some(data), Some(folder)) => {
                 check_new(folder)?;
                 let mut run = Run::start(self.setup.config(data), device)?;
@@ -78,7 +84,10 @@ impl Train {
                 std::fs::create_dir_all(folder).map_err(|error| {
                     Error::new(format!("--out {}: the folder cannot be made: {error}", folder.display()))
                 })?;
-                (folder, run)
+                let lock = Lock::take(folder)?;
+                // Another one may have begun meanwhile.
+                check_new(folder)?;
+                (folder, run, lock)
             }
             _ => return Err(Error::new("--data FOLDER and --out RUN are needed to begin, --resume RUN to continue")),
         };
@@ -126,17 +135,23 @@ impl Train {
                  --device, --threads, --workers, --checkpoint-every, --log-every, --quiet and --json"
             )));
         }
-        if !folder.is_dir() {
-            return Err(Error::new(format!("--resume {shown}: it is not a folder; give the --out folder of a run")));
-        }
-        if !checkpoint::last(folder).exists() {
-            return Err(Error::new(format!(
-                "--resume {shown}: it holds no checkpoint {}; begin the run anew with --out {shown}",
-                checkpoint::last(folder).display()
-            )));
-        }
         Run::resume(Checkpoint::read(folder)?, device)
     }
+}
+
+/// Checks that a folder holds a run.
+fn check_old(folder: &Path) -> Result<()> {
+    let shown = folder.display();
+    if !folder.is_dir() {
+        return Err(Error::new(format!("--resume {shown}: it is not a folder; give the --out folder of a run")));
+    }
+    if !checkpoint::last(folder).exists() {
+        return Err(Error::new(format!(
+            "--resume {shown}: it holds no checkpoint {}; begin the run anew with --out {shown}",
+            checkpoint::last(folder).display()
+        )));
+    }
+    Ok(())
 }
 
 /// Checks that no other run would be overwritten.

@@ -1,6 +1,5 @@
 //! Masks: PNG files whose pixels are class indices (palette or greyscale) or the classes' colours (RGB, RGBA).
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
@@ -25,7 +24,7 @@ pub(super) struct RawMask<'a> {
 
 /// Reads a mask to the end of its file, so that one that is cut off is an error.
 pub(super) fn open(path: &Path) -> Result<RawMask<'_>> {
-    let file = File::open(path).map_err(|error| unreadable(path, error))?;
+    let file = fcn::file::open(path).map_err(|error| unreadable(path, error))?;
     let mut decoder = Decoder::new(BufReader::new(file));
     // The palette is read for itself: its colours must not take the place of the indices.
     decoder.set_transformations(Transformations::IDENTITY);

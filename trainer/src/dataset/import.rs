@@ -247,7 +247,7 @@ impl Item {
                 labels
             }
         };
-        let bytes = std::fs::read(&self.photo)
+        let bytes = fcn::file::read_whole(&self.photo)
             .map_err(|error| Error::new(format!("{} cannot be read: {error}", self.photo.display())))?;
         fcn::write_labels(self.mask_in(out), &labels, upright.0, upright.1, classes)?;
         Ok(fcn::file::write(&self.photo_in(out), &bytes)?)

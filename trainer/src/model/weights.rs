@@ -47,7 +47,7 @@ impl fmt::Display for Report {
 /// Reads the tensors of a .safetensors file, or of a state dict that `torch.save` wrote (.pth, .pt, .bin).
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let failed = |why: &dyn fmt::Display| Error::new(format!("{} cannot be read as weights: {why}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
+    let bytes = fcn::file::read_whole(path).map_err(|error| failed(&error))?;
     let tensors = match path.extension().is_some_and(|ending| ending == "safetensors") {
         true => parse_safetensors(&bytes),
         false => pth::parse(&bytes),

@@ -90,7 +90,7 @@ fn header(classes: &[Class]) -> StringRecord {
 /// The header and the whole lines.
 fn records(path: &Path) -> Result<(StringRecord, Vec<StringRecord>)> {
     let failed = |error: csv::Error| Error::new(format!("{} cannot be read: {error}", path.display()));
-    let text = std::fs::read(path).map_err(|error| failed(error.into()))?;
+    let text = fcn::file::read_whole(path).map_err(|error| failed(error.into()))?;
     let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(&text[..whole]);
     let header = reader.headers().map_err(failed)?.clone();

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 /// A byte order mark, or the zeros of UTF-16, tell the encoding; then it is the one given; without one, UTF-8, or where that
 /// cannot be, Windows-1252.
 pub(super) fn read(path: &Path, encoding: Option<&'static Encoding>) -> Result<(String, bool)> {
-    let bytes =
-        std::fs::read(path).map_err(|error| Error::new(format!("{} cannot be read: {error}", path.display())))?;
+    let bytes = fcn::file::read_whole(path)
+        .map_err(|error| Error::new(format!("{} cannot be read: {error}", path.display())))?;
     let (told, mark) = match (Encoding::for_bom(&bytes), bytes.as_slice()) {
         (Some((encoding, length)), _) => (Some(encoding), length),
         (None, [_, 0, ..]) => (Some(UTF_16LE), 0),
