@@ -47,7 +47,7 @@ const MAX_TEXT: usize = 1024;
 
 /// A text that somebody else wrote, such as the names in a model, so that it can be a part of a message: control characters, and
 /// those that change the direction of writing, are escaped, and what is too long is cut off.
-pub(crate) fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len().min(MAX_TEXT + 16));
     for character in text.chars() {
         let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

@@ -10,8 +10,8 @@ fn main() -> ExitCode {
     match trainer::cli::run(trainer::cli::Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            // Where even stderr is closed, the exit code has to do.
-            let _ = writeln!(std::io::stderr(), "trainer: {error}");
+            // Names in it may be anybody's. Where even stderr is closed, the exit code has to do.
+            let _ = writeln!(std::io::stderr(), "trainer: {}", fcn::plain(&error.to_string()));
             ExitCode::FAILURE
         }
     }

@@ -626,6 +626,12 @@ fn bad_images_and_python_numbers_in_coco_files_do_not_stop_an_import() {
         assert!(said.contains(sentence), "{image}: {said}");
     }
     assert!(samples(&path("voc"), "train")["one"].mask.contains(&1));
+    // Names of others do not reach the terminal as they are.
+    let text = file.to_string().replace("\"ball\"", "\"ball\\u001b[2J\"");
+    fs::write(path("a.json"), text.replace("two.png", "two\\u001b[2J.png")).unwrap();
+    let said = run("dataset import coco {} --photos {} --out {}", &[&path("a.json"), &path("photos"), &path("none")]);
+    let said = said.unwrap_err();
+    assert!(said.contains("cannot be called \"ball\\u{1b}[2J\"") && !said.contains('\u{1b}'), "{said:?}");
     fs::write(path("a.json"), "{\"images\": []").unwrap();
     let said = run("dataset import coco {} --photos {} --out {}", &[&path("a.json"), &path("photos"), &path("none")]);
     assert!(said.unwrap_err().contains("is not a file of COCO instances"));

@@ -73,12 +73,12 @@ impl LeftOut {
         if self.is_strict {
             return Err(Error(sentence));
         }
-        self.sentences.push(sentence);
+        self.sentences.push(fcn::plain(&sentence));
         Ok(())
     }
 
     fn note(&mut self, sentence: String) {
-        self.notes.push(sentence);
+        self.notes.push(fcn::plain(&sentence));
     }
 
     /// The first sentence, or an empty one.
@@ -274,7 +274,7 @@ fn classes(names: impl IntoIterator<Item = String>) -> Result<Vec<Class>> {
             names.len()
         )));
     }
-    if let Some(name) = names.iter().find(|name| name.contains([':', '\n', '\r']) || name.trim().is_empty()) {
+    if let Some(name) = names.iter().find(|name| name.contains(':') || !is_id(name.trim())) {
         return Err(Error::new(format!("a class cannot be called {name:?} in labelmap.txt; rename it")));
     }
     let mut seen = std::collections::BTreeSet::new();

@@ -138,7 +138,8 @@ pub fn find(file: &Path, photos: &Path, settings: &Settings<'_>) -> Result<Sourc
         left_out.add(format!("{shown}: {count} annotations of the image {id}, which is not listed"))?;
     }
     if items.is_empty() {
-        return Err(Error::new(format!("{shown} gives no photo: {}", left_out.first())));
+        let reason = if parsed.images.is_empty() { "it lists no image" } else { left_out.first() };
+        return Err(Error::new(format!("{shown} gives no photo: {reason}")));
     }
     let splits = BTreeMap::from([(settings.split.to_owned(), items)]);
     Ok(Source { classes, splits, left_out: left_out.sentences, notes: left_out.notes, ..Source::default() })
