@@ -87,6 +87,8 @@ endif
 # cargo-deb names the folder of the machine's libraries itself, so the packages' files are at target/package/lib.
 deb: MULTIARCH = $(shell dpkg-architecture -q DEB_HOST_MULTIARCH)
 deb: $(if $(FROM),,build)
+	@{ command -v cargo-deb && command -v dpkg-architecture; } > /dev/null || { echo "make deb needs cargo-deb (cargo install cargo-deb --locked) and \
+	dpkg-dev (apt-get install dpkg-dev)" >&2; exit 1; }
 	rm -rf target/package
 	$(MAKE) install FROM=$(LIB) DESTDIR=target/package PREFIX=/usr LIBDIR=lib/$(MULTIARCH)
 	ln -s usr/lib/$(MULTIARCH) target/package/lib

@@ -44,9 +44,7 @@ static int run(const fcn_segmenter *segmenter, fcn_image *photo, fcn_mask *mask,
     if (fcn_segment(segmenter, &frame, mask) != FCN_OK) return failed("segmenting the photo");
 
     printf("photo    %" PRIu32 " x %" PRIu32 " pixels\n", width, height);
-    printf("running  ONNX Runtime %s on %s", fcn_runtime_version(segmenter), fcn_provider_name(segmenter));
-    if (fcn_provider_reason(segmenter)[0] != '\0') printf(" (%s)", fcn_provider_reason(segmenter));
-    printf("\n");
+    printf("running  ONNX Runtime %s on %s\n", fcn_runtime_version(segmenter), fcn_provider_name(segmenter));
     pixels = fcn_mask_pixels(mask);
     for (class = 0; class < fcn_class_count(segmenter); class++) {
         double share = 100.0 * (double)pixels[class] / ((double)width * (double)height);

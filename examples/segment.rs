@@ -39,11 +39,7 @@ fn run(model: &str, photo: &str, overlay_file: &str, runs: usize) -> Result<()> 
     segmenter.segment(&frame, &mut mask)?;
 
     println!("photo    {width} x {height} pixels");
-    print!("running  ONNX Runtime {} on {}", segmenter.runtime_version(), segmenter.provider());
-    match segmenter.provider_reason() {
-        "" => println!(),
-        reason => println!(" ({reason})"),
-    }
+    println!("running  ONNX Runtime {} on {}", segmenter.runtime_version(), segmenter.provider());
     for (class, &pixels) in segmenter.classes().iter().zip(mask.pixels()).filter(|(_, pixels)| **pixels > 0) {
         let share = 100.0 * pixels as f64 / (f64::from(width) * f64::from(height));
         println!("{share:7.2} %  {}", class.name);
