@@ -36,7 +36,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Label photos, or draw predictions beside the ground truth.
     ///
-    /// Prints a line for each photo: its file, the classes found with their share of the pixels in percent, and the
+    /// Prints a line for each photo: its file, the classes that cover at least 0.1 percent of the pixels with their share, and the
     /// milliseconds from its pixels to its labels, without reading and writing files.
     Predict(predict::Predict),
     /// Write a checkpoint as an ONNX file.

@@ -86,8 +86,9 @@ impl Predict {
         make_folder(&self.out)?;
         for job in jobs {
             let found = job.run(&mut labeller, self.alpha)?;
-            let shares: Vec<String> =
-                found.shares.iter().map(|(name, percent)| format!("{name} {percent:.1} %")).collect();
+            // Less is written as 0.0.
+            let seen = found.shares.iter().filter(|(_, percent)| *percent >= 0.05);
+            let shares: Vec<String> = seen.map(|(name, percent)| format!("{name} {percent:.1} %")).collect();
             let milliseconds = found.time.as_secs_f64() * 1e3;
             super::say(&format!("{}: {}; {milliseconds:.0} ms", job.photo.display(), shares.join(", ")))?;
         }
