@@ -103,7 +103,7 @@ impl Dataset {
             return Err(Error::new(format!("{} is not a folder; give one in the Pascal VOC layout", root.display())));
         }
         let labelmap = root.join("labelmap.txt");
-        let classes = if labelmap.exists() { labelmap::read(&labelmap)? } else { voc_classes() };
+        let classes = if labelmap.symlink_metadata().is_ok() { labelmap::read(&labelmap)? } else { voc_classes() };
         let list = root.join("ImageSets/Segmentation").join(format!("{split}.txt"));
         if !list.exists() {
             return Err(missing_split(&list));
@@ -171,7 +171,7 @@ impl Dataset {
             return Ok((mask, Facts { no_mask: true, ..Facts::default() }));
         };
         let classes: Vec<[u8; 3]> = self.classes.iter().map(|class| class.color).collect();
-        mask::open(mask)?.read((&entry.photo, layout), &classes, &self.colors)
+        mask::open(mask, (&entry.photo, layout))?.read(&classes, &self.colors)
     }
 
     /// Reads photo `i` and its mask.
@@ -231,7 +231,7 @@ pub(crate) fn photo_size(path: &Path) -> Result<(usize, usize)> {
 
 /// The values of a palette or greyscale PNG, whatever they mean, for this photo once it is upright.
 pub(crate) fn read_indices(path: &Path, photo: &Path) -> Result<Vec<u8>> {
-    mask::open(path)?.values((photo, &image_layout(photo)?))
+    mask::open(path, (photo, &image_layout(photo)?))?.values()
 }
 
 fn unreadable(path: &Path, error: impl std::fmt::Display) -> Error {

@@ -182,7 +182,7 @@ type Spoil = fn(&Path);
 
 #[test]
 fn labelme_mistakes_are_left_out_and_named_or_stop_a_strict_import() {
-    let mistakes: [(&str, Spoil, &str, usize); 12] = [
+    let mistakes: [(&str, Spoil, &str, usize); 13] = [
         ("a point", |dir| edit(dir, |file| file["shapes"][0]["shape_type"] = json!("point")), "\"tree\" is a point", 2),
         (
             "a line",
@@ -211,6 +211,12 @@ fn labelme_mistakes_are_left_out_and_named_or_stop_a_strict_import() {
         ),
         ("no label", |dir| edit(dir, |file| file["shapes"][0]["label"] = json!(null)), "shape 1 has no label", 2),
         ("a mask", |dir| edit(dir, |file| file["shapes"][0]["shape_type"] = json!("mask")), "a mask that is no PNG", 2),
+        (
+            "far away",
+            |dir| edit(dir, |file| file["shapes"][0]["points"][0] = json!([1e300, 0])),
+            "numbers up to 1e7",
+            2,
+        ),
         (
             "no photo",
             |dir| fs::remove_file(dir.join("street.png")).unwrap(),
@@ -280,7 +286,7 @@ fn labelme_files_of_all_kinds_become_masks() {
     let out = dir.path().join("voc");
     let said = run("dataset import labelme {} --out {}", &[dir.path(), &out]).unwrap();
     assert!(said.contains("photos: train 2\nleft out, which --strict makes an error: 1\n"), "{said}");
-    assert!(said.contains("yard.PNG") && said.ends_with("\"note\" is a point and has no area\n"), "{said}");
+    assert!(said.contains("yard in ") && said.ends_with("\"note\" is a point and has no area\n"), "{said}");
     assert_eq!(names(&out, "train"), ["background", "7", "Stra\u{df}e", "a", "b", "c"]);
     let read = samples(&out, "train");
     assert_eq!(rows(&read["yard"]), ["034455", "000000", "010000", "001000"]);
@@ -307,6 +313,129 @@ fn labelme_files_of_all_kinds_become_masks() {
     }
     let said = run("dataset import labelme {} --out {} --encoding klingon", &[dir.path(), &out]).unwrap_err();
     assert!(said.contains("klingon"), "{said}");
+}
+
+#[test]
+fn photos_in_labelme_files_of_dotted_names_stay_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, shade, width) in [("a.1", 10, 8), ("a.2", 200, 6), ("a", 90, 5)] {
+        photo(&dir.path().join("photo.png"), width, 4, shade);
+        let bytes = fs::read(dir.path().join("photo.png")).unwrap();
+        let data = base64::engine::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+        let shapes = json!([{"label": "cat", "points": [[0, 0], [2, 0], [2, 2]]}]);
+        write(
+            &dir.path().join(format!("{name}.json")),
+            &json!({"imagePath": "x", "imageData": data, "shapes": shapes}),
+        );
+    }
+    fs::remove_file(dir.path().join("photo.png")).unwrap();
+    let out = dir.path().join("voc");
+    let said = run("dataset import labelme {} --out {} --classes cat,dog", &[dir.path(), &out]).unwrap();
+    assert!(said.ends_with("photos: train 3\n  nothing is labelled dog\n"), "{said}");
+    let read = samples(&out, "train");
+    for (name, shade, width) in [("a.1", 10, 8), ("a.2", 200, 6), ("a", 90, 5)] {
+        assert_eq!((read[name].width, read[name].image[0]), (width, shade), "{name}");
+    }
+}
+
+#[test]
+fn imports_write_only_below_their_folder_and_names_that_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    photo(&path("photos/a.png"), 6, 4, 1);
+    let write_file = |category: &str| {
+        let annotation = json!({"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[0, 0, 6, 0, 6, 4]]});
+        let image = json!({"id": 1, "file_name": "a.png"});
+        let file = json!({"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": category}]});
+        write(&path("a.json"), &file);
+    };
+    write_file("ball");
+    let (file, photos) = (path("a.json"), path("photos"));
+    for split in ["../evil", "a/b", "a\\b", "..", ".hidden"] {
+        let line = format!("dataset import coco {{}} --photos {{}} --out {{}} --split {split}");
+        let said = run(&line, &[&file, &photos, &path("voc")]).unwrap_err();
+        assert!(said.contains("a split is the name of a file"), "{split}: {said}");
+    }
+    let line = "dataset import coco {} --photos {} --out {}";
+    for name in ["#2", "\u{feff}ball", "ba\0ll", "a:b"] {
+        write_file(name);
+        let said = run(line, &[&file, &photos, &path("voc")]).unwrap_err();
+        assert!(said.contains("a class cannot be called"), "{name:?}: {said}");
+    }
+    assert!(!path("voc").exists());
+    // The longest name that fits, and one more.
+    write_file("ball");
+    for (length, good) in [(200, true), (201, false)] {
+        let name = "b".repeat(length) + ".png";
+        photo(&path("photos").join(&name), 6, 4, 1);
+        let text = fs::read_to_string(&file).unwrap().replace("a.png", &name);
+        fs::write(path("long.json"), text).unwrap();
+        let result = run(line, &[&path("long.json"), &photos, &path(&length.to_string())]);
+        assert_eq!(result.is_ok(), good, "{result:?}");
+    }
+}
+
+#[test]
+fn ids_that_stand_for_several_things_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    photo(&path("photos/a.png"), 6, 4, 1);
+    photo(&path("photos/b.png"), 6, 4, 2);
+    let image = |id: Value, name: &str| json!({"id": id, "file_name": name});
+    let annotation = |image: Value| json!({"image_id": image, "category_id": 1, "segmentation": [[0, 0, 6, 0, 6, 4]]});
+    let import = |images: Value, annotation: Value, categories: Value| {
+        write(&path("a.json"), &json!({"images": images, "annotations": [annotation], "categories": categories}));
+        let _ = fs::remove_dir_all(path("voc"));
+        run("dataset import coco {} --photos {} --out {}", &[&path("a.json"), &path("photos"), &path("voc")])
+    };
+    let ball = || json!([{"id": 1, "name": "ball"}]);
+    // Texts that look alike as numbers.
+    import(json!([image(json!("007"), "a.png"), image(json!("7"), "b.png")]), annotation(json!("7")), ball()).unwrap();
+    let read = samples(&path("voc"), "train");
+    assert!(!read["a"].mask.contains(&1) && read["b"].mask.contains(&1));
+    // The photo of one of two images is missing: the other one's shapes are not known.
+    for gone in ["gone.png", "a.png"] {
+        let images = json!([image(json!(1), gone), image(json!(1), "b.png")]);
+        let said = import(images, annotation(json!(1)), ball()).unwrap_err();
+        assert!(said.contains("gives no photo") && !path("voc").exists(), "{said}");
+    }
+    let said = import(
+        json!([image(json!(1), "a.png")]),
+        annotation(json!(1)),
+        json!([{"id": 1, "name": "cat"}, {"id": "1", "name": "dog"}]),
+    );
+    assert!(said.unwrap_err().contains("the category ID 1 stands for cat and dog"));
+}
+
+#[test]
+fn masks_that_cannot_be_had_are_not_missing_ones_and_their_size_is_known_first() {
+    let folder = Folder::new(2);
+    let line = "dataset check {} --splits train --missing-masks background";
+    let mask = folder.path("SegmentationClass/p0.png");
+    fs::remove_file(&mask).unwrap();
+    let said = trainer(line, &[folder.root()]).output().unwrap();
+    assert!(
+        String::from_utf8(said.stdout).unwrap().contains("1 of 2 photos have no mask and are background everywhere")
+    );
+    std::os::unix::fs::symlink("nowhere.png", &mask).unwrap();
+    let said = String::from_utf8(trainer(line, &[folder.root()]).output().unwrap().stdout).unwrap();
+    assert!(said.contains("p0.png is not a file, or a link that leads nowhere"), "{said}");
+    fs::remove_file(&mask).unwrap();
+    // A header alone, of 10 GB.
+    let mut header = b"IHDR\0\x01\x86\xa0\0\x01\x86\xa0\x08\0\0\0\0".to_vec();
+    let checksum = crc(&header).to_be_bytes();
+    header.extend(checksum);
+    fs::write(&mask, [&b"\x89PNG\r\n\x1a\n\0\0\0\x0d"[..], &header, b"\0\0\0\0IDAT\x35\xaf\x06\x1e"].concat()).unwrap();
+    let said = String::from_utf8(trainer(line, &[folder.root()]).output().unwrap().stdout).unwrap();
+    assert!(said.contains("p0.png is 100000 x 100000 pixels, but its photo"), "{said}");
+}
+
+/// The checksum of a PNG file's part.
+fn crc(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, byte: &u8| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+    };
+    !bytes.iter().fold(!0, step)
 }
 
 fn edit(dir: &Path, change: impl Fn(&mut Value)) {
@@ -503,7 +632,7 @@ fn coco_files_of_other_programs_become_masks() {
             annotation: json!({"image_id": 9}),
             classes: BALL,
             rows: NOTHING,
-            said: &["1 annotations of the image 9, which is not listed"],
+            said: &["annotations of the image 9, which is not listed: 1"],
         },
         Case {
             name: "a strange category",

@@ -63,7 +63,7 @@ struct Target {
     out: PathBuf,
 
     /// The split that the photos belong to.
-    #[arg(long, value_name = "SPLIT", default_value = "train")]
+    #[arg(long, value_name = "SPLIT", default_value = "train", value_parser = split_name)]
     split: String,
 
     /// The share of the photos that goes into the split val instead, chosen at random but always the same.
@@ -72,7 +72,7 @@ struct Target {
 
     /// The classes after the background, in index order, with commas between them; what is labelled otherwise is
     /// background [default: all labels].
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = trimmed)]
     classes: Option<Vec<String>>,
 
     /// Stop at the first thing that cannot be imported [default: leave it out, and list it at the end].
@@ -83,6 +83,19 @@ struct Target {
     /// files that are not].
     #[arg(long, value_name = "NAME", value_parser = encoding)]
     encoding: Option<&'static Encoding>,
+}
+
+/// A split is a file's name.
+fn split_name(name: &str) -> std::result::Result<String, String> {
+    let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\']);
+    match is_plain && !name.contains(char::is_control) {
+        true => Ok(name.to_owned()),
+        false => Err("a split is the name of a file without .txt: no folders, and no dot at its beginning".to_owned()),
+    }
+}
+
+fn trimmed(name: &str) -> std::result::Result<String, std::convert::Infallible> {
+    Ok(name.trim().to_owned())
 }
 
 fn encoding(name: &str) -> std::result::Result<&'static Encoding, String> {
@@ -128,7 +141,7 @@ pub(super) struct Cityscapes {
     out: PathBuf,
 
     /// The splits to import, with commas between them.
-    #[arg(long, value_name = "SPLITS", value_delimiter = ',', default_value = "train,val")]
+    #[arg(long, value_name = "SPLITS", value_delimiter = ',', default_value = "train,val", value_parser = split_name)]
     splits: Vec<String>,
 }
 

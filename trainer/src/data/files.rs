@@ -33,10 +33,15 @@ impl Files<'_> {
         // IDs may lie in folders of their own.
         let (below, name) = id.rsplit_once('/').map_or((None, id), |(below, name)| (Some(below), name));
         let folder = self.root.join(folder).join(below.unwrap_or_default());
-        let files = self.folders.entry(folder).or_insert_with_key(|folder| list(folder));
+        if !self.folders.contains_key(&folder) {
+            let files =
+                list(&folder).map_err(|error| Error::new(format!("{} cannot be read: {error}", folder.display())))?;
+            self.folders.insert(folder.clone(), files);
+        }
+        let files = &self.folders[&folder];
         let has_ending = |path: &&PathBuf| {
             let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
-            ending.is_some_and(|ending| endings.iter().any(|known| ending == **known)) && path.is_file()
+            ending.is_some_and(|ending| endings.iter().any(|known| ending == **known))
         };
         let mut found = files.get(name).into_iter().flatten().filter(has_ending);
         match (found.next(), found.next()) {
@@ -45,20 +50,27 @@ impl Files<'_> {
                 first.display(),
                 second.display()
             ))),
+            (Some(first), None) if !first.is_file() => {
+                Err(Error::new(format!("{} is not a file, or a link that leads nowhere", first.display())))
+            }
             (first, _) => Ok(first.cloned()),
         }
     }
 }
 
-/// The files of a folder by their names without the ending, each in the order of the names; none if it cannot be read.
-fn list(folder: &Path) -> HashMap<String, Vec<PathBuf>> {
+/// The files of a folder by their names without the ending, each in the order of the names; none if there is no folder.
+fn list(folder: &Path) -> std::io::Result<HashMap<String, Vec<PathBuf>>> {
     let mut files: HashMap<String, Vec<PathBuf>> = HashMap::new();
-    for entry in folder.read_dir().into_iter().flatten().flatten() {
-        let path = entry.path();
+    let entries = match folder.read_dir() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(files),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
         if let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) {
             files.entry(stem.to_owned()).or_default().push(path);
         }
     }
     files.values_mut().for_each(|paths| paths.sort());
-    files
+    Ok(files)
 }

@@ -14,23 +14,26 @@ use crate::labelmap::{ColorIndex, color_text};
 /// A mask as it stands in its file.
 pub(super) struct RawMask<'a> {
     path: &'a Path,
+    photo: &'a ImageLayout,
+    /// Whether it has the size of the stored photo, not of the upright one. If both are equal, the mask is taken to be upright, as
+    /// programs for labelling show the photo.
+    is_stored: bool,
     width: usize,
-    height: usize,
     channels: usize,
     palette: Option<Vec<u8>>,
-    /// `height` x `width` x `channels`, a byte each.
+    /// Row by row, `width` x `channels` bytes each.
     bytes: Vec<u8>,
 }
 
-/// Reads a mask to the end of its file, so that one that is cut off is an error.
-pub(super) fn open(path: &Path) -> Result<RawMask<'_>> {
+/// Reads the mask of a photo to the end of its file, so that one that is cut off is an error.
+pub(super) fn open<'a>(path: &'a Path, (photo, layout): (&Path, &'a ImageLayout)) -> Result<RawMask<'a>> {
     let file = fcn::file::open(path).map_err(|error| unreadable(path, error))?;
     let mut decoder = Decoder::new(BufReader::new(file));
     // The palette is read for itself: its colours must not take the place of the indices.
     decoder.set_transformations(Transformations::IDENTITY);
     let mut reader = decoder.read_info().map_err(|error| unreadable(path, error))?;
     let info = reader.info();
-    let (width, height) = (info.width as usize, info.height as usize);
+    let (info_size, width) = ((info.width, info.height), info.width as usize);
     let (color_type, depth) = (info.color_type, info.bit_depth);
     let palette = info.palette.as_ref().map(|palette| palette.to_vec());
     if depth == BitDepth::Sixteen || color_type == ColorType::GrayscaleAlpha {
@@ -41,6 +44,18 @@ pub(super) fn open(path: &Path) -> Result<RawMask<'_>> {
             depth as u8
         )));
     }
+    // Before there is memory for it: a small file can claim to be a huge picture.
+    let (own, (upright_width, upright_height)) = (info_size, layout.upright());
+    let is_upright = own == (upright_width, upright_height);
+    if !is_upright && own != (layout.width, layout.height) {
+        return Err(Error::new(format!(
+            "{} is {} x {} pixels, but its photo {} is {upright_width} x {upright_height}; a mask must have its photo's size",
+            path.display(),
+            own.0,
+            own.1,
+            photo.display()
+        )));
+    }
     let size = reader.output_buffer_size().ok_or_else(|| unreadable(path, "it is too large"))?;
     let mut bytes = vec![0; size];
     reader.next_frame(&mut bytes).map_err(|error| unreadable(path, error))?;
@@ -49,22 +64,17 @@ pub(super) fn open(path: &Path) -> Result<RawMask<'_>> {
     if channels == 1 {
         bytes = unpack(bytes, depth as usize, width);
     }
-    Ok(RawMask { path, width, height, channels, palette: palette.filter(|_| color_type == ColorType::Indexed), bytes })
+    let palette = palette.filter(|_| color_type == ColorType::Indexed);
+    Ok(RawMask { path, photo: layout, is_stored: !is_upright, width, channels, palette, bytes })
 }
 
 impl RawMask<'_> {
     /// The class indices of the upright photo, row by row, and what had to be decided for them. Alpha is not looked at.
-    pub(super) fn read(
-        self,
-        photo: (&Path, &ImageLayout),
-        classes: &[[u8; 3]],
-        colors: &Result<ColorIndex>,
-    ) -> Result<(Vec<u8>, Facts)> {
-        let is_stored = self.lies_as_stored(photo)?;
-        let upright = photo.1.upright();
+    pub(super) fn read(self, classes: &[[u8; 3]], colors: &Result<ColorIndex>) -> Result<(Vec<u8>, Facts)> {
+        let (photo, is_stored) = (self.photo, self.is_stored);
         let mut facts = Facts {
             turned: is_stored,
-            unsure: !photo.1.is_upright() && (photo.1.width, photo.1.height) == upright,
+            unsure: !photo.is_upright() && (photo.width, photo.height) == photo.upright(),
             ..Facts::default()
         };
         let (path, width) = (self.path, self.width);
@@ -90,36 +100,15 @@ impl RawMask<'_> {
                 indices_of_colors(path, &self.bytes, channels, width, colors)?
             }
         };
-        Ok((if is_stored { photo.1.turn(mask) } else { mask }, facts))
+        Ok((if is_stored { photo.turn(mask) } else { mask }, facts))
     }
 
     /// The values of a palette or greyscale mask, whatever they mean, for the upright photo.
-    pub(super) fn values(self, photo: (&Path, &ImageLayout)) -> Result<Vec<u8>> {
-        let is_stored = self.lies_as_stored(photo)?;
+    pub(super) fn values(self) -> Result<Vec<u8>> {
         if self.channels != 1 {
             return Err(Error::new(format!("{} holds colours; take the file that holds IDs", self.path.display())));
         }
-        Ok(if is_stored { photo.1.turn(self.bytes) } else { self.bytes })
-    }
-
-    /// Whether the mask has the size of the stored photo, not of the upright one. If both are equal, the mask is taken to
-    /// be upright, as programs for labelling show the photo.
-    fn lies_as_stored(&self, (photo, layout): (&Path, &ImageLayout)) -> Result<bool> {
-        let own = (self.width as u32, self.height as u32);
-        let (width, height) = layout.upright();
-        if own == (width, height) {
-            return Ok(false);
-        }
-        if own == (layout.width, layout.height) {
-            return Ok(true);
-        }
-        Err(Error::new(format!(
-            "{} is {} x {} pixels, but its photo {} is {width} x {height}; a mask must have its photo's size",
-            self.path.display(),
-            own.0,
-            own.1,
-            photo.display()
-        )))
+        Ok(if self.is_stored { self.photo.turn(self.bytes) } else { self.bytes })
     }
 }
 

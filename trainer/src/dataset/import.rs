@@ -149,7 +149,8 @@ impl Source {
         let labelmap = out.join("labelmap.txt");
         let text: String = self.classes.iter().map(labelmap::line).collect();
         let items = || self.splits.values().flatten();
-        if labelmap.exists() && labelmap::read(&labelmap)? != self.classes {
+        let has_labelmap = labelmap.symlink_metadata().is_ok();
+        if has_labelmap && labelmap::read(&labelmap)? != self.classes {
             return Err(Error::new(format!("{} has other classes; import into another folder", labelmap.display())));
         }
         let mut names = BTreeMap::new();
@@ -166,7 +167,8 @@ impl Source {
         }
         let targets = items().flat_map(|item| [item.photo_in(out), item.mask_in(out)]);
         for target in targets.chain(self.splits.keys().map(|split| lists.join(format!("{split}.txt")))) {
-            if target.exists() {
+            // A link that leads nowhere is in the way, too.
+            if target.symlink_metadata().is_ok() {
                 return Err(Error::new(format!(
                     "{} exists already and is not overwritten; import into another folder",
                     target.display()
@@ -180,7 +182,7 @@ impl Source {
         for item in items() {
             item.write(out, &self.classes)?;
         }
-        if !labelmap.exists() {
+        if !has_labelmap {
             fcn::file::write(&labelmap, text.as_bytes())?;
         }
         for (split, items) in &self.splits {
@@ -274,7 +276,7 @@ fn classes(names: impl IntoIterator<Item = String>) -> Result<Vec<Class>> {
             names.len()
         )));
     }
-    if let Some(name) = names.iter().find(|name| name.contains(':') || !is_id(name.trim())) {
+    if let Some(name) = names.iter().find(|name| name.contains(':') || name.starts_with('#') || !is_id(name)) {
         return Err(Error::new(format!("a class cannot be called {name:?} in labelmap.txt; rename it")));
     }
     let mut seen = std::collections::BTreeSet::new();
@@ -313,9 +315,13 @@ fn stem(path: &Path) -> Result<String> {
     name.map(str::to_owned).ok_or_else(|| Error::new(format!("{} cannot be an ID; rename the file", path.display())))
 }
 
-/// Whether a name can stand on a line of its own.
+/// The longest ID in bytes: names of files, also while they are written, have at most 255.
+const LONGEST_ID: usize = 200;
+
+/// Whether a name can stand on a line of its own, and comes back as it is.
 fn is_id(name: &str) -> bool {
-    !name.is_empty() && !name.contains(char::is_control)
+    let is_whole = name == name.trim() && !name.starts_with('\u{feff}') && !name.contains(char::is_control);
+    is_whole && (1..=LONGEST_ID).contains(&name.len())
 }
 
 /// The entries of a folder in the order of their names.

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -118,8 +118,20 @@ pub fn find(file: &Path, photos: &Path, settings: &Settings<'_>) -> Result<Sourc
 
     let mut items = Vec::new();
     let mut known = HashSet::new();
-    for image in &parsed.images {
-        match self::image(image, file, photos, &mut known) {
+    let images: Vec<_> = parsed.images.iter().map(|image| self::image(image, file, photos, &mut known)).collect();
+    let mut uses: HashMap<&str, usize> = HashMap::new();
+    for image in &images {
+        let id = image.as_ref().map_or_else(|(id, _)| id.as_deref(), |(id, ..)| Some(id));
+        id.into_iter().for_each(|id| *uses.entry(id).or_default() += 1);
+    }
+    let shared: HashSet<String> =
+        uses.into_iter().filter(|(_, count)| *count > 1).map(|(id, _)| id.to_owned()).collect();
+    for image in images {
+        match image {
+            Ok((id, item, _)) if shared.contains(&id) => {
+                let photo = item.photo.display();
+                left_out.add(format!("{shown}: {photo} has the ID {id}, which another image has as well"))?;
+            }
             Ok((id, mut item, size)) => {
                 let annotations = by_image.remove(&id).unwrap_or_default();
                 let shapes = shapes(&annotations, size, &item.photo, &indices, &mut left_out)?;
@@ -127,15 +139,17 @@ pub fn find(file: &Path, photos: &Path, settings: &Settings<'_>) -> Result<Sourc
                 items.push(item);
             }
             Err((id, error)) => {
+                let id = id.filter(|id| !shared.contains(id));
                 let lost = id.and_then(|id| by_image.remove(&id)).map_or(0, |annotations| annotations.len());
-                left_out.add(format!("{error} (and its {lost} annotations)"))?;
+                left_out.add(format!("{error} (its annotations: {lost})"))?;
             }
         }
     }
     let mut strangers: Vec<(String, usize)> = by_image.into_iter().map(|(id, list)| (id, list.len())).collect();
     strangers.sort();
     for (id, count) in strangers {
-        left_out.add(format!("{shown}: {count} annotations of the image {id}, which is not listed"))?;
+        let what = if shared.contains(&id) { "stands for several images" } else { "is not listed" };
+        left_out.add(format!("{shown}: annotations of the image {id}, which {what}: {count}"))?;
     }
     if items.is_empty() {
         let reason = if parsed.images.is_empty() { "it lists no image" } else { left_out.first() };
@@ -158,6 +172,12 @@ fn categories(
         match parsed.and_then(|c| Some((json::id(&c.id)?, json::name(&c.name)?, json::name(&c.supercategory)))) {
             Some((id, name, supercategory)) => categories.push(Named { id, name, supercategory }),
             None => left_out.add(format!("{}: a category without an ID or a name: {entry}", file.display()))?,
+        }
+    }
+    let mut seen: HashMap<&str, &str> = HashMap::new();
+    for Named { id, name, .. } in &categories {
+        if let Some(other) = seen.insert(id, name) {
+            return Err(Error::new(format!("{}: the category ID {id} stands for {other} and {name}", file.display())));
         }
     }
     // Roboflow writes a category for the whole project, to which the others belong.
@@ -188,14 +208,14 @@ fn image(
     entry: &RawValue,
     file: &Path,
     photos: &Path,
-    known: &mut HashSet<String>,
+    known: &mut HashSet<PathBuf>,
 ) -> std::result::Result<(String, Item, (usize, usize)), Refused> {
     let shown = file.display();
     let image: Image = serde_json::from_str(entry.get())
         .map_err(|error| (None, Error::new(format!("{shown}: an image cannot be read: {error}"))))?;
     let name = &image.file_name;
     let id = json::id(&image.id).ok_or_else(|| (None, Error::new(format!("{shown}: {name} has no ID"))))?;
-    let check = |known: &mut HashSet<String>| -> Result<(Item, (usize, usize))> {
+    let check = |known: &mut HashSet<PathBuf>| -> Result<(Item, (usize, usize))> {
         let photo = photos::find(photos, name)
             .ok_or_else(|| Error::new(format!("{shown}: the photo {name} is not in {}", photos.display())))?;
         let size = match (json::length(&image.width), json::length(&image.height)) {
@@ -206,7 +226,7 @@ fn image(
         let item = Item { id: stem(&photo)?, mask, photo };
         // Before anything is drawn: what the file says of a size may be anything.
         item.check()?;
-        if !known.insert(id.clone()) || !known.insert(format!("\0{}", item.photo.display())) {
+        if !known.insert(item.photo.clone()) {
             return Err(Error::new(format!("{shown}: {name} is listed twice")));
         }
         Ok((item, size))
@@ -227,7 +247,7 @@ fn shapes(
 ) -> Result<Vec<(Shape, u8)>> {
     let mut shapes = Vec::new();
     for (place, entry) in (1..).zip(annotations) {
-        let mut name = format!("{}: annotation {place}", photo.display());
+        let mut name = format!("{}: annotation (number {place} of its own)", photo.display());
         let mut shape = || -> Result<Option<_>> {
             let annotation: Annotation =
                 serde_json::from_str(entry.get()).map_err(|error| Error::new(format!("cannot be read: {error}")))?;

@@ -73,12 +73,16 @@ pub(super) fn number(value: &Value) -> Option<f64> {
     .filter(|number| number.is_finite())
 }
 
-/// What identifies an entry: 7, 7.0 and "7" are the same.
+/// What identifies an entry: 7, 7.0, "7" and "7.0" are the same; "07" is a text of its own.
 pub(super) fn id(value: &Value) -> Option<String> {
-    match (value, number(value)) {
-        (_, Some(number)) if number.fract() == 0.0 && number.abs() < 1e15 => Some(format!("{number:.0}")),
-        (Value::Number(number), _) => Some(number.to_string()),
-        (Value::String(text), _) => Some(text.trim().to_owned()),
+    let whole = |number: f64| (number.fract() == 0.0 && number.abs() < 1e15).then(|| format!("{number:.0}"));
+    match value {
+        Value::Number(number) => number.as_f64().and_then(whole).or_else(|| Some(number.to_string())),
+        Value::String(text) => {
+            let text = text.trim();
+            let number = text.strip_suffix(".0").unwrap_or(text);
+            Some(if number.parse::<i64>().is_ok_and(|n| n.to_string() == number) { number } else { text }.to_owned())
+        }
         _ => None,
     }
 }
@@ -155,7 +159,9 @@ mod tests {
         for value in [json!(7), json!(7.0), json!("7"), json!(" 7 "), json!("7.0")] {
             assert_eq!((id(&value).as_deref(), length(&value), number(&value)), (Some("7"), Some(7), Some(7.0)));
         }
-        assert_eq!(id(&json!("a7")).as_deref(), Some("a7"));
+        for text in ["a7", "007", "7.5", "1e2", "-0", ""] {
+            assert_eq!(id(&json!(text)).as_deref(), Some(text));
+        }
         assert_eq!(id(&json!(9_007_199_254_740_993_u64)).as_deref(), Some("9007199254740993"));
         for value in [json!(null), json!([7]), json!({})] {
             assert_eq!((id(&value), length(&value), name(&value), number(&value)), (None, None, None, None));

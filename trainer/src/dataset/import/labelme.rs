@@ -12,7 +12,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    Item, LeftOut, Mask, Settings, Shape, Source, classes, entries, is_background, json, photos, polygon, stem,
+    FARTHEST, Item, LeftOut, Mask, Settings, Shape, Source, classes, entries, is_background, json, photos, polygon,
+    stem,
 };
 use crate::data::{VOID, photo_size};
 use crate::error::{Error, Result};
@@ -86,12 +87,16 @@ pub fn find(folder: &Path, photos: Option<&Path>, settings: &Settings<'_>) -> Re
         return Err(Error::new(format!("{} gives no photo: {}", folder.display(), left_out.first())));
     }
     let labels: BTreeSet<&str> = files.iter().flat_map(|file| &file.shapes).map(|(label, _)| label.as_str()).collect();
-    let found = labels.into_iter().filter(|label| !is_background(label) && *label != IGNORE);
-    let classes = classes(settings.names.map_or_else(|| found.map(str::to_owned).collect(), <[String]>::to_vec));
+    let found = labels.iter().filter(|label| !is_background(label) && **label != IGNORE);
+    let classes =
+        classes(settings.names.map_or_else(|| found.map(|&label| label.to_owned()).collect(), <[String]>::to_vec));
     let classes = classes.map_err(|error| match left_out.first() {
         "" => error,
         first => Error::new(format!("{error} ({first})")),
     })?;
+    for name in settings.names.into_iter().flatten().filter(|name| !labels.contains(&name[..])) {
+        left_out.note(format!("nothing is labelled {name}"));
+    }
     let index = |label: &str| match label {
         IGNORE => VOID,
         label => classes.iter().position(|class| class.name == label).unwrap_or(0) as u8,
@@ -145,10 +150,10 @@ fn labelled(
             // What is chosen away need not be good.
             Ok((label, Err(_))) if !is_chosen(&label) => {}
             Ok((label, Err(error))) => {
-                left_out.add(format!("{}, {}: \"{label}\" {error}", item.photo.display(), path.display()))?;
+                left_out.add(format!("{} in {}: \"{label}\" {error}", item.id, path.display()))?;
             }
             Err(error) => {
-                left_out.add(format!("{}, {}: shape {place} {error}", item.photo.display(), path.display()))?;
+                left_out.add(format!("{} in {}: shape {place} {error}", item.id, path.display()))?;
             }
         }
     }
@@ -174,7 +179,10 @@ fn photo(path: &Path, file: &File, folder: &Path, unpacked: &TempDir) -> Result<
         Ok(ImageFormat::Png) => "png",
         _ => return Err(Error::new(format!("{}: imageData is neither a JPEG nor a PNG file", path.display()))),
     };
-    let photo = unpacked.path().join(stem(path)?).with_extension(ending);
+    // A folder for each, so that no name is in the way of another.
+    let folder = tempfile::tempdir_in(unpacked).map(TempDir::keep);
+    let folder = folder.map_err(|error| Error::new(format!("a temporary folder cannot be made: {error}")))?;
+    let photo = folder.join(format!("{}.{ending}", stem(path)?));
     fcn::file::write(&photo, &bytes)?;
     Ok(photo)
 }
@@ -189,21 +197,22 @@ fn decode(text: &str) -> Result<Vec<u8>> {
 fn shape(value: Value, (width, height): (usize, usize)) -> Result<(String, Result<Shape>)> {
     let drawn: Drawn = serde_json::from_value(value).map_err(|error| Error::new(format!("cannot be read: {error}")))?;
     let label = json::name(&drawn.label).ok_or_else(|| Error::new("has no label"))?;
-    let form = form(&drawn).and_then(|shape| match shape.area(width, height)? {
+    let form = form(&drawn, (width, height)).and_then(|shape| match shape.area(width, height)? {
         0 => Err(Error::new("covers no pixel of the photo")),
         _ => Ok(shape),
     });
     Ok((label, form))
 }
 
-fn form(drawn: &Drawn) -> Result<Shape> {
+fn form(drawn: &Drawn, size: (usize, usize)) -> Result<Shape> {
     let points = drawn.points.as_array().map(Vec::as_slice).unwrap_or_default();
     let point = |value: &Value| {
         let [x, y, ..] = value.as_array()?.as_slice() else { return None };
-        json::number(x).zip(json::number(y))
+        json::number(x).zip(json::number(y)).filter(|(x, y)| x.abs().max(y.abs()) <= FARTHEST)
     };
     let points: Option<Vec<(f64, f64)>> = points.iter().map(point).collect();
-    let points = points.ok_or_else(|| Error::new("has a point that is no pair of numbers"))?;
+    let points =
+        points.ok_or_else(|| Error::new(format!("has a point that is no pair of numbers up to {FARTHEST:e}")))?;
     match (drawn.shape_type.as_deref().unwrap_or_default(), points.as_slice()) {
         // Two opposite corners; some programs write all four.
         ("rectangle", [a, b]) => Ok(Shape::rectangle(*a, *b)),
@@ -213,7 +222,7 @@ fn form(drawn: &Drawn) -> Result<Shape> {
         }
         // A centre, and a point on the circle.
         ("circle", [(x, y), (u, v)]) => Ok(Shape::Circle((*x, *y), (u - x).hypot(v - y))),
-        ("mask", [corner, ..]) => bitmap(drawn.mask.as_deref().unwrap_or_default(), *corner),
+        ("mask", [corner, ..]) => bitmap(drawn.mask.as_deref().unwrap_or_default(), *corner, size),
         ("point" | "points" | "line" | "linestrip", _) => {
             Err(Error::new(format!("is a {} and has no area", drawn.shape_type.as_deref().unwrap_or_default())))
         }
@@ -225,17 +234,18 @@ fn form(drawn: &Drawn) -> Result<Shape> {
 }
 
 /// A mask of labelme's AI tools: what is not black is covered.
-fn bitmap(text: &str, (x, y): (f64, f64)) -> Result<Shape> {
+fn bitmap(text: &str, (x, y): (f64, f64), (width, height): (usize, usize)) -> Result<Shape> {
     let bytes = decode(text)?;
     let mut reader = ImageReader::with_format(Cursor::new(&bytes), ImageFormat::Png);
     let mut limits = Limits::default();
-    (limits.max_image_width, limits.max_image_height) = (Some(fcn::MAX_SIDE), Some(fcn::MAX_SIDE));
+    (limits.max_image_width, limits.max_image_height) = (Some(width as u32), Some(height as u32));
     reader.limits(limits);
-    let mask =
-        reader.decode().map_err(|error| Error::new(format!("has a mask that is no PNG file: {error}")))?.into_luma8();
+    let mask = reader.decode().map_err(|error| {
+        Error::new(format!("has a mask that is no PNG file of at most {width} x {height} pixels: {error}"))
+    })?;
     Ok(Shape::Bitmap {
         corner: (x.round() as i64, y.round() as i64),
         width: mask.width() as usize,
-        covered: mask.into_raw().into_iter().map(|value| value > 0).collect(),
+        covered: mask.into_rgb16().pixels().map(|pixel| pixel.0 != [0; 3]).collect(),
     })
 }

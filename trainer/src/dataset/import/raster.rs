@@ -1,7 +1,8 @@
 //! Shapes as pixels: a pixel belongs to a shape where its centre lies inside.
 
+use std::ops::Range;
+
 use super::rle::Runs;
-use crate::data::VOID;
 use crate::error::Result;
 
 /// A part of a picture. Coordinates are in pixels from the top left corner: the first pixel's centre is at (0.5, 0.5).
@@ -32,45 +33,57 @@ impl Shape {
 
     /// Gives the shape's pixels a label. Parts outside the picture are cut off.
     pub fn draw(&self, labels: &mut [u8], width: usize, height: usize, label: u8) -> Result<()> {
-        match self {
-            Shape::Polygons(polygons) => {
-                for polygon in polygons {
-                    fill(polygon, labels, width, height, label);
-                }
-            }
-            Shape::Circle((x, y), radius) => {
-                for (row, labels) in labels.chunks_exact_mut(width).enumerate() {
-                    let rise = row as f64 + 0.5 - y;
-                    if rise.abs() <= *radius {
-                        let reach = (radius * radius - rise * rise).sqrt();
-                        labels[columns(x - reach, x + reach, width)].fill(label);
-                    }
-                }
-            }
-            Shape::Runs(runs) => runs.draw(labels, width, height, label)?,
-            Shape::Bitmap { corner: (left, top), width: columns, covered } => {
-                for (y, row) in (*top..).zip(covered.chunks_exact(*columns)) {
-                    let Some(line) = usize::try_from(y).ok().filter(|y| *y < height) else { continue };
-                    for (x, _) in (*left..).zip(row).filter(|(_, covered)| **covered) {
-                        if let Some(x) = usize::try_from(x).ok().filter(|x| *x < width) {
-                            labels[line * width + x] = label;
-                        }
-                    }
-                }
-            }
+        self.each_span((width, height), |row, columns| labels[row * width..][columns].fill(label));
+        if let Shape::Runs(runs) = self {
+            runs.draw(labels, width, height, label)?;
         }
         Ok(())
     }
 
-    /// How many pixels of a picture it covers.
+    /// How many pixels of a picture it covers; those of several polygons count for each.
     pub(super) fn area(&self, width: usize, height: usize) -> Result<usize> {
-        let mut labels = vec![0; width * height];
-        self.draw(&mut labels, width, height, VOID)?;
-        Ok(labels.iter().filter(|label| **label == VOID).count())
+        if let Shape::Runs(runs) = self {
+            return runs.area(width, height);
+        }
+        let mut area = 0;
+        self.each_span((width, height), |_, columns| area += columns.len());
+        Ok(area)
+    }
+
+    /// Calls `visit` with each piece of a row that it covers. Runs lie along columns and have none.
+    fn each_span(&self, (width, height): (usize, usize), mut visit: impl FnMut(usize, Range<usize>)) {
+        match self {
+            Shape::Polygons(polygons) => {
+                polygons.iter().for_each(|polygon| fill(polygon, (width, height), &mut visit));
+            }
+            Shape::Circle((x, y), radius) => {
+                for row in columns(y - radius, y + radius, height) {
+                    let rise = row as f64 + 0.5 - y;
+                    if rise.abs() <= *radius {
+                        let reach = (radius * radius - rise * rise).sqrt();
+                        visit(row, columns(x - reach, x + reach, width));
+                    }
+                }
+            }
+            Shape::Bitmap { corner: (left, top), width: own, covered } => {
+                for (down, line) in covered.chunks_exact((*own).max(1)).enumerate() {
+                    let place = |start: &i64, offset: usize, length: usize| {
+                        usize::try_from(start.checked_add(offset as i64)?).ok().filter(|place| *place < length)
+                    };
+                    let Some(row) = place(top, down, height) else { continue };
+                    for (across, _) in line.iter().enumerate().filter(|(_, covered)| **covered) {
+                        if let Some(column) = place(left, across, width) {
+                            visit(row, column..column + 1);
+                        }
+                    }
+                }
+            }
+            Shape::Runs(_) => {}
+        }
     }
 }
 
-fn fill(polygon: &[(f64, f64)], labels: &mut [u8], width: usize, height: usize, label: u8) {
+fn fill(polygon: &[(f64, f64)], (width, height): (usize, usize), visit: &mut impl FnMut(usize, Range<usize>)) {
     let ends = || polygon.iter().zip(polygon.iter().cycle().skip(1));
     let (top, bottom) =
         polygon.iter().fold((f64::MAX, f64::MIN), |(top, bottom), (_, y)| (top.min(*y), bottom.max(*y)));
@@ -85,13 +98,13 @@ fn fill(polygon: &[(f64, f64)], labels: &mut [u8], width: usize, height: usize, 
         );
         crossings.sort_by(f64::total_cmp);
         for pair in crossings.chunks_exact(2) {
-            labels[row * width..][..width][columns(pair[0], pair[1], width)].fill(label);
+            visit(row, columns(pair[0], pair[1], width));
         }
     }
 }
 
 /// The pixels of a side whose centres lie from `start` on and before `end`.
-fn columns(start: f64, end: f64, length: usize) -> std::ops::Range<usize> {
+fn columns(start: f64, end: f64, length: usize) -> Range<usize> {
     let first = |edge: f64| (edge - 0.5).ceil().clamp(0.0, length as f64) as usize;
     first(start)..first(end).max(first(start))
 }

@@ -35,6 +35,25 @@ impl Runs {
 
     /// Gives the mask's pixels a label.
     pub(super) fn draw(&self, labels: &mut [u8], width: usize, height: usize, label: u8) -> Result<()> {
+        let mut place = 0;
+        for (number, length) in self.lengths_for(width, height)?.into_iter().enumerate() {
+            let end = place + length as usize;
+            if number % 2 == 1 {
+                // Down the columns => along the rows.
+                (place..end).for_each(|at| labels[at % height * width + at / height] = label);
+            }
+            place = end;
+        }
+        Ok(())
+    }
+
+    /// How many pixels it covers.
+    pub(super) fn area(&self, width: usize, height: usize) -> Result<usize> {
+        Ok(self.lengths_for(width, height)?.into_iter().skip(1).step_by(2).sum::<u64>() as usize)
+    }
+
+    /// The lengths, if they are those of a photo of this size.
+    fn lengths_for(&self, width: usize, height: usize) -> Result<Vec<u64>> {
         let [own_height, own_width] = self.size;
         if (own_width, own_height) != (width, height) {
             return Err(Error::new(format!(
@@ -48,16 +67,7 @@ impl Runs {
             let sum = sum.map_or("too many".to_owned(), |sum| sum.to_string());
             return Err(Error::new(format!("the runs of a mask cover {sum} of {pixels} pixels")));
         }
-        let mut place = 0;
-        for (number, length) in lengths.into_iter().enumerate() {
-            let end = place + length as usize;
-            if number % 2 == 1 {
-                // Down the columns => along the rows.
-                (place..end).for_each(|at| labels[at % height * width + at / height] = label);
-            }
-            place = end;
-        }
-        Ok(())
+        Ok(lengths)
     }
 }
 
