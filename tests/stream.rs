@@ -174,13 +174,11 @@ fn polling_gets_the_newest_result() {
     thread::scope(|scope| {
         let waiting = stream.wait(&mut mask, PATIENCE).unwrap().unwrap();
         assert_eq!((waiting.timestamp, mask.width()), (9, SMALL));
-        let before = Instant::now();
         scope.spawn(|| {
             thread::sleep(Duration::from_millis(20));
             stream.stop();
         });
-        assert!(matches!(stream.wait(&mut Mask::new(), PATIENCE), Err(Error::Cancelled(_))));
-        assert!(before.elapsed() < PATIENCE / 2);
+        assert!(matches!(stream.wait(&mut Mask::new(), Duration::MAX), Err(Error::Cancelled(_))));
     });
     assert!(matches!(stream.push(&frame(SMALL), 9, 5), Err(Error::Cancelled(_))));
 
@@ -317,7 +315,15 @@ fn the_newest_frame_is_labelled_next_when_a_run_ends() {
     // However many frames come while the network runs.
     let segmenter = endless_segmenter(&options());
     let (results, receiver) = mpsc::channel();
-    let callback = move |result: StreamResult<'_, u64>| results.send((*result.user, result.mask.is_ok())).unwrap();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let callback = move |result: StreamResult<'_, u64>| {
+        results.send((*result.user, result.mask.is_ok())).unwrap();
+        // No cancel may meet the frame that follows.
+        if result.mask.is_err() {
+            wait.lock().unwrap().recv().unwrap();
+        }
+    };
     let stream = Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap();
     // The second frame is only dropped by the third if the first one runs; otherwise it drops the first one.
     let mut runs = 0;
@@ -330,8 +336,16 @@ fn the_newest_frame_is_labelled_next_when_a_run_ends() {
     for number in 100..110 {
         stream.push(&frame(SMALL), 0, number).unwrap();
     }
-    segmenter.cancel().unwrap();
-    assert!(!receiver.recv_timeout(PATIENCE).unwrap().1);
+    // Again, if the frame was taken and its run had not begun.
+    let mut ended = None;
+    eventually("the end of the run", || {
+        segmenter.cancel().unwrap();
+        thread::sleep(Duration::from_millis(1));
+        ended = ended.or(receiver.try_recv().ok());
+        ended.is_some()
+    });
+    assert!(ended.is_some_and(|(_, is_ok)| !is_ok));
+    go_on.send(()).unwrap();
     assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), (109, true));
 }
 
@@ -518,12 +532,12 @@ fn threads_that_push_poll_and_stop_at_once_agree() {
 #[test]
 fn a_timeout_ends_a_frame_and_the_next_one_works() {
     let mut limited = options();
-    limited.timeout = Some(Duration::from_millis(1));
+    limited.timeout = Some(Duration::from_millis(20));
     let segmenter = endless_segmenter(&limited);
     let mut mask = Mask::new();
     for _ in 0..5 {
         let result = segmenter.segment(&black(), &mut mask);
-        assert!(matches!(&result, Err(Error::Timeout(text)) if text.contains("1ms")), "{result:?}");
+        assert!(matches!(&result, Err(Error::Timeout(text)) if text.contains("20ms")), "{result:?}");
         assert_eq!(mask.width(), 0);
     }
     // A small frame is in time, at least where the machine does nothing else.
@@ -565,15 +579,20 @@ fn a_timeout_ends_the_wait_for_a_session_and_frames_of_many_tiles() {
 fn cancelling_ends_calls_that_run_or_wait_and_no_later_ones() {
     let segmenter = endless_segmenter(&options());
     let small = || segmenter.segment(&frame(SMALL), &mut Mask::new());
-    for _ in 0..3 {
+    // One runs and the others wait for its session: none ends by itself, and one cancel ends all that have begun.
+    eventually("a round of one cancel", || {
+        let mut cancels = 0;
         thread::scope(|scope| {
-            // One runs and the others wait for its session: none ends by itself.
             let calls = [(); 4].map(|()| scope.spawn(|| segmenter.segment(&black(), &mut Mask::new())));
-            // Again, for those that had not begun.
+            thread::sleep(Duration::from_millis(50));
             eventually("the end of the calls", || {
-                thread::sleep(Duration::from_millis(20));
+                // Again only for those that had not begun.
                 segmenter.cancel().unwrap();
-                calls.iter().all(|call| call.is_finished())
+                cancels += 1;
+                (0..1000).any(|_| {
+                    thread::sleep(Duration::from_millis(1));
+                    calls.iter().all(|call| call.is_finished())
+                })
             });
             for call in calls {
                 let result = call.join().unwrap();
@@ -581,7 +600,8 @@ fn cancelling_ends_calls_that_run_or_wait_and_no_later_ones() {
             }
         });
         small().unwrap();
-    }
+        cancels == 1
+    });
     // One that comes too early is forgotten.
     for _ in 0..20 {
         segmenter.cancel().unwrap();

@@ -57,7 +57,7 @@ int main(int argc, char **argv) {
         child = fork();
         if (child == 0) {
             /* A child that waits for threads which do not exist is ended, and so noticed. */
-            alarm(20);
+            alarm(60);
             FAILS(fcn_segment(segmenter, &frame, mask), FCN_ERROR_RUNTIME, "child");
             FAILS(fcn_warm_up(segmenter, 64, 48), FCN_ERROR_RUNTIME, "child");
             FAILS(fcn_cancel(segmenter), FCN_ERROR_RUNTIME, "child");
