@@ -5,6 +5,8 @@
 #                 chooses, RUNS=5 are rounds, QUICK=1 is a check that stays in target/bench; PyTorch is 3 GB to download
 # make bench-train   compares training speed with PyTorch's and writes docs/training-speed.md; DATA=FOLDER adds rows of
 #                 real photos, RUNS=5 are rounds; PyTorch is 3 GB to download
+# make gpu-check  tries on this machine's GPU what only a GPU shows, to target/gpu/out; needs CUDA 13, cuDNN 9 and python3 with numpy,
+#                 onnx and pillow (and torch, to compare with); docs/gpu.md
 # make install    libfcn, headers, fcn.pc, CMake's files and ONNX Runtime below PREFIX (/usr/local) and DESTDIR; LIBDIR=lib64
 #                 names another folder for libraries; WITHOUT_ORT=1 leaves ONNX Runtime out; FROM=target/release installs
 #                 without building (for sudo)
@@ -27,7 +29,7 @@ SOVERSION := $(basename $(VERSION))
 PEERS ?= libfcn ort ort-numpy openvino ncnn opencv pytorch
 ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
 
-.PHONY: build demo test bench bench-train install deb weights header abi deps deps-runtime deps-torch clean
+.PHONY: build demo test bench bench-train gpu-check install deb weights header abi deps deps-runtime deps-torch clean
 
 build:
 	cargo build --release
@@ -60,6 +62,10 @@ bench-train:
 	$(PYTHON) scripts/deps.py libtorch bench-torch
 	cargo build --release --package trainer --example bench_train
 	$(PYTHON) scripts/bench_train.py $(if $(DATA),--data "$(DATA)") $(if $(RUNS),--rounds $(RUNS))
+
+gpu-check: deps
+	$(PYTHON) scripts/gpu/bundle.py
+	$(PYTHON) scripts/gpu/check.py target/gpu/bundle target/gpu/out
 
 # ONNX Runtime is laid below libfcn even for those who use another one while building. Its folder carries the version, so
 # that two versions of libfcn can be installed at once.

@@ -1,6 +1,7 @@
 """Runs one peer of the benchmark in this process and prints its measurements as JSON.
 
-    peers.py PEER JOB      a job is JSON: {model, frame, height, width, threads, seconds, mean, std, stride, labels}
+    peers.py PEER JOB      a job is JSON: {model, frame, height, width, threads, seconds, mean, std, stride, labels}; with
+                           device, cpu or cuda, and half, whether PyTorch computes in float16
 
 Each peer is a class: its constructor measures the time to create, and run() is what a frame takes. Where the row says
 "tensor in, scores out", the tensor is ready before the clock starts, and labels() is computed after it has stopped.
@@ -17,6 +18,8 @@ MAX_FRAMES = 500
 
 
 class Job:
+    device, half = "cpu", False
+
     def __init__(self, values):
         self.__dict__.update(values)
         self.frame = numpy.fromfile(self.frame, numpy.uint8).reshape(self.height, self.width, 3)
@@ -59,8 +62,11 @@ class OnnxRuntime(Peer):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = job.threads
         start = time.perf_counter()
-        self.session = onnxruntime.InferenceSession(job.model, options, providers=["CPUExecutionProvider"])
+        provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[job.device]
+        self.session = onnxruntime.InferenceSession(job.model, options, providers=[provider])
         self.create = time.perf_counter() - start
+        if self.session.get_providers()[0] != provider:
+            sys.exit(f"ONNX Runtime has no {provider} here")
 
     def prepare(self):
         self.tensor = self.job.tensor()
@@ -77,6 +83,26 @@ class OnnxRuntime(Peer):
 
     def labels(self):
         return self.job.labels_of(self.scores[0])
+
+
+class OnnxRuntimeOnDevice(OnnxRuntime):
+    """Tensor in, scores out, both in the GPU's memory: what the network alone takes."""
+
+    def first(self):
+        import onnxruntime
+
+        name = self.session.get_outputs()[0].name
+        self.binding = self.session.io_binding()
+        self.binding.bind_ortvalue_input("image", onnxruntime.OrtValue.ortvalue_from_numpy(self.tensor, self.job.device, 0))
+        self.binding.bind_output(name, self.job.device, 0)
+        self.run()
+
+    def run(self):
+        self.session.run_with_iobinding(self.binding)
+        self.binding.synchronize_outputs()
+
+    def labels(self):
+        return self.job.labels_of(self.binding.get_outputs()[0].numpy()[0])
 
 
 class OnnxRuntimeNumpy(OnnxRuntime):
@@ -230,25 +256,27 @@ class PyTorch(Peer):
         self.version = torch.__version__
         self.job = job
         torch.set_num_threads(job.threads)
+        self.kind = torch.float16 if job.half else torch.float32
         start = time.perf_counter()
-        self.net = Network(job.model).eval().to(memory_format=torch.channels_last)
+        self.net = Network(job.model).eval().to(job.device, self.kind, memory_format=torch.channels_last)
         self.create = time.perf_counter() - start
-        self.mean = torch.tensor(255 * job.mean).view(1, 3, 1, 1)
-        self.std = torch.tensor(255 * job.std).view(1, 3, 1, 1)
+        self.mean = torch.tensor(255 * job.mean, device=job.device).view(1, 3, 1, 1)
+        self.std = torch.tensor(255 * job.std, device=job.device).view(1, 3, 1, 1)
 
     def run(self):
         torch, job = self.torch, self.job
         with torch.inference_mode():
             # HWC => NCHW without moving a byte is just channels last; BGR => RGB.
-            image = torch.from_numpy(job.frame).permute(2, 0, 1)[None].flip(1).float()
-            image = (image - self.mean) / self.std
+            image = torch.from_numpy(job.frame).to(job.device).permute(2, 0, 1)[None].flip(1).float()
+            image = ((image - self.mean) / self.std).to(self.kind)
             image = torch.nn.functional.pad(image, (0, job.right, 0, job.bottom))
             scores = self.net(image.contiguous(memory_format=torch.channels_last))
-            self.result = scores[0, :, : job.height, : job.width].argmax(0).to(torch.uint8).numpy()
+            self.result = scores[0, :, : job.height, : job.width].argmax(0).to(torch.uint8).cpu().numpy()
 
 
 PEERS = {
     "ort": OnnxRuntime,
+    "ort-device": OnnxRuntimeOnDevice,
     "ort-numpy": OnnxRuntimeNumpy,
     "openvino-whole": OpenVino,
     "openvino": OpenVinoFrame,

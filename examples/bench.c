@@ -1,11 +1,11 @@
 /* bench: how long a model takes to load, for its first frame, and for each of the warm ones after it. Prints JSON.
  *
  *     cc -std=c99 -O2 bench.c -o bench $(pkg-config --cflags --libs fcn)
- *     ./bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE]
+ *     ./bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE [PROVIDER]]
  *
  * FRAME.bgr holds height x width x 3 bytes. Frames are measured for SECONDS, at least one and at most MAX_FRAMES. The
- * labels of the last go to the file LABELS, a byte for each pixel. CACHE is a folder for optimized networks.
- * `make bench` calls this. */
+ * labels of the last go to the file LABELS, a byte for each pixel. CACHE is a folder for optimized networks,
+ * or "" for none. PROVIDER is cpu (the default), cuda or tensorrt. `make bench` calls this. */
 
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 
@@ -90,6 +90,14 @@ static void print(double create, double first, long peak, const fcn_segmenter *s
     printf("]}\n");
 }
 
+/* The provider of this name; a number that libfcn refuses where there is none. */
+static int32_t provider(const char *name) {
+    if (strcmp(name, "cpu") == 0) return FCN_PROVIDER_CPU;
+    if (strcmp(name, "cuda") == 0) return FCN_PROVIDER_CUDA;
+    if (strcmp(name, "tensorrt") == 0) return FCN_PROVIDER_TENSORRT;
+    return -1;
+}
+
 static int failed(const char *what, const char *why) {
     fprintf(stderr, "bench: %s: %s\n", what, why);
     return 1;
@@ -106,15 +114,15 @@ int main(int argc, char **argv) {
     double start, create, first;
     FILE *labels;
 
-    if (argc < 8 || argc > 9)
-        return failed("usage", "bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE]");
+    if (argc < 8 || argc > 10)
+        return failed("usage", "bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE [PROVIDER]]");
     width = (uint32_t)strtoul(argv[3], NULL, 10);
     height = (uint32_t)strtoul(argv[4], NULL, 10);
     pixels = read_frame(argv[2], (size_t)width * height * 3);
     if (pixels == NULL) return failed(argv[2], "is not a file of width x height x 3 bytes");
-    if (fcn_options_set_provider(options, FCN_PROVIDER_CPU) != FCN_OK ||
+    if (fcn_options_set_provider(options, argc == 10 ? provider(argv[9]) : FCN_PROVIDER_CPU) != FCN_OK ||
         fcn_options_set_threads(options, (uint32_t)strtoul(argv[5], NULL, 10)) != FCN_OK ||
-        fcn_options_set_cache(options, argc == 9 ? argv[8] : NULL) != FCN_OK)
+        fcn_options_set_cache(options, argc > 8 && argv[8][0] != '\0' ? argv[8] : NULL) != FCN_OK)
         return failed("options", fcn_last_error());
 
     start = now();

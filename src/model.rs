@@ -202,7 +202,7 @@ impl PreparedModel {
             return None;
         }
         let (scale, offset) = self.normalise.factors();
-        onnx::on_device(&self.whole, &self.input.name, scale, offset)
+        onnx::on_device(&self.whole, (&self.input.name, self.channels?), scale, offset)
     }
 
     /// Runs the network once where it takes that to know how many classes there are, or whether what was cut off makes scores at

@@ -132,13 +132,16 @@ fn contiguous<const BYTES: usize>(source: &[u8], offsets: [usize; 3], tables: &[
 }
 
 /// The bytes of a frame, row by row without padding; none where its pixels do not lie side by side.
-pub(crate) fn copy_bytes(frame: &Frame<'_>, bytes: &mut [u8]) {
+pub(crate) fn copy_bytes(frame: &Frame<'_>, bytes: &mut [u8], pool: &Pool) {
     let length = frame.width() as usize * frame.format().bytes();
-    for (y, row) in bytes.chunks_exact_mut(length).enumerate() {
-        if let Some(source) = frame.contiguous_row(y as u32) {
-            row.copy_from_slice(source);
+    let rows = Queue::new(bytes.chunks_exact_mut(length).enumerate());
+    pool.run(&|| {
+        while let Some((y, row)) = rows.next() {
+            if let Some(source) = frame.contiguous_row(y as u32) {
+                row.copy_from_slice(source);
+            }
         }
-    }
+    });
 }
 
 /// The rows `rows` of a frame, one for one.

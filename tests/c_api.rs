@@ -183,6 +183,18 @@ fn many_threads_share_a_handle() {
 }
 
 #[test]
+fn a_program_may_end_with_everything_still_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("good.onnx");
+    fs::write(&model, good_model()).unwrap();
+    let program = build(folder.path(), "cc", "c11", "tests/c/exit.c");
+    for how in ["free", "leak", "stream", "busy", "atexit"] {
+        let output = run(Command::new(&program).arg(&model).arg(how));
+        assert!(output.starts_with(&format!("{how}: ran on ")), "{output}");
+    }
+}
+
+#[test]
 fn a_forked_child_leaves_the_parents_handle_alone() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("good.onnx");

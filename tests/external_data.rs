@@ -10,7 +10,7 @@ use std::{
 };
 
 use fcn::{
-    Error, Frame, Mask, Options, PixelFormat, Provider, Segmenter,
+    Error, Frame, Mask, Options, PixelFormat, Segmenter,
     onnx::types::{
         AttributeProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, attribute_proto::AttributeType,
         tensor_proto::DataLocation,
@@ -21,7 +21,7 @@ use prost::Message;
 
 fn options() -> Options {
     let mut options = Options::default();
-    (options.provider, options.threads) = (Provider::Cpu, 1);
+    (options.provider, options.threads) = (models::provider(), 1);
     options
 }
 

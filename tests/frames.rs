@@ -13,7 +13,7 @@ use std::{
 };
 
 use fcn::{
-    ColorMatrix, ColorRange, Frame, Mask, Options, Outputs, PixelFormat, Provider, Rect, Rotation, Segmenter, SizeMode,
+    ColorMatrix, ColorRange, Frame, Mask, Options, Outputs, PixelFormat, Rect, Rotation, Segmenter, SizeMode,
     onnx::{
         ModelCard,
         build::{self, Dim},
@@ -37,7 +37,7 @@ fn mirror_of_input(size_mode: Option<SizeMode>) -> Segmenter {
     );
     let card = ModelCard { mean: [0.0; 3], std: [1.0 / 255.0; 3], ..models::card(3, 1) };
     let mut options = Options::default();
-    (options.provider, options.threads, options.size_mode) = (Provider::Cpu, 2, size_mode);
+    (options.provider, options.threads, options.size_mode) = (models::provider(), 2, size_mode);
     Segmenter::from_memory(&build::model(graph, Some(&card)).encode_to_vec(), &options).unwrap()
 }
 

@@ -15,8 +15,8 @@ use std::{
 };
 
 use fcn::{
-    Frame, Mask, Options, Outputs, PixelFormat, Provider, Rotation, Segmenter, SizeMode, Stream, StreamCounters,
-    TensorLayout, onnx::types::tensor_proto::DataType,
+    Frame, Mask, Options, Outputs, PixelFormat, Rotation, Segmenter, SizeMode, Stream, StreamCounters, TensorLayout,
+    onnx::types::tensor_proto::DataType,
 };
 use foreign::{Enlarge, Foreign, Last, PLAIN};
 use models::{End, Spec, network, random_bytes};
@@ -65,7 +65,7 @@ fn allocations(mut step: impl FnMut()) -> usize {
 
 fn segmenter(spec: Spec, threads: u32, size_mode: Option<SizeMode>) -> Segmenter {
     let mut options = Options::default();
-    (options.provider, options.threads, options.size_mode) = (Provider::Cpu, threads, size_mode);
+    (options.provider, options.threads, options.size_mode) = (models::provider(), threads, size_mode);
     Segmenter::from_memory(&network(spec), &options).unwrap()
 }
 
@@ -104,7 +104,7 @@ fn a_warm_stream_allocates_nothing() {
     let frame = Frame::packed(PixelFormat::Bgr8, &pixels, width as u32, height as u32, 0).unwrap();
     let borrowed = Frame::packed(PixelFormat::Bgr8, &[7; 96 * 64 * 3], width as u32, height as u32, 0).unwrap();
     let mut options = Options::default();
-    (options.provider, options.timeout) = (Provider::Cpu, Some(Duration::from_secs(60)));
+    (options.provider, options.timeout) = (models::provider(), Some(Duration::from_secs(60)));
     let segmenter = Arc::new(Segmenter::from_memory(&network(Spec::default()), &options).unwrap());
     let stream = Stream::polling(segmenter, Mask::new()).unwrap();
     stream.set_deadline(Some(Duration::from_secs(30))).unwrap();
@@ -148,7 +148,7 @@ fn nor_does_one_of_a_foreign_model() {
     ];
     for foreign in cases {
         let mut options = Options::default();
-        (options.provider, options.threads) = (Provider::Cpu, 2);
+        (options.provider, options.threads) = (models::provider(), 2);
         let segmenter = Segmenter::from_memory(&foreign.bytes(), &options).unwrap();
         let mut mask = Mask::new();
         for _ in 0..3 {

@@ -15,8 +15,7 @@ use std::{
 };
 
 use fcn::{
-    Error, Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode, Stream, StreamCounters,
-    StreamResult,
+    Error, Frame, Mask, Options, Outputs, PixelFormat, Segmenter, SizeMode, Stream, StreamCounters, StreamResult,
 };
 use models::{End, Spec, endless, network, picky, random_bytes, slow};
 use prost::Message;
@@ -29,7 +28,7 @@ const SMALL: u32 = 32;
 
 fn options() -> Options {
     let mut options = Options::default();
-    (options.provider, options.threads) = (Provider::Cpu, 1);
+    (options.provider, options.threads) = (models::provider(), 1);
     options
 }
 

@@ -20,7 +20,11 @@ fn main() {
     // A relative LIBTORCH is meant from the folder in which cargo was called, which is not this script's.
     let libtorch = std::fs::canonicalize(&libtorch).unwrap_or(libtorch);
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", libtorch.join("lib").display());
-    println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
+    // Nothing names a symbol of this library, which brings CUDA to libtorch when it is loaded.
+    let cuda = libtorch.join("lib/libtorch_cuda.so");
+    if cuda.exists() {
+        println!("cargo:rustc-link-arg=-Wl,--no-as-needed,{},--as-needed", cuda.display());
+    }
     println!("cargo:rustc-env=LIBTORCH_VERSION={}", version(&libtorch).unwrap_or("unknown".to_owned()));
 }
 

@@ -1,12 +1,14 @@
 //! Weights stored as integers, turned back into float32 when a model is loaded, so that ONNX Runtime can fold and pack
 //! them like any others. Where the values that they meet are stored as integers, too, both stay as they are: ONNX Runtime
-//! computes in integers there.
+//! computes in integers there; but for CUDA, which has no such arithmetic in ONNX Runtime, all is turned back.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{
-    expect_count, floats, raw,
-    types::{GraphProto, NodeProto, TensorProto, tensor_proto::DataType},
+    build, expect_count, floats,
+    graph::{drop_unused, drop_unused_weights},
+    raw,
+    types::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
 use crate::{Error, Result};
 
@@ -36,8 +38,78 @@ pub(crate) fn dequantize_weights(graph: &mut GraphProto) -> Result<()> {
     }
     graph.node = kept;
     graph.initializer.extend(weights);
-    super::graph::drop_unused_weights(graph);
+    drop_unused_weights(graph);
     Ok(())
+}
+
+/// The oldest version of ONNX's operators whose Clip takes its bounds as inputs.
+const MIN_OPSET: i64 = 11;
+
+/// The model without integers: weights become float32, and a value that is stored as integers and restored is instead cut to what
+/// these can hold, because their range may stand for an activation function. What is quantized in other ways stays.
+pub(crate) fn without_integers(model: &ModelProto) -> Result<ModelProto> {
+    let mut model = model.clone();
+    let opset =
+        model.opset_import.iter().find(|import| import.domain().is_empty()).map_or(0, |import| import.version());
+    let Some(graph) = model.graph.as_mut().filter(|_| opset >= MIN_OPSET) else { return Ok(model) };
+    let constants: HashMap<&str, &TensorProto> =
+        graph.initializer.iter().map(|tensor| (tensor.name(), tensor)).collect();
+    let stored: HashMap<&str, &NodeProto> = graph
+        .node
+        .iter()
+        .filter(|node| node.op_type() == "QuantizeLinear")
+        .flat_map(|node| node.output.iter().map(move |output| (output.as_str(), node)))
+        .collect();
+    let mut nodes = Vec::with_capacity(graph.node.len());
+    let mut added = Vec::new();
+    for node in &graph.node {
+        let inputs: Option<Vec<_>> = node.input.iter().map(|name| constants.get(name.as_str()).copied()).collect();
+        let quantize = node.input.first().and_then(|name| stored.get(name.as_str()));
+        match (node.op_type(), inputs, quantize) {
+            ("DequantizeLinear", Some(inputs), _) if is_supported(node, &inputs) || is_bias(&inputs) => {
+                added.push(dequantize(node, &inputs)?);
+            }
+            ("DequantizeLinear", None, Some(quantize)) => match range(quantize, node, &constants) {
+                Some((lowest, highest)) => {
+                    let output = node.output.first().map_or("", String::as_str);
+                    let [low, high] = ["lowest", "highest"].map(|bound| format!("fcn.{bound}.{output}"));
+                    added.extend([build::floats(&low, &[], &[lowest]), build::floats(&high, &[], &[highest])]);
+                    nodes.push(build::node("Clip", &[&quantize.input[0], &low, &high], output, vec![]));
+                }
+                None => nodes.push(node.clone()),
+            },
+            _ => nodes.push(node.clone()),
+        }
+    }
+    graph.node = nodes;
+    graph.initializer.extend(added);
+    drop_unused(graph);
+    Ok(model)
+}
+
+/// The lowest and the highest value that can be stored between these two nodes, which must have the same scale and zero point: one
+/// each, for 8-bit integers.
+fn range(quantize: &NodeProto, dequantize: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<(f32, f32)> {
+    let plain = |node: &NodeProto| {
+        let [_, scale, zero] = &node.input[..] else { return None };
+        let (scale, zero) = (constants.get(scale.as_str())?, constants.get(zero.as_str())?);
+        let (scales, zeros) = (floats(scale).ok()?, integers(zero).ok()?);
+        let ([scale], [point]) = (&scales[..], &zeros[..]) else { return None };
+        Some((*scale, *point, zero.data_type()))
+    };
+    let (scale, point, element) = plain(quantize)?;
+    let (least, most) = match element {
+        element if element == DataType::Int8 as i32 => (-128, 127),
+        element if element == DataType::Uint8 as i32 => (0, 255),
+        _ => return None,
+    };
+    (plain(dequantize)? == (scale, point, element))
+        .then(|| ((least - point) as f32 * scale, (most - point) as f32 * scale))
+}
+
+/// Whether this is the form that biases are stored in: int32, and a scale for all or for each.
+fn is_bias(inputs: &[&TensorProto]) -> bool {
+    matches!(inputs, [x, scale] if x.data_type() == DataType::Int32 as i32 && x.dims.len() == 1 && scale.dims.len() <= 1)
 }
 
 /// What is read by nodes that read dequantized values, too.
@@ -101,7 +173,7 @@ fn dequantize(node: &NodeProto, inputs: &[&TensorProto]) -> Result<TensorProto> 
         .enumerate()
         .map(|(i, &value)| {
             let channel = i / inner % channels;
-            (value - zeros[channel % zeros.len()]) as f32 * scales[channel]
+            (i64::from(value) - i64::from(zeros[channel % zeros.len()])) as f32 * scales[channel]
         })
         .collect();
     Ok(TensorProto {
@@ -113,14 +185,16 @@ fn dequantize(node: &NodeProto, inputs: &[&TensorProto]) -> Result<TensorProto> 
     })
 }
 
-/// The values of an 8-bit integer tensor.
+/// The values of a tensor of 8-bit integers or of int32.
 fn integers(tensor: &TensorProto) -> Result<Vec<i32>> {
-    let signed = tensor.data_type() == DataType::Int8 as i32;
-    let widen = |byte: u8| if signed { i32::from(byte.cast_signed()) } else { i32::from(byte) };
-    let values: Vec<i32> = if tensor.raw_data().is_empty() {
-        tensor.int32_data.clone()
-    } else {
-        tensor.raw_data().iter().map(|&byte| widen(byte)).collect()
+    let bytes = tensor.raw_data();
+    let values: Vec<i32> = match tensor.data_type() {
+        _ if bytes.is_empty() => tensor.int32_data.clone(),
+        kind if kind == DataType::Int32 as i32 => {
+            bytes.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        }
+        kind if kind == DataType::Int8 as i32 => bytes.iter().map(|byte| i32::from(byte.cast_signed())).collect(),
+        _ => bytes.iter().map(|&byte| i32::from(byte)).collect(),
     };
     expect_count(tensor, values.len())?;
     Ok(values)
@@ -170,5 +244,38 @@ mod tests {
         let before = graph.clone();
         dequantize_weights(&mut graph).unwrap();
         assert_eq!(graph, before);
+    }
+
+    fn model(graph: GraphProto) -> ModelProto {
+        let mut model = build::model(graph, None);
+        model.graph.as_mut().unwrap().output =
+            vec![build::value("y", DataType::Float, &[build::Dim::Fixed(1), build::Dim::Named("H")])];
+        model
+    }
+
+    #[test]
+    fn without_integers_values_are_cut_to_what_was_stored() {
+        let quantize = build::node("QuantizeLinear", &["x", "step", "zero"], "x.uint8", vec![]);
+        let dequantize = build::node("DequantizeLinear", &["x.uint8", "step", "zero"], "x.stored", vec![]);
+        let mut graph = graph("x.stored", vec![quantize, dequantize]);
+        let bias = graph.initializer.iter_mut().find(|tensor| tensor.name() == "b.int8").unwrap();
+        *bias = build::int32s("b.int8", &[1], &[-70_000]);
+        let plain = without_integers(&model(graph)).unwrap().graph.unwrap();
+        assert_eq!(operators(&plain), ["Clip", "Conv"]);
+        let value =
+            |name: &str| floats(plain.initializer.iter().find(|tensor| tensor.name() == name).unwrap()).unwrap();
+        assert_eq!((value("w"), value("b")), (vec![-6.0], vec![-140_000.0]));
+        let [_, low, high] = &plain.node[0].input[..] else { panic!("a Clip has three inputs") };
+        assert_eq!((value(low), value(high)), (vec![-14.0], vec![496.0]));
+    }
+
+    #[test]
+    fn other_scales_on_the_way_back_are_left_alone() {
+        let quantize = build::node("QuantizeLinear", &["x", "step", "zero"], "x.uint8", vec![]);
+        let dequantize = build::node("DequantizeLinear", &["x.uint8", "other", "zero"], "x.stored", vec![]);
+        let mut graph = graph("x.stored", vec![quantize, dequantize]);
+        graph.initializer.push(build::floats("other", &[], &[3.0]));
+        let plain = without_integers(&model(graph)).unwrap().graph.unwrap();
+        assert_eq!(operators(&plain), ["QuantizeLinear", "DequantizeLinear", "Conv"]);
     }
 }

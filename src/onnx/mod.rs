@@ -26,7 +26,7 @@ pub(crate) use beside::{FILE, encode_beside};
 pub use card::{ModelCard, NATIVE_SIDES};
 pub(crate) use classes::label_classes;
 pub(crate) use cut::Tail;
-pub(crate) use dequantize::dequantize_weights;
+pub(crate) use dequantize::{dequantize_weights, without_integers};
 pub(crate) use device::{names, on_device};
 pub(crate) use ending::{Ending, end};
 pub(crate) use external::{Loaded, from_file, from_memory};

@@ -1,5 +1,5 @@
 //! One session of a network in the form of [`crate::onnx::on_device`]: bytes of a frame in, labels out, through tensors that stay bound
-//! and, on a GPU, in memory that the device reads and writes without a copy in between.
+//! and, on a GPU, frames in memory that the device reads without a copy in between.
 
 use ort::{
     memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
@@ -8,6 +8,7 @@ use ort::{
 };
 
 use super::{
+    exit,
     interrupt::{Call, Options},
     one_line,
 };
@@ -16,7 +17,7 @@ use crate::{Error, Result, onnx::names, options::Provider};
 /// A network that labels frames all by itself.
 pub(crate) struct DeviceNetwork {
     session: Session,
-    /// Where tensors lie that the device and this process both use.
+    /// Where frames lie.
     memory: Allocator,
     bound: Option<Bound>,
 }
@@ -42,6 +43,7 @@ struct Bound {
     pads: Tensor<i64>,
     size: Tensor<i64>,
     options: Options,
+    has_run: bool,
 }
 
 impl DeviceNetwork {
@@ -78,7 +80,7 @@ impl DeviceNetwork {
     /// Runs the network on the frame, as long as the call may go on, and hands the labels, height x width, to `consume`.
     pub(crate) fn run<R>(&mut self, call: &Call<'_>, consume: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
         let bound = self.bound.as_mut().ok_or_else(|| Error::Internal("the network has no frame yet".into()))?;
-        let Bound { layout, frame, order, pads, size, options } = bound;
+        let Bound { layout, frame, order, pads, size, options, has_run } = bound;
         let failed = |error: ort::Error| {
             Error::Runtime(format!(
                 "the network failed on {} x {} pixels: {}",
@@ -92,6 +94,9 @@ impl DeviceNetwork {
         let inputs = ort::inputs![&*frame, &*order, &*pads, &*size];
         let outputs = self.session.run_with_options(inputs, options.for_run()).map_err(failed);
         let outputs = running.end(outputs)?;
+        if !std::mem::replace(has_run, true) {
+            exit::libraries_may_be_new();
+        }
         consume(outputs[0].try_extract_tensor::<u8>().map_err(failed)?.1)
     }
 }
@@ -101,7 +106,9 @@ impl Bound {
         let Layout { height, width, bytes, order, padded } = layout;
         let whole = |values: Vec<i64>| Tensor::from_array(([values.len()], values));
         let (below, right) = (padded.0 - height, padded.1 - width);
-        let labels = Tensor::<u8>::new(memory, [1, height, width])?;
+        // Not in the device's memory: ONNX Runtime (seen in 1.31.1) then fails with "dst_data != src_data was false"
+        // (https://github.com/microsoft/onnxruntime/issues/29713).
+        let labels = Tensor::<u8>::new(&Allocator::default(), [1, 1, height, width])?;
         let selected = OutputSelector::no_default().with(names::LABELS).preallocate(names::LABELS, labels);
         Ok(Bound {
             layout,
@@ -110,6 +117,7 @@ impl Bound {
             pads: whole(vec![0, 0, 0, 0, 0, 0, below as i64, right as i64])?,
             size: whole(vec![height as i64, width as i64])?,
             options: Options::new(selected)?,
+            has_run: false,
         })
     }
 }

@@ -12,6 +12,7 @@ use std::{
 
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions};
 
+use super::exit::{self, Pass};
 use crate::{Error, Result, threads::Thread};
 
 /// The options of the runs of one session.
@@ -245,6 +246,7 @@ impl Call<'_> {
 
     /// A run of the network starts, unless the call is to end.
     pub(super) fn begin(&self, options: &Options) -> Result<Running<'_>> {
+        let pass = exit::enter()?;
         let mut state = self.interrupts.shared.lock();
         self.check_in(&state)?;
         // Whatever ended the run before this one.
@@ -259,7 +261,7 @@ impl Call<'_> {
         if sooner {
             self.interrupts.shared.sooner.notify_one();
         }
-        Ok(Running { call: self, number })
+        Ok(Running { call: self, number, _pass: pass })
     }
 }
 
@@ -272,6 +274,7 @@ fn address(flag: &AtomicBool) -> usize {
 pub(super) struct Running<'a> {
     call: &'a Call<'a>,
     number: u64,
+    _pass: Pass,
 }
 
 impl Running<'_> {

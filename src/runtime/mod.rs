@@ -1,6 +1,7 @@
 //! ONNX Runtime: finding its library, choosing a provider, running a network. No file outside names `ort`.
 
 mod device;
+mod exit;
 mod interrupt;
 mod library;
 mod message;
@@ -8,6 +9,7 @@ mod network;
 mod telemetry;
 
 use std::{
+    borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -205,13 +207,26 @@ fn load_all(
     let Request { network, options, .. } = request;
     let prepacked = (options.sessions > 1).then(PrepackedWeights::new);
     let loader = Loader { runtime, request, provider, prepacked };
+    loader.check_provider()?;
+    if matches!(provider, Provider::Cuda | Provider::TensorRt) {
+        exit::arm();
+    }
+    let _pass = exit::enter()?;
     let on_device = match provider {
         Provider::Cuda | Provider::TensorRt => (request.on_device)(),
         _ if options.device_graph => (request.on_device)(),
         _ => None,
     };
+    // ONNX Runtime has no integer arithmetic for CUDA: it would convert values there and back.
+    let (network, on_device) = match provider {
+        Provider::Cuda => (
+            Cow::Owned(onnx::without_integers(network)?),
+            on_device.map(|network| onnx::without_integers(&network)).transpose()?,
+        ),
+        _ => (Cow::Borrowed(*network), on_device),
+    };
     let lane = |_| {
-        let network = Network::new(loader.load(network, "")?)?;
+        let network = Network::new(loader.load(&network, "")?)?;
         let device = on_device.as_ref().map(|network| {
             let session = loader.load(network, "-device")?;
             DeviceNetwork::new(session, provider, options.device).map_err(|error| unavailable(provider, &error))
@@ -282,6 +297,14 @@ impl Loader<'_> {
             log(options.log.as_ref(), LogLevel::Warning, &format!("the optimized network is not kept: {error}"));
             Ok(session)
         })
+    }
+
+    /// Whether the provider works here at all, before anything is made for it.
+    fn check_provider(&self) -> Result<()> {
+        session_builder(self.runtime, self.request, None)
+            .and_then(|builder| with_provider(builder, self.request.options, self.provider))
+            .map(drop)
+            .map_err(|error| unavailable(self.provider, &error))
     }
 
     /// A session of an optimized network.

@@ -7,6 +7,7 @@ use ort::{
 };
 
 use super::{
+    exit,
     interrupt::{Call, Options},
     one_line,
 };
@@ -138,6 +139,7 @@ impl Network {
         let running = call.begin(first)?;
         let outputs = session.run_with_options(ort::inputs![&*image], first.for_run()).map_err(failed);
         let outputs = running.end(outputs)?;
+        exit::libraries_may_be_new();
         let first = answer(&outputs[0])?;
         // Now that its shape is known, later runs write into one tensor.
         if let ValueType::Tensor { ty, shape, .. } = outputs[0].dtype() {

@@ -1,13 +1,17 @@
 //! [`Lane`]: a session and the memory that it works in; the steps of a frame.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use super::Segmenter;
 use crate::{
-    Error, Frame, Rect, Result,
+    Error, Frame, Rect, Result, UNKNOWN,
     head::{Fit, Workspace},
     mask::{History, MaskData, Target},
     model::Model,
+    pool::Queue,
     preprocess,
     resample::Axis,
     runtime::{Answer, Call, DeviceNetwork, Labels, Layout, Network},
@@ -179,20 +183,42 @@ pub(super) fn on_device(
     let order = segmenter.model.normalise.offsets(frame);
     let bytes = frame.format().bytes();
     mask.working_size = (padded.1, padded.0);
-    preprocess::copy_bytes(frame, device.frame(Layout { height, width, bytes, order, padded })?);
+    preprocess::copy_bytes(frame, device.frame(Layout { height, width, bytes, order, padded })?, &segmenter.pool);
     clock.add(&mut mask.timings.preprocess);
     device.run(call, |labels| {
         clock.add(&mut mask.timings.inference);
         let (rows, stride) = mask.label_rows(target);
-        for (row, labels) in rows.chunks_mut(stride).zip(labels.chunks_exact(width)) {
-            row[..width].copy_from_slice(labels);
-        }
-        mask.pixels.fill(0);
-        labels.iter().for_each(|&class| mask.pixels[usize::from(class)] += 1);
+        let total = Mutex::new([0; 256]);
+        let rows = Queue::new(rows.chunks_mut(stride).zip(labels.chunks_exact(width)));
+        segmenter.pool.run(&|| {
+            let mut counts = [0; 256];
+            while let Some((row, labels)) = rows.next() {
+                row[..width].copy_from_slice(labels);
+                count(labels, &mut counts);
+            }
+            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+            total.iter_mut().zip(counts).for_each(|(total, count)| *total += count);
+        });
+        let mut counts = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+        mask.not_finite = std::mem::take(&mut counts[usize::from(UNKNOWN)]);
+        mask.pixels.copy_from_slice(&counts);
         Ok(())
     })?;
     clock.add(&mut mask.timings.head);
     Ok(())
+}
+
+/// Counts each label. Neighbours are mostly equal, and adding to one count again and again has to wait for memory.
+fn count(labels: &[u8], counts: &mut [u64; 256]) {
+    let (runs, rest) = labels.as_chunks::<16>();
+    for run in runs {
+        if run.iter().all(|label| *label == run[0]) {
+            counts[usize::from(run[0])] += 16;
+        } else {
+            run.iter().for_each(|&label| counts[usize::from(label)] += 1);
+        }
+    }
+    rest.iter().for_each(|&label| counts[usize::from(label)] += 1);
 }
 
 /// Whether the network can take a picture of this size (height, width) in one run.

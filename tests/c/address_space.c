@@ -31,7 +31,7 @@ static int with_limit(const char *model, uint32_t threads, rlim_t bytes) {
     if (child == 0) {
         struct rlimit limit = {bytes, bytes};
         /* A child that waits for ever is ended, and so noticed. */
-        alarm(60);
+        alarm(600);
         _exit(setrlimit(RLIMIT_AS, &limit) == 0 ? create_and_segment(model, threads) : UNTOLD);
     }
     if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)) return UNTOLD;

@@ -16,7 +16,7 @@ static void exits(const char *model, int how) {
     int status = -1;
     pid_t child = fork();
     if (child == 0) {
-        alarm(60);
+        alarm(600);
         failures = 0;
         if (how != CHILD_ONLY_EXITS) {
             fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, pixels, 64, 48, 0);
@@ -57,7 +57,7 @@ int main(int argc, char **argv) {
         child = fork();
         if (child == 0) {
             /* A child that waits for threads which do not exist is ended, and so noticed. */
-            alarm(60);
+            alarm(600);
             FAILS(fcn_segment(segmenter, &frame, mask), FCN_ERROR_RUNTIME, "child");
             FAILS(fcn_warm_up(segmenter, 64, 48), FCN_ERROR_RUNTIME, "child");
             FAILS(fcn_cancel(segmenter), FCN_ERROR_RUNTIME, "child");

@@ -59,7 +59,7 @@ int main(int argc, char **argv) {
     int others, allowed, failed = 0;
     if (argc != 2) return 2;
     /* A program that waits for ever is ended, and so noticed. */
-    alarm(60);
+    alarm(600);
     WORKS(fcn_options_set_provider(options, FCN_PROVIDER_CPU));
     WORKS(fcn_options_set_threads(options, 4));
     WORKS(fcn_options_set_sessions(options, 2));

@@ -57,7 +57,7 @@ static void streams(const fcn::Segmenter &segmenter, const fcn_frame &frame) {
     own->push(frame, 0);
     ready.set_value();
     gone.get_future().wait();
-    for (int i = 0; i < 10000 && !watched.expired(); i++) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    for (int i = 0; i < 600000 && !watched.expired(); i++) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     CHECK(own == nullptr && watched.expired());
 
     fcn::Mask mask;

@@ -1,15 +1,28 @@
 //! Small networks for the tests, written with the crate's own ONNX types.
 #![allow(unreachable_pub, dead_code, missing_docs, reason = "each suite takes what it needs")]
 
-use fcn::onnx::{
-    ModelCard,
-    build::{self, Dim},
-    types::{
-        AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto::AttributeType,
-        tensor_proto::DataType,
+use fcn::{
+    Provider,
+    onnx::{
+        ModelCard,
+        build::{self, Dim},
+        types::{
+            AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+            attribute_proto::AttributeType, tensor_proto::DataType,
+        },
     },
 };
 use prost::Message;
+
+/// What runs the networks: the CPU, or the provider that FCN_TEST_PROVIDER names.
+pub fn provider() -> Provider {
+    match std::env::var("FCN_TEST_PROVIDER").as_deref() {
+        Err(_) | Ok("cpu") => Provider::Cpu,
+        Ok("cuda") => Provider::Cuda,
+        Ok("tensorrt") => Provider::TensorRt,
+        Ok(other) => panic!("FCN_TEST_PROVIDER is '{other}', and may be cpu, cuda or tensorrt"),
+    }
+}
 
 /// How the last upsampling of a [`Spec`] is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,15 +1,15 @@
 //! What masks should hold, by plain slow arithmetic.
 #![allow(unreachable_pub, dead_code, missing_docs, reason = "each suite takes what it needs")]
 
-use fcn::{Frame, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode};
+use fcn::{Frame, Mask, Options, Outputs, PixelFormat, Segmenter, SizeMode};
 use ndarray::{Array3, ArrayView3, s};
 
-use crate::models::{Spec, network};
+use crate::models::{Spec, network, provider};
 
-/// Options for the CPU.
+/// Options for the provider that is tested.
 pub fn options(size_mode: Option<SizeMode>) -> Options {
     let mut options = Options::default();
-    options.provider = Provider::Cpu;
+    options.provider = provider();
     options.size_mode = size_mode;
     options
 }

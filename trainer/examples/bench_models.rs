@@ -28,13 +28,15 @@ fn main() -> Result<()> {
     save(&folder.join("resnet18-fcn32s.onnx"), &learned, &Form::Full)?;
     let int8 = Form::Int8(Calibration::new(&learned, None, &photos, 1)?);
     save(&folder.join("resnet18-fcn32s-int8.onnx"), &learned, &int8)?;
+    save(&folder.join("resnet18-fcn32s-fp16.onnx"), &learned, &Form::Half)?;
     save(&folder.join("resnet18-fcn32s-frozen.onnx"), &resnet(Upsampling::Frozen)?, &Form::Full)?;
     let lite0 = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, Upsampling::Learned)?;
     // Its random start has activations that fade to nothing; ImageNet's weights keep them in the usual range.
     weights::load(&lite0.graph, &weights::read(&pretrained)?)?;
     save(&folder.join("efficientnet_lite0-fcn8s.onnx"), &lite0, &Form::Full)?;
     let int8 = Form::Int8(Calibration::new(&lite0, None, &photos, 1)?);
-    save(&folder.join("efficientnet_lite0-fcn8s-int8.onnx"), &lite0, &int8)
+    save(&folder.join("efficientnet_lite0-fcn8s-int8.onnx"), &lite0, &int8)?;
+    save(&folder.join("efficientnet_lite0-fcn8s-fp16.onnx"), &lite0, &Form::Half)
 }
 
 /// A dataset of one photo, to calibrate on.

@@ -212,8 +212,8 @@ pub(super) struct Setup {
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
 
-    /// Compute in float16 where libtorch deems it safe (its autocast), with a constant loss scale; CUDA only. Nobody
-    /// has run this yet.
+    /// Compute in float16 where libtorch deems it safe (its autocast), with a constant loss scale; CUDA only. No run
+    /// with it has been seen to its end yet.
     #[arg(long)]
     autocast: bool,
 }

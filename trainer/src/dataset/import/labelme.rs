@@ -160,7 +160,7 @@ fn labelled(
     Ok(Ok(Labelled { item, file: path.to_owned(), size, shapes }))
 }
 
-/// The photo of a file: the one it names; one beside it that is called as it is; or the one that is stored in it.
+/// The photo of a file: the one it names, or the one that is stored in it.
 fn photo(path: &Path, file: &File, folder: &Path, unpacked: &TempDir) -> Result<PathBuf> {
     let named = file.image_path.as_deref().unwrap_or_default();
     if let Some(photo) = photos::find(folder, named) {

@@ -1,0 +1,166 @@
+//! The end of the process while a GPU works: main returns or somebody calls `exit`, and CUDA's libraries take themselves apart
+//! although another thread is in a run. Here the end waits for such runs, and none begins any more.
+//!
+//! Unsafe code: `atexit`.
+
+use std::{
+    process,
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{Error, Result};
+
+/// The longest that the end of the process waits. Whatever still runs then may crash it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether there is anything to wait for: without a GPU nothing is counted.
+static ARMED: AtomicBool = AtomicBool::new(false);
+
+static GATE: Gate = Gate { state: Mutex::new(State { process: 0, runs: 0, ends: false }), idle: Condvar::new() };
+
+struct Gate {
+    state: Mutex<State>,
+    idle: Condvar,
+}
+
+struct State {
+    /// The process that counts; a forked child has its parent's numbers, but not its threads.
+    process: u32,
+    runs: usize,
+    ends: bool,
+}
+
+/// How many more times the wait can be registered: each time takes memory that is never freed.
+static REGISTRATIONS_LEFT: AtomicU32 = AtomicU32::new(64);
+
+/// A run that the end of the process waits for.
+pub(super) struct Pass(bool);
+
+/// Makes the end of the process wait for runs.
+pub(super) fn arm() {
+    GATE.lock().process = process::id();
+    ARMED.store(true, Ordering::Relaxed);
+    register();
+}
+
+/// To be called after the first run of a network at a size, which may load more of CUDA's libraries. What is registered last is called
+/// first, and these may have registered how they take themselves apart.
+pub(super) fn libraries_may_be_new() {
+    if ARMED.load(Ordering::Relaxed) {
+        register();
+    }
+}
+
+fn register() {
+    extern "C" fn at_exit() {
+        GATE.close(PATIENCE);
+    }
+    if REGISTRATIONS_LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+        return;
+    }
+    // SAFETY: the function has no arguments, does not unwind, and stays: this library is never unloaded.
+    // Where it cannot be registered, the process ends as it would have without.
+    let _ = unsafe { libc::atexit(at_exit) };
+}
+
+/// A run begins, unless the process ends.
+pub(super) fn enter() -> Result<Pass> {
+    match ARMED.load(Ordering::Relaxed) {
+        true => GATE.enter(),
+        false => Ok(Pass(false)),
+    }
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self) -> Result<Pass> {
+        let mut state = self.lock();
+        if state.ends {
+            return Err(Error::Cancelled("the frame was cancelled because the process ends".into()));
+        }
+        state.runs += 1;
+        Ok(Pass(true))
+    }
+
+    fn leave(&self) {
+        let mut state = self.lock();
+        state.runs = state.runs.saturating_sub(1);
+        if state.runs == 0 {
+            self.idle.notify_all();
+        }
+    }
+
+    fn close(&self, patience: Duration) {
+        let mut state = self.lock();
+        if state.process == process::id() {
+            state.ends = true;
+            drop(self.idle.wait_timeout_while(state, patience, |state| state.runs > 0));
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        if self.0 {
+            GATE.leave();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread, time::Instant};
+
+    use super::*;
+
+    fn gate(process: u32) -> Gate {
+        Gate { state: Mutex::new(State { process, runs: 0, ends: false }), idle: Condvar::new() }
+    }
+
+    #[test]
+    fn the_end_waits_for_runs_and_lets_none_begin() {
+        let gate = gate(process::id());
+        for _ in 0..2 {
+            std::mem::forget(gate.enter().unwrap());
+        }
+        let (send, receive) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                gate.close(Duration::from_secs(600));
+                send.send(()).unwrap();
+            });
+            while !gate.lock().ends {
+                thread::yield_now();
+            }
+            assert!(matches!(gate.enter(), Err(Error::Cancelled(_))));
+            gate.leave();
+            assert!(receive.try_recv().is_err());
+            gate.leave();
+            receive.recv().unwrap();
+        });
+    }
+
+    #[test]
+    fn the_end_of_a_forked_child_waits_for_nothing() {
+        let gate = gate(process::id().wrapping_add(1));
+        std::mem::forget(gate.enter().unwrap());
+        gate.close(Duration::from_secs(600));
+        assert!(!gate.lock().ends);
+    }
+
+    #[test]
+    fn patience_has_an_end() {
+        let gate = gate(process::id());
+        std::mem::forget(gate.enter().unwrap());
+        let start = Instant::now();
+        gate.close(Duration::from_millis(1));
+        assert!(start.elapsed() >= Duration::from_millis(1) && gate.lock().ends);
+    }
+}
