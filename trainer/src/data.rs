@@ -11,7 +11,7 @@ mod palette;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
@@ -34,7 +34,7 @@ pub enum MissingMasks {
     /// They are an error.
     #[default]
     Refuse,
-    /// All of their pixels are background (class 0 if none is called so).
+    /// All of their pixels are of the class that is called background.
     Background,
 }
 
@@ -114,6 +114,9 @@ impl Dataset {
         let mut files = Files::new(root);
         for id in ids {
             match find(&mut files, id, &list, missing_masks) {
+                Ok(entry) if entry.mask.is_none() && background(&classes).is_none() => {
+                    return Err(no_background(&classes));
+                }
                 Ok(entry) => entries.push(entry),
                 Err(error) => missing.push(error),
             }
@@ -166,7 +169,8 @@ impl Dataset {
         let entry = &self.entries[i];
         let layout = self.layout(i)?;
         let Some(mask) = &entry.mask else {
-            let label = background(&self.classes).unwrap_or(0);
+            // Without that class the dataset would not have opened.
+            let label = background(&self.classes).ok_or_else(|| no_background(&self.classes))?;
             let mask = vec![label; layout.width as usize * layout.height as usize];
             return Ok((mask, Facts { no_mask: true, ..Facts::default() }));
         };
@@ -189,8 +193,22 @@ impl Dataset {
     }
 }
 
+fn no_background(classes: &[Class]) -> Error {
+    let names: Vec<&str> = classes.iter().map(|class| class.name.as_str()).collect();
+    Error::new(format!(
+        "photos without a mask cannot be background, because no class is called so; the classes are {}",
+        names.join(", ")
+    ))
+}
+
 /// Finds the files of `id`, which stands in `list`.
 fn find(files: &mut Files<'_>, id: &str, list: &Path, missing_masks: MissingMasks) -> Result<Entry> {
+    if !Path::new(id).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(Error::new(format!(
+            "{} lists {id}, which leads out of the data's folders; write the file's name without its ending",
+            list.display()
+        )));
+    }
     let Some(photo) = files.photo(id)? else {
         return Err(Error::new(format!(
             "{} lists {id}, but there is no JPEGImages/{id}.jpg (or .jpeg, .png); add the file or remove the line",

@@ -320,15 +320,37 @@ fn endings_may_be_in_capitals_and_ids_in_folders() {
 
 #[test]
 fn photos_without_a_mask_may_be_background_everywhere() {
-    for (labelmap, label) in
-        [("background:0,0,0::\nsky:1,2,3::", 0), ("apple:1,2,3::\nbackground:0,0,0::", 1), ("a:0,0,0::\nb:1,1,1::", 0)]
-    {
+    for (labelmap, label) in [("background:0,0,0::\nsky:1,2,3::", 0), ("apple:1,2,3::\nbackground:0,0,0::", 1)] {
         let folder = one_photo();
         folder.write("labelmap.txt", labelmap);
         fs::remove_file(folder.root().join("SegmentationClass/a.png")).unwrap();
         let dataset = Dataset::open_with(folder.root(), "train", MissingMasks::Background).unwrap();
         let (sample, facts) = dataset.read_with_facts(0).unwrap();
         assert_eq!((sample.mask, facts), (vec![label; 10], Facts { no_mask: true, ..Facts::default() }), "{labelmap}");
+    }
+}
+
+#[test]
+fn without_a_class_called_background_no_photo_is_taken_for_it() {
+    let folder = one_photo();
+    folder.write("labelmap.txt", "a:0,0,0::\nb:1,1,1::");
+    // As long as every photo has its mask, nobody asks.
+    assert!(Dataset::open_with(folder.root(), "train", MissingMasks::Background).is_ok());
+    fs::remove_file(folder.root().join("SegmentationClass/a.png")).unwrap();
+    let error = Dataset::open_with(folder.root(), "train", MissingMasks::Background).err().unwrap().to_string();
+    assert!(error.ends_with("no class is called so; the classes are a, b"), "{error}");
+}
+
+#[test]
+fn ids_stay_within_the_folders() {
+    let folder = one_photo();
+    for (id, good) in [("a", true), ("..", false), ("../a", false), ("/a", false), ("b/../a", false), ("./a", true)] {
+        folder.split(&[id]);
+        let opened = Dataset::open(folder.root(), "train");
+        match opened {
+            Ok(_) => assert!(good, "{id}"),
+            Err(error) => assert!(!good && error.to_string().contains("leads out of"), "{id}: {error}"),
+        }
     }
 }
 
