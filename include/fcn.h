@@ -80,9 +80,9 @@ typedef int32_t fcn_status;
 
 /// How the bytes of a picture are laid out. fcn_format_from_name() knows what others call these formats.
 ///
-/// NV12, NV21, YUYV, UYVY and those that begin with I or J are Y'CbCr (also called YUV): neighbouring pixels share samples of colour, from the left
-/// and from the top on; a row or column that is left over has its own. Each pixel takes the sample that it shares, without
-/// interpolation.
+/// NV12, NV21, YUYV, UYVY and those that begin with I or J are Y'CbCr (also called YUV): neighbouring pixels share
+/// samples of colour, from the left and from the top on; a row or column that is left over has its own. Each pixel takes
+/// the sample that it shares, without interpolation.
 enum fcn_format
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
@@ -375,7 +375,8 @@ typedef struct {
 } fcn_rect;
 
 /// A picture in the caller's memory, which the library only borrows during a call. Made by fcn_frame_packed(),
-/// fcn_frame_planar() or fcn_frame_contiguous(), or by hand: set all of it to zero first. This struct is frozen: later versions of the library keep its layout.
+/// fcn_frame_planar() or fcn_frame_contiguous(), or by hand: set all of it to zero first. This struct is frozen: later
+/// versions of the library keep its layout.
 ///
 /// The order is crop, rotation, mirror: the crop is in pixels of the picture as it lies in memory, and the mask comes
 /// out as the picture looks after all three. None of them copies the picture. A crop may lie anywhere, also between pixels
@@ -882,8 +883,9 @@ fcn_frame fcn_frame_contiguous(uint32_t format,
                                uint32_t height,
                                size_t stride);
 
-/// The format that others call `name`, in upper or lower case: an encoding of ROS 2 ("bgr8", "mono16", "yuv422_yuy2"), a type of
-/// OpenCV's matrices ("8UC1", "16UC1", and "8UC3" and "8UC4", whose colours are in the order blue, green, red), a fourcc of V4L2 ("NV12", "YUYV", "XR24"), a name of GStreamer ("I420", "BGRx", "GRAY16_LE") or FFmpeg ("yuv420p"), or
+/// The format that others call `name`, in upper or lower case: an encoding of ROS 2 ("bgr8", "mono16", "yuv422_yuy2"), a
+/// type of OpenCV's matrices ("8UC1", "16UC1", and "8UC3" and "8UC4", whose colours are in the order blue, green, red), a
+/// fourcc of V4L2 ("NV12", "YUYV", "XR24"), a name of GStreamer ("I420", "BGRx", "GRAY16_LE") or FFmpeg ("yuv420p"), or
 /// one of this library ("RGB8"). Stores one of FCN_FORMAT_* in `*format`. Any other name, such as a Bayer pattern, is
 /// FCN_ERROR_UNSUPPORTED_FORMAT, and `*format` stays as it was.
 ///
