@@ -19,6 +19,8 @@ const LARGEST_CROP: usize = 16384;
 const LARGEST_BLUR: f64 = 20.0;
 /// More batches than any step needs.
 const MOST_ACCUMULATED: usize = 10_000;
+/// More crops than any statistics need.
+const MOST_NORM_CROPS: usize = 100_000;
 /// More than anyone has time for.
 const MOST_EPOCHS: u64 = 1_000_000;
 
@@ -110,6 +112,9 @@ pub struct Config {
     /// Whether batch normalisations stay as they start.
     #[serde(default)]
     pub freeze_norm: bool,
+    /// Crops over which the statistics of batch normalisation are computed before each validation; 0 keeps the running ones.
+    #[serde(default)]
+    pub norm_crops: usize,
     /// Batches whose gradients make one step of the optimizer.
     #[serde(default = "one_batch")]
     pub accumulate: usize,
@@ -154,7 +159,7 @@ impl Config {
             val_split: "val".to_owned(),
             arch: Architecture::Fcn8s,
             backbone: Backbone::EfficientNetLite0,
-            upsample: Upsampling::Learned,
+            upsample: Upsampling::Frozen,
             init: Init::Bilinear,
             epochs: 30,
             batch: 8,
@@ -184,6 +189,7 @@ impl Config {
             lr_gamma: gamma(),
             warmup: 0,
             freeze_norm: false,
+            norm_crops: 96,
             accumulate: one_batch(),
             clip: None,
             ema: None,
@@ -200,12 +206,14 @@ impl Config {
         Config {
             arch: Architecture::Fcn32s,
             backbone: Backbone::ResNet18,
+            upsample: Upsampling::Learned,
             epochs: 5,
             batch: 32,
             crop: (320, 480),
             scale: (1.0, 1.0),
             flip: false,
             drop_small: true,
+            norm_crops: 0,
             void_is_background: true,
             sum_over_batch: true,
             lr: 0.001,
@@ -281,6 +289,12 @@ impl Config {
         optional("--ema", self.ema, 0.0..=1.0 - 1e-9)?;
         within("--beta2", self.beta2, 0.0..=1.0 - 1e-9)?;
         within("--lr-gamma", self.lr_gamma, 0.0..=1.0)?;
+        if self.norm_crops > MOST_NORM_CROPS {
+            return Err(Error::new(format!("--norm-crops {}: must be from 0 to {MOST_NORM_CROPS}", self.norm_crops)));
+        }
+        if self.init == Init::Xavier && self.upsample == Upsampling::Frozen {
+            return Err(Error::new("--init xavier: random numbers must be trained; add --upsample learned"));
+        }
         for weight in &self.class_weights.values {
             within("--class-weights", *weight, 0.0..=1e6)?;
         }

@@ -121,6 +121,13 @@ impl Learner {
         self.average.as_ref().map_or(Ok(()), |average| average.restart(&self.network))
     }
 
+    /// Fits the statistics of what is measured to its weights, over these batches.
+    pub fn fit_norms(&mut self, batches: impl Iterator<Item = Result<Batch>>) -> Result<()> {
+        let network = self.average.as_mut().map_or(&mut self.network, |average| &mut average.network);
+        let device = network.graph.device;
+        network.graph.fit_norms(batches.map(|batch| images(&batch?, device)))
+    }
+
     /// Learns from a batch; `None` where all its pixels are void, which teaches nothing. Once a loss, a gradient or a
     /// weight is no number that is an error, and the learner is of no more use.
     pub fn learn(&mut self, mut batch: Batch, step: Step) -> Result<Option<Outcome>> {
@@ -141,11 +148,10 @@ impl Learner {
     fn descend(&mut self, batch: &Batch, counted: i64, step: Step) -> Result<Outcome> {
         let (n, h, w) = (batch.n as i64, batch.h as i64, batch.w as i64);
         let device = self.network.graph.device;
-        let images = Tensor::f_from_slice(&batch.images)?.f_view([n, 3, h, w])?.f_to_device(device)?;
         let labels = Tensor::f_from_slice(&batch.labels)?.f_view([n, h, w])?.f_to_device(device)?;
         let labels = labels.f_to_kind(Kind::Int64)?;
 
-        let images = channels_last(&images);
+        let images = images(batch, device)?;
         let scores = match self.autocast {
             true => tch::autocast(true, || self.network.graph.forward(&images, true))?.f_to_kind(Kind::Float)?,
             false => self.network.graph.forward(&images, true)?,
@@ -201,6 +207,12 @@ impl Learner {
         let largest = largest.collect::<std::result::Result<Vec<Tensor>, _>>()?;
         Ok(Tensor::f_stack(&largest, 0)?.f_max()?.f_double_value(&[])?)
     }
+}
+
+/// The crops of a batch on a device, in the layout that networks compute in.
+fn images(batch: &Batch, device: Device) -> Result<Tensor> {
+    let shape = [batch.n as i64, 3, batch.h as i64, batch.w as i64];
+    Ok(channels_last(&Tensor::f_from_slice(&batch.images)?.f_view(shape)?.f_to_device(device)?))
 }
 
 /// What each label of a mask is trained as: void may be the background, and pixels of a class without weight teach

@@ -203,6 +203,12 @@ impl Run {
                 }
                 since = Instant::now();
             }
+            let batches = |number| loader::epoch(&self.train, &augment, &plan, number, 0);
+            if self.is_validated(epoch) && config.norm_crops > 0 && !config.freeze_norm {
+                // The same crops each time, of epochs that no run comes to.
+                let crops = (0..).flat_map(|number| batches(u64::MAX - number));
+                self.learner.fit_norms(crops.take(config.norm_crops.div_ceil(config.batch)))?;
+            }
             if self.end_epoch(execution, rate(epoch, steps - 1), recorder)? == End::Stopped {
                 return Ok(End::Stopped);
             }
@@ -240,10 +246,9 @@ impl Run {
 
     /// Measures, records the epoch, whose last step had this learning rate, and writes checkpoints.
     fn end_epoch(&mut self, execution: &Execution, learning_rate: f64, recorder: &mut Recorder) -> Result<End> {
-        let config = &self.state.config;
         let epoch = self.state.progress.epoch + 1;
         let (mut val, mut best) = (None, false);
-        if epoch.is_multiple_of(config.val_every) || epoch == config.epochs {
+        if self.is_validated(epoch - 1) {
             let since = Instant::now();
             let Some(confusion) = self.validate(execution, recorder)? else { return Ok(End::Stopped) };
             let measured = Validation::new(&confusion, self.state.classes.len(), since.elapsed().as_secs_f64());
@@ -266,6 +271,12 @@ impl Run {
         }
         self.save(execution, recorder)?;
         Ok(End::Complete)
+    }
+
+    /// Whether there is a validation after this epoch, counted from 0.
+    fn is_validated(&self, epoch: u64) -> bool {
+        let Config { val_every, epochs, .. } = self.state.config;
+        (epoch + 1).is_multiple_of(val_every) || epoch + 1 == epochs
     }
 
     /// `None` where it was stopped.

@@ -57,6 +57,41 @@ fn every_network_scores_every_pixel() {
 }
 
 #[test]
+fn fitted_statistics_are_the_mean_over_the_batches() {
+    let mut network = Network::new(spec(Architecture::Fcn32s, Backbone::ResNet18), 1, Device::Cpu);
+    let batches = [3, 2, 4].map(|n| Tensor::rand([n, 3, 64, 96], (Kind::Float, Device::Cpu)) * 3 - 1);
+    let value = |network: &Network, name: &str| {
+        network.graph.parameters().into_iter().find(|p| p.name == name).expect("a parameter").tensor.copy()
+    };
+    network.graph.fit_norms(batches.iter().map(|batch| Ok(batch.shallow_clone()))).expect("the network computes");
+    // The first normalisation follows the first convolution: its statistics can be computed by hand.
+    let weight = value(&network, "conv1.weight");
+    let (mut mean, mut variance) =
+        (Tensor::zeros([64], (Kind::Float, Device::Cpu)), Tensor::zeros([64], (Kind::Float, Device::Cpu)));
+    for batch in &batches {
+        let values = batch.conv2d(&weight, None::<Tensor>, [2, 2], [3, 3], [1, 1], 1).transpose(0, 1).reshape([64, -1]);
+        mean += values.mean_dim([1i64].as_slice(), false, Kind::Float) / 3;
+        variance += values.var_dim([1i64].as_slice(), true, false) / 3;
+    }
+    assert!(value(&network, "bn1.running_mean").allclose(&mean, 1e-4, 1e-5, false));
+    assert!(value(&network, "bn1.running_var").allclose(&variance, 1e-4, 1e-5, false));
+    // Training goes on as before: a tenth of the newest batch.
+    let before = value(&network, "bn1.running_mean");
+    let _ = no_grad(|| network.graph.forward(&batches[0], true)).expect("the network computes");
+    let first = batches[0].conv2d(&weight, None::<Tensor>, [2, 2], [3, 3], [1, 1], 1).mean_dim(
+        [0i64, 2, 3].as_slice(),
+        false,
+        Kind::Float,
+    );
+    assert!(value(&network, "bn1.running_mean").allclose(&(before * 0.9 + first * 0.1), 1e-4, 1e-5, false));
+    // Those that are frozen stay.
+    network.graph.freeze_norms();
+    let frozen = value(&network, "bn1.running_mean");
+    network.graph.fit_norms(batches.iter().map(|batch| Ok(batch.shallow_clone()))).expect("the network computes");
+    assert_eq!(value(&network, "bn1.running_mean"), frozen);
+}
+
+#[test]
 fn parameters_of_resnets_are_as_many_as_torchvisions() {
     // torchvision 0.28's resnet18, 34 and 50: learned parameters without fc.
     for (backbone, count) in

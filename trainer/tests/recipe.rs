@@ -307,7 +307,8 @@ fn classes_without_weight_teach_nothing() {
 #[test]
 fn frozen_norms_stay() {
     let (_alone, folder) = (alone(), Folder::new(4));
-    let config = Config { freeze_norm: true, ema: None, ..everything(&folder) };
+    let upsample = Upsampling::Learned;
+    let config = Config { upsample, freeze_norm: true, ema: None, ..everything(&folder) };
     let start = Network::new(spec(config.arch, 3), config.seed, Device::Cpu);
     let start: BTreeMap<String, Vec<f32>> =
         start.graph.parameters().iter().map(|p| (p.name.clone(), floats(&p.tensor))).collect();
@@ -364,7 +365,8 @@ fn a_finer_network_starts_from_a_coarser_one() {
 #[test]
 fn checkpoints_from_before_the_options_load() {
     let (_alone, folder) = (alone(), Folder::new(4));
-    let plain = Config { data: folder.root().to_owned(), epochs: 1, batch: 2, crop: (64, 64), ..Config::standard() };
+    let data = folder.root().to_owned();
+    let plain = Config { data, epochs: 1, batch: 2, crop: (64, 64), norm_crops: 0, ..Config::standard() };
     let mut json = serde_json::to_value(&plain).unwrap();
     let object = json.as_object_mut().unwrap();
     let new = [
@@ -381,6 +383,7 @@ fn checkpoints_from_before_the_options_load() {
         "lr_gamma",
         "warmup",
         "freeze_norm",
+        "norm_crops",
         "accumulate",
         "clip",
         "ema",

@@ -79,6 +79,26 @@ fn frozen_upsampling_stays_and_learned_changes() {
 }
 
 #[test]
+fn statistics_are_fitted_before_the_validation() {
+    let (_alone, folder) = (alone(), Folder::new(4));
+    // Without a rate the weights stay, and so do the running statistics of those who keep theirs.
+    let best = |norm_crops, ema, freeze_norm| {
+        let config = Config { lr: 0.0, norm_crops, ema, freeze_norm, ..config(&folder) };
+        let (out, _) = train(config, 1);
+        weights::read(&trainer::checkpoint::best(out.path())).unwrap()
+    };
+    let [mean, weight] = ["_bn0.running_mean", "_bn0.weight"];
+    let (kept, fitted) = (best(0, None, false), best(8, None, false));
+    assert!(kept[mean] != fitted[mean] && kept[weight] == fitted[weight]);
+    // The average of weights is what is measured; its weights are the same here.
+    assert_eq!(best(8, Some(0.9), false)[mean], fitted[mean]);
+    // As many batches as hold so many crops, whole ones.
+    assert_eq!(best(7, None, false)[mean], fitted[mean]);
+    assert!(best(6, None, false)[mean] != fitted[mean]);
+    assert_eq!(best(8, None, true)[mean], best(0, None, true)[mean], "frozen ones stay");
+}
+
+#[test]
 fn head_lr_factor_is_the_heads_alone() {
     let (_alone, folder) = (alone(), Folder::new(4));
     // One step from the same start: with plain gradient descent each parameter moves by rate x factor x gradient.
@@ -184,7 +204,8 @@ fn photos_of_void_teach_nothing() {
     for (number, id) in (0..).zip(["p0", "p1"]) {
         folder.mask(id, 90 + number, 80 + number, |_, _| 255);
     }
-    let config = config(&folder);
+    // Statistics that are fitted are the photos', whatever their masks say.
+    let config = Config { norm_crops: 0, ..config(&folder) };
     assert_eq!(changed(config.clone(), &["score32.bias", "_conv_stem.weight", "_bn0.running_mean"]), [false; 3]);
     let (_, lines) = train(config, 1);
     assert!(lines.starts_with("epoch 1/1, loss -, train acc - (every pixel was void), val acc 0."), "{lines}");
@@ -234,7 +255,7 @@ fn presets_have_the_documented_numbers() {
     assert_eq!((d2l.arch, d2l.backbone), (Architecture::Fcn32s, Backbone::ResNet18));
     assert_eq!((d2l.upsample, d2l.init, d2l.schedule), (Upsampling::Learned, Init::Bilinear, Schedule::Constant));
     assert_eq!((d2l.scale, d2l.flip), ((1.0, 1.0), false));
-    assert!(d2l.drop_small && d2l.void_is_background && d2l.sum_over_batch);
+    assert!(d2l.drop_small && d2l.void_is_background && d2l.sum_over_batch && d2l.norm_crops == 0);
 
     let standard = Config::standard();
     assert_eq!((standard.momentum, standard.schedule), (0.9, Schedule::Poly));

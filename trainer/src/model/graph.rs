@@ -181,6 +181,28 @@ impl Graph {
         self.mark_learned();
     }
 
+    /// Sets the running statistics of batch normalisations to the mean over these images, N x 3 x H x W each, under the weights of
+    /// now (Izmailov et al. 2018, section 3.2). Normalisations that are kept as they are stay so.
+    pub fn fit_norms(&mut self, images: impl Iterator<Item = Result<Tensor>>) -> Result<()> {
+        let usual: Vec<f64> = self.norms().map(|norm| norm.momentum).collect();
+        let fitted = images.zip(1u32..).try_for_each(|(image, count)| {
+            // The share of the newest one in the mean of all.
+            self.norms().for_each(|norm| norm.momentum = 1.0 / f64::from(count));
+            let image = image?;
+            tch::no_grad(|| self.forward(&image, true)).map(drop)
+        });
+        self.norms().zip(usual).for_each(|(norm, momentum)| norm.momentum = momentum);
+        fitted
+    }
+
+    /// The batch normalisations that follow the training.
+    fn norms(&mut self) -> impl Iterator<Item = &mut BatchNorm> {
+        self.nodes.iter_mut().filter_map(|node| match &mut node.op {
+            Op::BatchNorm(norm) if norm.learned => Some(norm),
+            _ => None,
+        })
+    }
+
     /// Has libtorch compute gradients for the learned parameters, and for no others.
     pub(super) fn mark_learned(&self) {
         for parameter in self.parameters() {
