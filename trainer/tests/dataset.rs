@@ -414,7 +414,9 @@ fn masks_that_cannot_be_had_are_not_missing_ones_and_their_size_is_known_first()
     let mask = folder.path("SegmentationClass/p0.png");
     fs::remove_file(&mask).unwrap();
     let said = trainer(line, &[folder.root()]).output().unwrap();
-    assert!(String::from_utf8(said.stderr).unwrap().contains("no class is called so; the classes are floor, wall, box"));
+    assert!(
+        String::from_utf8(said.stderr).unwrap().contains("no class is called so; the classes are floor, wall, box")
+    );
     fs::write(folder.path("labelmap.txt"), "background:10,20,30::\nwall:200,100,0::\nbox:0,0,250::\n").unwrap();
     let said = trainer(line, &[folder.root()]).output().unwrap();
     assert!(
