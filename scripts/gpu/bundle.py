@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Lays what scripts/gpu/check.py needs into target/gpu/bundle: programs, ONNX Runtime for CUDA, networks, photos.
 
-    scripts/gpu/bundle.py [--torch FOLDER] [--data FOLDER] [--pack ARCH]
+    scripts/gpu/bundle.py [--torch FOLDER --data FOLDER] [--python 312] [--pack ARCH]
 
 --torch names a libtorch built for CUDA, which the trainer is linked with (its version is not checked); --data a dataset in the Pascal
-VOC layout to train on. Without both, the trainer is left out. --pack is for a machine that has no network and takes only small
+VOC layout to train on. Without both, the trainer is left out. --python is the version that runs check.py, by default this one. --pack is for a machine that has no network and takes only small
 files: it packs the bundle into parts of at most 52 MiB at target/gpu/parts, each for one transfer, and keeps of CUDA's kernels
 only those for compute capability ARCH, for example 90. There `scripts/gpu/unpack.sh PARTS FOLDER` puts it together again.
 """
@@ -17,7 +17,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -116,11 +115,11 @@ def trainer(torch, data):
     shutil.copy(ROOT / ".deps/weights/efficientnet-lite0-57934424.pth", BUNDLE / "weights.pth")
 
 
-def runtime():
+def runtime(python):
     """ONNX Runtime with its Python interface, and without TensorRT's provider, whose library is 2 GB more."""
-    folder = GPU / "wheel"
+    folder = GPU / f"wheel-{python}"
     if not list(folder.glob("*.whl")):
-        run(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--python-version", "312", "--dest", folder,
+        run(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--python-version", python, "--dest", folder,
             "--platform", "manylinux_2_28_x86_64", WHEEL)
     [wheel] = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as files:
@@ -196,6 +195,7 @@ def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--torch", type=Path)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--python", default=f"{sys.version_info.major}{sys.version_info.minor}")
     parser.add_argument("--pack", type=int)
     options = parser.parse_args()
     shutil.rmtree(BUNDLE, ignore_errors=True)
@@ -204,7 +204,7 @@ def main():
         (BUNDLE / name).mkdir(parents=True)
     for photo in ("chelsea.png", "china.jpg"):
         shutil.copy(ROOT / ".deps/photos" / photo, BUNDLE / "photos")
-    runtime()
+    runtime(options.python)
     tests()
     programs()
     models()
