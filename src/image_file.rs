@@ -18,7 +18,7 @@ use crate::{
     palette::{Class, voc_color},
 };
 
-/// The most memory that a decoded file may take: a small file can claim to be a huge picture.
+/// The most memory that a picture may take, as the file's decoder gives it and again in RGB: a small file can claim to be huge.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
 
 /// A picture in memory.
@@ -121,6 +121,13 @@ impl ImageFile<'_> {
         if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
             return Err(Error::InvalidArgument(format!(
                 "{} has {width} x {height} pixels; each side must be between 1 and {MAX_SIDE}",
+                self.path.display()
+            )));
+        }
+        let rgb = 3 * u64::from(width) * u64::from(height);
+        if rgb > MAX_DECODED_BYTES {
+            return Err(Error::InvalidArgument(format!(
+                "{} has {width} x {height} pixels, which take {rgb} bytes in RGB; at most {MAX_DECODED_BYTES} are read",
                 self.path.display()
             )));
         }
