@@ -126,7 +126,7 @@ impl ImageFile<'_> {
         }
         let rgb = 3 * u64::from(width) * u64::from(height);
         if rgb > MAX_DECODED_BYTES {
-            return Err(Error::InvalidArgument(format!(
+            return Err(Error::OutOfMemory(format!(
                 "{} has {width} x {height} pixels, which take {rgb} bytes in RGB; at most {MAX_DECODED_BYTES} are read",
                 self.path.display()
             )));

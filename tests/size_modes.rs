@@ -157,7 +157,10 @@ fn a_photo_three_times_as_large_gets_the_same_labels() {
     let small = fcn::read_image(root.join(".deps/photos/china.jpg")).unwrap();
     let (width, height) = (small.width, small.height);
     let large = enlarged(&small.pixels, width as usize, height as usize, 3);
-    let segmenter = Segmenter::from_file(root.join("models/street.onnx"), &options(None)).unwrap();
+    // Both are far from this size, so that the network sees them alike.
+    let mut options = options(None);
+    options.native_side = Some(384);
+    let segmenter = Segmenter::from_file(root.join("models/street.onnx"), &options).unwrap();
     let (mut at_once, mut at_three) = (Mask::new(), Mask::new());
     segmenter.segment(&rgb(&small.pixels, width, height), &mut at_once).unwrap();
     segmenter.segment(&rgb(&large, 3 * width, 3 * height), &mut at_three).unwrap();
