@@ -15,7 +15,8 @@ use trainer::train::{End, Execution, Run};
 mod data;
 
 fn config(folder: &Folder) -> Config {
-    Config { data: folder.root().to_owned(), epochs: 6, batch: 2, crop: (64, 64), ..Config::standard() }
+    let data = folder.root().to_owned();
+    Config { data, epochs: 6, batch: 2, crop: (64, 64), norm_crops: 4, ..Config::standard() }
 }
 
 fn execution(out: &Path, stop: &Arc<AtomicBool>) -> Execution {

@@ -192,6 +192,7 @@ fn everything(folder: &Folder) -> Config {
         accumulate: 3,
         clip: Some(0.5),
         ema: Some(0.9),
+        norm_crops: 4,
         ..Config::standard()
     }
 }

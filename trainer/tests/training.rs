@@ -18,7 +18,8 @@ mod data;
 
 /// Two steps with everything small.
 fn config(folder: &Folder) -> Config {
-    Config { data: folder.root().to_owned(), epochs: 1, batch: 2, crop: (64, 64), ..Config::standard() }
+    let data = folder.root().to_owned();
+    Config { data, epochs: 1, batch: 2, crop: (64, 64), norm_crops: 4, ..Config::standard() }
 }
 
 fn execution(out: &Path, workers: usize, stop: bool) -> Execution {
