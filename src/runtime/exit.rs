@@ -42,7 +42,7 @@ pub(super) struct Pass(bool);
 
 /// Makes the end of the process wait for runs.
 pub(super) fn arm() {
-    GATE.lock().process = process::id();
+    GATE.begin();
     ARMED.store(true, Ordering::Relaxed);
     register();
 }
@@ -78,6 +78,14 @@ pub(super) fn enter() -> Result<Pass> {
 impl Gate {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts for this process from now on: not the runs of its parent.
+    fn begin(&self) {
+        let mut state = self.lock();
+        if state.process != process::id() {
+            *state = State { process: process::id(), runs: 0, ends: false };
+        }
     }
 
     fn enter(&self) -> Result<Pass> {
@@ -153,6 +161,12 @@ mod tests {
         std::mem::forget(gate.enter().unwrap());
         gate.close(Duration::from_secs(600));
         assert!(!gate.lock().ends);
+        // Once the child has a GPU of its own, its parent's runs are none of its.
+        gate.begin();
+        assert_eq!(gate.lock().runs, 0);
+        std::mem::forget(gate.enter().unwrap());
+        gate.begin();
+        assert_eq!(gate.lock().runs, 1);
     }
 
     #[test]

@@ -207,8 +207,8 @@ fn load_all(
     let Request { network, options, .. } = request;
     let prepacked = (options.sessions > 1).then(PrepackedWeights::new);
     let loader = Loader { runtime, request, provider, prepacked };
-    loader.check_provider()?;
     if matches!(provider, Provider::Cuda | Provider::TensorRt) {
+        loader.check_provider()?;
         exit::arm();
     }
     let _pass = exit::enter()?;

@@ -70,8 +70,7 @@ pub(super) struct Setup {
     #[arg(long, value_enum)]
     backbone: Option<Backbone>,
 
-    /// Whether the final upsampling is trained; bilinear interpolation that is not has smoother outlines and runs faster [default:
-    /// frozen].
+    /// Whether the final upsampling is trained; a frozen one interpolates: it runs faster and has smoother outlines [default: frozen].
     #[arg(long, value_enum)]
     upsample: Option<Upsampling>,
 
