@@ -12,6 +12,8 @@
 #                 without building (for sudo)
 # make deb        Debian packages, to target/debian (OUT): libfcn0.1, with ONNX Runtime, and libfcn-dev; needs cargo-deb
 #                 (cargo install cargo-deb --locked) and dpkg-dev; DEB_FLAGS=--fast compresses less
+# make install-trainer   the trainer below PREFIX, with libtorch and ONNX Runtime beside it; with LIBTORCH=FOLDER it uses that one
+#                 where it is
 # make weights    ImageNet weights for training, to .deps/weights
 # make header     writes include/fcn.h anew from src/ffi
 # make abi        writes tests/abi/libfcn.abi anew, which programs that are built already depend on
@@ -29,7 +31,7 @@ SOVERSION := $(basename $(VERSION))
 PEERS ?= libfcn ort ort-numpy openvino ncnn opencv pytorch
 ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
 
-.PHONY: build demo test bench bench-train gpu-check install deb weights header abi deps deps-runtime deps-torch clean
+.PHONY: build demo test bench bench-train gpu-check install install-trainer deb weights header abi deps deps-runtime deps-torch clean
 
 build:
 	cargo build --release
@@ -89,6 +91,17 @@ ifndef WITHOUT_ORT
 	cp -P .deps/onnxruntime/lib/libonnxruntime.so.1* "$(INSTALL_LIB)/fcn-$(SOVERSION)"
 	install -m 644 .deps/onnxruntime/LICENSE .deps/onnxruntime/ThirdPartyNotices.txt "$(INSTALL_DOC)/onnxruntime"
 endif
+
+# The trainer finds its libraries by its own place, so the installed folder can be moved as a whole.
+install-trainer: TRAINER_LIB = $(DESTDIR)$(PREFIX)/$(LIBDIR)/trainer-$(SOVERSION)
+install-trainer: $(if $(LIBTORCH),,deps-torch)
+	env -u ORT_DYLIB_PATH $(PYTHON) scripts/deps.py onnxruntime
+	TRAINER_RPATH='$$ORIGIN/../$(LIBDIR)/trainer-$(SOVERSION)$(if $(LIBTORCH),:$(LIBTORCH)/lib)' \
+		cargo build --release --package trainer --target-dir $(TARGET)/install-trainer
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(TRAINER_LIB)"
+	install -m 755 -s $(TARGET)/install-trainer/release/trainer "$(DESTDIR)$(PREFIX)/bin/trainer"
+	cp -P .deps/onnxruntime/lib/libonnxruntime.so.1* "$(TRAINER_LIB)"
+	$(if $(LIBTORCH),,cp -P .deps/libtorch/lib/*.so* "$(TRAINER_LIB)")
 
 # cargo-deb names the folder of the machine's libraries itself, so the packages' files are at target/package/lib.
 deb: MULTIARCH = $(shell dpkg-architecture -q DEB_HOST_MULTIARCH)

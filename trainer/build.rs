@@ -1,5 +1,5 @@
 //! Gives the trainer an rpath to libtorch and to ONNX Runtime, so that it runs without `LD_LIBRARY_PATH` and `ORT_DYLIB_PATH`,
-//! and libtorch's version.
+//! and libtorch's version. TRAINER_RPATH takes the place of both folders, for a trainer that is installed elsewhere.
 
 use std::{
     env, fs,
@@ -9,8 +9,18 @@ use std::{
 fn main() {
     println!("cargo:rerun-if-env-changed=ORT_DYLIB_PATH");
     let runtime = env::var_os("ORT_DYLIB_PATH").and_then(|path| std::path::absolute(PathBuf::from(path)).ok());
+    println!("cargo:rerun-if-env-changed=TRAINER_RPATH");
+    let installed = env::var("TRAINER_RPATH").ok();
+    let add = |folder: &Path| {
+        if installed.is_none() {
+            println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
+        }
+    };
+    if let Some(folders) = &installed {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{folders}");
+    }
     if let Some(folder) = runtime.as_deref().and_then(std::path::Path::parent) {
-        println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
+        add(folder);
     }
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     let Some(libtorch) = env::var_os("LIBTORCH").map(PathBuf::from) else {
@@ -19,7 +29,7 @@ fn main() {
     };
     // A relative LIBTORCH is meant from the folder in which cargo was called, which is not this script's.
     let libtorch = std::fs::canonicalize(&libtorch).unwrap_or(libtorch);
-    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", libtorch.join("lib").display());
+    add(&libtorch.join("lib"));
     // Nothing names a symbol of this library, which brings CUDA to libtorch when it is loaded.
     let cuda = libtorch.join("lib/libtorch_cuda.so");
     if cuda.exists() {

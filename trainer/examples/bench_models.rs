@@ -26,7 +26,7 @@ fn main() -> Result<()> {
     let resnet = |upsample| network(Architecture::Fcn32s, Backbone::ResNet18, upsample);
     let learned = resnet(Upsampling::Learned)?;
     save(&folder.join("resnet18-fcn32s.onnx"), &learned, &Form::Full)?;
-    let int8 = Form::Int8(Calibration::new(&learned, None, &photos, 1)?);
+    let int8 = Form::Int8(Calibration::new(&learned, None, &photos, 1, &mut |_| {})?);
     save(&folder.join("resnet18-fcn32s-int8.onnx"), &learned, &int8)?;
     save(&folder.join("resnet18-fcn32s-fp16.onnx"), &learned, &Form::Half)?;
     save(&folder.join("resnet18-fcn32s-frozen.onnx"), &resnet(Upsampling::Frozen)?, &Form::Full)?;
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     // Its random start has activations that fade to nothing; ImageNet's weights keep them in the usual range.
     weights::load(&lite0.graph, &weights::read(&pretrained)?)?;
     save(&folder.join("efficientnet_lite0-fcn8s.onnx"), &lite0, &Form::Full)?;
-    let int8 = Form::Int8(Calibration::new(&lite0, None, &photos, 1)?);
+    let int8 = Form::Int8(Calibration::new(&lite0, None, &photos, 1, &mut |_| {})?);
     save(&folder.join("efficientnet_lite0-fcn8s-int8.onnx"), &lite0, &int8)?;
     save(&folder.join("efficientnet_lite0-fcn8s-fp16.onnx"), &lite0, &Form::Half)
 }

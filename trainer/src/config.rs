@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::{Jitter, LEAST_BLUR};
 use crate::class_weights::{ClassWeights, Source};
-use crate::data::MissingMasks;
+use crate::data::{MissingMasks, Place};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Backbone, Init, Network, Upsampling};
 use crate::optimizer::Method;
 use crate::schedule::Schedule;
 
+/// The split that is trained on where none is named.
+pub const TRAIN_SPLIT: &str = "train";
 /// The longest side of a crop in pixels: a photo of any camera has room in it.
 const LARGEST_CROP: usize = 16384;
 /// A wider blur leaves nothing to recognise.
@@ -27,8 +29,14 @@ const MOST_EPOCHS: u64 = 1_000_000;
 /// A training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// The dataset's folder, in the Pascal VOC layout.
+    /// The dataset's folder, or the folder of the photos where `masks` is given.
     pub data: PathBuf,
+    /// The folder of the masks.
+    #[serde(default)]
+    pub masks: Option<PathBuf>,
+    /// The share of the photos of the training split that is measured on instead.
+    #[serde(default)]
+    pub val_share: Option<f64>,
     /// The split that is trained on.
     pub train_split: String,
     /// The split that is measured on.
@@ -151,11 +159,13 @@ fn gamma() -> f64 {
 }
 
 impl Config {
-    /// What a practitioner wants.
+    /// The recipe `standard` for a data set that is not small; [`Recipe`](crate::recipe::Recipe) fits it to the photos.
     pub fn standard() -> Config {
         Config {
             data: PathBuf::new(),
-            train_split: "train".to_owned(),
+            masks: None,
+            val_share: None,
+            train_split: TRAIN_SPLIT.to_owned(),
             val_split: "val".to_owned(),
             arch: Architecture::Fcn8s,
             backbone: Backbone::EfficientNetLite0,
@@ -166,8 +176,8 @@ impl Config {
             crop: (320, 320),
             scale: (0.5, 2.0),
             flip: true,
-            max_class_share: one(),
-            jitter: Jitter::default(),
+            max_class_share: 0.75,
+            jitter: Jitter { brightness: 0.3, contrast: 0.3, saturation: 0.3, hue: 0.05 },
             blur: 0.0,
             drop_small: false,
             missing_masks: MissingMasks::default(),
@@ -178,21 +188,21 @@ impl Config {
             label_smoothing: 0.0,
             ohem_probability: None,
             ohem_share: None,
-            optimizer: Method::Sgd,
-            lr: 0.02,
+            optimizer: Method::AdamW,
+            lr: 5e-4,
             momentum: 0.9,
             beta2: beta2(),
-            weight_decay: 1e-4,
-            head_lr_factor: 1.0,
+            weight_decay: 0.02,
+            head_lr_factor: 2.0,
             schedule: Schedule::Poly,
             lr_steps: Vec::new(),
             lr_gamma: gamma(),
-            warmup: 0,
+            warmup: 100,
             freeze_norm: false,
             norm_crops: 96,
             accumulate: one_batch(),
             clip: None,
-            ema: None,
+            ema: Some(0.998),
             seed: 1,
             val_every: 1,
             patience: None,
@@ -200,28 +210,9 @@ impl Config {
         }
     }
 
-    /// Dive into Deep Learning, section 13.11, to the letter. Its training step adds up the losses of the batch's
-    /// photos, and its labels give void pixels, which its colour table does not have, class 0.
-    pub fn d2l() -> Config {
-        Config {
-            arch: Architecture::Fcn32s,
-            backbone: Backbone::ResNet18,
-            upsample: Upsampling::Learned,
-            epochs: 5,
-            batch: 32,
-            crop: (320, 480),
-            scale: (1.0, 1.0),
-            flip: false,
-            drop_small: true,
-            norm_crops: 0,
-            void_is_background: true,
-            sum_over_batch: true,
-            lr: 0.001,
-            momentum: 0.0,
-            weight_decay: 1e-3,
-            schedule: Schedule::Constant,
-            ..Config::standard()
-        }
+    /// Where the photos and masks are.
+    pub fn place(&self) -> Place {
+        Place { root: self.data.clone(), masks: self.masks.clone(), missing_masks: self.missing_masks }
     }
 
     /// Checks the numbers.
@@ -243,9 +234,14 @@ impl Config {
                  learn from; choose a larger crop or batch"
             )));
         }
-        if self.data.to_str().is_none() {
+        if let Some(path) =
+            [Some(&self.data), self.masks.as_ref()].into_iter().flatten().find(|path| path.to_str().is_none())
+        {
             // The checkpoints could not hold it.
-            return Err(Error::new(format!("--data {}: the path is not UTF-8; rename it", self.data.display())));
+            return Err(Error::new(format!("{}: the path is not UTF-8; rename it", path.display())));
+        }
+        if let Some(share) = self.val_share.filter(|share| !(*share > 0.0 && *share < 1.0)) {
+            return Err(Error::new(format!("--val-share {share}: must be above 0 and below 1")));
         }
         let at_least_0 = |name: &str, value: f64| match value >= 0.0 && value.is_finite() {
             true => Ok(()),

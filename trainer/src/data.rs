@@ -4,25 +4,37 @@
 //! Photos are turned upright, as their EXIF orientation says and as programs for labelling show them. A mask of the upright
 //! photo's size lies on it as it is; one of the stored photo's size is turned with it. If the sizes do not tell, the mask is
 //! upright.
+//!
+//! Folders as other programs write them are read as they are: labelme's, YOLO's polygons, a folder of photos beside one of masks.
+//! The folder of a run stands for the photos of that run.
 
+mod divide;
 mod files;
-mod mask;
+mod layout;
+pub mod mask;
+pub mod of_run;
 mod palette;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::path::{Component, Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use clap::ValueEnum;
 use fcn::palette::{Class, background, voc_classes};
 use fcn::{ImageLayout, image_layout, read_image};
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
+use crate::config::TRAIN_SPLIT;
+use crate::dataset::import::{Item, Mask, Source};
 use crate::error::{Error, Result};
-use crate::labelmap::{self, ColorIndex};
+use crate::labelmap;
 use crate::text;
 use files::Files;
+use layout::Layout;
+use mask::ClassColors;
+use of_run::Photos;
 
 /// The value of a mask's pixel that belongs to no class: it is not learned and not counted.
 pub const VOID: u8 = 255;
@@ -53,20 +65,33 @@ pub struct Sample {
     pub mask: Vec<u8>,
 }
 
+/// Where photos and masks are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The folder of a data set, or of the photos alone where `masks` is given.
+    pub root: PathBuf,
+    /// The folder of the masks.
+    pub masks: Option<PathBuf>,
+    /// What becomes of photos without a mask.
+    pub missing_masks: MissingMasks,
+}
+
 /// The photos of one split, found but not yet read.
 pub struct Dataset {
     entries: Vec<Entry>,
     classes: Vec<Class>,
-    /// The way from colours to classes; an error where the classes have no distinct colours, which only matters once a
-    /// coloured mask turns up.
-    colors: Result<ColorIndex>,
+    /// What was assumed, and what was left out: a sentence each.
+    notes: Vec<String>,
+    left_out: Vec<String>,
+    /// Photos that had to be unpacked.
+    unpacked: Option<Arc<TempDir>>,
 }
 
+#[derive(Clone)]
 struct Entry {
     id: String,
     photo: PathBuf,
-    /// `None` for a photo that is background everywhere.
-    mask: Option<PathBuf>,
+    mask: Mask,
     /// Once somebody asked.
     layout: OnceLock<ImageLayout>,
 }
@@ -84,27 +109,84 @@ pub struct Facts {
     pub no_mask: bool,
 }
 
+impl Place {
+    /// The folder of a data set.
+    pub fn new(root: &Path, missing_masks: MissingMasks) -> Place {
+        Place { root: root.to_owned(), masks: None, missing_masks }
+    }
+
+    /// Opens a split, and checks that every photo and mask exists.
+    pub fn open(&self, split: &str) -> Result<Dataset> {
+        let (dataset, missing) = self.survey(split)?;
+        missing.into_iter().next().map_or(Ok(dataset), Err)
+    }
+
+    /// The split to take photos out of for measuring: the one that is named, `train`, or the only one there is.
+    pub fn whole_split(&self, named: Option<&str>) -> Result<String> {
+        if let Some(named) = named {
+            return Ok(named.to_owned());
+        }
+        let splits = match self.source()? {
+            Some(source) => source.splits.into_keys().collect(),
+            None => splits(&lists(&self.root)),
+        };
+        match splits.as_slice() {
+            [only] => Ok(only.clone()),
+            splits if splits.iter().any(|split| split == TRAIN_SPLIT) => Ok(TRAIN_SPLIT.to_owned()),
+            [] => Err(missing_split(&lists(&self.root).join(format!("{TRAIN_SPLIT}.txt")))),
+            splits => Err(Error::new(format!(
+                "{} has the splits {}; --train-split names the one to divide",
+                self.root.display(),
+                splits.join(", ")
+            ))),
+        }
+    }
+
+    /// The splits that are looked at if none is named: `train` and `val`, or all where neither is.
+    pub fn usual_splits(&self) -> Result<Vec<String>> {
+        let usual = || ["train", "val"].map(str::to_owned);
+        let all: Vec<String> = match self.source()? {
+            Some(source) => source.splits.into_keys().collect(),
+            None if Layout::of(&self.root)? == Layout::Run => usual().to_vec(),
+            None => splits(&lists(&self.root)),
+        };
+        let is_usual = usual().iter().any(|split| all.contains(split));
+        Ok(if is_usual || all.is_empty() { usual().to_vec() } else { all })
+    }
+
+    /// What a folder holds that has no lists of its own.
+    fn source(&self) -> Result<Option<Source>> {
+        let layout = match &self.masks {
+            Some(masks) => Layout::Masks { images: self.root.clone(), masks: masks.clone() },
+            None => Layout::of(&self.root)?,
+        };
+        layout.source(&self.root, self.missing_masks)
+    }
+
+    /// Opens a split as far as its photos and masks exist: it may be empty. An error for each of the others.
+    pub fn survey(&self, split: &str) -> Result<(Dataset, Vec<Error>)> {
+        if self.masks.is_none() && Layout::of(&self.root)? == Layout::Run {
+            return Photos::survey(&self.root, split, self.missing_masks);
+        }
+        match self.source()? {
+            Some(source) => Ok((Dataset::of_source(source, split, &self.root)?, Vec::new())),
+            None => Dataset::of_lists(&self.root, split, self.missing_masks),
+        }
+    }
+}
+
 impl Dataset {
     /// Opens split `split` (for example `train`) of the folder `root`, and checks that every photo and mask exists.
     /// Without a `labelmap.txt` the classes are VOC's 21.
     pub fn open(root: &Path, split: &str) -> Result<Dataset> {
-        Dataset::open_with(root, split, MissingMasks::Refuse)
+        Place::new(root, MissingMasks::Refuse).open(split)
     }
 
-    /// The same, with a choice for photos without a mask.
-    pub fn open_with(root: &Path, split: &str, missing_masks: MissingMasks) -> Result<Dataset> {
-        let (dataset, missing) = Dataset::survey(root, split, missing_masks)?;
-        missing.into_iter().next().map_or(Ok(dataset), Err)
-    }
-
-    /// Opens a split as far as its photos and masks exist: it may be empty. An error for each of the others.
-    pub fn survey(root: &Path, split: &str, missing_masks: MissingMasks) -> Result<(Dataset, Vec<Error>)> {
-        if !root.is_dir() {
-            return Err(Error::new(format!("{} is not a folder; give one in the Pascal VOC layout", root.display())));
-        }
+    /// A split in the Pascal VOC layout.
+    fn of_lists(root: &Path, split: &str, missing_masks: MissingMasks) -> Result<(Dataset, Vec<Error>)> {
         let labelmap = root.join("labelmap.txt");
         let classes = if labelmap.symlink_metadata().is_ok() { labelmap::read(&labelmap)? } else { voc_classes() };
-        let list = root.join("ImageSets/Segmentation").join(format!("{split}.txt"));
+        let list = lists(root).join(format!("{split}.txt"));
         if !list.exists() {
             return Err(missing_split(&list));
         }
@@ -112,9 +194,10 @@ impl Dataset {
         let ids = text.lines().map(str::trim).filter(|id| !id.is_empty());
         let (mut entries, mut missing) = (Vec::new(), Vec::new());
         let mut files = Files::new(root);
+        let colors = Arc::new(ClassColors::new(&classes));
         for id in ids {
-            match find(&mut files, id, &list, missing_masks) {
-                Ok(entry) if entry.mask.is_none() && background(&classes).is_none() => {
+            match find(&mut files, id, &list, missing_masks, &colors) {
+                Ok(Entry { mask: Mask::Background, .. }) if background(&classes).is_none() => {
                     return Err(no_background(&classes));
                 }
                 Ok(entry) => entries.push(entry),
@@ -124,8 +207,48 @@ impl Dataset {
         if entries.is_empty() && missing.is_empty() {
             return Err(Error::new(format!("{} names no photo; write one ID a line", list.display())));
         }
-        let colors = ColorIndex::new(&classes);
-        Ok((Dataset { entries, classes, colors }, missing))
+        Ok((Dataset { entries, classes, notes: Vec::new(), left_out: Vec::new(), unpacked: None }, missing))
+    }
+
+    /// A split of what was found elsewhere.
+    fn of_source(mut source: Source, split: &str, root: &Path) -> Result<Dataset> {
+        let Some(items) = source.splits.remove(split) else {
+            let splits: Vec<&str> = source.splits.keys().map(String::as_str).collect();
+            return Err(Error::new(format!(
+                "{} has no split {split}, but {}; name it, or divide the photos with --val-share 0.2",
+                root.display(),
+                splits.join(", ")
+            )));
+        };
+        let entry = |Item { id, photo, mask }| Entry { id, photo, mask, layout: OnceLock::new() };
+        Ok(Dataset {
+            entries: items.into_iter().map(entry).collect(),
+            classes: source.classes,
+            notes: source.notes,
+            left_out: source.left_out,
+            unpacked: source.unpacked,
+        })
+    }
+
+    /// Some of the photos, in this order.
+    fn part(&self, indices: &[usize]) -> Dataset {
+        Dataset {
+            entries: indices.iter().map(|&index| self.entries[index].clone()).collect(),
+            classes: self.classes.clone(),
+            notes: self.notes.clone(),
+            left_out: self.left_out.clone(),
+            unpacked: self.unpacked.clone(),
+        }
+    }
+
+    /// What was assumed when the photos were found: a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// What was left out when the photos were found: a sentence each.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// How many photos the split has: at least one.
@@ -168,14 +291,13 @@ impl Dataset {
     pub fn read_mask_with_facts(&self, i: usize) -> Result<(Vec<u8>, Facts)> {
         let entry = &self.entries[i];
         let layout = self.layout(i)?;
-        let Some(mask) = &entry.mask else {
+        if let Mask::Background = entry.mask {
             // Without that class the dataset would not have opened.
             let label = background(&self.classes).ok_or_else(|| no_background(&self.classes))?;
             let mask = vec![label; layout.width as usize * layout.height as usize];
             return Ok((mask, Facts { no_mask: true, ..Facts::default() }));
-        };
-        let classes: Vec<[u8; 3]> = self.classes.iter().map(|class| class.color).collect();
-        mask::open(mask, (&entry.photo, layout))?.read(&classes, &self.colors)
+        }
+        entry.mask.labels(&entry.photo, layout)
     }
 
     /// Reads photo `i` and its mask.
@@ -202,7 +324,13 @@ fn no_background(classes: &[Class]) -> Error {
 }
 
 /// Finds the files of `id`, which stands in `list`.
-fn find(files: &mut Files<'_>, id: &str, list: &Path, missing_masks: MissingMasks) -> Result<Entry> {
+fn find(
+    files: &mut Files<'_>,
+    id: &str,
+    list: &Path,
+    missing_masks: MissingMasks,
+    colors: &Arc<ClassColors>,
+) -> Result<Entry> {
     if !Path::new(id).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(Error::new(format!(
             "{} lists {id}, which leads out of the data's folders; write the file's name without its ending",
@@ -215,28 +343,43 @@ fn find(files: &mut Files<'_>, id: &str, list: &Path, missing_masks: MissingMask
             list.display()
         )));
     };
-    let mask = files.mask(id)?;
-    if mask.is_none() && missing_masks == MissingMasks::Refuse {
+    let path = files.mask(id)?;
+    if path.is_none() && missing_masks == MissingMasks::Refuse {
         return Err(Error::new(format!(
             "{} lists {id}, but there is no SegmentationClass/{id}.png; add the file, remove the line, or take photos \
              without a mask for background everywhere with --missing-masks background",
             list.display()
         )));
     }
+    let mask = path.map_or(Mask::Background, |path| Mask::Classes { path, colors: colors.clone() });
     Ok(Entry { id: id.to_owned(), photo, mask, layout: OnceLock::new() })
 }
 
-/// The error for a split that is not there, with those that are.
-fn missing_split(list: &Path) -> Error {
-    let folder = list.parent().and_then(|folder| folder.read_dir().ok());
-    let files = folder.into_iter().flatten().flatten().map(|file| file.path());
+/// The folder of a data set's lists.
+fn lists(root: &Path) -> PathBuf {
+    root.join("ImageSets/Segmentation")
+}
+
+/// The lists in a folder.
+fn splits(folder: &Path) -> Vec<String> {
+    let files = folder.read_dir().into_iter().flatten().flatten().map(|file| file.path());
     let lists = files.filter(|path| path.extension().is_some_and(|ending| ending == "txt"));
     let mut splits: Vec<String> =
         lists.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
     splits.sort();
-    let advice = match splits.is_empty() {
-        true => "write the IDs of its photos there, one a line".to_owned(),
-        false => format!("the splits here are {}", splits.join(", ")),
+    splits
+}
+
+/// The error for a split that is not there, with those that are.
+fn missing_split(list: &Path) -> Error {
+    let splits = list.parent().map(splits).unwrap_or_default();
+    let advice = match splits.as_slice() {
+        [] => "write the IDs of its photos there, one a line".to_owned(),
+        [only] => format!(
+            "the only split here is {only}: divide it into photos to train on and photos to measure on with --val-share 0.2, or \
+             name it with --split"
+        ),
+        splits => format!("the splits here are {}", splits.join(", ")),
     };
     Error::new(format!("{} does not exist; {advice}", list.display()))
 }
@@ -245,11 +388,6 @@ fn missing_split(list: &Path) -> Error {
 pub(crate) fn photo_size(path: &Path) -> Result<(usize, usize)> {
     let (width, height) = image_layout(path)?.upright();
     Ok((height as usize, width as usize))
-}
-
-/// The values of a palette or greyscale PNG, whatever they mean, for this photo once it is upright.
-pub(crate) fn read_indices(path: &Path, photo: &Path) -> Result<Vec<u8>> {
-    mask::open(path, (photo, &image_layout(photo)?))?.values()
 }
 
 fn unreadable(path: &Path, error: impl std::fmt::Display) -> Error {

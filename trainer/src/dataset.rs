@@ -3,3 +3,5 @@
 pub mod check;
 pub mod doubts;
 pub mod import;
+
+pub(crate) use check::on_all_processors;

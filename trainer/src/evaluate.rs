@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use fcn::palette::{Class, background};
-use fcn::{Frame, Mask, PixelFormat, Provider, Segmenter, SizeMode};
+use fcn::{Frame, Mask, Outputs, PixelFormat, Provider, Segmenter, SizeMode};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::augment::{Normalise, normalise_whole};
@@ -124,6 +124,28 @@ impl Labeller {
                 let frame = Frame::packed(PixelFormat::Rgb8, rgb, width as u32, height as u32, 0)?;
                 segmenter.segment(&frame, mask)?;
                 Ok(mask.labels().to_vec())
+            }
+        }
+    }
+
+    /// Labels a photo, and tells how far the highest probability is above the second highest: the mean over the pixels, 0 to 1.
+    pub fn label_with_margin(&mut self, rgb: &[u8], width: usize, height: usize) -> Result<(Vec<u8>, f64)> {
+        match self {
+            Labeller::Checkpoint { network, checkpoint, .. } => {
+                let scores = scores(network, checkpoint.state.native_side, rgb, width, height)?;
+                let chances = scores.f_softmax(1, Kind::Float)?;
+                let chances = chances.f_narrow(2, 0, height as i64)?.f_narrow(3, 0, width as i64)?;
+                let (highest, _) = chances.f_topk(2, 1, true, true)?;
+                let margin = highest.f_select(1, 0)?.f_sub(&highest.f_select(1, 1)?)?.f_mean(Kind::Double)?;
+                Ok((labels(&scores, width, height)?, margin.f_double_value(&[])?))
+            }
+            Labeller::Onnx { segmenter, mask } => {
+                let frame = Frame::packed(PixelFormat::Rgb8, rgb, width as u32, height as u32, 0)?;
+                mask.set_outputs(Outputs { margin: true, ..Outputs::default() });
+                segmenter.segment(&frame, mask)?;
+                let margins = mask.margin().unwrap_or_default();
+                let sum: f64 = margins.iter().map(|margin| f64::from(*margin)).sum();
+                Ok((mask.labels().to_vec(), sum / margins.len().max(1) as f64))
             }
         }
     }
@@ -283,12 +305,17 @@ pub fn input(network: &Network, native_side: Option<u32>, rgb: &[u8], width: usi
 
 /// Labels a whole photo (RGB, row by row).
 pub fn label(network: &Network, native_side: Option<u32>, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
+    labels(&scores(network, native_side, rgb, width, height)?, width, height)
+}
+
+/// The scores of a whole photo's pixels, perhaps with padding at the right and at the bottom.
+fn scores(network: &Network, native_side: Option<u32>, rgb: &[u8], width: usize, height: usize) -> Result<Tensor> {
     let image = input(network, native_side, rgb, width, height)?;
     let mut scores = no_grad(|| network.graph.forward(&image, false))?;
     if working_size(native_side, height, width).is_some() {
         scores = scores.f_upsample_bilinear2d([height as i64, width as i64], false, None, None)?;
     }
-    labels(&scores, width, height)
+    Ok(scores)
 }
 
 /// The class with the highest score of each pixel, in the top left `width` x `height` of them.

@@ -66,6 +66,7 @@ fn parse_line(line: &str) -> Option<Class> {
 }
 
 /// Finds the class of a colour.
+#[derive(Debug)]
 pub struct ColorIndex {
     /// Colours with the value of their pixels, sorted by colour.
     entries: Vec<([u8; 3], u8)>,

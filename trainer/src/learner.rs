@@ -128,15 +128,31 @@ impl Learner {
         network.graph.fit_norms(batches.map(|batch| images(&batch?, device)))
     }
 
+    /// The share of pixels of these batches that the measured network labels right in evaluation; `None` where all are void.
+    pub fn accuracy(&self, batches: impl Iterator<Item = Result<Batch>>) -> Result<Option<f64>> {
+        let _guard = tch::no_grad_guard();
+        let network = self.measured();
+        let device = network.graph.device;
+        let (mut right, mut counted) = (0, 0);
+        for batch in batches {
+            let mut batch = batch?;
+            let labels = self.labels(&mut batch, device)?;
+            let scores = network.graph.forward(&images(&batch, device)?, false)?;
+            right += scores.f_argmax(1, false)?.f_eq_tensor(&labels)?.f_sum(Kind::Int64)?.f_int64_value(&[])?;
+            counted += batch.labels.iter().filter(|label| **label != VOID).count();
+        }
+        Ok((counted > 0).then(|| right as f64 / counted as f64))
+    }
+
     /// Learns from a batch; `None` where all its pixels are void, which teaches nothing. Once a loss, a gradient or a
     /// weight is no number that is an error, and the learner is of no more use.
     pub fn learn(&mut self, mut batch: Batch, step: Step) -> Result<Option<Outcome>> {
-        batch.labels.iter_mut().for_each(|label| *label = self.labels[usize::from(*label)]);
+        let labels = self.labels(&mut batch, self.network.graph.device)?;
         let counted = batch.labels.iter().filter(|label| **label != VOID).count() as i64;
         let outcome = match counted {
             // The mean over no pixel is no number.
             0 => None,
-            _ => Some(self.descend(&batch, counted, step)?),
+            _ => Some(self.descend(&batch, &labels, counted, step)?),
         };
         if step.is_last && std::mem::take(&mut self.pending) {
             self.update(step)?;
@@ -145,18 +161,13 @@ impl Learner {
     }
 
     /// Adds a batch's gradients.
-    fn descend(&mut self, batch: &Batch, counted: i64, step: Step) -> Result<Outcome> {
-        let (n, h, w) = (batch.n as i64, batch.h as i64, batch.w as i64);
-        let device = self.network.graph.device;
-        let labels = Tensor::f_from_slice(&batch.labels)?.f_view([n, h, w])?.f_to_device(device)?;
-        let labels = labels.f_to_kind(Kind::Int64)?;
-
-        let images = images(batch, device)?;
+    fn descend(&mut self, batch: &Batch, labels: &Tensor, counted: i64, step: Step) -> Result<Outcome> {
+        let images = images(batch, self.network.graph.device)?;
         let scores = match self.autocast {
             true => tch::autocast(true, || self.network.graph.forward(&images, true))?.f_to_kind(Kind::Float)?,
             false => self.network.graph.forward(&images, true)?,
         };
-        let loss = self.loss.of(&scores, &labels)?;
+        let loss = self.loss.of(&scores, labels)?;
         let value = loss.f_double_value(&[])?;
         if !value.is_finite() {
             return Err(Error::new(format!("the loss became {value}")));
@@ -165,13 +176,20 @@ impl Learner {
             self.optimizer.zero_grad();
             self.pending = true;
         }
-        let crops = if self.sum_over_batch { n as f64 } else { 1.0 };
+        let crops = if self.sum_over_batch { batch.n as f64 } else { 1.0 };
         match self.loss_scale() * crops / step.window as f64 {
             1.0 => loss.f_backward()?,
             factor => loss.f_mul_scalar(factor)?.f_backward()?,
         }
-        let right = scores.detach().f_argmax(1, false)?.f_eq_tensor(&labels)?.f_sum(Kind::Int64)?;
+        let right = scores.detach().f_argmax(1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Int64)?;
         Ok(Outcome { loss: value, right: right.f_int64_value(&[])?, counted })
+    }
+
+    /// A batch's labels as they are trained, also in the batch.
+    fn labels(&self, batch: &mut Batch, device: Device) -> Result<Tensor> {
+        batch.labels.iter_mut().for_each(|label| *label = self.labels[usize::from(*label)]);
+        let size = [batch.n as i64, batch.h as i64, batch.w as i64];
+        Ok(Tensor::f_from_slice(&batch.labels)?.f_view(size)?.f_to_device(device)?.f_to_kind(Kind::Int64)?)
     }
 
     /// What the loss is multiplied by, and the gradients are divided by.

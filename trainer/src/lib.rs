@@ -21,6 +21,7 @@ pub mod model;
 pub mod optimizer;
 pub mod picture;
 pub mod predict;
+pub mod recipe;
 pub mod record;
 pub mod report;
 pub mod schedule;

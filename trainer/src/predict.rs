@@ -1,7 +1,9 @@
 //! Labels photos and shows what a network makes of them.
 
 mod compare;
+mod formats;
 mod jobs;
+mod outlines;
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,9 @@ use fcn::palette::Class;
 use fcn::{PixelFormat, overlay, read_image, write_labels, write_png};
 
 pub use compare::{CELL, GAP, compare};
+pub use formats::{Annotations, Format, Labelled};
 pub use jobs::{Job, jobs};
+pub use outlines::{Detail, Outline, outlines};
 
 use crate::error::{Error, Result};
 use crate::evaluate::Labeller;
@@ -19,26 +23,46 @@ use crate::evaluate::Labeller;
 pub struct Found {
     /// The names of the classes that occur with their share of the pixels in percent, the largest first.
     pub shares: Vec<(String, f64)>,
+    /// How far the highest probability is above the second highest, the mean over the pixels, 0 to 1; if it was asked for.
+    pub margin: Option<f64>,
     /// How long the network took, from pixels to labels.
     pub time: Duration,
 }
 
-impl Job {
-    /// Labels the photo, turned upright where its EXIF data says how, and writes the labels and the overlay: the photo
-    /// with the classes' colours blended in, from `alpha` 0 (photo alone) to 1 (colours alone).
-    pub fn run(&self, labeller: &mut Labeller, alpha: f32) -> Result<Found> {
-        let mut image = read_image(&self.photo)?;
+/// How photos are labelled, and what becomes of them.
+pub struct Predictor<'a> {
+    /// The network.
+    pub labeller: &'a mut Labeller,
+    /// How strongly overlays cover photos, from 0 (photo alone) to 1 (colours alone).
+    pub alpha: f32,
+    /// Whether margins are computed.
+    pub margin: bool,
+}
+
+impl Predictor<'_> {
+    /// Labels a photo, turned upright where its EXIF data says how, and writes what `format` has for it.
+    pub fn run(&mut self, job: &Job, annotations: &mut Annotations<'_>, format: Format) -> Result<Found> {
+        let mut image = read_image(&job.photo)?;
         let (width, height) = (image.width, image.height);
+        let named = |error| Error::new(format!("{}: {error}", job.photo.display()));
         let start = Instant::now();
-        let labels = labeller
-            .label(&image.pixels, width as usize, height as usize)
-            .map_err(|error| Error::new(format!("{}: {error}", self.photo.display())))?;
+        let (labels, margin) = match self.margin {
+            true => {
+                let labelled = self.labeller.label_with_margin(&image.pixels, width as usize, height as usize);
+                labelled.map(|(labels, margin)| (labels, Some(margin))).map_err(named)?
+            }
+            false => (self.labeller.label(&image.pixels, width as usize, height as usize).map_err(named)?, None),
+        };
         let time = start.elapsed();
-        let (classes, background) = (labeller.classes(), labeller.background());
-        write_labels(&self.labels, &labels, width, height, classes)?;
-        overlay(&mut image.pixels, PixelFormat::Rgb8, width, height, 0, &labels, classes, background, alpha)?;
-        write_png(&self.overlay, &image)?;
-        Ok(Found { shares: shares(&labels, classes), time })
+        let (classes, background) = (self.labeller.classes(), self.labeller.background());
+        if format == Format::Png {
+            write_labels(&job.labels, &labels, width, height, classes)?;
+            overlay(&mut image.pixels, PixelFormat::Rgb8, width, height, 0, &labels, classes, background, self.alpha)?;
+            write_png(&job.overlay, &image)?;
+        }
+        let labelled = Labelled { photo: &job.photo, width: width as usize, height: height as usize, labels: &labels };
+        annotations.add(&labelled, &job.id)?;
+        Ok(Found { shares: shares(&labels, classes), margin, time })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::augment::Augment;
 use crate::checkpoint::{self, Checkpoint, Progress, Running, State};
 use crate::config::Config;
 use crate::data::Dataset;
+use crate::data::of_run::Photos;
 use crate::dataset::doubts::{Doubts, Tally};
 use crate::error::{Error, Result};
 use crate::evaluate::{background_or_first, label, read};
@@ -24,6 +25,11 @@ use crate::model::{Spec, weights};
 use crate::record::{self, Output, Recorder, Validation};
 use crate::schedule::Factor;
 use fcn::onnx::NATIVE_SIDES;
+
+/// Crops of training photos that are evaluated beside each validation.
+const COMPARED_CROPS: usize = 32;
+/// Accuracy in training is that of an epoch whose weights were worse at its start, and other crops: more than this is no chance.
+const LARGEST_GAP: f64 = 0.15;
 
 /// How a run is carried out. None of it changes what is learned.
 #[derive(Debug, Clone)]
@@ -58,6 +64,7 @@ pub struct Run {
     learner: Learner,
     train: Arc<Dataset>,
     val: Dataset,
+    photos: Photos,
     state: State,
 }
 
@@ -66,6 +73,8 @@ impl Run {
     pub fn start(mut config: Config, device: Device) -> Result<Run> {
         config.check()?;
         let (train, val) = open(&config)?;
+        let val_split = config.val_share.map_or(&config.val_split, |_| &config.train_split);
+        let photos = Photos::new(&config.place(), (&config.train_split, &train), (val_split, &val))?;
         config.class_weights.resolve(&train)?;
         check_class_weights(&config, &train)?;
         config.background = background_or_first(train.classes());
@@ -82,21 +91,32 @@ impl Run {
             spec,
             config,
         };
-        Ok(Run { learner, train: Arc::new(train), val, state })
+        Ok(Run { learner, train: Arc::new(train), val, photos, state })
     }
 
-    /// A run from a checkpoint on.
-    pub fn resume(checkpoint: Checkpoint, device: Device) -> Result<Run> {
+    /// A run from a checkpoint on, with the photos that it began with.
+    pub fn resume(checkpoint: Checkpoint, photos: Option<Photos>, device: Device) -> Result<Run> {
         let learner = Learner::resume(&checkpoint, device)?;
         let state = checkpoint.state;
-        let (train, val) = open(&state.config)?;
+        let (train, val) = match &photos {
+            Some(photos) => photos.open()?,
+            None => open(&state.config)?,
+        };
+        let photos = match photos {
+            Some(photos) => photos,
+            None => Photos::new(
+                &state.config.place(),
+                (&state.config.train_split, &train),
+                (&state.config.val_split, &val),
+            )?,
+        };
         if train.classes() != state.classes {
             return Err(Error::new(format!(
                 "{} has other classes than when this run began; start a new run",
                 state.config.data.display()
             )));
         }
-        Ok(Run { learner, train: Arc::new(train), val, state })
+        Ok(Run { learner, train: Arc::new(train), val, photos, state })
     }
 
     /// Starts from a file's parameters where it has them: a backbone's, or those of a run with the same backbone.
@@ -127,12 +147,18 @@ impl Run {
         if self.state.config.void_is_background {
             tally.void_to(self.state.config.background);
         }
-        Ok(tally.doubts(self.train.classes(), true))
+        let mut doubts = tally.doubts(self.train.classes(), true);
+        doubts.notes.extend_from_slice(self.train.notes());
+        if let [first, ..] = self.train.left_out() {
+            doubts.problems.push(format!("{} things were left out, the first: {first}", self.train.left_out().len()));
+        }
+        Ok(doubts)
     }
 
     /// Trains until the last epoch is done, writes one line an epoch to `out`, and records in the run's folder.
     pub fn train(&mut self, execution: &Execution, out: &mut dyn Write) -> Result<End> {
         remove_leftovers(&execution.folder)?;
+        self.photos.write(&execution.folder)?;
         if !self.state.is_complete() && self.run_epochs(execution, out)? == End::Stopped {
             return Ok(End::Stopped);
         }
@@ -203,11 +229,17 @@ impl Run {
                 }
                 since = Instant::now();
             }
-            let batches = |number| loader::epoch(&self.train, &augment, &plan, number, 0);
-            if self.is_validated(epoch) && config.norm_crops > 0 && !config.freeze_norm {
+            if self.is_validated(epoch) {
                 // The same crops each time, of epochs that no run comes to.
-                let crops = (0..).flat_map(|number| batches(u64::MAX - number));
-                self.learner.fit_norms(crops.take(config.norm_crops.div_ceil(config.batch)))?;
+                let epochs = || (0..).map(|number| loader::epoch(&self.train, &augment, &plan, u64::MAX - number, 0));
+                if config.norm_crops > 0 && !config.freeze_norm {
+                    let crops = epochs().flatten();
+                    self.learner.fit_norms(crops.take(config.norm_crops.div_ceil(config.batch)))?;
+                }
+                let seen = self.learner.accuracy(epochs().flatten().take(COMPARED_CROPS.div_ceil(config.batch)))?;
+                if let Some(warning) = gap(&self.state.progress.running, seen) {
+                    recorder.warn(&warning)?;
+                }
             }
             if self.end_epoch(execution, rate(epoch, steps - 1), recorder)? == End::Stopped {
                 return Ok(End::Stopped);
@@ -304,6 +336,17 @@ impl Run {
     }
 }
 
+/// A sentence where training and evaluation disagree on how well the training photos are labelled.
+fn gap(running: &Running, evaluated: Option<f64>) -> Option<String> {
+    let trained = (running.counted > 0).then(|| running.right as f64 / running.counted as f64)?;
+    let evaluated = evaluated.filter(|evaluated| trained - evaluated > LARGEST_GAP)?;
+    Some(format!(
+        "the training photos are labelled with accuracy {trained:.3} in training, but {evaluated:.3} in evaluation: the statistics \
+         of batch normalisation or the average of weights do not follow the weights; try more --norm-crops, a smaller --lr, or a \
+         smaller --ema"
+    ))
+}
+
 /// The size of photos that a run makes a network know: the median over the photos, as the square root of width times height,
 /// times the middle of the random scales.
 fn native_side(photos: &Dataset, scale: (f32, f32)) -> Result<u32> {
@@ -376,8 +419,12 @@ fn check_class_weights(config: &Config, dataset: &Dataset) -> Result<()> {
 }
 
 fn open(config: &Config) -> Result<(Dataset, Dataset)> {
-    let open = |split| Dataset::open_with(&config.data, split, config.missing_masks);
-    Ok((open(&config.train_split)?, open(&config.val_split)?))
+    let place = config.place();
+    let train = place.open(&config.train_split)?;
+    match config.val_share {
+        Some(share) => train.divide(share, config.seed),
+        None => Ok((train, place.open(&config.val_split)?)),
+    }
 }
 
 /// Where a run computes, in words.

@@ -9,7 +9,7 @@ use data::{Folder, trainer};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use trainer::data::{Dataset, MissingMasks, Sample};
+use trainer::data::{Dataset, MissingMasks, Place, Sample};
 use trainer::dataset::check::check;
 use trainer::dataset::import::{Counts, Runs, Shape};
 
@@ -851,7 +851,7 @@ fn problems_of_a_data_set_are_found() {
     ] {
         assert!(said.contains(expected), "{expected} is not in {said}");
     }
-    let report = check(folder.root(), &["train".to_owned()], MissingMasks::Refuse).unwrap();
+    let report = check(&Place::new(folder.root(), MissingMasks::Refuse), &["train".to_owned()]).unwrap();
     assert_eq!((report.problems(), report.duplicates.len(), report.splits[0].broken.len()), (4, 0, 3));
     let missing = run("dataset check {} --splits dusk", &[folder.root()]).unwrap_err();
     assert!(missing.contains("the splits here are train, val"), "{missing}");

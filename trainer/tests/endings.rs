@@ -9,6 +9,7 @@ use data::{Folder, StopAfterLine, alone};
 use tch::Device;
 use trainer::checkpoint::{Checkpoint, last};
 use trainer::config::Config;
+use trainer::data::of_run::Photos;
 use trainer::schedule::Schedule;
 use trainer::train::{End, Execution, Run};
 
@@ -38,7 +39,8 @@ fn patience_ends_a_run_that_no_longer_improves() {
     assert_eq!((progress.epoch, progress.stale), (3, 2));
 
     // It is complete: resuming trains no more.
-    let mut run = Run::resume(Checkpoint::read(out.path()).unwrap(), Device::Cpu).unwrap();
+    let mut run =
+        Run::resume(Checkpoint::read(out.path()).unwrap(), Photos::read(out.path()).unwrap(), Device::Cpu).unwrap();
     assert_eq!(run.train(&execution(out.path(), &Arc::default()), &mut Vec::new()).unwrap(), End::Complete);
     assert_eq!(Checkpoint::read(out.path()).unwrap().state.progress, progress);
 }
@@ -55,7 +57,7 @@ fn a_diverging_run_names_its_photos_and_keeps_the_last_good_state() {
     let mut checkpoint = Checkpoint::read(out.path()).unwrap();
     assert_eq!((checkpoint.state.progress.epoch, checkpoint.state.progress.step), (1, 1));
     checkpoint.state.config.lr = 1e42;
-    let mut run = Run::resume(checkpoint, Device::Cpu).unwrap();
+    let mut run = Run::resume(checkpoint, None, Device::Cpu).unwrap();
     let error = run.train(&execution(out.path(), &Arc::default()), &mut Vec::new()).unwrap_err().to_string();
     // The second step of the epoch overflows the weights, which no checkpoint may hold.
     assert!(error.starts_with("the weights overflowed in epoch 2, step 2, at learning rate 1"), "{error}");

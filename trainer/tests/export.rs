@@ -226,10 +226,10 @@ fn integers_and_halves_score_close_to_floats() {
         let full = fcn::onnx::encode(&onnx(&network, &Form::Full, &card).unwrap());
         let exact = libfcn(&full, &photo);
 
-        let calibration = Calibration::new(&network, None, &dataset, 3).unwrap();
+        let calibration = Calibration::new(&network, None, &dataset, 3, &mut |_| {}).unwrap();
         assert_eq!(
             calibration,
-            Calibration::new(&network, None, &dataset, 3).unwrap(),
+            Calibration::new(&network, None, &dataset, 3, &mut |_| {}).unwrap(),
             "{name}: the same photos, the same ranges"
         );
         let int8 = fcn::onnx::encode(&onnx(&network, &Form::Int8(calibration), &card).unwrap());
@@ -282,7 +282,10 @@ fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
             assert!(half < 2e-3, "{name}: float16 changes scores by {half} of their range");
             // The heads stay in float32, so one is enough for each backbone's rounding, which takes long.
             if architecture == Architecture::Fcn16s {
-                let int8 = error(&scores(Form::Int8(Calibration::new(&network, None, &dataset, 3).unwrap())), &exact);
+                let int8 = error(
+                    &scores(Form::Int8(Calibration::new(&network, None, &dataset, 3, &mut |_| {}).unwrap())),
+                    &exact,
+                );
                 println!("{name}: int8 {int8:.4} of the range");
                 assert!(int8 < 0.05, "{name}: int8 changes scores by {int8} of their range");
             }

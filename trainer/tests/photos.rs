@@ -6,7 +6,7 @@ use std::path::Path;
 use data::{Folder, trainer};
 use png::{BitDepth, ColorType};
 use serde_json::json;
-use trainer::data::{Dataset, MissingMasks, VOID};
+use trainer::data::{Dataset, MissingMasks, Place, VOID};
 use trainer::dataset::check::check;
 
 mod data;
@@ -276,7 +276,7 @@ fn damaged_photos_and_masks_are_problems() {
     for (file, share) in [("JPEGImages/p0.png", 0.9), ("JPEGImages/p1.png", 0.5), ("SegmentationClass/p2.png", 0.98)] {
         let whole = fs::read(folder.path(file)).unwrap();
         fs::write(folder.path(file), &whole[..(whole.len() as f64 * share) as usize]).unwrap();
-        let report = check(folder.root(), &["train".to_owned()], MissingMasks::Refuse).unwrap();
+        let report = check(&Place::new(folder.root(), MissingMasks::Refuse), &["train".to_owned()]).unwrap();
         assert!(report.splits[0].broken.iter().any(|sentence| sentence.contains(file)), "{report}");
     }
 }

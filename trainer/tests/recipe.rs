@@ -14,6 +14,7 @@ use trainer::average::Average;
 use trainer::checkpoint::{Checkpoint, Progress, best, last};
 use trainer::class_weights::{ClassWeights, Source};
 use trainer::config::Config;
+use trainer::data::of_run::Photos;
 use trainer::loss::Loss;
 use trainer::model::graph::{Conv, Graph, Node, Op, Padding, Value as At};
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, weights};
@@ -215,7 +216,8 @@ fn a_run_with_everything_on_resumes_bit_for_bit() {
     let whole = train(everything(&folder));
 
     let out = tempfile::tempdir().unwrap();
-    let resume = || Run::resume(Checkpoint::read(out.path()).unwrap(), Device::Cpu).unwrap();
+    let resume =
+        || Run::resume(Checkpoint::read(out.path()).unwrap(), Photos::read(out.path()).unwrap(), Device::Cpu).unwrap();
     let progress = || Checkpoint::read(out.path()).unwrap().state.progress;
     let mut run = Run::start(everything(&folder), Device::Cpu).unwrap();
     let stop = Arc::new(AtomicBool::new(true));

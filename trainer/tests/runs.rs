@@ -1,4 +1,4 @@
-//! Whole runs of the program `trainer train`: killed, interrupted, resumed, and with the chapter's preset.
+//! Whole runs of the program `trainer train`: killed, interrupted, resumed, and with the chapter's recipe.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -13,6 +13,7 @@ use data::{Folder, differences, tensors, trainer};
 use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, best, last};
 use trainer::config::Config;
+use trainer::recipe::Recipe;
 
 mod data;
 
@@ -152,14 +153,15 @@ fn d2l_is_the_chapter() {
     data.photo("p1", 96, 70);
     data.split("train", &["p0", "flat", "p1", "narrow", "exact"]);
     let out = tempfile::tempdir().unwrap();
-    let line = "train --data {} --out {} --preset d2l --crop 64x96 --epochs 2 --threads 1 --batch";
+    let line = "train --data {} --out {} --recipe d2l --crop 64x96 --epochs 2 --threads 1 --batch";
     let output = trainer(&format!("{line} 4"), &[data.root(), out.path()]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("3 photos do not fill one batch of 4"));
 
     let stdout = success(trainer(&format!("{line} 3"), &[data.root(), out.path()]).output().unwrap());
     let config = Checkpoint::read(out.path()).unwrap().state.config;
-    let changed = Config { data: data.root().to_owned(), crop: (64, 96), epochs: 2, batch: 3, ..Config::d2l() };
+    let recipe = Recipe::D2l.config(3, Some(3), Some(2));
+    let changed = Config { data: data.root().to_owned(), crop: (64, 96), ..recipe };
     assert_eq!(config, changed);
     let epochs: Vec<&str> = stdout.lines().filter(|line| line.starts_with("epoch ")).collect();
     assert_eq!(epochs.len(), 2, "{stdout}");

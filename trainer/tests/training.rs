@@ -10,7 +10,9 @@ use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, best, last};
 use trainer::config::Config;
+use trainer::data::of_run::Photos;
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, is_head, weights};
+use trainer::recipe::Recipe;
 use trainer::schedule::Schedule;
 use trainer::train::{End, Execution, Run};
 
@@ -180,7 +182,8 @@ fn a_run_stopped_in_its_validation_goes_on_there() {
 
     let out = tempfile::tempdir().unwrap();
     let mut run = Run::start(config, Device::Cpu).unwrap();
-    let resume = || Run::resume(Checkpoint::read(out.path()).unwrap(), Device::Cpu).unwrap();
+    let resume =
+        || Run::resume(Checkpoint::read(out.path()).unwrap(), Photos::read(out.path()).unwrap(), Device::Cpu).unwrap();
     // An epoch has one step, so the first stop comes right after it, and the second within the validation.
     for _ in 0..2 {
         assert_eq!(run.train(&execution(out.path(), 1, true), &mut Vec::new()).unwrap(), End::Stopped);
@@ -247,10 +250,10 @@ fn weights_are_loaded_by_name() {
 }
 
 #[test]
-fn presets_have_the_documented_numbers() {
+fn recipes_have_the_documented_numbers() {
     // Dive into Deep Learning, section 13.11: batch_size, crop_size = 32, (320, 480); num_epochs, lr, wd = 5, 0.001,
     // 1e-3; optim.SGD without momentum; ResNet-18; a transposed convolution from `bilinear_kernel` that is trained.
-    let d2l = Config::d2l();
+    let d2l = Recipe::D2l.config(3, None, None);
     assert_eq!((d2l.batch, d2l.crop, d2l.epochs), (32, (320, 480), 5));
     assert_eq!((d2l.lr, d2l.weight_decay, d2l.momentum, d2l.head_lr_factor), (0.001, 0.001, 0.0, 1.0));
     assert_eq!((d2l.arch, d2l.backbone), (Architecture::Fcn32s, Backbone::ResNet18));

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use encoding_rs::Encoding;
 
-use crate::data::MissingMasks;
+use crate::data::{MissingMasks, Place};
 use crate::dataset::check::check;
-use crate::dataset::import::{Settings, Source, cityscapes, coco, labelme};
+use crate::dataset::import::{Settings, Source, cityscapes, coco, labelme, masks, yolo};
 use crate::error::{Error, Result};
 
 /// What is done with a data set.
@@ -27,12 +27,16 @@ pub(super) enum Dataset {
 /// Options of `trainer dataset check`.
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// The folder with JPEGImages, SegmentationClass and ImageSets/Segmentation.
+    /// The folder of the data set, as for `trainer train`; of photos alone with --masks.
     folder: PathBuf,
 
-    /// The splits to look at, with commas between them.
-    #[arg(long, value_name = "SPLITS", value_delimiter = ',', default_value = "train,val")]
-    splits: Vec<String>,
+    /// The folder of the masks.
+    #[arg(long, value_name = "FOLDER")]
+    masks: Option<PathBuf>,
+
+    /// The splits to look at, with commas between them [default: train and val, or all that there are where neither is].
+    #[arg(long, value_name = "SPLITS", value_delimiter = ',')]
+    splits: Option<Vec<String>>,
 
     /// What becomes of photos that a split lists and that have no mask.
     #[arg(long, value_name = "WHAT", value_enum, default_value = "refuse")]
@@ -53,6 +57,11 @@ pub(super) enum Import {
     Coco(Coco),
     /// The folders leftImg8bit and gtFine of Cityscapes, 19 classes.
     Cityscapes(Cityscapes),
+    /// Polygons as YOLO's segmentation networks take them: folders images and labels, and names in data.yaml or classes.txt.
+    Yolo(Yolo),
+    /// A folder of photos and a folder of masks of the same names, also with an ending such as _mask. Classes stand in a labelmap.txt, or
+    /// a list of names (class_names.txt, classes.txt), in the folder of masks or above both; without one, colours or values are classes.
+    Masks(Masks),
 }
 
 /// What labelme and COCO have in common.
@@ -145,6 +154,40 @@ pub(super) struct Cityscapes {
     splits: Vec<String>,
 }
 
+/// Options of `trainer dataset import yolo`.
+#[derive(Debug, Args)]
+pub(super) struct Yolo {
+    /// The folder with images and labels, or with train and val that have them.
+    folder: PathBuf,
+
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Options of `trainer dataset import masks`.
+#[derive(Debug, Args)]
+pub(super) struct Masks {
+    /// The folder of the photos.
+    #[arg(long, value_name = "FOLDER")]
+    images: PathBuf,
+
+    /// The folder of the masks.
+    #[arg(long, value_name = "FOLDER")]
+    masks: PathBuf,
+
+    /// The folder to write: a new one, or one with other splits of the same classes. Nothing is overwritten.
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+
+    /// The split that the photos belong to.
+    #[arg(long, value_name = "SPLIT", default_value = "train", value_parser = split_name)]
+    split: String,
+
+    /// What becomes of photos without a mask.
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "refuse")]
+    missing_masks: MissingMasks,
+}
+
 impl Dataset {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self {
@@ -156,7 +199,12 @@ impl Dataset {
 
 impl Check {
     fn run(self) -> Result<ExitCode> {
-        let report = check(&self.folder, &self.splits, self.missing_masks)?;
+        let place = Place { root: self.folder, masks: self.masks, missing_masks: self.missing_masks };
+        let splits = match self.splits {
+            Some(splits) => splits,
+            None => place.usual_splits()?,
+        };
+        let report = check(&place, &splits)?;
         super::say(&match self.json {
             true => serde_json::to_string_pretty(&report).map_err(|error| Error::new(error.to_string()))?,
             false => report.to_string(),
@@ -175,6 +223,13 @@ impl Import {
             Import::Coco(Coco { file, photos, target }) => {
                 let source = coco::find(&file, &photos, &target.settings())?;
                 target.divide(source)?
+            }
+            Import::Yolo(Yolo { folder, target }) => {
+                let source = yolo::find(&folder, &target.settings())?;
+                target.divide(source)?
+            }
+            Import::Masks(Masks { images, masks, out, split, missing_masks }) => {
+                (masks::find(&images, &masks, &split, missing_masks)?, out)
             }
             Import::Cityscapes(Cityscapes { folder, out, splits }) => (cityscapes::find(&folder, &splits)?, out),
         };

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::setup::Pair;
 use super::{DeviceChoice, Reader, native_sides};
-use crate::data::{Dataset, MissingMasks};
-use crate::error::Result;
+use crate::data::of_run;
+use crate::data::{Dataset, MissingMasks, Place};
+use crate::error::{Error, Result};
 use crate::evaluate::{Labeller, Views};
 use crate::metrics::Confusion;
 use crate::record::Output;
@@ -22,11 +23,20 @@ pub(super) struct Evaluate {
     /// whose best checkpoint is taken.
     model: PathBuf,
 
-    /// The folder with JPEGImages, SegmentationClass and ImageSets/Segmentation.
-    #[arg(long, value_name = "FOLDER")]
-    data: PathBuf,
+    /// The folder of the data set, as for `trainer train`, or of a run, whose photos are taken [default: the run that is measured].
+    #[arg(long, value_name = "FOLDER", conflicts_with = "images")]
+    data: Option<PathBuf>,
 
-    /// The split to measure on: a list in ImageSets/Segmentation, without .txt.
+    /// A folder of photos, with --masks.
+    #[arg(long, value_name = "FOLDER", requires = "masks")]
+    images: Option<PathBuf>,
+
+    /// The folder of the masks of --images.
+    #[arg(long, value_name = "FOLDER", requires = "images")]
+    masks: Option<PathBuf>,
+
+    /// The split to measure on: a list in ImageSets/Segmentation, without .txt, a part of the run (train, val), or all where nobody
+    /// divided the photos.
     #[arg(long, value_name = "SPLIT", default_value = "val")]
     split: String,
 
@@ -65,7 +75,7 @@ pub(super) struct Evaluate {
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
 
-    /// Count void pixels as background (class 0 if none is called so), as the d2l preset trains them [default: as the checkpoint was trained].
+    /// Count void pixels as background (class 0 if none is called so), as the recipe d2l trains them [default: as the checkpoint was trained].
     #[arg(long)]
     void_is_background: bool,
 
@@ -75,7 +85,8 @@ pub(super) struct Evaluate {
 
 impl Evaluate {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let dataset = Dataset::open_with(&self.data, &self.split, self.missing_masks)?;
+        let place = self.place()?;
+        let dataset = place.open(&self.split)?;
         let views = Views::new(self.flip, self.scales.clone())?;
         let mut labeller = match self.size_mode() {
             Some(size_mode) => Labeller::onnx(&self.model, size_mode)?,
@@ -93,10 +104,22 @@ impl Evaluate {
         })?;
         bar.finish_and_clear();
         super::say(&match self.reader.output() {
-            Output::Json => self.json(&confusion, &dataset, void_is_background).to_string(),
+            Output::Json => self.json(&confusion, &dataset, &place, void_is_background).to_string(),
             Output::Text | Output::Quiet => table(&confusion, &dataset),
         })?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Where the photos are.
+    fn place(&self) -> Result<Place> {
+        let run = (self.model.is_dir() && of_run::path(&self.model).exists()).then_some(&self.model);
+        let root = self.data.as_ref().or(self.images.as_ref()).or(run).ok_or_else(|| {
+            Error::new(format!(
+                "{} is not the folder of a run that names its photos; --data FOLDER says what to measure on",
+                self.model.display()
+            ))
+        })?;
+        Ok(Place { root: root.clone(), masks: self.masks.clone(), missing_masks: self.missing_masks })
     }
 
     /// How photos come to the network's size, where it was asked for.
@@ -107,7 +130,7 @@ impl Evaluate {
     }
 
     /// All that was counted, for programs. The matrix has a row for each true class and a column for each predicted one.
-    fn json(&self, confusion: &Confusion, dataset: &Dataset, void_is_background: bool) -> Value {
+    fn json(&self, confusion: &Confusion, dataset: &Dataset, place: &Place, void_is_background: bool) -> Value {
         let classes = dataset.classes().iter().enumerate().map(|(index, class)| {
             json!({
                 "name": class.name,
@@ -119,7 +142,7 @@ impl Evaluate {
         json!({
             "event": "evaluation",
             "model": self.model.to_string_lossy(),
-            "data": self.data.to_string_lossy(),
+            "data": place.root.to_string_lossy(),
             "split": self.split,
             "photos": dataset.len(),
             "void_is_background": void_is_background,

@@ -11,11 +11,13 @@ use tch::Device;
 
 use super::native_sides;
 use crate::checkpoint::Checkpoint;
-use crate::data::{Dataset, MissingMasks};
+use crate::data::{MissingMasks, Place};
 use crate::error::Result;
 use crate::evaluate::Labeller;
 use crate::export::calibrate::Calibration;
 use crate::export::{self, Form};
+use crate::metrics::Confusion;
+use crate::record::Output;
 use fcn::file;
 
 /// Options of `trainer export`.
@@ -43,7 +45,7 @@ pub(super) struct Export {
     #[arg(long, requires = "calibrate", conflicts_with = "compact")]
     int8: bool,
 
-    /// The folder in the Pascal VOC layout whose photos tell ranges and rounding for --int8.
+    /// The folder of a data set, as for `trainer train`, or of a run, whose photos tell ranges and rounding for --int8.
     #[arg(long, value_name = "FOLDER", requires = "int8")]
     calibrate: Option<PathBuf>,
 
@@ -70,8 +72,8 @@ pub(super) struct Export {
     #[arg(long, value_name = "TEXT")]
     dataset: Option<String>,
 
-    /// Measure the written file, through libfcn, on this folder in the Pascal VOC layout, and note the figures in the
-    /// model card.
+    /// Measure the written file, through libfcn, on this data set, or on the photos of the folder of a run, and note the figures in
+    /// the model card.
     #[arg(long, value_name = "FOLDER")]
     measure: Option<PathBuf>,
 
@@ -92,8 +94,13 @@ impl Export {
         let state = &checkpoint.state;
         let form = match &self.calibrate {
             Some(folder) => {
-                let dataset = Dataset::open_with(folder, &self.calibrate_split, self.missing_masks)?;
-                Form::Int8(Calibration::new(&network, state.native_side, &dataset, self.calibrate_photos.get())?)
+                let dataset = Place::new(folder, self.missing_masks).open(&self.calibrate_split)?;
+                let bar = Output::Text.bar(100).with_prefix("calibrate");
+                let mut progress = |share: f64| bar.set_position((100.0 * share) as u64);
+                let photos = self.calibrate_photos.get();
+                let calibration = Calibration::new(&network, state.native_side, &dataset, photos, &mut progress)?;
+                bar.finish_and_clear();
+                Form::Int8(calibration)
             }
             None if self.compact => Form::Compact,
             None if self.fp16 => Form::Half,
@@ -104,8 +111,15 @@ impl Export {
         let mut card = export::card(state, dataset, BTreeMap::new());
         let mut bytes = onnx::encode(&export::onnx(&network, &form, &card)?);
         if let Some(folder) = &self.measure {
-            let dataset = Dataset::open_with(folder, &self.split, self.missing_masks)?;
-            let confusion = Labeller::from_onnx(&bytes)?.measure(&dataset, state.config.void_is_background)?;
+            let dataset = Place::new(folder, self.missing_masks).open(&self.split)?;
+            let bar = Output::Text.bar(dataset.len() as u64).with_prefix("measure");
+            let mut confusion = Confusion::new(dataset.classes().len());
+            Labeller::from_onnx(&bytes)?.visit(&dataset, state.config.void_is_background, |_, sample, labels| {
+                confusion.add(&sample.mask, labels);
+                bar.inc(1);
+                Ok(())
+            })?;
+            bar.finish_and_clear();
             card.metrics = confusion.metrics(dataset.classes());
             bytes = onnx::encode(&export::onnx(&network, &form, &card)?);
         }

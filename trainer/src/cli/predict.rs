@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::DeviceChoice;
-use crate::data::{Dataset, MissingMasks};
+use crate::data::{MissingMasks, Place};
 use crate::error::{Error, Result};
 use crate::evaluate::Labeller;
-use crate::predict::{compare, jobs};
+use crate::predict::{Annotations, Format, Predictor, compare, jobs};
 
 /// Options of `trainer predict`.
 #[derive(Debug, Args)]
@@ -26,14 +26,28 @@ pub(super) struct Predict {
     photos: Vec<PathBuf>,
 
     /// The folder for the results, made where it is missing: ID.png, whose pixels are class indices with the classes'
-    /// colours as palette, and ID_overlay.png, where ID is the photo's name without its ending. With --compare, the
-    /// PNG file to draw.
+    /// colours as palette, and ID_overlay.png, where ID is the photo's name without its ending; or what --format names. With
+    /// --compare, the PNG file to draw.
     #[arg(long, value_name = "FOLDER|FILE.png")]
     out: PathBuf,
 
     /// How strongly the overlay covers the photo, from 0 (photo alone) to 1 (colours alone).
     #[arg(long, value_name = "SHARE", default_value = "0.6", value_parser = share, conflicts_with = "compare")]
     alpha: f32,
+
+    /// What is written: pictures, or annotations to correct in a program for labelling. `trainer dataset import` and `trainer train` take
+    /// them back.
+    #[arg(long, value_enum, default_value = "png", conflicts_with = "compare")]
+    format: Format,
+
+    /// With --format labelme or coco, regions of fewer pixels become no polygon.
+    #[arg(long, value_name = "PIXELS", default_value = "64", value_parser = clap::value_parser!(u32).range(1..))]
+    min_area: u32,
+
+    /// List the photos whose labels are least certain first, at the end and in OUT/ranking.csv: by the margin between the highest and the
+    /// second highest probability, the mean over the pixels. They are the ones to correct first.
+    #[arg(long, value_enum, value_name = "BY", conflicts_with = "compare")]
+    rank: Option<Rank>,
 
     /// Where a checkpoint computes.
     #[arg(long, value_enum, default_value = "auto")]
@@ -44,7 +58,7 @@ pub(super) struct Predict {
     #[arg(long, requires = "data")]
     compare: bool,
 
-    /// With --compare, the folder with JPEGImages, SegmentationClass and ImageSets/Segmentation.
+    /// With --compare, the folder of the data set, as for `trainer train`, or of a run.
     #[arg(long, value_name = "FOLDER", requires = "compare")]
     data: Option<PathBuf>,
 
@@ -66,6 +80,13 @@ pub(super) struct Predict {
     first: u32,
 }
 
+/// What tells how certain labels are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Rank {
+    /// The margin between the highest and the second highest probability.
+    Margin,
+}
+
 /// A number from 0 to 1.
 fn share(text: &str) -> std::result::Result<f32, String> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "must be from 0 to 1".to_owned())
@@ -84,15 +105,40 @@ impl Predict {
         let jobs = jobs(&self.photos, &self.out)?;
         let mut labeller = self.labeller()?;
         make_folder(&self.out)?;
-        for job in jobs {
-            let found = job.run(&mut labeller, self.alpha)?;
+        let (classes, background) = (labeller.classes().to_vec(), labeller.background());
+        let mut annotations = Annotations::new(self.format, &self.out, &classes, background, self.min_area as usize)?;
+        let mut predictor = Predictor { labeller: &mut labeller, alpha: self.alpha, margin: self.rank.is_some() };
+        let mut ranking = Vec::new();
+        for job in &jobs {
+            let found = predictor.run(job, &mut annotations, self.format)?;
+            ranking.extend(found.margin.map(|margin| (margin, &job.photo)));
             // Less is written as 0.0.
             let seen = found.shares.iter().filter(|(_, percent)| *percent >= 0.05);
             let shares: Vec<String> = seen.map(|(name, percent)| format!("{name} {percent:.1} %")).collect();
             let milliseconds = found.time.as_secs_f64() * 1e3;
             super::say(&format!("{}: {}; {milliseconds:.0} ms", job.photo.display(), shares.join(", ")))?;
         }
+        annotations.finish()?;
+        if self.rank.is_some() {
+            self.tell(ranking)?;
+        }
         Ok(())
+    }
+
+    /// Lists photos, the least certain first.
+    fn tell(&self, mut ranking: Vec<(f64, &PathBuf)>) -> Result<()> {
+        ranking.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+        let file = self.out.join("ranking.csv");
+        let failed = |error: csv::Error| Error::new(format!("{}: {error}", file.display()));
+        let mut table = csv::Writer::from_writer(Vec::new());
+        table.write_record(["photo", "margin"]).map_err(failed)?;
+        super::say("least certain first:")?;
+        for (margin, photo) in ranking {
+            super::say(&format!("{margin:.4} {}", photo.display()))?;
+            table.write_record([photo.to_string_lossy().as_ref(), &margin.to_string()]).map_err(failed)?;
+        }
+        let bytes = table.into_inner().map_err(|error| Error::new(format!("{}: {error}", file.display())))?;
+        Ok(fcn::file::write(&file, &bytes)?)
     }
 
     fn compare(&self, data: &Path) -> Result<()> {
@@ -102,7 +148,7 @@ impl Predict {
                 "--out {out}: --compare draws one PNG file, so give a file name that ends in .png"
             )));
         }
-        let dataset = Dataset::open_with(data, &self.split, self.missing_masks)?;
+        let dataset = Place::new(data, self.missing_masks).open(&self.split)?;
         let first = self.first as usize;
         if first + usize::from(self.count) > dataset.len() {
             return Err(Error::new(format!(

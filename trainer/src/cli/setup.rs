@@ -3,36 +3,39 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::augment::Jitter;
 use crate::class_weights::{ClassWeights, Source};
-use crate::config::Config;
-use crate::data::MissingMasks;
+use crate::config::{Config, TRAIN_SPLIT};
+use crate::data::{MissingMasks, Place};
+use crate::error::Result;
 use crate::model::{Architecture, Backbone, Init, Upsampling};
 use crate::optimizer::Method;
+use crate::recipe::{Rates, Recipe};
 use crate::schedule::Schedule;
 
-/// AdamW's learning rate and weight decay where none are given.
-const ADAMW: (f64, f64) = (5e-4, 0.01);
-
-/// Settings to begin with, which the options change one by one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Preset {
-    /// Void ignored, momentum, poly schedule, random scale, flip and crop.
-    Default,
-    /// Dive into Deep Learning, section 13.11, to the letter: ResNet-18, fcn32s, 320 x 480 crops of the photos that are
-    /// not smaller, batch 32, plain SGD with rate 0.001, 5 epochs, void as background, losses summed over the batch.
-    D2l,
-}
-
-/// What a run is determined by. Defaults are those of the default preset.
+/// What a run is determined by. Defaults are those of the recipe.
 #[derive(Debug, Default, PartialEq, Args)]
 pub(super) struct Setup {
-    /// The folder with JPEGImages, SegmentationClass, ImageSets/Segmentation and, for other classes than Pascal VOC's,
-    /// labelmap.txt.
-    #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
+    /// The folder of the data set: in the Pascal VOC layout (JPEGImages, SegmentationClass, ImageSets/Segmentation and, for other
+    /// classes than Pascal VOC's, labelmap.txt), labelme's .json files, YOLO's polygons (images, labels), or folders of photos and masks
+    /// side by side (images, masks; JPEGImages, SegmentationClass).
+    #[arg(long, value_name = "FOLDER", required_unless_present_any = ["resume", "images"], conflicts_with = "images")]
     pub(super) data: Option<PathBuf>,
+
+    /// A folder of photos, with --masks.
+    #[arg(long, value_name = "FOLDER", requires = "masks")]
+    pub(super) images: Option<PathBuf>,
+
+    /// The folder of the masks of --images: PNG files of the photos' names, also with an ending such as _mask.
+    #[arg(long, value_name = "FOLDER", requires = "images")]
+    masks: Option<PathBuf>,
+
+    /// Measure on this share of the photos, chosen by the seed and their names, and train on the others; RUN/dataset.json lists both.
+    /// For data sets that nobody has divided [default: measure on --val-split].
+    #[arg(long, value_name = "SHARE", conflicts_with = "val_split")]
+    val_share: Option<f64>,
 
     /// A new folder for the run: the checkpoints last.safetensors and best.safetensors, metrics.csv, TensorBoard's event
     /// files, and sessions.jsonl, a line for each start of the trainer.
@@ -45,11 +48,12 @@ pub(super) struct Setup {
     #[arg(long, value_name = "FILE")]
     pub(super) weights: Option<PathBuf>,
 
-    /// Settings to begin with; every other option given here wins over them [default: default].
+    /// Settings to begin with; every other option given here wins over them [default: small for fewer than 200 photos to train on,
+    /// otherwise standard].
     #[arg(long, value_enum)]
-    preset: Option<Preset>,
+    recipe: Option<Recipe>,
 
-    /// The split to train on: a list in ImageSets/Segmentation, without .txt [default: train].
+    /// The split to train on: a list in ImageSets/Segmentation, without .txt [default: train; with --val-share also the only one there is].
     #[arg(long, value_name = "SPLIT")]
     train_split: Option<String>,
 
@@ -78,11 +82,11 @@ pub(super) struct Setup {
     #[arg(long, value_enum)]
     init: Option<Init>,
 
-    /// Passes over the training split [default: 30].
+    /// Passes over the training split [default: 30; small: so many that there are 400 steps].
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
 
-    /// Crops in a step [default: 8].
+    /// Crops in a step [default: 8, or all photos if there are fewer].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
 
@@ -95,24 +99,24 @@ pub(super) struct Setup {
     scale: Option<Pair<f32, ','>>,
 
     /// The largest share of a crop's pixels that one class may have, 0.01 to 1; up to ten places on the photo are tried.
-    /// Below 1, crops of one class alone are avoided as well; 0.75 is usual [default: 1, no limit].
+    /// Below 1, crops of one class alone are avoided as well; 1 is no limit [default: 0.75].
     #[arg(long, value_name = "SHARE")]
     max_class_share: Option<f32>,
 
     /// Multiply colours by a random factor from 1 - this to 1 + this, as torchvision's ColorJitter does; 0 to 1
-    /// [default: 0].
+    /// [default: 0.3].
     #[arg(long, value_name = "SPREAD")]
     brightness: Option<f32>,
 
-    /// The same for the distance to the crop's mean grey [default: 0].
+    /// The same for the distance to the crop's mean grey [default: 0.3].
     #[arg(long, value_name = "SPREAD")]
     contrast: Option<f32>,
 
-    /// The same for the distance to each pixel's grey [default: 0].
+    /// The same for the distance to each pixel's grey [default: 0.3].
     #[arg(long, value_name = "SPREAD")]
     saturation: Option<f32>,
 
-    /// Turn hues at random by at most this share of the colour circle, 0 to 0.5 [default: 0].
+    /// Turn hues at random by at most this share of the colour circle, 0 to 0.5 [default: 0.05].
     #[arg(long, value_name = "SHARE")]
     hue: Option<f32>,
 
@@ -143,11 +147,11 @@ pub(super) struct Setup {
     #[arg(long, value_name = "SHARE")]
     ohem_share: Option<f64>,
 
-    /// How parameters follow their gradients [default: sgd].
+    /// How parameters follow their gradients [default: adamw].
     #[arg(long, value_enum)]
     optimizer: Option<Method>,
 
-    /// The learning rate at the start [default: 0.02; adamw: 0.0005].
+    /// The learning rate at the start [default: 0.0005; sgd: 0.02].
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
 
@@ -159,11 +163,11 @@ pub(super) struct Setup {
     #[arg(long, value_name = "SHARE")]
     beta2: Option<f64>,
 
-    /// The optimizer's weight decay [default: 0.0001; adamw: 0.01].
+    /// The optimizer's weight decay [default: 0.02; sgd: 0.0001].
     #[arg(long, value_name = "RATE")]
     weight_decay: Option<f64>,
 
-    /// The factor on the learning rate of the head's layers [default: 1].
+    /// The factor on the learning rate of the head's layers [default: 2; sgd: 1].
     #[arg(long, value_name = "FACTOR")]
     head_lr_factor: Option<f64>,
 
@@ -179,13 +183,14 @@ pub(super) struct Setup {
     #[arg(long, value_name = "FACTOR")]
     lr_gamma: Option<f64>,
 
-    /// Batches over which the learning rate rises to its full value at the start [default: 0].
+    /// Batches over which the learning rate rises to its full value at the start [default: a twentieth of the run, at most 100].
     #[arg(long, value_name = "BATCHES")]
     warmup: Option<u64>,
 
-    /// Keep batch normalisations as they start: for batches too small to have statistics.
-    #[arg(long)]
-    freeze_norm: bool,
+    /// Keep batch normalisations as they start, yes or no: for few photos, or batches too small to have statistics [default: no; small:
+    /// yes].
+    #[arg(long, value_name = "YES|NO", num_args = 0..=1, default_missing_value = "yes", value_parser = yes_or_no)]
+    freeze_norm: Option<bool>,
 
     /// Crops of the training photos over which the statistics of batch normalisation are computed before each validation, under the
     /// weights of that moment: the running ones lag behind weights that change fast, as in small runs. 0 keeps those [default: 96].
@@ -200,8 +205,7 @@ pub(super) struct Setup {
     #[arg(long, value_name = "NORM")]
     clip: Option<f64>,
 
-    /// Measure and export an exponential average of the weights, with this decay a step; 0.999 is usual [default: no
-    /// average].
+    /// Measure and export an exponential average of the weights, with this decay a step; 0 is no average [default: 0.998].
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
 
@@ -209,7 +213,7 @@ pub(super) struct Setup {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Epochs from one validation to the next; the last epoch always has one [default: 1].
+    /// Epochs from one validation to the next; the last epoch always has one [default: so many that there are about 15].
     #[arg(long, value_name = "N")]
     val_every: Option<u64>,
 
@@ -221,6 +225,14 @@ pub(super) struct Setup {
     /// with it has been seen to its end yet.
     #[arg(long)]
     autocast: bool,
+}
+
+fn yes_or_no(text: &str) -> std::result::Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("yes or no is expected".to_owned()),
+    }
 }
 
 /// Two numbers with a sign between them.
@@ -261,66 +273,75 @@ impl FromStr for Weights {
 }
 
 impl Setup {
-    /// The configuration of a run on `data`.
-    pub(super) fn config(&self, data: &Path) -> Config {
-        let preset = match self.preset.unwrap_or(Preset::Default) {
-            Preset::Default => Config::standard(),
-            Preset::D2l => Config::d2l(),
+    /// The recipe and the configuration of a run on `data`.
+    pub(super) fn config(&self, data: &Path) -> Result<(Recipe, Config)> {
+        let missing_masks = self.missing_masks.unwrap_or_default();
+        let place = Place { root: data.to_owned(), masks: self.masks.clone(), missing_masks };
+        let train_split = match self.val_share {
+            Some(_) => place.whole_split(self.train_split.as_deref())?,
+            None => self.train_split.clone().unwrap_or(TRAIN_SPLIT.to_owned()),
         };
-        let optimizer = self.optimizer.unwrap_or(preset.optimizer);
-        let (lr, weight_decay) = match optimizer == preset.optimizer {
-            true => (preset.lr, preset.weight_decay),
-            false => ADAMW,
-        };
+        let photos = place.open(&train_split)?.len() as f64 * (1.0 - self.val_share.unwrap_or(0.0).clamp(0.0, 1.0));
+        let recipe = self.recipe.unwrap_or(Recipe::for_photos(photos as usize));
+        Ok((recipe, self.fill(recipe.config(photos as usize, self.batch, self.epochs), place, train_split)))
+    }
+
+    /// A recipe with what was chosen by hand.
+    fn fill(&self, recipe: Config, place: Place, train_split: String) -> Config {
+        let optimizer = self.optimizer.unwrap_or(recipe.optimizer);
+        let own = Rates { lr: recipe.lr, weight_decay: recipe.weight_decay, head_lr_factor: recipe.head_lr_factor };
+        let rates = if optimizer == recipe.optimizer { own } else { Rates::of(optimizer) };
         Config {
-            data: data.to_owned(),
-            train_split: self.train_split.clone().unwrap_or(preset.train_split),
-            val_split: self.val_split.clone().unwrap_or(preset.val_split),
-            arch: self.arch.unwrap_or(preset.arch),
-            backbone: self.backbone.unwrap_or(preset.backbone),
-            upsample: self.upsample.unwrap_or(preset.upsample),
-            init: self.init.unwrap_or(preset.init),
-            epochs: self.epochs.unwrap_or(preset.epochs),
-            batch: self.batch.unwrap_or(preset.batch),
-            crop: self.crop.map_or(preset.crop, |Pair(height, width)| (height, width)),
-            scale: self.scale.map_or(preset.scale, |Pair(low, high)| (low, high)),
-            flip: preset.flip && !self.no_flip,
-            max_class_share: self.max_class_share.unwrap_or(preset.max_class_share),
+            data: place.root,
+            masks: place.masks,
+            val_share: self.val_share,
+            train_split,
+            val_split: self.val_split.clone().unwrap_or(recipe.val_split),
+            arch: self.arch.unwrap_or(recipe.arch),
+            backbone: self.backbone.unwrap_or(recipe.backbone),
+            upsample: self.upsample.unwrap_or(recipe.upsample),
+            init: self.init.unwrap_or(recipe.init),
+            epochs: recipe.epochs,
+            batch: recipe.batch,
+            crop: self.crop.map_or(recipe.crop, |Pair(height, width)| (height, width)),
+            scale: self.scale.map_or(recipe.scale, |Pair(low, high)| (low, high)),
+            flip: recipe.flip && !self.no_flip,
+            max_class_share: self.max_class_share.unwrap_or(recipe.max_class_share),
             jitter: Jitter {
-                brightness: self.brightness.unwrap_or(preset.jitter.brightness),
-                contrast: self.contrast.unwrap_or(preset.jitter.contrast),
-                saturation: self.saturation.unwrap_or(preset.jitter.saturation),
-                hue: self.hue.unwrap_or(preset.jitter.hue),
+                brightness: self.brightness.unwrap_or(recipe.jitter.brightness),
+                contrast: self.contrast.unwrap_or(recipe.jitter.contrast),
+                saturation: self.saturation.unwrap_or(recipe.jitter.saturation),
+                hue: self.hue.unwrap_or(recipe.jitter.hue),
             },
-            blur: self.blur.unwrap_or(preset.blur),
-            class_weights: self.class_weights.clone().map_or(preset.class_weights, |Weights(weights)| weights),
-            label_smoothing: self.label_smoothing.unwrap_or(preset.label_smoothing),
-            ohem_probability: self.ohem_probability.or(preset.ohem_probability),
-            ohem_share: self.ohem_share.or(preset.ohem_share),
+            blur: self.blur.unwrap_or(recipe.blur),
+            class_weights: self.class_weights.clone().map_or(recipe.class_weights, |Weights(weights)| weights),
+            label_smoothing: self.label_smoothing.unwrap_or(recipe.label_smoothing),
+            ohem_probability: self.ohem_probability.or(recipe.ohem_probability),
+            ohem_share: self.ohem_share.or(recipe.ohem_share),
             optimizer,
-            lr: self.lr.unwrap_or(lr),
-            momentum: self.momentum.unwrap_or(preset.momentum),
-            beta2: self.beta2.unwrap_or(preset.beta2),
-            weight_decay: self.weight_decay.unwrap_or(weight_decay),
-            head_lr_factor: self.head_lr_factor.unwrap_or(preset.head_lr_factor),
-            schedule: self.schedule.unwrap_or(preset.schedule),
-            lr_steps: self.lr_steps.clone().unwrap_or(preset.lr_steps),
-            lr_gamma: self.lr_gamma.unwrap_or(preset.lr_gamma),
-            warmup: self.warmup.unwrap_or(preset.warmup),
-            freeze_norm: self.freeze_norm || preset.freeze_norm,
-            norm_crops: self.norm_crops.unwrap_or(preset.norm_crops),
-            accumulate: self.accumulate.unwrap_or(preset.accumulate),
-            clip: self.clip.or(preset.clip),
-            ema: self.ema.or(preset.ema),
-            seed: self.seed.unwrap_or(preset.seed),
-            val_every: self.val_every.unwrap_or(preset.val_every),
-            patience: self.patience.or(preset.patience),
-            autocast: self.autocast || preset.autocast,
-            drop_small: preset.drop_small,
-            missing_masks: self.missing_masks.unwrap_or(preset.missing_masks),
-            void_is_background: preset.void_is_background,
-            background: preset.background,
-            sum_over_batch: preset.sum_over_batch,
+            lr: self.lr.unwrap_or(rates.lr),
+            momentum: self.momentum.unwrap_or(recipe.momentum),
+            beta2: self.beta2.unwrap_or(recipe.beta2),
+            weight_decay: self.weight_decay.unwrap_or(rates.weight_decay),
+            head_lr_factor: self.head_lr_factor.unwrap_or(rates.head_lr_factor),
+            schedule: self.schedule.unwrap_or(recipe.schedule),
+            lr_steps: self.lr_steps.clone().unwrap_or(recipe.lr_steps),
+            lr_gamma: self.lr_gamma.unwrap_or(recipe.lr_gamma),
+            warmup: self.warmup.unwrap_or(recipe.warmup),
+            freeze_norm: self.freeze_norm.unwrap_or(recipe.freeze_norm),
+            norm_crops: self.norm_crops.unwrap_or(recipe.norm_crops),
+            accumulate: self.accumulate.unwrap_or(recipe.accumulate),
+            clip: self.clip.or(recipe.clip),
+            ema: self.ema.or(recipe.ema).filter(|decay| *decay != 0.0),
+            seed: self.seed.unwrap_or(recipe.seed),
+            val_every: self.val_every.unwrap_or(recipe.val_every),
+            patience: self.patience.or(recipe.patience),
+            autocast: self.autocast || recipe.autocast,
+            drop_small: recipe.drop_small,
+            missing_masks: place.missing_masks,
+            void_is_background: recipe.void_is_background,
+            background: recipe.background,
+            sum_over_batch: recipe.sum_over_batch,
         }
     }
 }

@@ -14,6 +14,8 @@ use super::lock::Lock;
 use super::setup::Setup;
 use super::{DeviceChoice, Reader};
 use crate::checkpoint::{self, Checkpoint};
+use crate::config::Config;
+use crate::data::of_run::Photos;
 use crate::error::{Error, Result};
 use crate::train::{End, Execution, Run};
 
@@ -59,7 +61,11 @@ impl Train {
             tch::set_num_threads(threads);
         }
         let device = self.device.device()?;
-        let (folder, mut run, _lock) = match (&self.resume, &self.setup.data, &self.setup.out) {
+        let (folder, mut run, _lock) = match (
+            &self.resume,
+            self.setup.data.as_ref().or(self.setup.images.as_ref()),
+            &self.setup.out,
+        ) {
             (Some(folder), ..) => {
                 check_old(folder)?;
                 // Before the checkpoint is read.
@@ -68,7 +74,15 @@ impl Train {
             }
             (None, Some(data), Some(folder)) => {
                 check_new(folder)?;
-                let mut run = Run::start(self.setup.config(data), device)?;
+                let (recipe, config) = self.setup.config(data)?;
+                let recipe = recipe.name();
+                let Config { epochs, batch, val_every, .. } = config;
+                let text = format!(
+                    "recipe {recipe}: {epochs} epochs, batches of {batch}, validation after every {val_every} epochs"
+                );
+                let object = json!({"event": "recipe", "recipe": recipe, "config": config});
+                let mut run = Run::start(config, device)?;
+                output.say(out, &text, &object)?;
                 if let Some(weights) = &self.setup.weights {
                     let report = run.load_weights(weights)?;
                     let object = json!({
@@ -89,7 +103,11 @@ impl Train {
                 check_new(folder)?;
                 (folder, run, lock)
             }
-            _ => return Err(Error::new("--data FOLDER and --out RUN are needed to begin, --resume RUN to continue")),
+            _ => {
+                return Err(Error::new(
+                    "--data FOLDER (or --images and --masks) and --out RUN are needed to begin, --resume RUN to continue",
+                ));
+            }
         };
         let description = run.describe();
         output.say(out, &description.to_string(), &description.json(folder))?;
@@ -135,7 +153,7 @@ impl Train {
                  --device, --threads, --workers, --checkpoint-every, --log-every, --quiet and --json"
             )));
         }
-        Run::resume(Checkpoint::read(folder)?, device)
+        Run::resume(Checkpoint::read(folder)?, Photos::read(folder)?, device)
     }
 }
 

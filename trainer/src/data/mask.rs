@@ -1,9 +1,11 @@
 //! Masks: PNG files whose pixels are class indices (palette or greyscale) or the classes' colours (RGB, RGBA).
 
+use std::collections::BTreeSet;
 use std::io::BufReader;
 use std::path::Path;
 
 use fcn::ImageLayout;
+use fcn::palette::Class;
 use png::{BitDepth, ColorType, Decoder, Transformations};
 
 use super::palette::{self, Meaning};
@@ -11,8 +13,35 @@ use super::{Facts, VOID, unreadable};
 use crate::error::{Error, Result};
 use crate::labelmap::{ColorIndex, color_text};
 
+/// The colours of classes, and the way from a mask's colour back to its class.
+#[derive(Debug)]
+pub struct ClassColors {
+    /// In index order.
+    colors: Vec<[u8; 3]>,
+    /// An error if classes share a colour, which only matters once a coloured mask turns up.
+    index: Result<ColorIndex>,
+}
+
+impl ClassColors {
+    pub(crate) fn new(classes: &[Class]) -> ClassColors {
+        ClassColors { colors: classes.iter().map(|class| class.color).collect(), index: ColorIndex::new(classes) }
+    }
+}
+
+/// What pixels a mask has, whatever they mean.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The values that occur, and the palette that gives them colours.
+    Values(Box<[bool; 256]>, Option<Vec<[u8; 3]>>),
+    /// The colours that occur; at most [`MOST_COLORS`] and one more.
+    Colors(BTreeSet<[u8; 3]>),
+}
+
+/// More colours than these are no classes.
+pub(crate) const MOST_COLORS: usize = 256;
+
 /// A mask as it stands in its file.
-pub(super) struct RawMask<'a> {
+pub(crate) struct RawMask<'a> {
     path: &'a Path,
     photo: &'a ImageLayout,
     /// Whether it has the size of the stored photo, not of the upright one. If both are equal, the mask is taken to be upright, as
@@ -26,7 +55,7 @@ pub(super) struct RawMask<'a> {
 }
 
 /// Reads the mask of a photo to the end of its file, so that one that is cut off is an error.
-pub(super) fn open<'a>(path: &'a Path, (photo, layout): (&Path, &'a ImageLayout)) -> Result<RawMask<'a>> {
+pub(crate) fn open<'a>(path: &'a Path, (photo, layout): (&Path, &'a ImageLayout)) -> Result<RawMask<'a>> {
     let file = fcn::file::open(path).map_err(|error| unreadable(path, error))?;
     let mut decoder = Decoder::new(BufReader::new(file));
     // The palette is read for itself: its colours must not take the place of the indices.
@@ -70,7 +99,8 @@ pub(super) fn open<'a>(path: &'a Path, (photo, layout): (&Path, &'a ImageLayout)
 
 impl RawMask<'_> {
     /// The class indices of the upright photo, row by row, and what had to be decided for them. Alpha is not looked at.
-    pub(super) fn read(self, classes: &[[u8; 3]], colors: &Result<ColorIndex>) -> Result<(Vec<u8>, Facts)> {
+    pub(crate) fn read(self, classes: &ClassColors) -> Result<(Vec<u8>, Facts)> {
+        let ClassColors { colors: classes, index: colors } = classes;
         let (photo, is_stored) = (self.photo, self.is_stored);
         let mut facts = Facts {
             turned: is_stored,
@@ -103,8 +133,27 @@ impl RawMask<'_> {
         Ok((if is_stored { photo.turn(mask) } else { mask }, facts))
     }
 
+    /// What its pixels are.
+    pub(crate) fn content(self) -> Content {
+        if self.channels == 1 {
+            let mut used = Box::new([false; 256]);
+            self.bytes.iter().for_each(|&value| used[usize::from(value)] = true);
+            return Content::Values(used, self.palette.map(|palette| palette.as_chunks::<3>().0.to_vec()));
+        }
+        let (mut colors, mut last) = (BTreeSet::new(), None);
+        for pixel in self.bytes.chunks_exact(self.channels) {
+            let color = [pixel[0], pixel[1], pixel[2]];
+            // Neighbours mostly share a colour.
+            if last != Some(color) && colors.len() <= MOST_COLORS {
+                colors.insert(color);
+                last = Some(color);
+            }
+        }
+        Content::Colors(colors)
+    }
+
     /// The values of a palette or greyscale mask, whatever they mean, for the upright photo.
-    pub(super) fn values(self) -> Result<Vec<u8>> {
+    pub(crate) fn values(self) -> Result<Vec<u8>> {
         if self.channels != 1 {
             return Err(Error::new(format!("{} holds colours; take the file that holds IDs", self.path.display())));
         }

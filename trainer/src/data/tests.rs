@@ -324,7 +324,7 @@ fn photos_without_a_mask_may_be_background_everywhere() {
         let folder = one_photo();
         folder.write("labelmap.txt", labelmap);
         fs::remove_file(folder.root().join("SegmentationClass/a.png")).unwrap();
-        let dataset = Dataset::open_with(folder.root(), "train", MissingMasks::Background).unwrap();
+        let dataset = Place::new(folder.root(), MissingMasks::Background).open("train").unwrap();
         let (sample, facts) = dataset.read_with_facts(0).unwrap();
         assert_eq!((sample.mask, facts), (vec![label; 10], Facts { no_mask: true, ..Facts::default() }), "{labelmap}");
     }
@@ -335,9 +335,9 @@ fn without_a_class_called_background_no_photo_is_taken_for_it() {
     let folder = one_photo();
     folder.write("labelmap.txt", "a:0,0,0::\nb:1,1,1::");
     // As long as every photo has its mask, nobody asks.
-    assert!(Dataset::open_with(folder.root(), "train", MissingMasks::Background).is_ok());
+    assert!(Place::new(folder.root(), MissingMasks::Background).open("train").is_ok());
     fs::remove_file(folder.root().join("SegmentationClass/a.png")).unwrap();
-    let error = Dataset::open_with(folder.root(), "train", MissingMasks::Background).err().unwrap().to_string();
+    let error = Place::new(folder.root(), MissingMasks::Background).open("train").err().unwrap().to_string();
     assert!(error.ends_with("no class is called so; the classes are a, b"), "{error}");
 }
 

@@ -4,14 +4,13 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use serde::Serialize;
 
 use super::doubts::{Doubts, Tally};
-use crate::data::{Dataset, Facts, MissingMasks, VOID};
+use crate::data::{Dataset, Facts, Place, VOID};
 use crate::error::Result;
 
 /// What a data set holds.
@@ -83,11 +82,11 @@ struct Look {
 }
 
 /// Reads every photo and mask of these splits.
-pub fn check(root: &Path, splits: &[String], missing_masks: MissingMasks) -> Result<Report> {
+pub fn check(place: &Place, splits: &[String]) -> Result<Report> {
     let mut found: HashMap<u64, Vec<String>> = HashMap::new();
     let mut reports = Vec::new();
     for name in splits {
-        let (dataset, mut broken) = Dataset::survey(root, name, missing_masks)?;
+        let (dataset, mut broken) = place.survey(name)?;
         let (mut looks, repeated) = (Vec::new(), repeated(&dataset));
         for look in on_all_processors(dataset.len(), |index| look_at(&dataset, index)) {
             match look {
@@ -110,7 +109,7 @@ pub fn check(root: &Path, splits: &[String], missing_masks: MissingMasks) -> Res
 }
 
 /// What `look` finds for each of the numbers below `count`, in order, on all processors.
-pub(super) fn on_all_processors<T: Send>(count: usize, look: impl Fn(usize) -> T + Sync) -> Vec<T> {
+pub(crate) fn on_all_processors<T: Send>(count: usize, look: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let workers = thread::available_parallelism().map_or(1, usize::from).min(count.max(1));
     let mut looks: BTreeMap<usize, T> = BTreeMap::new();

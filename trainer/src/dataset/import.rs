@@ -4,14 +4,18 @@ pub mod cityscapes;
 pub mod coco;
 mod json;
 pub mod labelme;
+pub mod masks;
 mod photos;
 mod raster;
 mod rle;
+pub mod yolo;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use encoding_rs::Encoding;
+use fcn::ImageLayout;
 use fcn::palette::{Class, voc_color};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -19,7 +23,8 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::data::VOID;
+use crate::data::mask::{self, ClassColors};
+use crate::data::{Facts, VOID};
 use crate::error::{Error, Result};
 use crate::labelmap::{self, MAX_CLASSES};
 pub use raster::Shape;
@@ -52,9 +57,8 @@ pub struct Source {
     pub left_out: Vec<String>,
     /// What was assumed: a sentence each.
     pub notes: Vec<String>,
-    /// Photos that were stored in other files; removed with this.
-    #[expect(dead_code, reason = "its end removes the folder")]
-    unpacked: Option<TempDir>,
+    /// Photos that were stored in other files; removed with the last that holds this.
+    pub(crate) unpacked: Option<Arc<TempDir>>,
 }
 
 /// Gathers what is left out, or makes it an error.
@@ -118,6 +122,42 @@ pub enum Mask {
         /// The class index, or void, of each value.
         values: Box<[u8; 256]>,
     },
+    /// A mask file of class indices or of the classes' colours, as in a data set in the Pascal VOC layout.
+    Classes {
+        /// A PNG file of at most 8 bits a channel.
+        path: PathBuf,
+        /// The classes' colours.
+        colors: Arc<ClassColors>,
+    },
+    /// Background everywhere.
+    Background,
+}
+
+impl Mask {
+    /// The class indices of the upright photo, row by row, and what had to be decided for them.
+    pub fn labels(&self, photo: &Path, layout: &ImageLayout) -> Result<(Vec<u8>, Facts)> {
+        let labels = match self {
+            Mask::Shapes { size, shapes, file } => {
+                let (width, height) = *size;
+                let mut labels = vec![0; width * height];
+                for (shape, label) in shapes {
+                    shape
+                        .draw(&mut labels, width, height, *label)
+                        .map_err(|error| Error::new(format!("{}: {error}", file.display())))?;
+                }
+                // Drawn on the photo as it is stored, by a program that does not turn it.
+                if is_size(size, layout.upright()) { labels } else { layout.turn(labels) }
+            }
+            Mask::File { path, values } => {
+                let mut labels = mask::open(path, (photo, layout))?.values()?;
+                labels.iter_mut().for_each(|label| *label = values[usize::from(*label)]);
+                labels
+            }
+            Mask::Classes { path, colors } => return mask::open(path, (photo, layout))?.read(colors),
+            Mask::Background => vec![0; layout.width as usize * layout.height as usize],
+        };
+        Ok((labels, Facts::default()))
+    }
 }
 
 impl Source {
@@ -230,28 +270,11 @@ impl Item {
 
     fn write(&self, out: &Path, classes: &[Class]) -> Result<()> {
         let layout = fcn::image_layout(&self.photo)?;
-        let upright = layout.upright();
-        let labels = match &self.mask {
-            Mask::Shapes { size, shapes, file } => {
-                let (width, height) = *size;
-                let mut labels = vec![0; width * height];
-                for (shape, label) in shapes {
-                    shape
-                        .draw(&mut labels, width, height, *label)
-                        .map_err(|error| Error::new(format!("{}: {error}", file.display())))?;
-                }
-                // Drawn on the photo as it is stored, by a program that does not turn it.
-                if is_size(size, upright) { labels } else { layout.turn(labels) }
-            }
-            Mask::File { path, values } => {
-                let mut labels = crate::data::read_indices(path, &self.photo)?;
-                labels.iter_mut().for_each(|label| *label = values[usize::from(*label)]);
-                labels
-            }
-        };
+        let (width, height) = layout.upright();
+        let (labels, _) = self.mask.labels(&self.photo, &layout)?;
         let bytes = fcn::file::read_whole(&self.photo)
             .map_err(|error| Error::new(format!("{} cannot be read: {error}", self.photo.display())))?;
-        fcn::write_labels(self.mask_in(out), &labels, upright.0, upright.1, classes)?;
+        fcn::write_labels(self.mask_in(out), &labels, width, height, classes)?;
         Ok(fcn::file::write(&self.photo_in(out), &bytes)?)
     }
 }

@@ -16,6 +16,9 @@ use crate::evaluate;
 use crate::model::graph::{Graph, Op, Value};
 use crate::model::{Network, is_head};
 
+/// How much of the time photos take; the rest is rounding.
+const PHOTOS_SHARE: f64 = 0.8;
+
 /// What a stored number stands for: `(number - zero) * scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scale {
@@ -56,8 +59,15 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Measures ranges and moments on at most `photos` photos, spread evenly over a split.
-    pub fn new(network: &Network, native_side: Option<u32>, dataset: &Dataset, photos: usize) -> Result<Calibration> {
+    /// Measures ranges and moments on at most `photos` photos, spread evenly over a split. `progress` hears what share of the work is
+    /// done, from 0 to 1.
+    pub fn new(
+        network: &Network,
+        native_side: Option<u32>,
+        dataset: &Dataset,
+        photos: usize,
+        progress: &mut dyn FnMut(f64),
+    ) -> Result<Calibration> {
         let graph = network.graph.folded()?;
         let storages = storages(&graph);
         let mut ranges = vec![(0f32, 0f32); storages.len()];
@@ -89,6 +99,7 @@ impl Calibration {
                 see(Value(0), &image, &sample.id)?;
                 graph.observe(&image, |value, tensor| see(value, tensor, &sample.id))
             })?;
+            progress((photo + 1) as f64 / photos as f64 * PHOTOS_SHARE);
         }
         let mut scales: Vec<Option<Scale>> = Vec::new();
         for (value, storage) in storages.iter().enumerate() {
@@ -101,7 +112,9 @@ impl Calibration {
             });
         }
         let mut rounded = vec![None];
-        for (node, moments) in graph.nodes.iter().zip(moments) {
+        let nodes = graph.nodes.len() as f64;
+        for (place, (node, moments)) in graph.nodes.iter().zip(moments).enumerate() {
+            progress(PHOTOS_SHARE + (1.0 - PHOTOS_SHARE) * place as f64 / nodes);
             rounded.push(match (&node.op, moments, scales[node.inputs[0].0]) {
                 (Op::Conv(conv), Some(moments), Some(scale)) => Some(no_grad(|| moments.round(conv, scale))?),
                 _ => None,

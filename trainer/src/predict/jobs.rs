@@ -15,6 +15,8 @@ const PHOTO_ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
 pub struct Job {
     /// The JPEG or PNG file.
     pub photo: PathBuf,
+    /// Its name without the ending.
+    pub id: String,
     /// `ID.png`: a PNG with a palette whose pixels are class indices.
     pub labels: PathBuf,
     /// `ID_overlay.png`: the photo with the classes' colours.
@@ -44,7 +46,8 @@ fn job(photo: PathBuf, out: &Path) -> Job {
         name.push(ending);
         out.join(name)
     };
-    Job { labels: result(".png"), overlay: result("_overlay.png"), photo }
+    let id = id.to_string_lossy().into_owned();
+    Job { labels: result(".png"), overlay: result("_overlay.png"), id, photo }
 }
 
 /// The photos directly in a folder, sorted by name: at least one.

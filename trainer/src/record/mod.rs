@@ -259,6 +259,11 @@ impl<'a> Recorder<'a> {
         self.say(&line, &object)
     }
 
+    /// Says what looks wrong.
+    pub fn warn(&mut self, sentence: &str) -> Result<()> {
+        self.say(&format!("warning: {sentence}"), &json!({"event": "warning", "sentence": sentence}))
+    }
+
     /// Waits until all records are on the disk: a checkpoint must not know of steps that they do not have.
     pub fn sync(&self) -> Result<()> {
         self.table.sync()?;

@@ -13,7 +13,8 @@ use maud::Markup;
 use tch::Device;
 
 use crate::checkpoint::{Checkpoint, State, last};
-use crate::data::{Dataset, VOID};
+use crate::data::of_run::Photos;
+use crate::data::{Dataset, Place, VOID};
 use crate::error::{Error, Result};
 use crate::evaluate::{Labeller, void_to_background};
 use crate::metrics::Confusion;
@@ -77,12 +78,17 @@ impl Facts {
         let newest = Checkpoint::read(&newest)?.state;
         let checkpoint = Checkpoint::best(run)?;
         let best = checkpoint.state.clone();
-        let root = data.unwrap_or_else(|| best.config.data.clone());
-        let open = |split: &str| {
-            Dataset::open_with(&root, split, best.config.missing_masks)
-                .map_err(|error| Error::new(format!("{error} (--data FOLDER tells where the data set is now)")))
-        };
-        let (train, val) = (open(&best.config.train_split)?, open(&best.config.val_split)?);
+        let place = best.config.place();
+        let root = data.as_ref().unwrap_or(&place.root);
+        let (train, val) = match (&data, Photos::read(run)?) {
+            (None, Some(photos)) => photos.open(),
+            (Some(root), Some(photos)) => photos.moved(root).open(),
+            (_, None) => {
+                let place = Place { root: root.clone(), ..place.clone() };
+                place.open(&best.config.train_split).and_then(|train| Ok((train, place.open(&best.config.val_split)?)))
+            }
+        }
+        .map_err(|error| Error::new(format!("{error} (--data FOLDER tells where the data set is now)")))?;
         if val.classes() != best.classes {
             return Err(Error::new(format!("{} has other classes than the run was trained on", root.display())));
         }
@@ -110,7 +116,7 @@ impl Facts {
             top: ranks[..top].iter().map(&mut draw).collect::<Result<_>>()?,
             bottom: ranks.iter().rev().take(bottom).map(&mut draw).collect::<Result<_>>()?,
             run: run.to_owned(),
-            data: root,
+            data: root.clone(),
             newest,
             rows: if record::table_path(run).exists() { record::read_table(run, &best.classes)? } else { Vec::new() },
             sessions: record::sessions(run),

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::chart::{hex, percent};
 use super::photos::Photo;
 use super::{Facts, Plot, Split, colors};
+use crate::config::Config;
 use crate::record::waiting;
 
 /// How many confusions are listed.
@@ -75,7 +76,7 @@ fn header(facts: &Facts, name: &str) -> Markup {
                 (facts.best.spec.name()) " on " (facts.data.file_name().unwrap_or_default().to_string_lossy()) ", "
                 (facts.best.classes.len()) " classes, crops of " (height) " × " (width) " pixels (height × width), batch "
                 (config.batch) ". Figures below are those of the " (measured(facts)) ", measured on the "
-                (facts.val.photos) " photos of the split " (config.val_split) ", each whole."
+                (facts.val.photos) " photos of " (val_split(config)) ", each whole."
                 @if let Some(decay) = config.ema {
                     " The run keeps an average of its weights (decay " (decay) "): validation measures that, the training "
                     "curves show the weights that learn."
@@ -211,7 +212,8 @@ fn photos(facts: &Facts) -> Markup {
 
 fn data(facts: &Facts) -> Markup {
     let config = &facts.best.config;
-    let splits = [("Training", &config.train_split, &facts.train), ("Validation", &config.val_split, &facts.val)];
+    let splits =
+        [("Training", config.train_split.clone(), &facts.train), ("Validation", val_split(config), &facts.val)];
     html! {
         section #data {
             h2 { "Data" }
@@ -318,4 +320,12 @@ fn occurring(facts: &Facts) -> usize {
 fn run_name(run: &Path) -> String {
     let path = run.canonicalize().unwrap_or_else(|_| run.to_owned());
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// Where the photos are from that measure.
+fn val_split(config: &Config) -> String {
+    match config.val_share {
+        Some(share) => format!("the split {}, of which {share} was held out", config.train_split),
+        None => format!("the split {}", config.val_split),
+    }
 }

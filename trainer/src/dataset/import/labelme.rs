@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -107,7 +108,7 @@ pub fn find(folder: &Path, photos: Option<&Path>, settings: &Settings<'_>) -> Re
     });
     let splits = BTreeMap::from([(settings.split.to_owned(), items.collect())]);
     let (left_out, notes) = (left_out.sentences, left_out.notes);
-    Ok(Source { classes: classes.clone(), splits, left_out, notes, unpacked: Some(unpacked) })
+    Ok(Source { classes: classes.clone(), splits, left_out, notes, unpacked: Some(Arc::new(unpacked)) })
 }
 
 /// What a file labels, or what is wrong with it.

@@ -1,0 +1,133 @@
+//! `dataset.json` in a run's folder: which photos the run learns from and which ones measure it. So a run that goes on has the same
+//! photos, and its folder stands for them wherever a data set is asked for.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Dataset, MissingMasks, Place};
+use crate::error::{Error, Result};
+
+/// The photos of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Photos {
+    /// The folder of the data set, or of the photos alone.
+    data: PathBuf,
+    /// The folder of the masks, if it was named.
+    masks: Option<PathBuf>,
+    missing_masks: MissingMasks,
+    /// To learn from.
+    train: List,
+    /// To measure on.
+    val: List,
+}
+
+/// Photos of a split.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct List {
+    /// The split of the data set that they are in.
+    split: String,
+    ids: Vec<String>,
+}
+
+/// Where it stands.
+pub fn path(run: &Path) -> PathBuf {
+    run.join("dataset.json")
+}
+
+impl Photos {
+    /// The photos of two data sets, which were found in these splits of `place`.
+    pub fn new(place: &Place, train: (&str, &Dataset), val: (&str, &Dataset)) -> Result<Photos> {
+        let list = |(split, dataset): (&str, &Dataset)| List {
+            split: split.to_owned(),
+            ids: (0..dataset.len()).map(|index| dataset.id(index).to_owned()).collect(),
+        };
+        let absolute = |path: &Path| {
+            std::path::absolute(path)
+                .map_err(|error| Error::new(format!("{} cannot be found: {error}", path.display())))
+        };
+        Ok(Photos {
+            data: absolute(&place.root)?,
+            masks: place.masks.as_deref().map(absolute).transpose()?,
+            missing_masks: place.missing_masks,
+            train: list(train),
+            val: list(val),
+        })
+    }
+
+    /// Reads what a run wrote; `None` for runs that wrote nothing yet.
+    pub fn read(run: &Path) -> Result<Option<Photos>> {
+        let path = path(run);
+        if path.symlink_metadata().is_err() {
+            return Ok(None);
+        }
+        let text = crate::text::read(&path)?;
+        let photos = serde_json::from_str(&text);
+        photos.map(Some).map_err(|error| Error::new(format!("{} cannot be read: {error}", path.display())))
+    }
+
+    /// Writes it into the folder of a run.
+    pub fn write(&self, run: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| Error::new(error.to_string()))?;
+        Ok(fcn::file::write(&path(run), text.as_bytes())?)
+    }
+
+    /// The photos of a run under the names `train` and `val`, and under the names of the splits that they came from.
+    pub(super) fn survey(run: &Path, split: &str, missing_masks: MissingMasks) -> Result<(Dataset, Vec<Error>)> {
+        let file = path(run);
+        let Some(photos) = Photos::read(run)? else {
+            return Err(Error::new(format!("{} is not there any more", file.display())));
+        };
+        let Photos { train, val, .. } = &photos;
+        let named = [("train", train), ("val", val), (&train.split, train), (&val.split, val)];
+        let Some((_, list)) = named.into_iter().find(|(name, _)| *name == split) else {
+            return Err(Error::new(format!("{} has the splits train and val, not {split}", file.display())));
+        };
+        let missing_masks = match missing_masks {
+            MissingMasks::Refuse => photos.missing_masks,
+            MissingMasks::Background => missing_masks,
+        };
+        let photos = Photos { missing_masks, ..photos.clone() };
+        let (dataset, missing) = photos.place()?.survey(&list.split)?;
+        Ok((dataset.choose(&list.ids, &photos.data)?, missing))
+    }
+
+    /// The same photos in another folder.
+    pub fn moved(self, data: &Path) -> Photos {
+        Photos { data: data.to_owned(), ..self }
+    }
+
+    /// The photos to learn from, and those to measure on.
+    pub fn open(&self) -> Result<(Dataset, Dataset)> {
+        let open = |list: &List| self.place()?.open(&list.split)?.choose(&list.ids, &self.data);
+        Ok((open(&self.train)?, open(&self.val)?))
+    }
+
+    fn place(&self) -> Result<Place> {
+        // A ring of runs would lead nowhere.
+        if self.masks.is_none() && path(&self.data).exists() {
+            return Err(Error::new(format!("{} is a run and no data set; begin from its photos", self.data.display())));
+        }
+        Ok(Place { root: self.data.clone(), masks: self.masks.clone(), missing_masks: self.missing_masks })
+    }
+}
+
+impl Dataset {
+    /// The photos that a list names, in its order.
+    fn choose(self, ids: &[String], data: &Path) -> Result<Dataset> {
+        let places: HashMap<&str, usize> = (0..self.len()).map(|index| (self.id(index), index)).collect();
+        let chosen: Result<Vec<usize>> = ids
+            .iter()
+            .map(|id| {
+                places.get(id.as_str()).copied().ok_or_else(|| {
+                    Error::new(format!(
+                        "the photo {id} of the run is not in {} any more; put it back, or begin a new run",
+                        data.display()
+                    ))
+                })
+            })
+            .collect();
+        Ok(self.part(&chosen?))
+    }
+}
