@@ -18,6 +18,7 @@ use trainer::error::{Error, Result};
 use trainer::learner::{Learner, Step};
 use trainer::loader::{self, Batch, Plan};
 use trainer::model::Spec;
+use trainer::optimizer::Method;
 
 /// Steps before the clock starts: libtorch lays out its memory in them.
 const WARM_UP: usize = 3;
@@ -35,7 +36,18 @@ fn main() -> Result<()> {
     };
     tch::set_num_threads(threads as i32);
     let (architecture, backbone) = (choice(architecture)?, choice(backbone)?);
-    let config = Config { arch: architecture, backbone, batch, crop: (height, width), ..Config::standard() };
+    let config = Config {
+        arch: architecture,
+        backbone,
+        batch,
+        crop: (height, width),
+        // As the peer's script.
+        optimizer: Method::Sgd,
+        weight_decay: 1e-4,
+        head_lr_factor: 1.0,
+        ema: None,
+        ..Config::standard()
+    };
     let Config { upsample, init, .. } = config;
     let spec = Spec { architecture, backbone, classes: classes as i64, upsample, init };
     let mut learner = Learner::new(spec, &config, Device::Cpu)?;

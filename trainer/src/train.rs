@@ -435,3 +435,21 @@ pub(crate) fn device_name(device: Device) -> String {
         other => format!("{other:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn training_and_evaluation_that_part_are_told() {
+        let running = Running { right: 846, counted: 1000, ..Running::default() };
+        let told = gap(&running, Some(0.545)).unwrap();
+        assert!(told.contains("0.846") && told.contains("0.545"), "{told}");
+        assert!(gap(&running, Some(0.846 - LARGEST_GAP - 1e-9)).is_some());
+        assert_eq!(gap(&running, Some(0.846 - LARGEST_GAP + 1e-9)), None);
+        // Better in evaluation is what one expects after an epoch of learning.
+        assert_eq!(gap(&running, Some(0.99)), None);
+        assert_eq!(gap(&running, None), None);
+        assert_eq!(gap(&Running::default(), Some(0.1)), None);
+    }
+}

@@ -119,6 +119,13 @@ fn masks_without_a_labelmap_say_what_classes_there_are() {
     assert_eq!(names(&dataset), ["background", "color_0000ff", "color_ff0000"]);
     assert_eq!([ends(&dataset, 0), ends(&dataset, 1)], [(0, 2), (0, 1)]);
 
+    // One value is no class.
+    let zeros = folder();
+    photo(&zeros.path().join("images/0.png"), 0);
+    halves(&zeros.path().join("masks/0.png"), 0, 0);
+    let error = Dataset::open(zeros.path(), "all").err().unwrap().to_string();
+    assert!(error.contains("no value but 0"), "{error}");
+
     // One colour is no class; and neither are the colours of a photo.
     color_halves(&dir.path().join("masks/0.png"), [9; 3], [9; 3]);
     color_halves(&dir.path().join("masks/1.png"), [9; 3], [9; 3]);
@@ -375,7 +382,7 @@ fn undivided_photos_need_a_share() {
     assert!(stderr.contains("the only split here is default") && stderr.contains("--val-share"), "{stderr}");
     for (share, is_good) in [("0", false), ("1", false), ("-0.1", false), ("nan", false), ("0.99", true)] {
         let line =
-            format!("train --data {{}} --out {{}} --val-share={share} --epochs 1 --crop 32x32 --batch 1 --threads 1");
+            format!("train --data {{}} --out {{}} --val-share={share} --epochs 1 --crop 64x64 --batch 1 --threads 1");
         let output = trainer(&line, &[data.root(), &out.path().join(share)]).output().unwrap();
         assert_eq!(output.status.success(), is_good, "{share}: {}", String::from_utf8_lossy(&output.stderr));
     }

@@ -387,7 +387,9 @@ fn missing_root_and_split_are_named() {
         open(folder.root(), "tset"),
         format!("{} does not exist; the splits here are train, val", list.display())
     );
-    fs::remove_dir_all(folder.root().join("ImageSets")).unwrap();
+    for name in ["train.txt", "val.txt"] {
+        fs::remove_file(folder.root().join("ImageSets/Segmentation").join(name)).unwrap();
+    }
     assert_eq!(
         open(folder.root(), "tset"),
         format!("{} does not exist; write the IDs of its photos there, one a line", list.display())

@@ -269,6 +269,11 @@ impl Meaning {
             ));
             return Ok(Meaning { values: Some(values), ..Meaning::indices(classes) });
         }
+        if largest == 0 {
+            return Err(Error::new(format!(
+                "the masks in {shown} have no value but 0, and one class cannot be told from anything; label something"
+            )));
+        }
         let mut classes = classes((1..=largest).map(|index| format!("class_{index}")))?;
         // The masks' own colours, if they tell classes apart.
         let colors: Vec<[u8; 3]> =
