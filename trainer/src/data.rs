@@ -376,8 +376,7 @@ fn missing_split(list: &Path) -> Error {
     let advice = match splits.as_slice() {
         [] => "write the IDs of its photos there, one a line".to_owned(),
         [only] => format!(
-            "the only split here is {only}: divide it into photos to train on and photos to measure on with --val-share 0.2, or \
-             name it with --split"
+            "the splits here are {only}; if nobody divided the photos, trainer train --val-share 0.2 holds some of them out"
         ),
         splits => format!("the splits here are {}", splits.join(", ")),
     };

@@ -14,7 +14,7 @@ use crate::augment::Augment;
 use crate::checkpoint::{self, Checkpoint, Progress, Running, State};
 use crate::config::Config;
 use crate::data::Dataset;
-use crate::data::of_run::Photos;
+use crate::data::of_run::{self, Photos};
 use crate::dataset::doubts::{Doubts, Tally};
 use crate::error::{Error, Result};
 use crate::evaluate::{background_or_first, label, read};
@@ -403,7 +403,8 @@ impl fmt::Display for Description {
 
 /// Removes what a run that was killed left of files that never came to their places.
 fn remove_leftovers(folder: &Path) -> Result<()> {
-    let mut files = [checkpoint::last(folder), checkpoint::best(folder)].into_iter().chain(record::whole_files(folder));
+    let files = [checkpoint::last(folder), checkpoint::best(folder), of_run::path(folder)];
+    let mut files = files.into_iter().chain(record::whole_files(folder));
     Ok(files.try_for_each(|path| fcn::file::remove_leftovers(&path))?)
 }
 

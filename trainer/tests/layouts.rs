@@ -379,7 +379,7 @@ fn undivided_photos_need_a_share() {
     let out = folder();
     let output = trainer("train --data {} --out {}", &[data.root(), &out.path().join("run")]).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.contains("the only split here is default") && stderr.contains("--val-share"), "{stderr}");
+    assert!(stderr.contains("the splits here are default") && stderr.contains("--val-share"), "{stderr}");
     for (share, is_good) in [("0", false), ("1", false), ("-0.1", false), ("nan", false), ("0.99", true)] {
         let line =
             format!("train --data {{}} --out {{}} --val-share={share} --epochs 1 --crop 64x64 --batch 1 --threads 1");

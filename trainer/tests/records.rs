@@ -189,7 +189,7 @@ fn tear(run: &Path) -> Vec<PathBuf> {
     let whole = fs::read(events.last().unwrap()).unwrap();
     append(events.last().unwrap(), &whole[..20]);
     append(&record::sessions_path(run), b"{\"started\":\"20");
-    let left = ["last.safetensors", "best.safetensors", "metrics.csv", "sessions.jsonl"]
+    let left = ["last.safetensors", "best.safetensors", "dataset.json", "metrics.csv", "sessions.jsonl"]
         .map(|name| run.join(format!(".{name}.12345-0.tmp")))
         .to_vec();
     left.iter().for_each(|path| fs::write(path, "half").unwrap());

@@ -80,7 +80,11 @@ fn assert_same_as_reference(out: &Path, what: &str) {
     assert!(tensors(&last(out)).keys().any(|name| name.starts_with("momentum/")));
     let mut files = files(out);
     files.retain(|name| !name.starts_with("events.out.tfevents."));
-    assert_eq!(files, ["best.safetensors", "last.safetensors", "metrics.csv", "sessions.jsonl"], "{what}");
+    assert_eq!(
+        files,
+        ["best.safetensors", "dataset.json", "last.safetensors", "metrics.csv", "sessions.jsonl"],
+        "{what}"
+    );
 }
 
 /// How often [`killed_runs_end_with_the_same_weights`] kills.
