@@ -8,20 +8,36 @@ use std::sync::atomic::AtomicBool;
 use data::{Folder, alone, differences, tensors};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
+use trainer::augment::Jitter;
 use trainer::checkpoint::{Checkpoint, best, last};
 use trainer::config::Config;
 use trainer::data::of_run::Photos;
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, is_head, weights};
+use trainer::optimizer::Method;
 use trainer::recipe::Recipe;
 use trainer::schedule::Schedule;
 use trainer::train::{End, Execution, Run};
 
 mod data;
 
-/// Two steps with everything small.
+/// Two steps with everything small and plain.
 fn config(folder: &Folder) -> Config {
-    let data = folder.root().to_owned();
-    Config { data, epochs: 1, batch: 2, crop: (64, 64), norm_crops: 4, ..Config::standard() }
+    Config {
+        data: folder.root().to_owned(),
+        epochs: 1,
+        batch: 2,
+        crop: (64, 64),
+        norm_crops: 4,
+        max_class_share: 1.0,
+        jitter: Jitter::default(),
+        optimizer: Method::Sgd,
+        lr: 0.02,
+        weight_decay: 1e-4,
+        head_lr_factor: 1.0,
+        warmup: 0,
+        ema: None,
+        ..Config::standard()
+    }
 }
 
 fn execution(out: &Path, workers: usize, stop: bool) -> Execution {
@@ -264,5 +280,7 @@ fn recipes_have_the_documented_numbers() {
     let standard = Config::standard();
     assert_eq!((standard.momentum, standard.schedule), (0.9, Schedule::Poly));
     assert_eq!((standard.scale, standard.flip), ((0.5, 2.0), true));
+    assert_eq!((standard.optimizer, standard.lr, standard.weight_decay), (Method::AdamW, 5e-4, 0.02));
+    assert_eq!((standard.head_lr_factor, standard.ema, standard.max_class_share), (2.0, Some(0.998), 0.75));
     assert!(!standard.drop_small && !standard.void_is_background && !standard.sum_over_batch);
 }
