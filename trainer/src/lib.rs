@@ -25,5 +25,6 @@ pub mod recipe;
 pub mod record;
 pub mod report;
 pub mod schedule;
+pub mod signals;
 pub mod text;
 pub mod train;

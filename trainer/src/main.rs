@@ -7,6 +7,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     trainer::memory::keep_freed();
+    trainer::signals::ignore_file_size_limit();
     match trainer::cli::run(trainer::cli::Cli::parse()) {
         Ok(code) => code,
         Err(error) => {

@@ -10,6 +10,7 @@ use tch::Device;
 use trainer::checkpoint::{Checkpoint, last};
 use trainer::config::Config;
 use trainer::data::of_run::Photos;
+use trainer::optimizer::Method;
 use trainer::schedule::Schedule;
 use trainer::train::{End, Execution, Run};
 
@@ -17,7 +18,18 @@ mod data;
 
 fn config(folder: &Folder) -> Config {
     let data = folder.root().to_owned();
-    Config { data, epochs: 6, batch: 2, crop: (64, 64), norm_crops: 4, ..Config::standard() }
+    let (optimizer, warmup) = (Method::Sgd, 0);
+    Config {
+        data,
+        epochs: 6,
+        batch: 2,
+        crop: (64, 64),
+        norm_crops: 4,
+        optimizer,
+        warmup,
+        ema: None,
+        ..Config::standard()
+    }
 }
 
 fn execution(out: &Path, stop: &Arc<AtomicBool>) -> Execution {

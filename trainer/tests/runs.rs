@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -144,6 +144,26 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     let stdout = success(trainer(RESUME, &[out.path()]).output().unwrap());
     assert!(!stdout.contains("epoch ") && stdout.contains("done: "), "{stdout}");
     assert_eq!(fs::metadata(last(out.path())).unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_that_leaves_nothing() {
+    let out = tempfile::tempdir().unwrap();
+    // In blocks of 512 bytes, of which the file needs some ten thousand; and without a limit.
+    for (limit, is_good) in [("100", false), ("unlimited", true)] {
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "ulimit -f $0; exec \"$1\" export \"$2\" --onnx \"$3\"",
+            limit,
+            env!("CARGO_BIN_EXE_trainer"),
+        ]);
+        let output = command.args([REFERENCE.out.path(), &out.path().join("net.onnx")]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(i32::from(!is_good)), "{stderr}");
+        assert_eq!(stderr.contains("net.onnx cannot be written: File too large"), !is_good, "{stderr}");
+        assert_eq!(files(out.path()).len(), usize::from(is_good), "{:?}", files(out.path()));
+    }
 }
 
 #[test]
