@@ -9,9 +9,12 @@ use crate::augment::Jitter;
 use crate::class_weights::{ClassWeights, Source};
 use crate::config::Config;
 use crate::data::MissingMasks;
+use crate::error::Result;
 use crate::model::{Architecture, Backbone, Init, Upsampling};
 use crate::optimizer::Method;
 use crate::schedule::Schedule;
+
+use super::start;
 
 /// AdamW's learning rate and weight decay where none are given.
 const ADAMW: (f64, f64) = (5e-4, 0.01);
@@ -41,9 +44,10 @@ pub(super) struct Setup {
 
     /// A .safetensors or .pth file with parameters under torchvision's names (or EfficientNet-Lite0's), or a checkpoint
     /// of a run with the same backbone, for example of an fcn32s to start an fcn16s from; what it lacks, and layers of
-    /// the head that have another shape, start fresh [default: all start at random].
-    #[arg(long, value_name = "FILE")]
-    pub(super) weights: Option<PathBuf>,
+    /// the head that have another shape, start fresh. `none`: all start at random [default: none; the preset d2l asks for a
+    /// file].
+    #[arg(long, value_name = "FILE|none")]
+    weights: Option<PathBuf>,
 
     /// Settings to begin with; every other option given here wins over them [default: default].
     #[arg(long, value_enum)]
@@ -261,6 +265,11 @@ impl FromStr for Weights {
 }
 
 impl Setup {
+    /// The file whose parameters a new run starts from.
+    pub(super) fn start(&self) -> Result<Option<&Path>> {
+        start::file(self.weights.as_deref(), self.preset == Some(Preset::D2l))
+    }
+
     /// The configuration of a run on `data`.
     pub(super) fn config(&self, data: &Path) -> Config {
         let preset = match self.preset.unwrap_or(Preset::Default) {

@@ -68,8 +68,9 @@ impl Train {
             }
             (None, Some(data), Some(folder)) => {
                 check_new(folder)?;
+                let weights = self.setup.start()?;
                 let mut run = Run::start(self.setup.config(data), device)?;
-                if let Some(weights) = &self.setup.weights {
+                if let Some(weights) = weights {
                     let report = run.load_weights(weights)?;
                     let object = json!({
                         "event": "weights",
