@@ -309,7 +309,9 @@ fn a_wrong_onnx_runtime_is_an_error_and_the_right_one_still_loads() {
     if errors.contains("photo.png") {
         return common::skip_data("no ONNX Runtime at all", "this system has one");
     }
-    for words in ["was not found: tried ", "`make deps`", "`pip install onnxruntime`", "runtime_library", "ORT_DYLIB_PATH"] {
+    for words in
+        ["was not found: tried ", "`make deps`", "`pip install onnxruntime`", "runtime_library", "ORT_DYLIB_PATH"]
+    {
         assert!(errors.contains(words), "{words}: {errors}");
     }
 }

@@ -88,7 +88,9 @@ fn folder() -> tempfile::TempDir {
     data.split("val", &ids);
     let folder = tempfile::tempdir().unwrap();
     fs::rename(data.root(), folder.path().join("voc-animals")).unwrap();
-    RgbImage::from_fn(728, 561, |x, y| Rgb([x as u8, y as u8, (x * y) as u8])).save(folder.path().join("catdog.jpg")).unwrap();
+    RgbImage::from_fn(728, 561, |x, y| Rgb([x as u8, y as u8, (x * y) as u8]))
+        .save(folder.path().join("catdog.jpg"))
+        .unwrap();
     write_resnet18(&folder.path().join("resnet18.safetensors"));
     folder
 }
@@ -102,7 +104,10 @@ fn commands_of_the_page_print_what_it_shows() {
     for pair in blocks.windows(2) {
         let [Block { kind: "sh", lines }, shown] = pair else { continue };
         let [line] = lines[..] else { panic!("one command in a block: {lines:?}") };
-        let line = line.strip_prefix("trainer ").expect("a command of the trainer").replace("resnet18-f37072fd.pth", "resnet18.safetensors");
+        let line = line
+            .strip_prefix("trainer ")
+            .expect("a command of the trainer")
+            .replace("resnet18-f37072fd.pth", "resnet18.safetensors");
         let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
         command.env("OMP_WAIT_POLICY", "passive").current_dir(folder.path()).args(line.split_whitespace());
         if line.starts_with("train ") {
@@ -117,7 +122,8 @@ fn commands_of_the_page_print_what_it_shows() {
             "text figures" => shape,
             other => panic!("the output of {line} follows it, not {other}"),
         };
-        let expected: Vec<String> = shown.lines.iter().map(|line| if *line == "..." { "...".into() } else { form(line) }).collect();
+        let expected: Vec<String> =
+            shown.lines.iter().map(|line| if *line == "..." { "...".into() } else { form(line) }).collect();
         let got: Vec<String> = printed.lines().map(form).collect();
         assert!(matches(&expected, &got), "{line} prints\n{printed}and the page shows\n{}", shown.lines.join("\n"));
         commands += 1;
@@ -146,7 +152,8 @@ fn doubling_is_bilinear_interpolation_with_zeros_around_the_picture() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path().join("small.png"), folder.path().join("large.png"));
     let (width, height) = (37u32, 23u32);
-    let small = RgbImage::from_fn(width, height, |x, y| Rgb([(x * 41 + y * 17) as u8, (x * y * 7) as u8, 255 - x as u8]));
+    let small =
+        RgbImage::from_fn(width, height, |x, y| Rgb([(x * 41 + y * 17) as u8, (x * y * 7) as u8, 255 - x as u8]));
     small.save(&from).unwrap();
     let printed = success("chapter double {} {}", &[&from, &to]);
     assert_eq!(printed, "input image shape: (23, 37, 3)\noutput image shape: (46, 74, 3)\n");
@@ -158,7 +165,9 @@ fn doubling_is_bilinear_interpolation_with_zeros_around_the_picture() {
         let (column, row) = (place(x), place(y));
         for (channel, &got) in pixel.0.iter().enumerate() {
             let mut value = 0.0;
-            for (c, r) in [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(c, r)| (column.floor() + f64::from(c), row.floor() + f64::from(r))) {
+            for (c, r) in [(0, 0), (0, 1), (1, 0), (1, 1)]
+                .map(|(c, r)| (column.floor() + f64::from(c), row.floor() + f64::from(r)))
+            {
                 if (0.0..f64::from(width)).contains(&c) && (0.0..f64::from(height)).contains(&r) {
                     let share = (1.0 - (column - c).abs()) * (1.0 - (row - r).abs());
                     value += share * f64::from(small.get_pixel(c as u32, r as u32)[channel]);

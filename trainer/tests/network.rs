@@ -125,7 +125,10 @@ fn parameters_of_efficientnets_are_all_those_of_their_files() {
         let report = weights::load(&network.graph, &tensors).expect("they fit");
         assert!(report.missing.iter().all(|name| trainer::model::is_head(name)), "{file}: {report}");
         let unused = ["_bn1", "_conv_head", "_fc"];
-        assert!(report.unused.iter().all(|name| unused.iter().any(|layer| name.starts_with(layer))), "{file}: {report}");
+        assert!(
+            report.unused.iter().all(|name| unused.iter().any(|layer| name.starts_with(layer))),
+            "{file}: {report}"
+        );
         if let Some(image) = chelsea(&backbone.normalise()) {
             // Their own classifier sees a cat in the photo of one: ImageNet's tabby, tiger cat or Egyptian cat.
             let [features] = &no_grad(|| network.graph.evaluate(&image, false, &[network.features.stride32.value]))

@@ -144,8 +144,7 @@ impl Evaluate {
 
 /// Five means with the classes that they are of, and the IoU of each class with its share of the true pixels.
 fn table(confusion: &Confusion, dataset: &Dataset) -> String {
-    let (all, counted, in_truth) =
-        (dataset.classes().len(), confusion.classes_counted(), confusion.classes_in_truth());
+    let (all, counted, in_truth) = (dataset.classes().len(), confusion.classes_counted(), confusion.classes_in_truth());
     let of_truth = format!("(mean of {in_truth} classes that occur in the truth)");
     let mut lines = vec![
         format!("photos            {}", dataset.len()),

@@ -141,7 +141,9 @@ impl Network {
         tch::manual_seed(seed as i64);
         let norm = match spec.backbone {
             Backbone::ResNet18 | Backbone::ResNet34 | Backbone::ResNet50 => resnet::NORM,
-            Backbone::EfficientNetLite0 | Backbone::EfficientNetLite1 | Backbone::EfficientNetLite2 => efficientnet::NORM,
+            Backbone::EfficientNetLite0 | Backbone::EfficientNetLite1 | Backbone::EfficientNetLite2 => {
+                efficientnet::NORM
+            }
         };
         let mut b = Builder::new(device, norm);
         let features = match spec.backbone {
