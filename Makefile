@@ -7,10 +7,10 @@
 #                 real photos, RUNS=5 are rounds; PyTorch is 3 GB to download
 # make gpu-check  tries on this machine's GPU what only a GPU shows, to target/gpu/out; needs CUDA 13, cuDNN 9 and python3 with numpy,
 #                 onnx and pillow (and torch, to compare with); docs/gpu.md
-# make install    libfcn, headers, fcn.pc, CMake's files and ONNX Runtime below PREFIX (/usr/local) and DESTDIR; LIBDIR=lib64
+# make install    libfcn, headers, fcn.pc, CMake's files, models and ONNX Runtime below PREFIX (/usr/local) and DESTDIR; LIBDIR=lib64
 #                 names another folder for libraries; WITHOUT_ORT=1 leaves ONNX Runtime out; FROM=target/release installs
 #                 without building (for sudo)
-# make deb        Debian packages, to target/debian (OUT): libfcn0.1, with ONNX Runtime, and libfcn-dev; needs cargo-deb
+# make deb        Debian packages, to target/debian (OUT): libfcn0.1, with ONNX Runtime and models, and libfcn-dev; needs cargo-deb
 #                 (cargo install cargo-deb --locked) and dpkg-dev; DEB_FLAGS=--fast compresses less
 # make install-trainer   the trainer below PREFIX, with libtorch and ONNX Runtime beside it; with LIBTORCH=FOLDER it uses that one
 #                 where it is
@@ -31,7 +31,7 @@ SOVERSION := $(basename $(VERSION))
 PEERS ?= libfcn ort ort-numpy openvino ncnn opencv pytorch
 ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
 
-.PHONY: build demo test bench bench-train gpu-check install install-trainer deb weights header abi deps deps-runtime deps-torch clean
+.PHONY: build demo test bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch clean
 
 build:
 	cargo build --release
@@ -72,12 +72,13 @@ gpu-check: deps
 # ONNX Runtime is laid below libfcn even for those who use another one while building. Its folder carries the version, so
 # that two versions of libfcn can be installed at once.
 install: INSTALL_LIB = $(DESTDIR)$(PREFIX)/$(LIBDIR)
+install: INSTALL_MODELS = $(DESTDIR)$(PREFIX)/share/fcn-$(SOVERSION)/models
 install: INSTALL_DOC = $(DESTDIR)$(PREFIX)/share/doc/fcn
 install: FILL_IN = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 	-e 's|@UP@|$(shell echo $(LIBDIR) | sed 's|[^/][^/]*|..|g')|g'
 install: $(if $(FROM),,build)
 	$(if $(WITHOUT_ORT),,env -u ORT_DYLIB_PATH $(PYTHON) scripts/deps.py onnxruntime)
-	install -d "$(INSTALL_LIB)/pkgconfig" "$(INSTALL_LIB)/cmake/fcn" "$(DESTDIR)$(PREFIX)/include" "$(INSTALL_DOC)"
+	install -d "$(INSTALL_LIB)/pkgconfig" "$(INSTALL_LIB)/cmake/fcn" "$(DESTDIR)$(PREFIX)/include" "$(INSTALL_DOC)" "$(INSTALL_MODELS)"
 	install -m 755 $(LIB)/libfcn.so "$(INSTALL_LIB)/libfcn.so.$(VERSION)"
 	ln -sf libfcn.so.$(VERSION) "$(INSTALL_LIB)/libfcn.so.$(SOVERSION)"
 	ln -sf libfcn.so.$(SOVERSION) "$(INSTALL_LIB)/libfcn.so"
@@ -86,6 +87,7 @@ install: $(if $(FROM),,build)
 	$(FILL_IN) scripts/fcn-config.cmake.in > "$(INSTALL_LIB)/cmake/fcn/fcn-config.cmake"
 	$(FILL_IN) scripts/fcn-config-version.cmake.in > "$(INSTALL_LIB)/cmake/fcn/fcn-config-version.cmake"
 	install -m 644 LICENSE-MIT LICENSE-APACHE "$(INSTALL_DOC)"
+	install -m 644 models/animals.onnx models/street.onnx models/README.md LICENSE-APACHE "$(INSTALL_MODELS)"
 ifndef WITHOUT_ORT
 	install -d "$(INSTALL_LIB)/fcn-$(SOVERSION)" "$(INSTALL_DOC)/onnxruntime"
 	cp -P .deps/onnxruntime/lib/libonnxruntime.so.1* "$(INSTALL_LIB)/fcn-$(SOVERSION)"
@@ -105,9 +107,7 @@ install-trainer: $(if $(LIBTORCH),,deps-torch)
 
 # cargo-deb names the folder of the machine's libraries itself, so the packages' files are at target/package/lib.
 deb: MULTIARCH = $(shell dpkg-architecture -q DEB_HOST_MULTIARCH)
-deb: $(if $(FROM),,build)
-	@{ command -v cargo-deb && command -v dpkg-architecture; } > /dev/null || { echo "make deb needs cargo-deb (cargo install cargo-deb --locked) and \
-	dpkg-dev (apt-get install dpkg-dev)" >&2; exit 1; }
+deb: deb-tools $(if $(FROM),,build)
 	rm -rf target/package
 	$(MAKE) install FROM=$(LIB) DESTDIR=target/package PREFIX=/usr LIBDIR=lib/$(MULTIARCH)
 	ln -s usr/lib/$(MULTIARCH) target/package/lib
@@ -115,6 +115,11 @@ deb: $(if $(FROM),,build)
 	strip --strip-unneeded target/package/lib/libfcn.so.$(VERSION)
 	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant library
 	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant dev
+
+# Before anything is built.
+deb-tools:
+	@{ command -v cargo-deb && command -v dpkg-architecture; } > /dev/null || { echo "make deb needs cargo-deb (cargo install cargo-deb --locked) and" \
+		"dpkg-dev (apt-get install dpkg-dev)" >&2; exit 1; }
 
 weights:
 	$(PYTHON) scripts/deps.py weights

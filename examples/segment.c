@@ -1,6 +1,6 @@
 /* segment: labels a photo, tells what is in it, and writes the photo with the classes' colours over it.
  *
- *     cc -std=c99 segment.c -o segment $(pkg-config --cflags --libs fcn)
+ *     cc -std=c99 segment.c -o segment $(pkg-config --cflags --libs fcn) -Wl,-rpath,$(pkg-config --variable=libdir fcn)
  *     ./segment MODEL.onnx PHOTO.jpg OVERLAY.png [RUNS]
  *
  * RUNS (default 5) is how many times the photo is segmented for the time per frame. */
@@ -48,7 +48,8 @@ static int run(const fcn_segmenter *segmenter, fcn_image *photo, fcn_mask *mask,
     pixels = fcn_mask_pixels(mask);
     for (class = 0; class < fcn_class_count(segmenter); class++) {
         double share = 100.0 * (double)pixels[class] / ((double)width * (double)height);
-        if (pixels[class] > 0) printf("%7.2f %%  %s\n", share, fcn_class_name(segmenter, class));
+        /* Less is written as 0.00. */
+        if (share >= 0.005) printf("%7.2f %%  %s\n", share, fcn_class_name(segmenter, class));
     }
 
     times = malloc((size_t)runs * sizeof *times);

@@ -40,9 +40,12 @@ fn run(model: &str, photo: &str, overlay_file: &str, runs: usize) -> Result<()> 
 
     println!("photo    {width} x {height} pixels");
     println!("running  ONNX Runtime {} on {}", segmenter.runtime_version(), segmenter.provider());
-    for (class, &pixels) in segmenter.classes().iter().zip(mask.pixels()).filter(|(_, pixels)| **pixels > 0) {
+    for (class, &pixels) in segmenter.classes().iter().zip(mask.pixels()) {
         let share = 100.0 * pixels as f64 / (f64::from(width) * f64::from(height));
-        println!("{share:7.2} %  {}", class.name);
+        // Less is written as 0.00.
+        if share >= 0.005 {
+            println!("{share:7.2} %  {}", class.name);
+        }
     }
 
     let mut times: Vec<Duration> = Vec::with_capacity(runs);

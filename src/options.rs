@@ -57,7 +57,7 @@ pub enum SizeMode {
     /// multiples of the stride.
     ShortSide(u32),
     /// Covers the frame with rectangles whose sides the stride divides; where rectangles overlap, the mean of their
-    /// scores counts (d2l.ai chapter 13.11, exercise 4). 0 means the size of the crops the network was trained on, or
+    /// scores counts (d2l.ai chapter 13.11, exercise 3). 0 means the size of the crops the network was trained on, or
     /// 320 rows by 480 columns where the model does not say.
     Tile {
         /// Columns of a rectangle, 0 for the default.

@@ -1,4 +1,4 @@
-//! The chapter's own answer to sizes that the stride does not divide (d2l.ai 13.11, exercise 4): rectangles whose sides
+//! The chapter's own answer to sizes that the stride does not divide (d2l.ai 13.11, exercise 3): rectangles whose sides
 //! it divides cover the picture, and where they overlap, the mean of their scores counts.
 
 use std::ops::Range;

@@ -274,8 +274,9 @@ fn a_wrong_onnx_runtime_is_an_error_and_the_right_one_still_loads() {
     let program = build(folder.path(), "cc", "c17", "tests/c/runtime.c");
     let right = env::var_os("ORT_DYLIB_PATH").expect("cargo sets ORT_DYLIB_PATH to the library in .deps");
     let other = common::library_dir().join("libfcn.so");
-    let wrong: [(OsString, &str); 5] = [
+    let wrong: [(OsString, &str); 6] = [
         (path("missing.so").into(), "no such file"),
+        (path("missing.so").into(), "get it with `make deps`"),
         (folder.path().into(), "no such file"),
         (path("text.so").into(), "1.24 or newer"),
         (other.into(), "1.24 or newer"),
@@ -293,10 +294,26 @@ fn a_wrong_onnx_runtime_is_an_error_and_the_right_one_still_loads() {
     // The environment's choice is as strict as the option's, and the message says where it comes from.
     let program = build(folder.path(), "cc", "c99", "examples/segment.c");
     let arguments = [path("good.onnx"), path("photo.png"), path("overlay.png")];
-    let output = Command::new(program).env("ORT_DYLIB_PATH", path("missing.so")).args(arguments).output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1));
+    let said = |library: &str| {
+        let output = Command::new(&program).env("ORT_DYLIB_PATH", library).args(&arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let errors = said(path("missing.so").to_str().unwrap());
     assert!(errors.contains("missing.so") && errors.contains("ORT_DYLIB_PATH"), "{errors}");
+    // A library that is there, but no ONNX Runtime, is not helped by fetching one.
+    let errors = said(path("text.so").to_str().unwrap());
+    assert!(errors.contains("1.24 or newer") && !errors.contains("make deps"), "{errors}");
+    // Nobody names one, and none lies beside libfcn: how to get it.
+    let errors = said("");
+    if errors.contains("photo.png") {
+        return common::skip_data("no ONNX Runtime at all", "this system has one");
+    }
+    for words in
+        ["was not found: tried ", "`make deps`", "`pip install onnxruntime`", "runtime_library", "ORT_DYLIB_PATH"]
+    {
+        assert!(errors.contains(words), "{words}: {errors}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
     env,
     ffi::OsStr,
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -74,6 +75,10 @@ impl Installed {
             answer.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(pkg_config("--modversion"), [env!("CARGO_PKG_VERSION")]);
+        let [models] = &pkg_config("--variable=modelsdir")[..] else { panic!("one folder") };
+        for name in ["animals.onnx", "street.onnx", "README.md", "LICENSE-APACHE"] {
+            assert!(Path::new(models).join(name).is_file(), "{name} in {models}");
+        }
         let by_hand = folder.join("program");
         let mut compiler = self.command("cc");
         compiler.args(pkg_config("--cflags")).arg(folder.join("program.c")).args(pkg_config("--libs"));
@@ -96,7 +101,7 @@ impl Installed {
         assert!(!refused.status.success() && errors.contains("not accepted"), "{errors}");
 
         for program in [by_hand, folder.join("build/program")] {
-            let model = root().join("models/animals.onnx");
+            let model = Path::new(models).join("animals.onnx");
             let answer = run(self.command(program).current_dir(folder).arg(model));
             assert_eq!(answer, format!("version {}\n", env!("CARGO_PKG_VERSION")));
         }
@@ -125,6 +130,22 @@ fn installed_library_works_from_any_prefix() {
     assert!(dynamic.contains("NODELETE"), "{dynamic}");
     assert!(prefix.join("include/fcn.hpp").is_file());
     Installed::at(&prefix, "lib").check();
+}
+
+#[test]
+fn make_deb_says_what_it_needs() {
+    if !have("make deb without cargo-deb", &["make"]) {
+        return;
+    }
+    // Nothing but these, so that there is no cargo-deb; the make of a user stops before it builds.
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["make", "sh", "sed", "head"] {
+        symlink(common::tool(name).unwrap(), folder.path().join(name)).unwrap();
+    }
+    let output = Command::new("make").current_dir(root()).arg("deb").env("PATH", folder.path()).output().unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty());
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("cargo install cargo-deb --locked) and dpkg-dev (apt-get install dpkg-dev)\n"), "{errors}");
 }
 
 /// Removes the packages from the system, also when the test fails before.

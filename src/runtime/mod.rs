@@ -53,6 +53,11 @@ pub(crate) struct Runtime {
 const INSTALLED: &str =
     concat!("fcn-", env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"), "/libonnxruntime.so.1");
 
+/// How those get ONNX Runtime who do not have it.
+const GET: &str = "get it with `make deps` in a checkout of fcn (.deps/onnxruntime/lib/libonnxruntime.so.1) or with `pip install \
+                   onnxruntime` (onnxruntime/capi/libonnxruntime.so.1.*), and name the file in the option runtime_library or in \
+                   the environment variable ORT_DYLIB_PATH";
+
 static RUNTIME: OnceCell<Runtime> = OnceCell::new();
 
 impl Runtime {
@@ -118,8 +123,7 @@ impl Runtime {
         match library::system_path() {
             Some(path) => Runtime::open_loaded(&path, loaded_by_host),
             None => Err(Error::Runtime(format!(
-                "ONNX Runtime was not found: tried {tried}the system's libonnxruntime.so.1; install it there, or name its \
-                 file in the option runtime_library or in the environment variable ORT_DYLIB_PATH"
+                "ONNX Runtime was not found: tried {tried}the system's libonnxruntime.so.1; {GET}"
             ))),
         }
     }
@@ -136,7 +140,7 @@ impl Runtime {
             ))
         };
         if !path.is_file() {
-            return Err(failed("there is no such file".into()));
+            return Err(failed(format!("there is no such file; {GET}")));
         }
         library::check_length(path).map_err(failed)?;
         let builder = ort::init_from(path).map_err(|error| failed(error.to_string()))?;

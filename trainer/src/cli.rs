@@ -1,5 +1,6 @@
 //! The command line.
 
+mod chapter;
 mod dataset;
 mod evaluate;
 mod export;
@@ -7,6 +8,7 @@ mod lock;
 mod predict;
 mod report;
 mod setup;
+mod start;
 mod train;
 
 use std::io::Write;
@@ -46,6 +48,9 @@ enum Command {
     /// Check a data set, or make one out of other programs' files.
     #[command(subcommand)]
     Dataset(dataset::Dataset),
+    /// Follow Dive into Deep Learning, section 13.11 (docs/d2l.md).
+    #[command(subcommand)]
+    Chapter(chapter::Chapter),
 }
 
 /// Carries out a command line.
@@ -57,6 +62,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Export(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Dataset(command) => command.run(),
+        Command::Chapter(command) => command.run(),
     }
 }
 

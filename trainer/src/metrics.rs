@@ -67,6 +67,23 @@ impl Confusion {
         mean((0..self.classes).filter_map(|class| self.iou(class)))
     }
 
+    /// How many classes [`Confusion::mean_iou`] is the mean of.
+    pub fn classes_counted(&self) -> usize {
+        (0..self.classes).filter(|&class| self.iou(class).is_some()).count()
+    }
+
+    /// Intersection over union, averaged over the classes that occur in the truth: a class that is only predicted lowers the
+    /// others' figures alone. NaN where none was counted.
+    pub fn mean_iou_of_truth(&self) -> f64 {
+        mean((0..self.classes).filter(|&class| self.truth_pixels(class) > 0).filter_map(|class| self.iou(class)))
+    }
+
+    /// How many classes occur in the truth: those that [`Confusion::mean_iou_of_truth`] and [`Confusion::mean_accuracy`] are
+    /// means of.
+    pub fn classes_in_truth(&self) -> usize {
+        (0..self.classes).filter(|&class| self.truth_pixels(class) > 0).count()
+    }
+
     /// Intersection over union, weighted by the classes' share of the true pixels. NaN where none was counted.
     pub fn frequency_weighted_iou(&self) -> f64 {
         let weighted = (0..self.classes).filter_map(|class| Some(self.truth_pixels(class) as f64 * self.iou(class)?));
@@ -158,6 +175,8 @@ mod tests {
         close(confusion.mean_accuracy(), (3.0 / 4.0 + 4.0 / 6.0 + 4.0 / 6.0) / 3.0);
         assert_eq!([0, 1, 2].map(|class| confusion.iou(class)), [Some(3.0 / 5.0), Some(4.0 / 8.0), Some(4.0 / 8.0)]);
         close(confusion.mean_iou(), 1.6 / 3.0);
+        close(confusion.mean_iou_of_truth(), 1.6 / 3.0);
+        assert_eq!((confusion.classes_counted(), confusion.classes_in_truth()), (3, 3));
         close(confusion.frequency_weighted_iou(), (4.0 * 0.6 + 6.0 * 0.5 + 6.0 * 0.5) / 16.0);
         assert_eq!([0, 1, 2].map(|class| confusion.truth_pixels(class)), [4, 6, 6]);
         assert_eq!(
@@ -180,6 +199,8 @@ mod tests {
         assert_eq!([0, 1, 2].map(|class| confusion.accuracy(class)), [Some(0.75), None, None]);
         assert_eq!([0, 1, 2].map(|class| confusion.precision(class)), [Some(1.0), None, Some(0.0)]);
         close(confusion.mean_iou(), 0.375);
+        close(confusion.mean_iou_of_truth(), 0.75);
+        assert_eq!((confusion.classes_counted(), confusion.classes_in_truth()), (2, 1));
         close(confusion.mean_accuracy(), 0.75);
         close(confusion.frequency_weighted_iou(), 0.75);
     }
@@ -212,6 +233,8 @@ mod tests {
         let mut confusion = Confusion::new(2);
         confusion.add(&[VOID, VOID], &[0, 1]);
         assert!(confusion.pixel_accuracy().is_nan() && confusion.mean_accuracy().is_nan());
+        assert!(confusion.mean_iou_of_truth().is_nan());
+        assert_eq!((confusion.classes_counted(), confusion.classes_in_truth()), (0, 0));
         assert!(confusion.mean_iou().is_nan() && confusion.frequency_weighted_iou().is_nan());
     }
 }

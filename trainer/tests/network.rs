@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
-use trainer::augment::normalise_whole;
+use trainer::augment::{Normalise, normalise_whole};
 use trainer::model::graph::{Conv, Graph, Node, Op, Padding, Value as At};
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, init, weights};
 use trainer::optimizer::{Method, Optimizer, Rates};
@@ -47,7 +48,8 @@ fn shapes_are_those_of_the_chapter() {
 #[test]
 fn every_network_scores_every_pixel() {
     let image = Tensor::rand([1, 3, 64, 96], (Kind::Float, Device::Cpu));
-    for backbone in [Backbone::ResNet18, Backbone::ResNet34, Backbone::ResNet50, Backbone::EfficientNetLite0] {
+    assert_eq!(Backbone::value_variants().len(), 6);
+    for &backbone in Backbone::value_variants() {
         for architecture in [Architecture::Fcn32s, Architecture::Fcn16s, Architecture::Fcn8s] {
             let network = Network::new(spec(architecture, backbone), 1, Device::Cpu);
             let scores = no_grad(|| network.graph.forward(&image, false)).expect("the network computes");
@@ -104,21 +106,78 @@ fn parameters_of_resnets_are_as_many_as_torchvisions() {
 }
 
 #[test]
+fn parameters_of_efficientnets_are_all_those_of_their_files() {
+    // The sizes in the files, counted with Python's pickle module: learned parameters without _conv_head, _bn1 and _fc.
+    for (backbone, count, file) in [
+        (Backbone::EfficientNetLite0, 2_958_848, "efficientnet-lite0-57934424.pth"),
+        (Backbone::EfficientNetLite1, 3_723_520, "efficientnet-lite1-77cc7160.pth"),
+        (Backbone::EfficientNetLite2, 4_357_952, "efficientnet-lite2-9656183e.pth"),
+    ] {
+        let network = Network::new(spec(Architecture::Fcn8s, backbone), 1, Device::Cpu);
+        let learned = network.graph.parameters().into_iter().filter(|p| p.learned && !trainer::model::is_head(&p.name));
+        assert_eq!(learned.map(|p| p.tensor.numel()).sum::<usize>(), count, "{backbone:?}");
+        let path = deps("weights").join(file);
+        if !path.is_file() {
+            common::skip(file, "it is missing in .deps/weights; make weights fetches it");
+            continue;
+        }
+        let tensors = weights::read(&path).expect("weights");
+        let report = weights::load(&network.graph, &tensors).expect("they fit");
+        assert!(report.missing.iter().all(|name| trainer::model::is_head(name)), "{file}: {report}");
+        let unused = ["_bn1", "_conv_head", "_fc"];
+        assert!(
+            report.unused.iter().all(|name| unused.iter().any(|layer| name.starts_with(layer))),
+            "{file}: {report}"
+        );
+        if let Some(image) = chelsea(&backbone.normalise()) {
+            // Their own classifier sees a cat in the photo of one: ImageNet's tabby, tiger cat or Egyptian cat.
+            let [features] = &no_grad(|| network.graph.evaluate(&image, false, &[network.features.stride32.value]))
+                .expect("the network computes")[..]
+            else {
+                panic!("one value")
+            };
+            let of = |name: &str| Some(&tensors[name]);
+            let scores = features
+                .conv2d::<&Tensor>(&tensors["_conv_head.weight"], None, [1, 1], [0, 0], [1, 1], 1)
+                .batch_norm(
+                    of("_bn1.weight"),
+                    of("_bn1.bias"),
+                    of("_bn1.running_mean"),
+                    of("_bn1.running_var"),
+                    false,
+                    0.0,
+                    1e-3,
+                    false,
+                )
+                .clamp(0, 6)
+                .mean_dim([2i64, 3].as_slice(), false, Kind::Float)
+                .linear(&tensors["_fc.weight"], of("_fc.bias"));
+            let class = scores.argmax(1, false).int64_value(&[0]);
+            assert!([281, 282, 285].contains(&class), "{backbone:?}: class {class}");
+        }
+    }
+}
+
+/// The photo's top left 288 x 448 pixels as a network's input, where the photo is there.
+fn chelsea(normalise: &Normalise) -> Option<Tensor> {
+    let photo = image::open(deps("photos/chelsea.png")).ok()?.into_rgb8();
+    let photo = image::imageops::crop_imm(&photo, 0, 0, 448, 288).to_image();
+    let mut pixels = vec![0.0; 3 * 288 * 448];
+    normalise_whole(photo.as_raw(), 448, 288, normalise, 288, 448, &mut pixels);
+    Some(Tensor::from_slice(&pixels).view([1, 3, 288, 448]))
+}
+
+#[test]
 fn efficientnet_computes_what_pytorch_computes() {
-    let (photo, weights_file) = (deps("photos/chelsea.png"), deps(WEIGHTS));
-    if !photo.is_file() || !weights_file.is_file() {
+    let weights_file = deps(WEIGHTS);
+    let (Some(image), true) = (chelsea(&Backbone::EfficientNetLite0.normalise()), weights_file.is_file()) else {
         common::skip("EfficientNet-Lite0 against PyTorch", "the photo or the weights are missing in .deps");
         return;
-    }
+    };
     let network = Network::new(spec(Architecture::Fcn8s, Backbone::EfficientNetLite0), 1, Device::Cpu);
     let report = weights::load(&network.graph, &weights::read(&weights_file).expect("weights")).expect("they fit");
     assert!(report.missing.iter().all(|name| trainer::model::is_head(name)), "{report}");
 
-    let photo = image::open(photo).expect("the photo opens").into_rgb8();
-    let photo = image::imageops::crop_imm(&photo, 0, 0, 448, 288).to_image();
-    let mut pixels = vec![0.0; 3 * 288 * 448];
-    normalise_whole(photo.as_raw(), 448, 288, &Backbone::EfficientNetLite0.normalise(), 288, 448, &mut pixels);
-    let image = Tensor::from_slice(&pixels).view([1, 3, 288, 448]);
     let features = network.features;
     let wanted = [features.stride8.value, features.stride16.value, features.stride32.value];
     let values = no_grad(|| network.graph.evaluate(&image, false, &wanted)).expect("the network computes");

@@ -326,7 +326,10 @@ fn the_background_is_found_by_its_name() {
     let folder = Folder::new(2);
     fs::write(folder.path("labelmap.txt"), "animal:200,0,0::\nBackground:10,20,30::\nplant:0,200,0::\n").unwrap();
     let (run, file, out) = (folder.path("run"), folder.path("model.onnx"), folder.path("labelled"));
-    data::success("train --data {} --out {} --epochs 1 --batch 2 --crop 64x64 --preset d2l", &[folder.root(), &run]);
+    data::success(
+        "train --data {} --out {} --epochs 1 --batch 2 --crop 64x64 --recipe d2l --weights none",
+        &[folder.root(), &run],
+    );
     data::success("export {} --onnx {}", &[&run, &file]);
     let segmenter = fcn::Segmenter::from_file(&file, &fcn::Options::default()).unwrap();
     assert_eq!((segmenter.card().unwrap().background, segmenter.background()), (Some(1), Some(1)));

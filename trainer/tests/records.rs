@@ -321,7 +321,16 @@ fn evaluate_speaks_to_scripts() {
     let (data, run) = (REFERENCE.data.root(), REFERENCE.out.path());
     let [object] = &objects(&success("evaluate {} --data {} --json", &[run, data]))[..] else { panic!("one object") };
     let table = success("evaluate {} --data {} --quiet", &[run, data]);
-    assert!(table.contains(&format!("mIoU              {:.4}\n", object["miou"].as_f64().unwrap())), "{table}");
+    let rows = [
+        ("mIoU              ", "miou", " (mean of 3 classes that occur in truth or prediction, of 3)\n"),
+        ("mIoU of truth     ", "miou_of_truth", " (mean of 3 classes that occur in the truth)\n"),
+        ("mean accuracy     ", "mean_accuracy", " (mean of 3 classes that occur in the truth)\n"),
+    ];
+    for (start, key, end) in rows {
+        let row = format!("{start}{:.4}{end}", object[key].as_f64().unwrap());
+        assert!(table.contains(&row), "{row:?} in {table}");
+    }
+    assert_eq!((object["classes_counted"].as_u64(), object["classes_in_truth"].as_u64()), (Some(3), Some(3)));
     let counts: Vec<Vec<u64>> = serde_json::from_value(object["confusion"].clone()).unwrap();
     let all: u64 = counts.iter().flatten().sum();
     // Two photos of 100 x 90 and 101 x 91 pixels, less four rows of void each.

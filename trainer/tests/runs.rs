@@ -177,7 +177,13 @@ fn d2l_is_the_chapter() {
     data.photo("p1", 96, 70);
     data.split("train", &["p0", "flat", "p1", "narrow", "exact"]);
     let out = tempfile::tempdir().unwrap();
-    let line = "train --data {} --out {} --recipe d2l --crop 64x96 --epochs 2 --threads 1 --batch";
+    // The chapter starts from an ImageNet network: without one, a run says so before it looks at anything.
+    let output = trainer("train --data {} --out {} --recipe d2l", &[data.root(), out.path()]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("https://download.pytorch.org/models/resnet18-f37072fd.pth"), "{said}");
+    assert_eq!((output.status.code(), fs::read_dir(out.path()).unwrap().count()), (Some(1), 0));
+
+    let line = "train --data {} --out {} --recipe d2l --weights none --crop 64x96 --epochs 2 --threads 1 --batch";
     let output = trainer(&format!("{line} 4"), &[data.root(), out.path()]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("3 photos do not fill one batch of 4"));

@@ -155,6 +155,9 @@ impl Evaluate {
             "pixel_accuracy": confusion.pixel_accuracy(),
             "mean_accuracy": confusion.mean_accuracy(),
             "miou": confusion.mean_iou(),
+            "classes_counted": confusion.classes_counted(),
+            "miou_of_truth": confusion.mean_iou_of_truth(),
+            "classes_in_truth": confusion.classes_in_truth(),
             "frequency_weighted_iou": confusion.frequency_weighted_iou(),
             "classes": classes.collect::<Vec<_>>(),
             "confusion": confusion.rows().collect::<Vec<_>>(),
@@ -162,13 +165,19 @@ impl Evaluate {
     }
 }
 
-/// Four means, and the IoU of each class with its share of the true pixels.
+/// Five means with the classes that they are of, and the IoU of each class with its share of the true pixels.
 fn table(confusion: &Confusion, dataset: &Dataset) -> String {
+    let (all, counted, in_truth) = (dataset.classes().len(), confusion.classes_counted(), confusion.classes_in_truth());
+    let of_truth = format!("(mean of {in_truth} classes that occur in the truth)");
     let mut lines = vec![
         format!("photos            {}", dataset.len()),
         format!("pixel accuracy    {:.4}", confusion.pixel_accuracy()),
-        format!("mean accuracy     {:.4}", confusion.mean_accuracy()),
-        format!("mIoU              {:.4}", confusion.mean_iou()),
+        format!("mean accuracy     {:.4} {of_truth}", confusion.mean_accuracy()),
+        format!(
+            "mIoU              {:.4} (mean of {counted} classes that occur in truth or prediction, of {all})",
+            confusion.mean_iou()
+        ),
+        format!("mIoU of truth     {:.4} {of_truth}", confusion.mean_iou_of_truth()),
         format!("freq. w. IoU      {:.4}", confusion.frequency_weighted_iou()),
     ];
     let total: u64 = (0..dataset.classes().len()).map(|class| confusion.truth_pixels(class)).sum();

@@ -112,11 +112,8 @@ impl Predict {
         for job in &jobs {
             let found = predictor.run(job, &mut annotations, self.format)?;
             ranking.extend(found.margin.map(|margin| (margin, &job.photo)));
-            // Less is written as 0.0.
-            let seen = found.shares.iter().filter(|(_, percent)| *percent >= 0.05);
-            let shares: Vec<String> = seen.map(|(name, percent)| format!("{name} {percent:.1} %")).collect();
             let milliseconds = found.time.as_secs_f64() * 1e3;
-            super::say(&format!("{}: {}; {milliseconds:.0} ms", job.photo.display(), shares.join(", ")))?;
+            super::say(&format!("{}: {}; {milliseconds:.0} ms", job.photo.display(), shares(&found.shares)))?;
         }
         annotations.finish()?;
         if self.rank.is_some() {
@@ -173,6 +170,12 @@ impl Predict {
     }
 }
 
+/// Classes with their shares in percent, as text; those that it would show with 0.0 are left out.
+fn shares(found: &[(String, f64)]) -> String {
+    let seen = found.iter().filter(|(_, percent)| *percent >= 0.05);
+    seen.map(|(name, percent)| format!("{name} {percent:.1} %")).collect::<Vec<_>>().join(", ")
+}
+
 /// Makes a folder where it is missing.
 fn make_folder(folder: &Path) -> Result<()> {
     if folder.as_os_str().is_empty() {
@@ -181,4 +184,15 @@ fn make_folder(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|error| {
         Error::new(format!("the folder {} cannot be made: {error}; choose another --out", folder.display()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_class_has_a_share_of_zero() {
+        let found = [("floor", 99.9), ("cat", 0.05), ("dog", 0.0499)].map(|(name, percent)| (name.to_owned(), percent));
+        assert_eq!(shares(&found), "floor 99.9 %, cat 0.1 %");
+    }
 }

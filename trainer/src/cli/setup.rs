@@ -15,6 +15,8 @@ use crate::optimizer::Method;
 use crate::recipe::{Rates, Recipe};
 use crate::schedule::Schedule;
 
+use super::start;
+
 /// What a run is determined by. Defaults are those of the recipe.
 #[derive(Debug, Default, PartialEq, Args)]
 pub(super) struct Setup {
@@ -44,9 +46,10 @@ pub(super) struct Setup {
 
     /// A .safetensors or .pth file with parameters under torchvision's names (or EfficientNet-Lite0's), or a checkpoint
     /// of a run with the same backbone, for example of an fcn32s to start an fcn16s from; what it lacks, and layers of
-    /// the head that have another shape, start fresh [default: all start at random].
-    #[arg(long, value_name = "FILE")]
-    pub(super) weights: Option<PathBuf>,
+    /// the head that have another shape, start fresh. `none`: all start at random [default: none; the recipe d2l asks for a
+    /// file].
+    #[arg(long, value_name = "FILE|none")]
+    weights: Option<PathBuf>,
 
     /// Settings to begin with; every other option given here wins over them [default: small for fewer than 200 photos to train on,
     /// otherwise standard].
@@ -273,6 +276,11 @@ impl FromStr for Weights {
 }
 
 impl Setup {
+    /// The file whose parameters a new run starts from.
+    pub(super) fn start(&self) -> Result<Option<&Path>> {
+        start::file(self.weights.as_deref(), self.recipe == Some(Recipe::D2l))
+    }
+
     /// The recipe and the configuration of a run on `data`.
     pub(super) fn config(&self, data: &Path) -> Result<(Recipe, Config)> {
         let missing_masks = self.missing_masks.unwrap_or_default();

@@ -74,6 +74,7 @@ impl Train {
             }
             (None, Some(data), Some(folder)) => {
                 check_new(folder)?;
+                let weights = self.setup.start()?;
                 let (recipe, config) = self.setup.config(data)?;
                 let recipe = recipe.name();
                 let Config { epochs, batch, val_every, .. } = config;
@@ -83,7 +84,7 @@ impl Train {
                 let object = json!({"event": "recipe", "recipe": recipe, "config": config});
                 let mut run = Run::start(config, device)?;
                 output.say(out, &text, &object)?;
-                if let Some(weights) = &self.setup.weights {
+                if let Some(weights) = weights {
                     let report = run.load_weights(weights)?;
                     let object = json!({
                         "event": "weights",

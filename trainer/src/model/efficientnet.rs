@@ -1,5 +1,5 @@
-//! EfficientNet-Lite0 (Tan and Le 2019; the "lite" form has ReLU6 and no squeeze-and-excitation) without its last 1 x 1
-//! convolution, pooling and classifier, under the parameter names of `efficientnet-lite0-57934424.pth`.
+//! EfficientNet-Lite0, 1 and 2 (Tan and Le 2019; the "lite" form has ReLU6 and no squeeze-and-excitation) without their last
+//! 1 x 1 convolution, pooling and classifier, under the parameter names of `efficientnet-lite0-57934424.pth`.
 
 use super::build::{Builder, Feature, Features, Shape};
 use super::graph::{Padding, Value};
@@ -20,6 +20,30 @@ const fn stage(repeats: usize, kernel: i64, stride: i64, expand: i64, output: i6
     Stage { repeats, kernel, stride, expand, output }
 }
 
+/// Factors of the number of blocks and of channels (Tan and Le 2019, section 3.3). The lite form applies neither to the stem,
+/// and the first to no stage of one block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scaling {
+    depth: f64,
+    width: f64,
+}
+
+pub(super) const LITE0: Scaling = Scaling { depth: 1.0, width: 1.0 };
+pub(super) const LITE1: Scaling = Scaling { depth: 1.1, width: 1.0 };
+pub(super) const LITE2: Scaling = Scaling { depth: 1.2, width: 1.1 };
+
+impl Scaling {
+    fn repeats(self, repeats: usize) -> usize {
+        (self.depth * repeats as f64).ceil() as usize
+    }
+
+    /// The nearest multiple of 8. The published rule adds 8 where that is below 90 percent, which is so at none of these widths.
+    fn channels(self, channels: i64) -> i64 {
+        (self.width * channels as f64 / 8.0).round() as i64 * 8
+    }
+}
+
+/// Lite0's.
 const STAGES: [Stage; 7] = [
     stage(1, 3, 1, 1, 16),
     stage(2, 3, 2, 6, 24),
@@ -30,14 +54,16 @@ const STAGES: [Stage; 7] = [
     stage(1, 3, 1, 6, 320),
 ];
 
-pub(super) fn build(b: &mut Builder) -> Features {
+pub(super) fn build(b: &mut Builder, scaling: Scaling) -> Features {
     let mut x = b.conv(Builder::IMAGE, "_conv_stem", shape(3, 32, 3, 2, 1));
     x = b.batch_norm(x, "_bn0", 32);
     x = b.relu6(x);
     let mut channels = 32;
     let mut block = 0;
     let stages = STAGES.map(|stage| {
-        for repeat in 0..stage.repeats {
+        let stage = Stage { output: scaling.channels(stage.output), ..stage };
+        let repeats = if stage.repeats == 1 { 1 } else { scaling.repeats(stage.repeats) };
+        for repeat in 0..repeats {
             let stride = if repeat == 0 { stage.stride } else { 1 };
             x = inverted_residual(b, x, &format!("_blocks.{block}"), channels, &stage, stride);
             channels = stage.output;

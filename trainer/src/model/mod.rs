@@ -49,18 +49,30 @@ pub enum Backbone {
     #[value(name = "resnet50")]
     #[serde(rename = "resnet50")]
     ResNet50,
-    /// 3.4 M parameters, a quarter of ResNet-18's work: for robots.
+    /// 3.0 M parameters, a quarter of ResNet-18's work: for robots.
     #[value(name = "efficientnet_lite0")]
     #[serde(rename = "efficientnet_lite0")]
     EfficientNetLite0,
+    /// 3.7 M parameters.
+    #[value(name = "efficientnet_lite1")]
+    #[serde(rename = "efficientnet_lite1")]
+    EfficientNetLite1,
+    /// 4.4 M parameters.
+    #[value(name = "efficientnet_lite2")]
+    #[serde(rename = "efficientnet_lite2")]
+    EfficientNetLite2,
 }
 
 impl Backbone {
     /// How its ImageNet weights want pixels, in red, green, blue order.
     pub fn normalise(self) -> Normalise {
         match self {
-            Backbone::EfficientNetLite0 => Normalise { mean: [127.0 / 255.0; 3], std: [128.0 / 255.0; 3] },
-            _ => Normalise { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
+            Backbone::ResNet18 | Backbone::ResNet34 | Backbone::ResNet50 => {
+                Normalise { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+            }
+            Backbone::EfficientNetLite0 | Backbone::EfficientNetLite1 | Backbone::EfficientNetLite2 => {
+                Normalise { mean: [127.0 / 255.0; 3], std: [128.0 / 255.0; 3] }
+            }
         }
     }
 }
@@ -128,15 +140,19 @@ impl Network {
     pub fn new(spec: Spec, seed: u64, device: Device) -> Network {
         tch::manual_seed(seed as i64);
         let norm = match spec.backbone {
-            Backbone::EfficientNetLite0 => efficientnet::NORM,
-            _ => resnet::NORM,
+            Backbone::ResNet18 | Backbone::ResNet34 | Backbone::ResNet50 => resnet::NORM,
+            Backbone::EfficientNetLite0 | Backbone::EfficientNetLite1 | Backbone::EfficientNetLite2 => {
+                efficientnet::NORM
+            }
         };
         let mut b = Builder::new(device, norm);
         let features = match spec.backbone {
             Backbone::ResNet18 => resnet::build(&mut b, resnet::RESNET18),
             Backbone::ResNet34 => resnet::build(&mut b, resnet::RESNET34),
             Backbone::ResNet50 => resnet::build(&mut b, resnet::RESNET50),
-            Backbone::EfficientNetLite0 => efficientnet::build(&mut b),
+            Backbone::EfficientNetLite0 => efficientnet::build(&mut b, efficientnet::LITE0),
+            Backbone::EfficientNetLite1 => efficientnet::build(&mut b, efficientnet::LITE1),
+            Backbone::EfficientNetLite2 => efficientnet::build(&mut b, efficientnet::LITE2),
         };
         let output = fcn::build(&mut b, &spec, features);
         Network { spec, graph: b.finish(output), features }

@@ -58,10 +58,15 @@ fn header(facts: &Facts, name: &str) -> Markup {
     let seconds: f64 = facts.rows.iter().filter_map(|row| Some(row.train.as_ref()?.seconds)).sum();
     let measuring: f64 = facts.rows.iter().filter_map(|row| Some(row.val.as_ref()?.seconds)).sum();
     let [height, width] = [config.crop.0, config.crop.1];
+    let (counted, all) = (confusion.classes_counted(), facts.best.classes.len());
     let tiles = [
-        ("mIoU", percent(confusion.mean_iou()), format!("mean of {} classes", occurring(facts))),
+        ("mIoU", percent(confusion.mean_iou()), format!("mean of {counted} of {all} classes, in truth or prediction")),
         ("Pixel accuracy", percent(confusion.pixel_accuracy()), "of labelled pixels".to_owned()),
-        ("Mean accuracy", percent(confusion.mean_accuracy()), "mean of classes".to_owned()),
+        (
+            "Mean accuracy",
+            percent(confusion.mean_accuracy()),
+            format!("mean of {} of {all} classes, in truth", confusion.classes_in_truth()),
+        ),
         ("Weighted IoU", percent(confusion.frequency_weighted_iou()), "by share of pixels".to_owned()),
         epochs(facts),
         match facts.rows.is_empty() {
@@ -310,10 +315,6 @@ fn key(class: &Class) -> Markup {
 
 fn share(split: &Split, class: usize) -> f64 {
     split.pixels[class] as f64 / split.labelled() as f64
-}
-
-fn occurring(facts: &Facts) -> usize {
-    (0..facts.best.classes.len()).filter(|&class| facts.confusion.iou(class).is_some()).count()
 }
 
 /// The folder's own name, also where it is given as `.`.
