@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    Error, Frame, LogLevel, Mask, Options, PixelFormat, Result, SizeMode,
+    Error, Frame, LogLevel, Mask, Options, PixelFormat, Provider, Result, SizeMode,
     error::plain,
     frame::plane_layout,
     head::Fit,
@@ -37,6 +37,9 @@ const MAX_MODEL_BYTES: u64 = 1 << 31;
 
 /// How long the runs may take, all together, that creation needs to find out shapes, unless there is a timeout.
 const TRIAL: Duration = Duration::from_secs(30);
+
+/// What creation gets of time at least, because timeouts are chosen for frames.
+const LEAST_CREATION: Duration = Duration::from_secs(10);
 
 /// The number of the next segmenter.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -90,7 +93,9 @@ impl Segmenter {
         let (file, model) = read()?;
         let _busy = Busy::creating()?;
         let creation = Interrupts::new(1);
-        let limit = options.timeout.and_then(|timeout| Limit::new(Subject::Creation, start, timeout));
+        // TensorRT builds its engines, which takes minutes.
+        let limited = options.timeout.filter(|_| options.provider != Provider::TensorRt);
+        let limit = limited.and_then(|timeout| Limit::new(Subject::Creation, start, timeout.max(LEAST_CREATION)));
         if limit.is_some() {
             creation.start_timer()?;
         }

@@ -11,7 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Error, Frame, Mask, Result, Segmenter, frame::FrameCopy, mask::Settings, runtime::{Limit, Subject}, threads::Thread};
+use crate::{
+    Error, Frame, Mask, Result, Segmenter,
+    frame::FrameCopy,
+    mask::Settings,
+    runtime::{Limit, Subject},
+    threads::Thread,
+};
 
 /// What became of a frame, for the callback of a [`Stream`].
 #[derive(Debug)]

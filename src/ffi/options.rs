@@ -128,7 +128,7 @@ pub unsafe extern "C" fn fcn_options_set_sessions(options: Option<&mut fcn_optio
 /// the time by as long as it takes, and the message then says how long. A frame whose inference has finished still returns its
 /// result. fcn_warm_up() has no limit.
 ///
-/// The same time, counted from its call, limits fcn_create(): see there.
+/// The same time, but at least 10 seconds, limits fcn_create(): see there.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.

@@ -82,8 +82,7 @@ pub(super) fn cut(graph: &mut GraphProto, input: &ImageInput) -> Result<(Tail, O
 }
 
 fn transposed(index: &Index<'_>, node: &NodeProto) -> Result<Option<Tail>> {
-    let Some(weight) = index.constant(node, 1).filter(|weight| weight.data_type() == DataType::Float as i32)
-    else {
+    let Some(weight) = index.constant(node, 1).filter(|weight| weight.data_type() == DataType::Float as i32) else {
         return Ok(None);
     };
     let has_bias = node.input.get(2).is_some_and(|name| !name.is_empty());

@@ -8,10 +8,10 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 use super::{
     graph,
     types::{
-        AttributeProto, DeviceConfigurationProto, FunctionProto, GraphProto, ModelProto,
-        NodeDeviceConfigurationProto, NodeProto, OperatorSetIdProto, ShardingSpecProto, SparseTensorProto,
-        StringStringEntryProto, TensorAnnotation, TensorProto, TensorShapeProto, TrainingInfoProto, TypeProto,
-        ValueInfoProto, tensor_shape_proto::Dimension, type_proto,
+        AttributeProto, DeviceConfigurationProto, FunctionProto, GraphProto, ModelProto, NodeDeviceConfigurationProto,
+        NodeProto, OperatorSetIdProto, ShardingSpecProto, SparseTensorProto, StringStringEntryProto, TensorAnnotation,
+        TensorProto, TensorShapeProto, TrainingInfoProto, TypeProto, ValueInfoProto, tensor_shape_proto::Dimension,
+        type_proto,
     },
 };
 use crate::{Error, Result, error::plain};
@@ -230,7 +230,11 @@ pub(super) fn check(model: &ModelProto) -> Result<()> {
     };
     let nodes = functions.nodes(&graph.node, 0)?;
     if nodes > MAX_NODES {
-        return Err(Error::Model(too_many("nodes, where its functions are called,", nodes, MAX_NODES)));
+        return Err(Error::Model(too_many(
+            "nodes, with functions in place of the nodes that call them",
+            nodes,
+            MAX_NODES,
+        )));
     }
     check_sizes(model)
 }
@@ -256,7 +260,8 @@ fn check_sizes(model: &ModelProto) -> Result<()> {
             "Resize" => {
                 if let Some(values) = shape(3).filter(|values| *values > MAX_RESIZED) {
                     return Err(Error::Model(format!(
-                        "node '{}' of the model makes a tensor of {values} values; at most {MAX_RESIZED} are possible, so export the                          model for smaller pictures",
+                        "node '{}' of the model makes a tensor of {values} values; at most {MAX_RESIZED} are possible, so export \
+                         the model for smaller pictures",
                         plain(node.name())
                     )));
                 }
@@ -315,7 +320,8 @@ impl<'a> Sizes<'a> {
 /// Refuses a graph in which a value depends on itself or has two nodes that compute it. Whoever goes from a value to the node that
 /// computes it, and on to what that reads, gets to an end.
 fn check_order(graph: &GraphProto) -> Result<()> {
-    let given = graph.input.iter().map(|input| input.name()).chain(graph.initializer.iter().map(|tensor| tensor.name()));
+    let given =
+        graph.input.iter().map(|input| input.name()).chain(graph.initializer.iter().map(|tensor| tensor.name()));
     let given: HashSet<&str> = given.collect();
     let mut producers = HashMap::new();
     for (index, node) in graph.node.iter().enumerate() {
@@ -386,7 +392,9 @@ impl<'a> Functions<'a> {
 
     /// The nodes of the function that a node calls.
     fn called(&mut self, node: &'a NodeProto, depth: usize) -> Result<usize> {
-        let Some((&name, &function)) = self.by_name.get_key_value(&(node.domain(), node.op_type())) else { return Ok(0) };
+        let Some((&name, &function)) = self.by_name.get_key_value(&(node.domain(), node.op_type())) else {
+            return Ok(0);
+        };
         let refused = || {
             Error::Model(format!(
                 "the function '{}' of the model calls itself, or functions call each other more than {MAX_DEPTH} deep, which is \

@@ -127,9 +127,12 @@ impl Limit {
         let allowed = self.allowed;
         Error::Timeout(match self.subject {
             Subject::Frame => format!("the frame had no result within the {allowed:?} that it was given"),
-            Subject::Creation => format!("the model was not ready within the {allowed:?} of the option timeout"),
+            Subject::Creation => {
+                format!("the model was not ready within {allowed:?}, the option timeout, but 10 s at least")
+            }
             Subject::Trial => format!(
-                "the network did not answer within {allowed:?} when it was run on an empty picture to find out the shapes that the                  file does not say; set the option timeout to give it longer"
+                "the network did not answer within {allowed:?} when it was run on an empty picture to find out the shapes that the \
+                 file does not say; set the option timeout to give it longer"
             ),
         })
     }
@@ -139,7 +142,13 @@ impl Limit {
         match (self.error(), self.deadline.elapsed()) {
             (Error::Timeout(message), late) if late >= NOTICED => {
                 let took = (self.allowed + late).as_secs_f64();
-                Error::Timeout(format!("{message}; it took {took:.1} s, because a layer in progress is not interrupted"))
+                let step = match self.subject {
+                    Subject::Creation => "layer, or a step of ONNX Runtime's optimizer,",
+                    Subject::Frame | Subject::Trial => "layer",
+                };
+                Error::Timeout(format!(
+                    "{message}; it took {took:.1} s, because a {step} in progress is not interrupted"
+                ))
             }
             (error, _) => error,
         }
@@ -342,5 +351,27 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_say_how_long_a_layer_exceeded_the_time() {
+        let hour = Duration::from_secs(3600);
+        let now = Instant::now();
+        for (subject, name) in
+            [(Subject::Frame, "the frame"), (Subject::Creation, "the model"), (Subject::Trial, "empty picture")]
+        {
+            // An hour that ends in an hour, and a minute that ended an hour ago.
+            let in_time = Limit::new(subject, now, hour).unwrap();
+            let late = Limit { allowed: Duration::from_secs(60), deadline: now, ..in_time };
+            let late = Limit { deadline: late.deadline.checked_sub(NOTICED).unwrap_or(now), ..late };
+            let (in_time, late) = (in_time.error_of_run().to_string(), late.error_of_run().to_string());
+            assert!(in_time.contains(name) && in_time.contains("3600s") && !in_time.contains("took"), "{in_time}");
+            assert!(late.contains("60s") && late.contains("; it took 60."), "{late}");
+        }
     }
 }

@@ -90,7 +90,8 @@ impl Network {
             other => return Err(no_segmentation(output.name(), &format!("{other:?}"))),
         };
         // The sides, where ONNX Runtime inferred them.
-        let sides = if element == TensorElementType::Float32 { shape.last_chunk::<2>().map_or(shape, |s| s) } else { shape };
+        let sides =
+            if element == TensorElementType::Float32 { shape.last_chunk::<2>().map_or(shape, |s| s) } else { shape };
         let pixels = sides.iter().filter(|side| **side > 0).fold(1i64, |product, side| product.saturating_mul(*side));
         if pixels.unsigned_abs() > MAX_RUN_PIXELS as u64 {
             return Err(Error::Model(format!(
