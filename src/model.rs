@@ -5,7 +5,7 @@ mod assumed;
 use assumed::{Known, assumptions};
 
 use crate::{
-    ChannelOrder, Error, Options, Result, SizeMode, TensorLayout,
+    ChannelOrder, Error, MAX_SIDE, Options, Result, SizeMode, TensorLayout,
     head::{Fit, Upsampling},
     onnx::{self, AdaptedInput, Ending, Hints, Kind, ModelCard, Run, Tail, types::ModelProto},
     palette::{self, Class, voc_color},
@@ -14,7 +14,7 @@ use crate::{
     working_size,
 };
 
-/// The most pixels that one run of a network takes, or answers: 33.5 million, enough for 7680 x 4320.
+/// The most pixels that one run of a network takes: 33.5 million, enough for 7680 x 4320.
 pub(crate) const MAX_RUN_PIXELS: usize = 1 << 25;
 
 /// The names of the classes of a network that tells two apart.
@@ -94,6 +94,12 @@ impl Model {
         let graph = model.graph.as_mut().ok_or_else(|| Error::Model("the model has no graph".into()))?;
         onnx::hoist_constants(graph);
         let input = onnx::image_input(graph, options.input_layout, usual)?;
+        if let Some(side) = [input.height, input.width].into_iter().flatten().find(|side| *side > MAX_SIDE as usize) {
+            return Err(Error::Model(format!(
+                "the model takes pictures with a side of {side} pixels; at most {MAX_SIDE} are possible, so export it for smaller \
+                 pictures or for any size"
+            )));
+        }
         if let (Some(height), Some(width)) = (input.height, input.width)
             && height.saturating_mul(width) > MAX_RUN_PIXELS
         {

@@ -74,9 +74,18 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
     };
     let mut sizes = HashMap::new();
     for place in &places {
-        if let Entry::Vacant(entry) = sizes.entry(&place.location[..]) {
-            let (_, size) = file::open_beside(folder, &place.location).map_err(|error| unreadable(place, &error))?;
-            entry.insert(size);
+        let size = match sizes.entry(&place.location[..]) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(entry) => {
+                let opened = file::open_beside(folder, &place.location);
+                entry.insert(opened.map_err(|error| unreadable(place, &error))?.1)
+            }
+        };
+        if place.offset.checked_add(place.length as u64).is_none_or(|end| end > *size) {
+            return Err(Error::Model(format!(
+                "tensor '{}' takes {} bytes from byte {} on of '{}', which has {size} bytes",
+                place.tensor, place.length, place.offset, place.location
+            )));
         }
     }
     let (stored, read) = (sizes.values().sum::<u64>(), (total - bytes.len()) as u64);
@@ -92,23 +101,16 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
     start.copy_from_slice(&bytes);
     let start = start.len();
     drop((bytes, model));
-    let mut open: Option<(&str, File, u64)> = None;
+    let mut open: Option<(&str, File)> = None;
     for place in &places {
-        let (_, file, size) = match open.take_if(|(name, ..)| *name == place.location) {
+        let (_, file) = match open.take_if(|(name, ..)| *name == place.location) {
             Some(file) => open.insert(file),
             None => {
-                let (file, size) =
-                    file::open_beside(folder, &place.location).map_err(|error| unreadable(place, &error))?;
-                open.insert((&place.location, file, size))
+                let opened = file::open_beside(folder, &place.location);
+                open.insert((&place.location, opened.map_err(|error| unreadable(place, &error))?.0))
             }
         };
         let (tensor, remaining) = rest.split_at_mut(place.length);
-        if place.offset.checked_add(place.length as u64).is_none_or(|end| end > *size) {
-            return Err(Error::Model(format!(
-                "tensor '{}' takes {} bytes from byte {} on of '{}', which has {size} bytes",
-                place.tensor, place.length, place.offset, place.location
-            )));
-        }
         file.read_exact_at(tensor, place.offset).map_err(|error| unreadable(place, &error))?;
         rest = remaining;
     }

@@ -11,7 +11,7 @@ use super::{
     interrupt::{Call, Options},
     one_line,
 };
-use crate::{Error, Result, model::MAX_RUN_PIXELS};
+use crate::{Error, Result};
 
 /// A network that is ready to run, one frame at a time.
 pub(crate) struct Network {
@@ -89,16 +89,6 @@ impl Network {
             ValueType::Tensor { ty, shape, .. } => (*ty, &shape[..]),
             other => return Err(no_segmentation(output.name(), &format!("{other:?}"))),
         };
-        // The sides, where ONNX Runtime inferred them.
-        let sides =
-            if element == TensorElementType::Float32 { shape.last_chunk::<2>().map_or(shape, |s| s) } else { shape };
-        let pixels = sides.iter().filter(|side| **side > 0).fold(1i64, |product, side| product.saturating_mul(*side));
-        if pixels.unsigned_abs() > MAX_RUN_PIXELS as u64 {
-            return Err(Error::Model(format!(
-                "output '{}' has {pixels} pixels; at most {MAX_RUN_PIXELS} are possible, so export the model for smaller pictures",
-                output.name()
-            )));
-        }
         match (element, shape) {
             (TensorElementType::Float32, &[_, channels, _, _] | &[channels, _, _]) => {
                 Ok(OutputKind::Scores { channels: usize::try_from(channels).ok() })
