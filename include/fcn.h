@@ -66,8 +66,8 @@ enum fcn_status
     FCN_ERROR_INTERNAL = 9,
     /// fcn_cancel() ended the call, or the stream is stopped.
     FCN_ERROR_CANCELLED = 10,
-    /// There was no result within the time given: by fcn_options_set_timeout(), fcn_stream_set_deadline() or
-    /// fcn_stream_wait().
+    /// There was no result within the time given: by fcn_options_set_timeout(), which is also for fcn_create(),
+    /// fcn_stream_set_deadline() or fcn_stream_wait().
     FCN_ERROR_TIMEOUT = 11,
 };
 #ifndef __cplusplus
@@ -353,6 +353,9 @@ typedef struct fcn_segmenter fcn_segmenter;
 ///
 /// Any thread may use a stream, several at once, also its callback: it may push, stop the stream and free it. After
 /// fork() the child cannot use its parent's streams; freeing them there does nothing.
+///
+/// A function that is called with a stream that another thread has just freed returns FCN_ERROR_CANCELLED: handles are used again
+/// only after 1024 other streams were freed. Do not rely on it to free a stream twice.
 typedef struct fcn_stream fcn_stream;
 
 /// Receives a message: its level (one of FCN_LOG_*), its text in UTF-8, and the pointer given to
@@ -546,8 +549,11 @@ fcn_status fcn_options_set_sessions(fcn_options *options, uint32_t sessions);
 /// The longest time in milliseconds that fcn_segment() may take, the wait for a free session included; then it fails with
 /// FCN_ERROR_TIMEOUT and the segmenter is as usable as before. 0, the default, means no limit.
 ///
-/// The time is looked at before and while the network runs, and between tiles: a layer of the network that has begun is
-/// finished first, and a frame whose network is done gets its result. fcn_warm_up() has no limit.
+/// Checked before each run, between layers and between tiles. A layer in progress is not interrupted: one large enough exceeds
+/// the time by as long as it takes, and the message then says how long. A frame whose inference has finished still returns its
+/// result. fcn_warm_up() has no limit.
+///
+/// The same time, but at least 10 seconds, limits fcn_create(): see there.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -730,6 +736,24 @@ fcn_status fcn_options_set_multilabel(fcn_options *options,
 /// The first call in a process loads ONNX Runtime. It sets the environment variable ORT_DISABLE_TELEMETRY=1, unless the
 /// variable is set, because ONNX Runtime would otherwise send telemetry; it does so without disturbing threads that call
 /// getenv(). If the host has loaded the same ONNX Runtime before, its telemetry may already run: the log says so.
+///
+/// A model may come from anyone. Its creation ends, and stays within bounds:
+///
+/// - Time: the option timeout, or 10 seconds if it is less, limits the whole call, which then returns FCN_ERROR_TIMEOUT. ONNX
+///   Runtime is told to stop loading and running; it does so between nodes and between the steps of its optimizer, not within
+///   them. TensorRT, which builds its engines for minutes, has no limit. Without a timeout, only the runs on an empty picture by
+///   which shapes are found out are limited, to 30 seconds together.
+/// - Graph: at most 32768 nodes, 65536 tensors and 256 outputs, graphs and functions nested at most 16 deep, and no circles.
+/// - Memory: the description in the file (nodes, attributes, names) may take 256 MiB and 8 bytes for each byte of the file. It is
+///   measured before it is decoded, and there are at most three copies at once. Models of one fixed size may have at most
+///   33554432 pixels (2^25), tensors that are made of shapes alone at most 2^28 values together, and ONNX Runtime folds no
+///   constants of more than 64 MiB. What the layers need beyond that grows with the picture and is not limited.
+///
+/// The calling thread needs 256 KiB of stack for this function, fcn_segment() and all others; 128 KiB were just enough with ONNX
+/// Runtime 1.32 on x86-64.
+///
+/// After fork(), a child may create segmenters of its own, unless another thread was creating or freeing one at the moment of the
+/// fork: then this is FCN_ERROR_RUNTIME in the child, because locks of ONNX Runtime may stay held there for ever.
 ///
 /// Returns FCN_ERROR_RUNTIME if fewer threads can be started than are needed: one less than the option `threads` for each
 /// session, and as many for the head.
@@ -1187,14 +1211,14 @@ fcn_status fcn_stream_counters(const fcn_stream *stream, fcn_counters *counters)
 /// `stream` is NULL or a live stream.
 fcn_status fcn_stream_stop(const fcn_stream *stream);
 
-/// Stops the stream as fcn_stream_stop() does, and frees it. NULL is fine. Other threads may still be inside functions of
-/// this stream that they called before: pushes and waits end with FCN_ERROR_CANCELLED.
+/// Stops the stream as fcn_stream_stop() does, and frees it. NULL is fine. Other threads may be inside functions of this
+/// stream, or just enter them: pushes and waits end with FCN_ERROR_CANCELLED.
 ///
 /// In the stream's own callback, this returns at once; the rest is freed when the callback has returned, and a frame that
 /// was borrowed is released then.
 ///
 /// # Safety
-/// `stream` is NULL or comes from fcn_stream_create() and was not freed before; no function is called with it any more.
+/// `stream` is NULL or comes from fcn_stream_create() and was not freed before.
 void fcn_stream_free(fcn_stream *stream);
 
 /// Finds the borders of the pixels with this label (0 to 255, as it stands in the mask) and stores them in `*contours`, to

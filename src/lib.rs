@@ -40,6 +40,7 @@ mod overlay;
 mod pixels;
 mod pool;
 mod preprocess;
+mod process;
 mod resample;
 mod runtime;
 mod segmenter;

@@ -5,14 +5,17 @@ mod assumed;
 use assumed::{Known, assumptions};
 
 use crate::{
-    ChannelOrder, Error, Options, Result, SizeMode, TensorLayout,
+    ChannelOrder, Error, MAX_SIDE, Options, Result, SizeMode, TensorLayout,
     head::{Fit, Upsampling},
     onnx::{self, AdaptedInput, Ending, Hints, Kind, ModelCard, Run, Tail, types::ModelProto},
     palette::{self, Class, voc_color},
     preprocess::Normalise,
-    runtime::{Answer, Interrupts, Network, OutputKind},
+    runtime::{Answer, Call, Network, OutputKind},
     working_size,
 };
+
+/// The most pixels that one run of a network takes: 33.5 million, enough for 7680 x 4320.
+pub(crate) const MAX_RUN_PIXELS: usize = 1 << 25;
 
 /// The names of the classes of a network that tells two apart.
 const BINARY: [&str; 2] = ["background", "foreground"];
@@ -27,8 +30,8 @@ const DEFAULT_TILE: [u32; 2] = [320, 480];
 pub(crate) struct PreparedModel {
     /// The network up to its last upsampling.
     pub(crate) network: ModelProto,
-    /// The whole network.
-    whole: ModelProto,
+    /// The whole network, if that is another one.
+    whole: Option<ModelProto>,
     input: AdaptedInput,
     kind: Kind,
     /// The number of scores for each pixel, where the file says it.
@@ -91,6 +94,20 @@ impl Model {
         let graph = model.graph.as_mut().ok_or_else(|| Error::Model("the model has no graph".into()))?;
         onnx::hoist_constants(graph);
         let input = onnx::image_input(graph, options.input_layout, usual)?;
+        if let Some(side) = [input.height, input.width].into_iter().flatten().find(|side| *side > MAX_SIDE as usize) {
+            return Err(Error::Model(format!(
+                "the model takes pictures with a side of {side} pixels; at most {MAX_SIDE} are possible, so export it for smaller \
+                 pictures or for any size"
+            )));
+        }
+        if let (Some(height), Some(width)) = (input.height, input.width)
+            && height.saturating_mul(width) > MAX_RUN_PIXELS
+        {
+            return Err(Error::Model(format!(
+                "the model takes pictures of {width} x {height} pixels only; at most {MAX_RUN_PIXELS} pixels are possible, so export \
+                 it for smaller pictures or for any size"
+            )));
+        }
         onnx::dequantize_weights(graph)?;
         let outputs = graph.output.len();
         let form = onnx::choose_output(&mut model, &input, &hints, run)?;
@@ -104,10 +121,10 @@ impl Model {
                 .push("every pixel has the class whose sigmoid is the highest, however low (option multilabel)".into());
         }
         if kind == (Kind::Labels { binary: false }) && hints.classes.is_none() {
-            (kind, channels) = onnx::label_classes(&whole, &input, run);
+            (kind, channels) = onnx::label_classes(&network, &input, run)?;
         }
         let mut adapted = None;
-        for graph in [&mut network.graph, &mut whole.graph].into_iter().flatten() {
+        for graph in std::iter::once(&mut network).chain(&mut whole).filter_map(|model| model.graph.as_mut()) {
             adapted = Some(input.adapt(graph));
         }
         let input = adapted.ok_or_else(|| Error::Internal("a graph is lost".into()))?;
@@ -198,16 +215,18 @@ impl PreparedModel {
     /// The network as it is best for a GPU, where it can be put into that form.
     pub(crate) fn on_device(&self) -> Option<ModelProto> {
         // Only of networks whose end is known it is sure that they score every pixel of their input.
-        if self.tail == Tail::Whole {
-            return None;
-        }
+        let whole = self.whole.as_ref()?;
         let (scale, offset) = self.normalise.factors();
-        onnx::on_device(&self.whole, (&self.input.name, self.channels?), scale, offset)
+        onnx::on_device(whole, (&self.input.name, self.channels?), scale, offset)
     }
 
     /// Runs the network once where it takes that to know how many classes there are, or whether what was cut off makes scores at
     /// the size of the input, as it must for the head to do its work; returns whether it does. Networks with a card do.
-    pub(crate) fn try_out(&mut self, network: &mut Network) -> Result<bool> {
+    pub(crate) fn try_out<'a>(
+        &mut self,
+        network: &mut Network,
+        call: &mut dyn FnMut() -> Result<Call<'a>>,
+    ) -> Result<bool> {
         let factor = self.tail.factor().filter(|_| self.card.is_none());
         let told = match network.output_kind()? {
             OutputKind::Scores { channels } => channels.or(self.channels).is_some(),
@@ -218,9 +237,7 @@ impl PreparedModel {
         }
         for (height, width) in onnx::trial_sizes(self.input.height, self.input.width) {
             network.input(height, width)?.fill(0.0);
-            // Nobody else knows of this run, so nobody can end it.
-            let interrupts = Interrupts::new(1);
-            let scores = network.run(&interrupts.call(None, None), |answer| match answer {
+            let scores = network.run(&call()?, |answer| match answer {
                 Answer::Scores(scores) => Ok(Some((scores.channels, (scores.height, scores.width)))),
                 Answer::Labels { .. } => Ok(None),
             });
@@ -241,8 +258,9 @@ impl PreparedModel {
 
     /// Takes back that the last upsampling was cut off.
     pub(crate) fn uncut(&mut self) {
-        self.tail = Tail::Whole;
-        self.network = self.whole.clone();
+        if let Some(whole) = self.whole.take() {
+            (self.tail, self.network) = (Tail::Whole, whole);
+        }
     }
 
     /// Puts together what the file, the session and the options say.

@@ -105,7 +105,8 @@ pub struct Options {
     /// How many frames can be in work at once, 1 to 64; 0 means 1. Each takes its own memory, the weights are shared.
     pub sessions: u32,
     /// The longest time that a frame may take, the wait for a free session included; then it fails with
-    /// [`Error::Timeout`]. Without it frames take what they take.
+    /// [`Error::Timeout`]. Without it frames take what they take. Creating the segmenter may take as
+    /// long, but at least 10 seconds. A layer in progress is not interrupted.
     pub timeout: Option<Duration>,
     /// At most this many bytes of GPU memory for each session; 0 means no limit.
     pub gpu_memory_limit: usize,

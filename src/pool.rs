@@ -19,8 +19,6 @@ pub(crate) struct Pool {
     workers: Vec<Thread>,
     /// Held by the frame that has the workers.
     turn: Mutex<()>,
-    /// Whether the workers are those of another process.
-    forgotten: bool,
 }
 
 struct Shared {
@@ -54,7 +52,7 @@ impl Pool {
     /// A pool of `threads` threads, of which one is the caller's.
     pub(crate) fn new(threads: usize) -> Result<Pool> {
         let shared = Arc::new(Shared { state: Mutex::default(), start: Condvar::new(), done: Condvar::new() });
-        let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()), forgotten: false };
+        let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()) };
         for index in 1..threads {
             let shared = Arc::clone(&pool.shared);
             let worker = Thread::start(&format!("fcn-{index}"), move || shared.work());
@@ -112,16 +110,12 @@ impl Pool {
             self.shared.lock().left.push(Box::new(sessions));
         }
     }
-
-    /// Leaves the threads alone: in a forked child they do not exist, and what they held at the fork stays locked.
-    pub(crate) fn forget(&mut self) {
-        self.forgotten = true;
-    }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if self.forgotten {
+        // In a forked child what they held at the fork stays locked.
+        if self.workers.iter().any(Thread::is_of_another_process) {
             return;
         }
         self.shared.lock().stop = true;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    Error, Frame, LogLevel, Mask, Options, PixelFormat, Result, SizeMode,
+    Error, Frame, LogLevel, Mask, Options, PixelFormat, Provider, Result, SizeMode,
     error::plain,
     frame::plane_layout,
     head::Fit,
@@ -22,7 +22,8 @@ use crate::{
     onnx::{self, Loaded, ModelCard},
     palette::Class,
     pool::Pool,
-    runtime::{self, Call, Interrupts, Limit, Networks, Request, Runtime, log},
+    process::{Busy, Process},
+    runtime::{self, Call, Interrupts, Limit, Networks, Request, Runtime, Subject, log},
     threads,
     tiles::Side,
 };
@@ -33,6 +34,12 @@ const MAX_FRAME_PIXELS: usize = 1 << 28;
 
 /// The largest model, in bytes, with its tensors in other files: what ONNX's format can hold.
 const MAX_MODEL_BYTES: u64 = 1 << 31;
+
+/// How long the runs may take, all together, that creation needs to find out shapes, unless there is a timeout.
+const TRIAL: Duration = Duration::from_secs(30);
+
+/// What creation gets of time at least, because timeouts are chosen for frames.
+const LEAST_CREATION: Duration = Duration::from_secs(10);
 
 /// The number of the next segmenter.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -54,17 +61,19 @@ pub struct Segmenter {
     returned: Condvar,
     interrupts: Interrupts,
     timeout: Option<Duration>,
-    process: u32,
+    process: Process,
     /// Which one it is in this process: no two have the same.
     number: u64,
 }
 
 impl Segmenter {
-    /// Loads a model from a file. Tensors may lie in other files in its folder (external data).
+    /// Loads a model from a file, which may come from anyone: the manual of `fcn_create` in `include/fcn.h` lists what is limited.
+    /// Tensors may lie in other files in its folder (external data).
     pub fn from_file(path: impl AsRef<Path>, options: &Options) -> Result<Segmenter> {
         let path = path.as_ref();
         Segmenter::new(|| onnx::from_file(path, MAX_MODEL_BYTES), options).map_err(|error| match error {
             Error::Model(message) => Error::Model(format!("'{}': {}", path.display(), plain(&message))),
+            Error::InvalidArgument(message) => Error::InvalidArgument(plain(&message)),
             other => other,
         })
     }
@@ -73,16 +82,28 @@ impl Segmenter {
     pub fn from_memory(bytes: &[u8], options: &Options) -> Result<Segmenter> {
         Segmenter::new(|| onnx::from_memory(bytes), options).map_err(|error| match error {
             Error::Model(message) => Error::Model(plain(&message)),
+            Error::InvalidArgument(message) => Error::InvalidArgument(plain(&message)),
             other => other,
         })
     }
 
     fn new(read: impl FnOnce() -> Result<Loaded>, options: &Options) -> Result<Segmenter> {
+        let start = Instant::now();
         options.check()?;
         let (file, model) = read()?;
+        let _busy = Busy::creating()?;
+        let creation = Interrupts::new(1);
+        // TensorRT builds its engines, which takes minutes.
+        let limited = options.timeout.filter(|_| options.provider != Provider::TensorRt);
+        let limit = limited.and_then(|timeout| Limit::new(Subject::Creation, start, timeout.max(LEAST_CREATION)));
+        if limit.is_some() {
+            creation.start_timer()?;
+        }
+        let call = creation.call(None, limit);
+        let mut trial = Trial { creation: &creation, limit };
         let mut prepared = Model::prepare(model, options, &mut |network, sizes| {
             let runtime = Runtime::load(options.runtime_library.as_deref())?;
-            runtime::run_once(runtime, network, &file, options, sizes)
+            runtime::run_once(runtime, network, &file, options, sizes, &trial.call()?)
         })?;
         // On this thread: while a library is loaded, whose constructor may be the caller, others wait for the loader's lock.
         let runtime = Runtime::load(options.runtime_library.as_deref())?;
@@ -95,12 +116,13 @@ impl Segmenter {
             let (network, on_device) = (&prepared.network, || prepared.on_device());
             Networks::new(
                 runtime,
-                &Request { network, on_device: &on_device, file: &file, options, threads: thread_count },
+                &Request { network, on_device: &on_device, file: &file, options, threads: thread_count, call: &call },
             )
         };
+        call.check()?;
         let pool = Pool::new(thread_count)?;
         let mut loaded = load(&prepared)?;
-        match prepared.try_out(&mut loaded.networks[0].0) {
+        match prepared.try_out(&mut loaded.networks[0].0, &mut || trial.call()) {
             Ok(true) => {}
             Ok(false) => {
                 prepared.uncut();
@@ -160,7 +182,7 @@ impl Segmenter {
             returned: Condvar::new(),
             interrupts,
             timeout: options.timeout,
-            process: std::process::id(),
+            process: Process::current(),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
         })
     }
@@ -192,7 +214,7 @@ impl Segmenter {
     ) -> Result<()> {
         let start = Instant::now();
         self.check(frame, &mask.settings)?;
-        let timeout = self.timeout.and_then(|timeout| Limit::new(start, timeout));
+        let timeout = self.timeout.and_then(|timeout| Limit::new(Subject::Frame, start, timeout));
         let call = self.interrupts.call(stop, Limit::stricter(timeout, limit));
         // The lane that was used last: its memory is still in cache.
         let mut lane = self.take(&call, Vec::pop)?;
@@ -340,7 +362,7 @@ impl Segmenter {
         if self.is_of_another_process() {
             return Err(Error::Runtime(format!(
                 "the segmenter was made in process {} and cannot be used in its child {}; make one there",
-                self.process,
+                self.process.id,
                 std::process::id()
             )));
         }
@@ -348,7 +370,7 @@ impl Segmenter {
     }
 
     pub(crate) fn is_of_another_process(&self) -> bool {
-        self.process != std::process::id()
+        self.process.is_over()
     }
 
     pub(crate) fn check(&self, frame: &Frame<'_>, settings: &Settings) -> Result<()> {
@@ -402,11 +424,27 @@ impl Drop for Segmenter {
         // In a forked child the threads that ONNX Runtime would wait for do not exist.
         if self.is_of_another_process() {
             std::mem::forget(lanes);
-            self.pool.forget();
-            self.interrupts.forget();
         } else {
+            let _busy = Busy::freeing();
             self.pool.free(lanes);
         }
+    }
+}
+
+/// The runs of a network while its segmenter is created.
+struct Trial<'a> {
+    creation: &'a Interrupts,
+    limit: Option<Limit>,
+}
+
+impl<'a> Trial<'a> {
+    /// The next of them. The first one starts the time for all.
+    fn call(&mut self) -> Result<Call<'a>> {
+        if self.limit.is_none() {
+            self.creation.start_timer()?;
+            self.limit = Limit::new(Subject::Trial, Instant::now(), TRIAL);
+        }
+        Ok(self.creation.call(None, self.limit))
     }
 }
 

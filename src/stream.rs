@@ -11,7 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Error, Frame, Mask, Result, Segmenter, frame::FrameCopy, mask::Settings, runtime::Limit, threads::Thread};
+use crate::{
+    Error, Frame, Mask, Result, Segmenter,
+    frame::FrameCopy,
+    mask::Settings,
+    runtime::{Limit, Subject},
+    threads::Thread,
+};
 
 /// What became of a frame, for the callback of a [`Stream`].
 #[derive(Debug)]
@@ -224,7 +230,7 @@ impl<T: Send + 'static> Stream<T> {
     fn put(&self, pixels: Pixels, timestamp: i64, tag: Tag<T>) -> Result<()> {
         let now = Instant::now();
         let mut state = self.open()?;
-        let limit = state.deadline.and_then(|allowed| Limit::new(now, allowed));
+        let limit = state.deadline.and_then(|allowed| Limit::new(Subject::Frame, now, allowed));
         state.counters.pushed += 1;
         let dropped = state.waiting.replace(Item { pixels, timestamp, limit, tag });
         let dropped = dropped.map(|item| state.drop_item(item));
@@ -296,6 +302,11 @@ impl<T: Send + 'static> Stream<T> {
         }
     }
 
+    /// Whether this process was forked after the stream was made.
+    pub(crate) fn is_of_another_process(&self) -> bool {
+        self.shared.segmenter.is_of_another_process()
+    }
+
     /// What became of the frames so far.
     pub fn counters(&self) -> Result<StreamCounters> {
         self.shared.segmenter.check_process()?;
@@ -343,9 +354,6 @@ impl<T: Send + 'static> Stream<T> {
 impl<T: Send + 'static> Drop for Stream<T> {
     fn drop(&mut self) {
         self.stop();
-        if self.shared.segmenter.is_of_another_process() {
-            std::mem::forget(self.worker.get_mut().unwrap_or_else(PoisonError::into_inner).take());
-        }
     }
 }
 

@@ -11,16 +11,18 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread::{self, JoinHandle},
+    thread::{self, JoinHandle, ThreadId},
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, process::Process};
 
 /// A thread of libfcn.
 #[derive(Debug)]
 pub(crate) struct Thread {
-    handle: JoinHandle<()>,
+    handle: Option<JoinHandle<()>>,
+    id: ThreadId,
     begun: Arc<AtomicBool>,
+    process: Process,
 }
 
 impl Thread {
@@ -31,11 +33,11 @@ impl Thread {
             flag.store(true, Ordering::Release);
             work();
         })?;
-        Ok(Thread { handle, begun })
+        Ok(Thread { id: handle.thread().id(), handle: Some(handle), begun, process: Process::current() })
     }
 
-    pub(crate) fn id(&self) -> thread::ThreadId {
-        self.handle.thread().id()
+    pub(crate) fn id(&self) -> ThreadId {
+        self.id
     }
 
     /// Whether it runs its work.
@@ -44,10 +46,27 @@ impl Thread {
     }
 
     /// Waits for its end, if its work has begun. Otherwise it must find out by itself that there is none.
-    pub(crate) fn join(self) {
-        if self.has_begun() {
+    pub(crate) fn join(mut self) {
+        if self.has_begun()
+            && !self.is_of_another_process()
+            && let Some(handle) = self.handle.take()
+        {
             // Threads of libfcn catch the panics of what they run.
-            let _ = self.handle.join();
+            let _ = handle.join();
+        }
+    }
+
+    /// Whether it does not exist here, because this process was forked.
+    pub(crate) fn is_of_another_process(&self) -> bool {
+        self.process.is_over()
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // Dropping a handle detaches its thread, but in a forked child the thread's memory may be another thread's by now.
+        if self.is_of_another_process() {
+            std::mem::forget(self.handle.take());
         }
     }
 }

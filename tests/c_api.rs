@@ -205,6 +205,38 @@ fn a_forked_child_leaves_the_parents_handle_alone() {
 }
 
 #[test]
+fn a_child_forked_while_another_thread_creates_does_not_hang() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("good.onnx");
+    fs::write(&model, good_model()).unwrap();
+    let program = build(folder.path(), "cc", "c11", "tests/c/fork_create.c");
+    let output = run(Command::new(&program).arg(&model));
+    assert!(output.ends_with(" 0 failures\n"), "{output}");
+}
+
+#[test]
+fn calls_that_enter_a_stream_too_late_get_a_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("good.onnx");
+    fs::write(&model, good_model()).unwrap();
+    let program = build(folder.path(), "cc", "c11", "tests/c/stream_free.c");
+    let output = run(Command::new(&program).arg(&model));
+    assert!(output.ends_with(" 0 failures\n"), "{output}");
+}
+
+#[test]
+fn as_little_stack_as_the_header_says_is_enough() {
+    let header = fs::read_to_string(root().join("include/fcn.h")).unwrap();
+    assert!(header.contains("needs 256 KiB of stack"), "the test is for another figure than the header's");
+    let folder = tempfile::tempdir().unwrap();
+    let (good, street) = (folder.path().join("good.onnx"), root().join("models/street.onnx"));
+    fs::write(&good, good_model()).unwrap();
+    let program = build(folder.path(), "cc", "c11", "tests/c/stack.c");
+    let output = run(Command::new(&program).arg("256").args([&good, &street]));
+    assert!(output.ends_with(" 0 failures\n"), "{output}");
+}
+
+#[test]
 fn a_constructor_may_use_the_library_while_dlopen_loads_it() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("good.onnx");

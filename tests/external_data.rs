@@ -242,3 +242,28 @@ fn a_file_that_shrinks_is_an_error() {
     let error = open(folder.path(), &model).err().unwrap().to_string();
     assert!(error.contains("which has 0 bytes"), "{error}");
 }
+
+#[test]
+fn tensors_that_share_bytes_do_not_become_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, data) = in_one_file("data", 0);
+    fs::write(folder.path().join("data"), &data).unwrap();
+    let with = |copies: usize| {
+        let mut model = plain.clone();
+        let initializer = &mut model.graph.as_mut().unwrap().initializer;
+        let whole = initializer.clone();
+        for copy in 1..copies {
+            let renamed =
+                |tensor: &TensorProto| TensorProto { name: Some(format!("{}{copy}", tensor.name())), ..tensor.clone() };
+            initializer.extend(whole.iter().map(renamed));
+        }
+        open(folder.path(), &model)
+    };
+    assert_eq!(labels(&with(2).unwrap()), truth());
+    let message = with(3).map(|_| ()).unwrap_err().to_string();
+    let bytes = data.len();
+    assert!(
+        message.contains(&format!("take {} bytes of the files beside it, which have {bytes}", 3 * bytes)),
+        "{message}"
+    );
+}

@@ -124,8 +124,11 @@ pub unsafe extern "C" fn fcn_options_set_sessions(options: Option<&mut fcn_optio
 /// The longest time in milliseconds that fcn_segment() may take, the wait for a free session included; then it fails with
 /// FCN_ERROR_TIMEOUT and the segmenter is as usable as before. 0, the default, means no limit.
 ///
-/// The time is looked at before and while the network runs, and between tiles: a layer of the network that has begun is
-/// finished first, and a frame whose network is done gets its result. fcn_warm_up() has no limit.
+/// Checked before each run, between layers and between tiles. A layer in progress is not interrupted: one large enough exceeds
+/// the time by as long as it takes, and the message then says how long. A frame whose inference has finished still returns its
+/// result. fcn_warm_up() has no limit.
+///
+/// The same time, but at least 10 seconds, limits fcn_create(): see there.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.

@@ -4,7 +4,10 @@ use std::{
     any::Any,
     cell::Cell,
     panic::{self, AssertUnwindSafe},
-    sync::{Mutex, Once, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -36,25 +39,24 @@ pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T> {
 /// The hook belongs to the copy of Rust's standard library inside libfcn.so, so a host never sees it. Where the crate
 /// is part of a Rust program there is one hook for all; every panic outside the C API still goes to the one before.
 fn silence() {
-    static ONCE: Once = Once::new();
+    // No lock: a child that was forked while another thread held it would wait for ever.
+    static SET: AtomicBool = AtomicBool::new(false);
     // A panicking thread may not set the hook; then the next call does.
-    if ONCE.is_completed() || thread::panicking() {
+    if SET.load(Ordering::Relaxed) || thread::panicking() || SET.swap(true, Ordering::Relaxed) {
         return;
     }
-    ONCE.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            // The names of the worker threads of a segmenter start with `fcn-`; their panics arrive at its caller.
-            let inside = INSIDE.get() || thread::current().name().is_some_and(|name| name.starts_with("fcn-"));
-            if !inside {
-                return before(info);
-            }
-            if let Some(location) = info.location() {
-                let place = format!("{}:{}", location.file(), location.line());
-                *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = place;
-            }
-        }));
-    });
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        // The names of the worker threads of a segmenter start with `fcn-`; their panics arrive at its caller.
+        let inside = INSIDE.get() || thread::current().name().is_some_and(|name| name.starts_with("fcn-"));
+        if !inside {
+            return before(info);
+        }
+        if let Some(location) = info.location() {
+            let place = format!("{}:{}", location.file(), location.line());
+            *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        }
+    }));
 }
 
 /// The words given to `panic!`.

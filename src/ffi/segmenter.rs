@@ -69,6 +69,24 @@ impl fcn_segmenter {
 /// variable is set, because ONNX Runtime would otherwise send telemetry; it does so without disturbing threads that call
 /// getenv(). If the host has loaded the same ONNX Runtime before, its telemetry may already run: the log says so.
 ///
+/// A model may come from anyone. Its creation ends, and stays within bounds:
+///
+/// - Time: the option timeout, or 10 seconds if it is less, limits the whole call, which then returns FCN_ERROR_TIMEOUT. ONNX
+///   Runtime is told to stop loading and running; it does so between nodes and between the steps of its optimizer, not within
+///   them. TensorRT, which builds its engines for minutes, has no limit. Without a timeout, only the runs on an empty picture by
+///   which shapes are found out are limited, to 30 seconds together.
+/// - Graph: at most 32768 nodes, 65536 tensors and 256 outputs, graphs and functions nested at most 16 deep, and no circles.
+/// - Memory: the description in the file (nodes, attributes, names) may take 256 MiB and 8 bytes for each byte of the file. It is
+///   measured before it is decoded, and there are at most three copies at once. Models of one fixed size may have at most
+///   33554432 pixels (2^25), tensors that are made of shapes alone at most 2^28 values together, and ONNX Runtime folds no
+///   constants of more than 64 MiB. What the layers need beyond that grows with the picture and is not limited.
+///
+/// The calling thread needs 256 KiB of stack for this function, fcn_segment() and all others; 128 KiB were just enough with ONNX
+/// Runtime 1.32 on x86-64.
+///
+/// After fork(), a child may create segmenters of its own, unless another thread was creating or freeing one at the moment of the
+/// fork: then this is FCN_ERROR_RUNTIME in the child, because locks of ONNX Runtime may stay held there for ever.
+///
 /// Returns FCN_ERROR_RUNTIME if fewer threads can be started than are needed: one less than the option `threads` for each
 /// session, and as many for the head.
 ///

@@ -37,8 +37,8 @@ pub enum fcn_status {
     FCN_ERROR_INTERNAL = 9,
     /// fcn_cancel() ended the call, or the stream is stopped.
     FCN_ERROR_CANCELLED = 10,
-    /// There was no result within the time given: by fcn_options_set_timeout(), fcn_stream_set_deadline() or
-    /// fcn_stream_wait().
+    /// There was no result within the time given: by fcn_options_set_timeout(), which is also for fcn_create(),
+    /// fcn_stream_set_deadline() or fcn_stream_wait().
     FCN_ERROR_TIMEOUT = 11,
 }
 

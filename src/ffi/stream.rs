@@ -1,6 +1,16 @@
 //! `fcn_stream`: frames as a camera delivers them, the latest first.
 
-use std::{ffi::c_void, mem, ptr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    ffi::c_void,
+    mem, ptr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicPtr, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use super::{answer, fcn_frame, fcn_mask, fcn_segmenter, fcn_status, guard, required, status};
 use crate::{Error, Frame, Mask, Polled, Result, Stream, StreamCounters, StreamResult};
@@ -21,7 +31,37 @@ use crate::{Error, Frame, Mask, Polled, Result, Stream, StreamCounters, StreamRe
 ///
 /// Any thread may use a stream, several at once, also its callback: it may push, stop the stream and free it. After
 /// fork() the child cannot use its parent's streams; freeing them there does nothing.
-pub struct fcn_stream(Stream<User>);
+///
+/// A function that is called with a stream that another thread has just freed returns FCN_ERROR_CANCELLED: handles are used again
+/// only after 1024 other streams were freed. Do not rely on it to free a stream twice.
+pub struct fcn_stream {
+    /// From [`Arc::into_raw`]; NULL once it is freed.
+    stream: AtomicPtr<Stream<User>>,
+    /// Calls that are about to take part in the stream: freeing it waits for them.
+    entering: AtomicUsize,
+}
+
+/// The handles of freed streams, the oldest first. Their memory stays, for calls that come late.
+static FREED: Mutex<VecDeque<&'static fcn_stream>> = Mutex::new(VecDeque::new());
+
+/// How many freed handles wait before the oldest is used again.
+const RESTING: usize = 1024;
+
+impl fcn_stream {
+    fn new(stream: Stream<User>) -> *mut fcn_stream {
+        let stream = Arc::into_raw(Arc::new(stream)).cast_mut();
+        // Where another thread has the list, or had it when this process was forked, there are new handles.
+        let rested = FREED.try_lock().ok().and_then(|mut freed| match freed.len() {
+            0..=RESTING => None,
+            _ => freed.pop_front(),
+        });
+        let handle = rested.unwrap_or_else(|| {
+            Box::leak(Box::new(fcn_stream { stream: AtomicPtr::new(ptr::null_mut()), entering: AtomicUsize::new(0) }))
+        });
+        handle.stream.store(stream, Ordering::SeqCst);
+        ptr::from_ref(handle).cast_mut()
+    }
+}
 
 /// Receives what became of a frame that was not dropped: `context` as given to fcn_stream_create(), `timestamp` and `user`
 /// as given with the frame. `mask` holds the result where `status` is FCN_OK, and stays only until the callback returns;
@@ -115,14 +155,21 @@ fn release(user: &User) {
 /// The stream behind a handle, kept alive during a call: another thread, or a callback, may free the handle meanwhile.
 ///
 /// # Safety
-/// `stream` is NULL or a stream that was not freed when the call began.
-unsafe fn held(stream: *const fcn_stream) -> Result<Arc<fcn_stream>> {
-    required((!stream.is_null()).then_some(()), "stream")?;
-    // SAFETY: handles come from Arc::into_raw, and the caller promises that it was not freed.
-    unsafe {
-        Arc::increment_strong_count(stream);
-        Ok(Arc::from_raw(stream))
-    }
+/// `stream` is NULL or comes from fcn_stream_create().
+unsafe fn held(stream: *const fcn_stream) -> Result<Arc<Stream<User>>> {
+    // SAFETY: the memory of handles is never given back.
+    let handle = required(unsafe { stream.as_ref() }, "stream")?;
+    handle.entering.fetch_add(1, Ordering::SeqCst);
+    let stream = handle.stream.load(Ordering::SeqCst);
+    let held = (!stream.is_null()).then(|| {
+        // SAFETY: it comes from Arc::into_raw, and fcn_stream_free waits until this call is no longer entering.
+        unsafe {
+            Arc::increment_strong_count(stream);
+            Arc::from_raw(stream)
+        }
+    });
+    handle.entering.fetch_sub(1, Ordering::SeqCst);
+    held.ok_or_else(|| Error::Cancelled("the stream was freed; make another one".into()))
 }
 
 /// Makes a stream that labels frames with `segmenter`, and stores it in `*stream`, to be freed by fcn_stream_free(). The
@@ -154,9 +201,8 @@ pub unsafe extern "C" fn fcn_stream_create(
             }
             None => Stream::polling(segmenter, mask),
         }?;
-        let made = Arc::into_raw(Arc::new(fcn_stream(made))).cast_mut();
         // SAFETY: not NULL, and the caller promises a place to write to.
-        unsafe { stream.write(made) };
+        unsafe { stream.write(fcn_stream::new(made)) };
         Ok(())
     })
 }
@@ -182,7 +228,7 @@ pub unsafe extern "C" fn fcn_stream_push(
         let stream = unsafe { held(stream) }?;
         // SAFETY: the caller promises that the frame describes pixels which stay and do not change during the call.
         let frame = unsafe { required(frame, "frame")?.checked() }?;
-        stream.0.push(&frame, timestamp, User { pointer: user, release: None })
+        stream.push(&frame, timestamp, User { pointer: user, release: None })
     })
 }
 
@@ -211,7 +257,7 @@ pub unsafe extern "C" fn fcn_stream_push_borrowed(
         let frame = unsafe { frame.checked() }?;
         // SAFETY: as above; the stream uses no frame any more that it has released.
         let frame = unsafe { mem::transmute::<Frame<'_>, Frame<'static>>(frame) };
-        stream.0.push_borrowed(frame, timestamp, User { pointer: user, release }, self::release)
+        stream.push_borrowed(frame, timestamp, User { pointer: user, release }, self::release)
     })
 }
 
@@ -228,7 +274,7 @@ pub unsafe extern "C" fn fcn_stream_push_borrowed(
 pub unsafe extern "C" fn fcn_stream_set_deadline(stream: *const fcn_stream, milliseconds: u32) -> fcn_status {
     let deadline = (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()));
     // SAFETY: the caller promises a live stream.
-    guard(|| unsafe { held(stream) }?.0.set_deadline(deadline))
+    guard(|| unsafe { held(stream) }?.set_deadline(deadline))
 }
 
 /// fcn_stream_wait() that does not wait: FCN_ERROR_TIMEOUT where there is no new result.
@@ -272,14 +318,14 @@ pub unsafe extern "C" fn fcn_stream_wait(
 }
 
 fn fetch(
-    stream: &fcn_stream,
+    stream: &Stream<User>,
     milliseconds: u32,
     mask: Option<&mut fcn_mask>,
     timestamp: Option<&mut i64>,
     user: Option<&mut *mut c_void>,
 ) -> Result<()> {
     let mask = required(mask, "mask")?;
-    let result = stream.0.wait(&mut mask.0, Duration::from_millis(milliseconds.into()))?;
+    let result = stream.wait(&mut mask.0, Duration::from_millis(milliseconds.into()))?;
     let Polled { status, timestamp: time, user: User { pointer, .. }, .. } =
         result.ok_or_else(|| Error::Timeout(format!("the stream had no new result within {milliseconds} ms")))?;
     if status.is_ok() {
@@ -307,7 +353,7 @@ pub unsafe extern "C" fn fcn_stream_counters(
         // SAFETY: the caller promises a live stream.
         let stream = unsafe { held(stream) }?;
         let counters = required(counters, "counters")?;
-        let StreamCounters { pushed, dropped, done, late, failed } = stream.0.counters()?;
+        let StreamCounters { pushed, dropped, done, late, failed } = stream.counters()?;
         *counters = fcn_counters { pushed, dropped, done, late, failed };
         Ok(())
     })
@@ -327,28 +373,42 @@ pub unsafe extern "C" fn fcn_stream_counters(
 pub unsafe extern "C" fn fcn_stream_stop(stream: *const fcn_stream) -> fcn_status {
     guard(|| {
         // SAFETY: the caller promises a live stream.
-        unsafe { held(stream) }?.0.stop();
+        unsafe { held(stream) }?.stop();
         Ok(())
     })
 }
 
-/// Stops the stream as fcn_stream_stop() does, and frees it. NULL is fine. Other threads may still be inside functions of
-/// this stream that they called before: pushes and waits end with FCN_ERROR_CANCELLED.
+/// Stops the stream as fcn_stream_stop() does, and frees it. NULL is fine. Other threads may be inside functions of this
+/// stream, or just enter them: pushes and waits end with FCN_ERROR_CANCELLED.
 ///
 /// In the stream's own callback, this returns at once; the rest is freed when the callback has returned, and a frame that
 /// was borrowed is released then.
 ///
 /// # Safety
-/// `stream` is NULL or comes from fcn_stream_create() and was not freed before; no function is called with it any more.
+/// `stream` is NULL or comes from fcn_stream_create() and was not freed before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_stream_free(stream: *mut fcn_stream) {
     answer((), || {
+        // SAFETY: the memory of handles is never given back.
+        let handle = unsafe { stream.as_ref() }?;
+        let stream = handle.stream.swap(ptr::null_mut(), Ordering::SeqCst);
         if stream.is_null() {
             return None;
         }
-        // SAFETY: handles come from Arc::into_raw, and the caller promises that this one was not freed.
+        // SAFETY: it comes from Arc::into_raw, and only this call has taken it out of the handle.
         let stream = unsafe { Arc::from_raw(stream) };
-        stream.0.stop();
+        // In a forked child, calls of other threads enter for ever.
+        if stream.is_of_another_process() {
+            mem::forget(stream);
+            return None;
+        }
+        stream.stop();
+        while handle.entering.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+        if let Ok(mut freed) = FREED.try_lock() {
+            freed.push_back(handle);
+        }
         None
     });
 }

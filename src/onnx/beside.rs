@@ -1,10 +1,9 @@
 //! A model for ONNX Runtime without a copy of its weights: the graph as a small file, and its tensors where they lie, in the
 //! bytes of the file that the model came from.
 
-use super::{
-    encode,
-    types::{ModelProto, StringStringEntryProto, tensor_proto::DataLocation},
-};
+use prost::{Message, encoding};
+
+use super::types::{GraphProto, ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation};
 
 /// The name under which the graph refers to the bytes of the model's file.
 pub(crate) const FILE: &str = "fcn.model";
@@ -12,24 +11,86 @@ pub(crate) const FILE: &str = "fcn.model";
 /// Tensors of fewer bytes are written into the graph: ONNX Runtime looks into small ones while it infers shapes.
 const MIN_BYTES: usize = 1024;
 
-/// The bytes of the model, with tensors that lie in `file` as references to [`FILE`].
+/// The bytes of the model, with tensors that lie in `file` as references to [`FILE`]. Nodes, which may be many, are not copied first.
 pub(crate) fn encode_beside(model: &ModelProto, file: &[u8]) -> Vec<u8> {
-    let mut model = model.clone();
-    let start = file.as_ptr().addr();
-    for tensor in model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
-        let Some(data) = tensor.raw_data.take_if(|data| data.len() >= MIN_BYTES) else { continue };
-        let offset = data.as_ptr().addr().wrapping_sub(start);
-        if offset.checked_add(data.len()).is_none_or(|end| end > file.len()) {
-            tensor.raw_data = Some(data);
-            continue;
-        }
-        let entry = |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
-        tensor.data_location = Some(DataLocation::External as i32);
-        tensor.external_data = vec![
+    let Some(graph) = &model.graph else { return model.encode_to_vec() };
+    let GraphProto {
+        node,
+        name,
+        initializer,
+        sparse_initializer,
+        doc_string,
+        input,
+        output,
+        value_info,
+        quantization_annotation,
+        metadata_props,
+    } = graph;
+    let mut inner = GraphProto {
+        node: Vec::new(),
+        name: name.clone(),
+        initializer: initializer.iter().map(|tensor| beside(tensor, file)).collect(),
+        sparse_initializer: sparse_initializer.clone(),
+        doc_string: doc_string.clone(),
+        input: input.clone(),
+        output: output.clone(),
+        value_info: value_info.clone(),
+        quantization_annotation: quantization_annotation.clone(),
+        metadata_props: metadata_props.clone(),
+    }
+    .encode_to_vec();
+    // The fields of a message may come in any order.
+    node.iter().for_each(|node| encoding::message::encode(1, node, &mut inner));
+    let ModelProto {
+        ir_version,
+        opset_import,
+        producer_name,
+        producer_version,
+        domain,
+        model_version,
+        doc_string,
+        graph: _,
+        metadata_props,
+        training_info: _,
+        functions,
+        configuration,
+    } = model;
+    let mut outer = ModelProto {
+        ir_version: *ir_version,
+        opset_import: opset_import.clone(),
+        producer_name: producer_name.clone(),
+        producer_version: producer_version.clone(),
+        domain: domain.clone(),
+        model_version: *model_version,
+        doc_string: doc_string.clone(),
+        graph: None,
+        metadata_props: metadata_props.clone(),
+        // How it was trained, which nobody needs here.
+        training_info: Vec::new(),
+        functions: functions.clone(),
+        configuration: configuration.clone(),
+    }
+    .encode_to_vec();
+    encoding::bytes::encode(7, &inner, &mut outer);
+    outer
+}
+
+/// The tensor, whose values stay in `file` if they lie there.
+fn beside(tensor: &TensorProto, file: &[u8]) -> TensorProto {
+    let data = tensor.raw_data();
+    let offset = data.as_ptr().addr().wrapping_sub(file.as_ptr().addr());
+    if data.len() < MIN_BYTES || offset.checked_add(data.len()).is_none_or(|end| end > file.len()) {
+        return tensor.clone();
+    }
+    let entry = |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
+    TensorProto {
+        raw_data: None,
+        data_location: Some(DataLocation::External as i32),
+        external_data: vec![
             entry("location", FILE.into()),
             entry("offset", offset.to_string()),
             entry("length", data.len().to_string()),
-        ];
+        ],
+        ..tensor.clone()
     }
-    encode(&model)
 }

@@ -92,6 +92,14 @@ impl ModelCard {
         if let Some(side) = self.native_side.filter(|side| !NATIVE_SIDES.contains(side)) {
             return wrong(format!("gives the native side {side}; 16 to 32767 is possible"));
         }
+        if let [rows, columns] = self.training_crop
+            && ![rows, columns].iter().all(|side| (1..=crate::MAX_SIDE).contains(side))
+        {
+            return wrong(format!(
+                "says that it was trained on crops of {columns} x {rows} pixels; sides of 1 to {} are possible",
+                crate::MAX_SIDE
+            ));
+        }
         if !(1..=1024).contains(&self.stride) {
             return wrong(format!("gives the stride {}; 1 to 1024 is possible", self.stride));
         }

@@ -1,12 +1,13 @@
 //! How many classes a network tells apart that answers class indices.
 
 use super::{
-    graph,
+    graph::{self, Index},
     input::ImageInput,
     output::Kind,
     trial::{self, Run},
-    types::{GraphProto, ModelProto, tensor_proto::DataType},
+    types::{ModelProto, tensor_proto::DataType},
 };
+use crate::{Error, Result};
 
 /// What class indices are made of.
 enum Source<'a> {
@@ -17,26 +18,34 @@ enum Source<'a> {
 }
 
 /// The kind of the only output, class indices, with the number of classes where its nodes tell it.
-pub(crate) fn label_classes(model: &ModelProto, input: &ImageInput, run: &mut Run<'_>) -> (Kind, Option<usize>) {
+pub(crate) fn label_classes(
+    model: &ModelProto,
+    input: &ImageInput,
+    run: &mut Run<'_>,
+) -> Result<(Kind, Option<usize>)> {
     let untold = (Kind::Labels { binary: false }, None);
     let output = model.graph.as_ref().and_then(|graph| Some((graph, graph.output.first()?)));
-    match output.and_then(|(graph, output)| source(graph, output.name())) {
-        None => untold,
-        Some(Source::Condition) => (Kind::Labels { binary: true }, None),
-        // A network that does not run has its error when it is loaded.
-        Some(Source::Best { scores, axis }) => trial::shape(model, input, scores, run).map_or(untold, |found| {
+    let (scores, axis) = match output.and_then(|(graph, output)| source(&Index::of(graph), output.name())) {
+        None => return Ok(untold),
+        Some(Source::Condition) => return Ok((Kind::Labels { binary: true }, None)),
+        Some(Source::Best { scores, axis }) => (scores, axis),
+    };
+    match trial::shape(model, input, scores, run) {
+        Ok(found) => {
             let axis = if axis < 0 { axis.saturating_add(found.dims.len() as i64) } else { axis };
-            (untold.0, usize::try_from(axis).ok().and_then(|axis| *found.dims.get(axis)?))
-        }),
+            Ok((untold.0, usize::try_from(axis).ok().and_then(|axis| *found.dims.get(axis)?)))
+        }
+        Err(error @ Error::Timeout(_)) => Err(error),
+        // A network that does not run has its error when it is loaded.
+        Err(_) => Ok(untold),
     }
 }
 
 /// Goes back from `output` over nodes that leave indices what they are.
-fn source<'a>(graph: &'a GraphProto, output: &'a str) -> Option<Source<'a>> {
+fn source<'a>(index: &Index<'a>, output: &'a str) -> Option<Source<'a>> {
     let mut value = output;
-    // As many steps as there are nodes: a file need not be free of circles.
-    for _ in 0..graph.node.len() {
-        let node = graph::producer(graph, value)?;
+    loop {
+        let node = index.producer(value)?;
         let before = node.input.first()?;
         match node.op_type() {
             "ArgMax" => return Some(Source::Best { scores: before, axis: graph::int(node, "axis", 0) }),
@@ -53,5 +62,4 @@ fn source<'a>(graph: &'a GraphProto, output: &'a str) -> Option<Source<'a>> {
             _ => return None,
         }
     }
-    None
 }

@@ -1,7 +1,8 @@
 //! Cutting a network in front of its last upsampling, which [`crate::head`] then does together with the argmax.
 
 use super::{
-    floats, graph,
+    floats,
+    graph::{self, Index},
     input::ImageInput,
     sizes,
     types::{GraphProto, NodeProto, tensor_proto::DataType},
@@ -55,35 +56,37 @@ impl Tail {
     }
 }
 
-/// Cuts the graph in front of its last node where that is an upsampling we know, and leaves it whole otherwise.
-pub(super) fn cut(graph: &mut GraphProto, input: &ImageInput) -> Result<Tail> {
-    let [output] = &graph.output[..] else { return Ok(Tail::Whole) };
-    let Some(node) = graph::producer(graph, output.name()) else {
+/// Cuts the graph in front of its last node where that is an upsampling we know, and then gives the graph as it was, too; leaves it
+/// whole otherwise.
+pub(super) fn cut(graph: &mut GraphProto, input: &ImageInput) -> Result<(Tail, Option<GraphProto>)> {
+    let untouched = Ok((Tail::Whole, None));
+    let [output] = &graph.output[..] else { return untouched };
+    let index = Index::of(graph);
+    let Some(node) = index.producer(output.name()) else {
         return Err(Error::Model(format!("no node of the model yields its output '{}'", output.name())));
     };
     let source = node.input.first().cloned().unwrap_or_default();
     // What it reads must come from another node.
-    if source == output.name() || graph::producer(graph, &source).is_none() {
-        return Ok(Tail::Whole);
+    if index.producer(&source).is_none() {
+        return untouched;
     }
     let tail = match node.op_type() {
-        "ConvTranspose" => transposed(graph, node)?,
-        "Resize" => bilinear(graph, node, input),
+        "ConvTranspose" => transposed(&index, node)?,
+        "Resize" => bilinear(&index, node, input),
         _ => None,
     };
-    if tail.is_some() {
-        graph::end_at(graph, &source);
-    }
-    Ok(tail.unwrap_or(Tail::Whole))
+    let Some(tail) = tail else { return untouched };
+    let whole = graph.clone();
+    graph::end_at(graph, &source);
+    Ok((tail, Some(whole)))
 }
 
-fn transposed(graph: &GraphProto, node: &NodeProto) -> Result<Option<Tail>> {
-    let Some(weight) = graph::constant(graph, node, 1).filter(|weight| weight.data_type() == DataType::Float as i32)
-    else {
+fn transposed(index: &Index<'_>, node: &NodeProto) -> Result<Option<Tail>> {
+    let Some(weight) = index.constant(node, 1).filter(|weight| weight.data_type() == DataType::Float as i32) else {
         return Ok(None);
     };
     let has_bias = node.input.get(2).is_some_and(|name| !name.is_empty());
-    let bias = graph::constant(graph, node, 2);
+    let bias = index.constant(node, 2);
     let [inputs, outputs, rows, columns] = weight.dims[..] else { return Ok(None) };
     let stride = match graph::ints(node, "strides") {
         Some(&[down, right]) if down == right && (2..=64).contains(&down) => down,
@@ -126,7 +129,7 @@ fn diagonal(weights: Vec<f32>, classes: usize, taps: usize) -> (bool, Vec<f32>) 
     (true, blocks().filter(|(block, _)| on_diagonal(*block)).flat_map(|(_, values)| values.iter().copied()).collect())
 }
 
-fn bilinear(graph: &GraphProto, node: &NodeProto, input: &ImageInput) -> Option<Tail> {
+fn bilinear(index: &Index<'_>, node: &NodeProto, input: &ImageInput) -> Option<Tail> {
     let plain = graph::text(node, "mode", "nearest") == "linear"
         && matches!(
             graph::text(node, "coordinate_transformation_mode", "half_pixel"),
@@ -140,9 +143,9 @@ fn bilinear(graph: &GraphProto, node: &NodeProto, input: &ImageInput) -> Option<
         return None;
     }
     if let Some(sizes) = node.input.get(3).filter(|name| !name.is_empty()) {
-        return sizes::is_size_of_input(graph, sizes, input).then_some(Tail::ToInput);
+        return sizes::is_size_of_input(index, sizes, input).then_some(Tail::ToInput);
     }
-    match floats(graph::constant(graph, node, 2)?).ok()?[..] {
+    match floats(index.constant(node, 2)?).ok()?[..] {
         [1.0, 1.0, down, right] if down == right && down >= 2.0 && down.fract() == 0.0 && down <= 64.0 => {
             Some(Tail::Bilinear { factor: down as usize })
         }

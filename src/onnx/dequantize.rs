@@ -10,27 +10,38 @@ use super::{
     raw,
     types::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, error::plain};
 
 /// Replaces each DequantizeLinear node whose inputs are all constants by its float32 result, unless a node that reads it
 /// also reads a DequantizeLinear of values that are computed.
 pub(crate) fn dequantize_weights(graph: &mut GraphProto) -> Result<()> {
     let beside_integers = beside_integers(graph);
+    let constants: HashMap<&str, &TensorProto> =
+        graph.initializer.iter().map(|tensor| (tensor.name(), tensor)).collect();
+    // A tensor may be read by many nodes, each of which makes another one of it.
+    let mut left = MAX_COPIES * graph.initializer.iter().map(stored).sum::<usize>();
     let mut weights = Vec::new();
     let mut kept = Vec::with_capacity(graph.node.len());
     for node in std::mem::take(&mut graph.node) {
-        let constants: Option<Vec<_>> = node
+        let inputs: Option<Vec<_>> = node
             .input
             .iter()
             .filter(|name| !name.is_empty())
-            .map(|name| graph.initializer.iter().find(|tensor| tensor.name() == name))
+            .map(|name| constants.get(name.as_str()).copied())
             .collect();
-        match constants {
+        match inputs {
             Some(inputs)
                 if node.op_type() == "DequantizeLinear"
                     && is_supported(&node, &inputs)
                     && node.output.iter().all(|output| !beside_integers.contains(output)) =>
             {
+                left = left.checked_sub(stored(inputs[0])).ok_or_else(|| {
+                    Error::Model(format!(
+                        "node '{}' of the model makes float32 of integers that many others read, too, more than {MAX_COPIES} of each \
+                         on average; share its result instead",
+                        plain(node.name())
+                    ))
+                })?;
                 weights.push(dequantize(&node, &inputs)?);
             }
             _ => kept.push(node),
@@ -40,6 +51,14 @@ pub(crate) fn dequantize_weights(graph: &mut GraphProto) -> Result<()> {
     graph.initializer.extend(weights);
     drop_unused_weights(graph);
     Ok(())
+}
+
+/// How many float32 tensors become of each tensor of integers, on average.
+const MAX_COPIES: usize = 2;
+
+/// The values of a tensor of 8-bit integers, as many as are stored.
+fn stored(tensor: &TensorProto) -> usize {
+    tensor.raw_data().len().max(tensor.int32_data.len())
 }
 
 /// The oldest version of ONNX's operators whose Clip takes its bounds as inputs.

@@ -8,7 +8,7 @@
 use super::{
     build,
     cut::{Tail, cut},
-    graph,
+    graph::{self, Index},
     input::ImageInput,
     output::{Form, Kind},
     shape::TensorLayout,
@@ -30,8 +30,8 @@ pub(crate) struct Ending {
     pub(crate) channels: Option<usize>,
     /// The network up to its last upsampling.
     pub(crate) short: ModelProto,
-    /// The network with it.
-    pub(crate) whole: ModelProto,
+    /// The network with it, if that is another one.
+    pub(crate) whole: Option<ModelProto>,
     /// What `short` lacks.
     pub(crate) tail: Tail,
     /// Whether each of several classes has a sigmoid of its own.
@@ -60,12 +60,12 @@ pub(crate) fn end(
         last: None,
     };
     let output = graph.output.first().map(|output| output.name().to_owned()).unwrap_or_default();
-    let value = end.peel(&graph, &output, form.rank, opset);
+    let value = end.peel(&Index::of(&graph), &output, form.rank, opset);
     if value != output {
         graph::end_at(&mut graph, &value);
     }
     let is_scores = !matches!(end.kind, Kind::Labels { .. });
-    let last = end.last.or_else(|| last_function(&graph, &value));
+    let last = end.last.or_else(|| last_function(&Index::of(&graph), &value));
     let values = end.values.unwrap_or(match probabilities.unwrap_or(last.is_some()) {
         true => Values::Probabilities,
         false => Values::Logits,
@@ -87,13 +87,13 @@ pub(crate) fn end(
         // The softmax of 0 and a logit is its sigmoid.
         None => (end.kind == Kind::Foreground).then_some(0.0),
     };
-    let mut short = graph.clone();
     let simple = is_scores && end.rank == 4 && end.layout == TensorLayout::Nchw && values == Values::Logits;
-    let tail = if simple { cut(&mut short, input)? } else { Tail::Whole };
+    let (tail, mut whole) = if simple { cut(&mut graph, input)? } else { (Tail::Whole, None) };
     let tail = background.map_or(tail.clone(), |score| tail.with_background(score));
     if is_scores {
-        end.append(&mut short, values, background, opset);
-        end.append(&mut graph, values, background, opset);
+        for graph in std::iter::once(&mut graph).chain(&mut whole) {
+            end.append(graph, values, background, opset);
+        }
     }
     let channels = match end.kind {
         Kind::Foreground => Some(2),
@@ -102,8 +102,8 @@ pub(crate) fn end(
         _ => form.channels.map(|channels| channels + usize::from(background.is_some())),
     };
     let sigmoids = end.kind == Kind::Scores && last == Some(Function::Sigmoid);
-    let whole = ModelProto { graph: Some(graph), ..model.clone() };
-    let short = ModelProto { graph: Some(short), ..model };
+    let whole = whole.map(|whole| ModelProto { graph: Some(whole), ..model.clone() });
+    let short = ModelProto { graph: Some(graph), ..model };
     Ok(Ending { kind: end.kind, channels, short, whole, tail, sigmoids })
 }
 
@@ -148,41 +148,41 @@ enum Function {
 
 impl End {
     /// Goes back from `output` over the nodes that the head makes needless; gives the value where that ends.
-    fn peel(&mut self, graph: &GraphProto, output: &str, rank: Option<usize>, opset: i64) -> String {
+    fn peel(&mut self, index: &Index<'_>, output: &str, rank: Option<usize>, opset: i64) -> String {
         let mut value = output.to_owned();
-        let computed = |value: &String| graph::producer(graph, value).is_some();
+        let computed = |value: &String| index.producer(value).is_some();
         if let Some((scores, rank, layout)) =
-            rank.and_then(|rank| before_argmax(graph, output, rank)).filter(|f| computed(&f.0))
+            rank.and_then(|rank| before_argmax(index, output, rank)).filter(|f| computed(&f.0))
         {
             value = scores;
             (self.kind, self.layout, self.rank) = (Kind::Scores, layout, rank);
             (self.cast, self.argmax) = (true, true);
         }
-        while let Some(before) = self.step(graph, &value, opset).filter(computed) {
+        while let Some(before) = self.step(index, &value, opset).filter(computed) {
             value = before;
         }
         value
     }
 
     /// The value before the node that yields `value`, where that node is needless.
-    fn step(&mut self, graph: &GraphProto, value: &str, opset: i64) -> Option<String> {
-        let node = graph::producer(graph, value)?;
-        // Dropout may have a mask as its second output. A node that reads its own result is no way back.
-        let output = node.output.first().filter(|output| *output == value)?;
-        let before = node.input.first().filter(|input| *input != output)?.clone();
+    fn step(&mut self, index: &Index<'_>, value: &str, opset: i64) -> Option<String> {
+        let node = index.producer(value)?;
+        // Dropout may have a mask as its second output.
+        node.output.first().filter(|output| *output == value)?;
+        let before = node.input.first()?.clone();
         match (node.op_type(), self.kind) {
             (_, Kind::Labels { .. }) => return None,
             ("Transpose", _) => match (graph::ints(node, "perm")?, self.layout) {
                 ([0, 2, 3, 1] | [1, 2, 0], TensorLayout::Nhwc) => self.layout = TensorLayout::Nchw,
                 ([0, 3, 1, 2] | [2, 0, 1], TensorLayout::Nchw) => self.layout = TensorLayout::Nhwc,
                 ([0, 3, 2, 1], TensorLayout::Nchw) if self.values.is_none() && self.kind == Kind::Scores => {
-                    let before = between_swaps(graph, &before, opset)?;
+                    let before = between_swaps(index, &before, opset)?;
                     (self.values, self.last) = (Some(Values::Logits), Some(Function::Softmax));
                     return Some(before);
                 }
                 _ => return None,
             },
-            ("Squeeze", _) if self.rank == 3 && graph::axes(graph, node)? == [0] => self.rank = 4,
+            ("Squeeze", _) if self.rank == 3 && index.axes(node)? == [0] => self.rank = 4,
             ("Softmax" | "LogSoftmax", Kind::Scores) if self.values.is_none() => {
                 let channels = match self.layout {
                     TensorLayout::Nchw => self.rank - 3,
@@ -267,17 +267,16 @@ impl Nodes<'_> {
 }
 
 /// The scores whose argmax over the channels `output` of `rank` dimensions is, with their number of dimensions and layout.
-fn before_argmax(graph: &GraphProto, output: &str, rank: usize) -> Option<(String, usize, TensorLayout)> {
+fn before_argmax(index: &Index<'_>, output: &str, rank: usize) -> Option<(String, usize, TensorLayout)> {
     let (mut value, mut rank) = (output, rank as i64);
-    // As many steps as there are nodes: a file need not be free of circles.
-    for _ in 0..graph.node.len() {
-        let node = graph::producer(graph, value)?;
+    loop {
+        let node = index.producer(value)?;
         value = node.input.first()?;
         match node.op_type() {
             "Cast" if graph::int(node, "to", 0) != DataType::Bool as i64 => {}
             "Identity" => {}
-            "Squeeze" => rank += graph::axes(graph, node)?.len() as i64,
-            "Unsqueeze" => rank -= graph::axes(graph, node)?.len() as i64,
+            "Squeeze" => rank += index.axes(node)?.len() as i64,
+            "Unsqueeze" => rank -= index.axes(node)?.len() as i64,
             "ArgMax" if graph::int(node, "select_last_index", 0) == 0 => {
                 rank += i64::from(graph::int(node, "keepdims", 1) == 0);
                 let axis = graph::int(node, "axis", 0);
@@ -291,7 +290,6 @@ fn before_argmax(graph: &GraphProto, output: &str, rank: usize) -> Option<(Strin
             _ => return None,
         }
     }
-    None
 }
 
 /// The axis that a Softmax or LogSoftmax of `rank` dimensions normalises; none where there are several.
@@ -304,18 +302,18 @@ fn softmax_axis(node: &NodeProto, rank: usize, opset: i64) -> Option<usize> {
 
 /// The scores that came as N x C x h x w, had C and w exchanged, went through a softmax over the last axis, and now await
 /// to be exchanged back: how PyTorch writes the softmax of channels in versions before 13 of ONNX's operators.
-fn between_swaps(graph: &GraphProto, value: &str, opset: i64) -> Option<String> {
-    let softmax = graph::producer(graph, value).filter(|node| matches!(node.op_type(), "Softmax" | "LogSoftmax"))?;
-    let swap = graph::producer(graph, softmax.input.first()?).filter(|node| node.op_type() == "Transpose")?;
+fn between_swaps(index: &Index<'_>, value: &str, opset: i64) -> Option<String> {
+    let softmax = index.producer(value).filter(|node| matches!(node.op_type(), "Softmax" | "LogSoftmax"))?;
+    let swap = index.producer(softmax.input.first()?).filter(|node| node.op_type() == "Transpose")?;
     let is_swap = graph::ints(swap, "perm")? == [0, 3, 2, 1] && softmax_axis(softmax, 4, opset)? == 3;
     is_swap.then(|| swap.input.first().cloned())?
 }
 
 /// What the nodes that yield `value`, and that only move values behind it, made probabilities with.
-fn last_function(graph: &GraphProto, value: &str) -> Option<Function> {
+fn last_function(index: &Index<'_>, value: &str) -> Option<Function> {
     let mut value = value;
-    for _ in 0..graph.node.len() {
-        let node = graph::producer(graph, value)?;
+    loop {
+        let node = index.producer(value)?;
         match node.op_type() {
             "Softmax" => return Some(Function::Softmax),
             "Sigmoid" | "HardSigmoid" => return Some(Function::Sigmoid),
@@ -324,5 +322,4 @@ fn last_function(graph: &GraphProto, value: &str) -> Option<Function> {
             _ => return None,
         }
     }
-    None
 }

@@ -1,7 +1,14 @@
 //! Tensors that lie outside the model, in files beside it: how torch.onnx.export and others save by default. libfcn reads
 //! them itself, and ONNX Runtime never learns of those files.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::Arc,
+};
 
 use prost::bytes::Bytes;
 
@@ -9,10 +16,13 @@ use super::{
     scan::{self, each_tensor, is_external},
     types::{ModelProto, TensorProto, tensor_proto::DataType},
 };
-use crate::{Error, Result, file};
+use crate::{Error, Result, error::plain, file};
 
 /// A model with the bytes that its tensors are parts of.
 pub(crate) type Loaded = (Arc<[u8]>, ModelProto);
+
+/// How often tensors may take the same bytes, on average.
+const MAX_READS: u64 = 2;
 
 /// Where a tensor lies.
 struct Place {
@@ -55,35 +65,52 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
             "the model and its tensors in other files have more than {limit} bytes, which is the limit"
         ))
     })?;
-    let mut content = file::zeros(total)?;
-    let room = Arc::get_mut(&mut content).ok_or_else(|| Error::Internal("the bytes have just been made".into()))?;
-    let (start, mut rest) = room.split_at_mut(bytes.len());
-    start.copy_from_slice(&bytes);
-    let start = start.len();
-    drop((bytes, model));
     // A name alone has the current folder as its parent.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unreadable = |place: &Place, error: &io::Error| {
         let Place { tensor, location, .. } = place;
+        let (tensor, location, error) = (plain(tensor), plain(location), plain(&error.to_string()));
         Error::Io(format!("'{}': tensor '{tensor}' cannot be read from '{location}': {error}", path.display()))
     };
-    let mut open: Option<(&str, File, u64)> = None;
+    let mut sizes = HashMap::new();
     for place in &places {
-        let (_, file, size) = match open.take_if(|(name, ..)| *name == place.location) {
-            Some(file) => open.insert(file),
-            None => {
-                let (file, size) =
-                    file::open_beside(folder, &place.location).map_err(|error| unreadable(place, &error))?;
-                open.insert((&place.location, file, size))
+        let size = match sizes.entry(&place.location[..]) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(entry) => {
+                let opened = file::open_beside(folder, &place.location);
+                entry.insert(opened.map_err(|error| unreadable(place, &error))?.1)
             }
         };
-        let (tensor, remaining) = rest.split_at_mut(place.length);
         if place.offset.checked_add(place.length as u64).is_none_or(|end| end > *size) {
             return Err(Error::Model(format!(
                 "tensor '{}' takes {} bytes from byte {} on of '{}', which has {size} bytes",
                 place.tensor, place.length, place.offset, place.location
             )));
         }
+    }
+    let (stored, read) = (sizes.values().sum::<u64>(), (total - bytes.len()) as u64);
+    if read > stored.saturating_mul(MAX_READS) {
+        return Err(Error::Model(format!(
+            "the model's tensors take {read} bytes of the files beside it, which have {stored}; at most {MAX_READS} times that is \
+             possible, so save the model again with bytes of its own for each tensor"
+        )));
+    }
+    let mut content = file::zeros(total)?;
+    let room = Arc::get_mut(&mut content).ok_or_else(|| Error::Internal("the bytes have just been made".into()))?;
+    let (start, mut rest) = room.split_at_mut(bytes.len());
+    start.copy_from_slice(&bytes);
+    let start = start.len();
+    drop((bytes, model));
+    let mut open: Option<(&str, File)> = None;
+    for place in &places {
+        let (_, file) = match open.take_if(|(name, ..)| *name == place.location) {
+            Some(file) => open.insert(file),
+            None => {
+                let opened = file::open_beside(folder, &place.location);
+                open.insert((&place.location, opened.map_err(|error| unreadable(place, &error))?.0))
+            }
+        };
+        let (tensor, remaining) = rest.split_at_mut(place.length);
         file.read_exact_at(tensor, place.offset).map_err(|error| unreadable(place, &error))?;
         rest = remaining;
     }

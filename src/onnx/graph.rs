@@ -1,20 +1,45 @@
 //! Looking around in a graph and taking pieces away from it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::types::{
     AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, tensor_proto::DataType, type_proto,
 };
 
-/// The node that yields `value`.
-pub(super) fn producer<'a>(graph: &'a GraphProto, value: &str) -> Option<&'a NodeProto> {
-    graph.node.iter().find(|node| node.output.iter().any(|output| output == value))
+/// The nodes and constants of a graph by the names of their values.
+pub(super) struct Index<'a> {
+    pub(super) graph: &'a GraphProto,
+    producers: HashMap<&'a str, &'a NodeProto>,
+    constants: HashMap<&'a str, &'a TensorProto>,
 }
 
-/// The constant that a node has as its input `index`.
-pub(super) fn constant<'a>(graph: &'a GraphProto, node: &NodeProto, index: usize) -> Option<&'a TensorProto> {
-    let name = node.input.get(index)?;
-    graph.initializer.iter().find(|tensor| tensor.name() == name)
+impl<'a> Index<'a> {
+    pub(super) fn of(graph: &'a GraphProto) -> Index<'a> {
+        let producers = graph.node.iter().flat_map(|node| node.output.iter().map(move |output| (&output[..], node)));
+        let constants = graph.initializer.iter().map(|tensor| (tensor.name(), tensor));
+        Index { graph, producers: producers.collect(), constants: constants.collect() }
+    }
+
+    /// The node that yields `value`. From it to those that yield what it reads, and so on, is a way that ends: graphs with
+    /// circles are refused when a model is read.
+    pub(super) fn producer(&self, value: &str) -> Option<&'a NodeProto> {
+        self.producers.get(value).copied()
+    }
+
+    /// The constant `name`.
+    pub(super) fn named(&self, name: &str) -> Option<&'a TensorProto> {
+        self.constants.get(name).copied()
+    }
+
+    /// The constant that a node has as its input `index`.
+    pub(super) fn constant(&self, node: &NodeProto, index: usize) -> Option<&'a TensorProto> {
+        self.named(node.input.get(index)?)
+    }
+
+    /// The axes that a Squeeze or an Unsqueeze names: an attribute, and since version 13 of ONNX's operators an input.
+    pub(super) fn axes(&self, node: &NodeProto) -> Option<Vec<i64>> {
+        ints(node, "axes").map(<[i64]>::to_vec).or_else(|| whole_numbers(self.constant(node, 1)?))
+    }
 }
 
 pub(super) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
@@ -36,9 +61,13 @@ pub(super) fn text<'a>(node: &'a NodeProto, name: &str, default: &'a str) -> &'a
     attribute(node, name).and_then(|attribute| std::str::from_utf8(attribute.s()).ok()).unwrap_or(default)
 }
 
-/// The values of a constant of int64, however they are stored.
+/// The most numbers of a shape or of a part of one. ONNX Runtime's tensors have at most eight dimensions.
+pub(super) const MAX_LIST: usize = 100;
+
+/// The values of a constant of int64, however they are stored, if they can be those of a shape.
 pub(super) fn whole_numbers(tensor: &TensorProto) -> Option<Vec<i64>> {
-    if tensor.data_type() != DataType::Int64 as i32 {
+    let is_long = tensor.int64_data.len() > MAX_LIST || tensor.raw_data().len() > MAX_LIST * size_of::<i64>();
+    if tensor.data_type() != DataType::Int64 as i32 || is_long {
         return None;
     }
     if tensor.raw_data().is_empty() {
@@ -46,11 +75,6 @@ pub(super) fn whole_numbers(tensor: &TensorProto) -> Option<Vec<i64>> {
     }
     let (values, rest) = tensor.raw_data().as_chunks::<8>();
     rest.is_empty().then(|| values.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
-}
-
-/// The axes that a Squeeze or an Unsqueeze names: an attribute, and since version 13 of ONNX's operators an input.
-pub(super) fn axes(graph: &GraphProto, node: &NodeProto) -> Option<Vec<i64>> {
-    ints(node, "axes").map(<[i64]>::to_vec).or_else(|| whole_numbers(constant(graph, node, 1)?))
 }
 
 /// Makes `value` the graph's only output, and takes away what only others need.

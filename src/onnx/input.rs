@@ -4,11 +4,13 @@
 //! ONNX's convolutions want channels first, so a network with channels last has a Transpose of its own near its input. Ours
 //! stands before it, and ONNX Runtime removes the two.
 
+use std::collections::HashSet;
+
 use super::{
     build::{self, Dim},
     graph,
     shape::{Declared, TensorLayout},
-    types::{GraphProto, NodeProto, ValueInfoProto, tensor_proto::DataType},
+    types::{GraphProto, NodeProto, tensor_proto::DataType},
 };
 use crate::{Error, Result};
 
@@ -39,8 +41,8 @@ pub(crate) fn image_input(
     usual: Option<TensorLayout>,
 ) -> Result<ImageInput> {
     // Older files list their weights among the inputs.
-    let is_weight = |input: &&ValueInfoProto| graph.initializer.iter().any(|weight| weight.name() == input.name());
-    let inputs: Vec<_> = graph.input.iter().filter(|input| !is_weight(input)).collect();
+    let weights: HashSet<&str> = graph.initializer.iter().map(|weight| weight.name()).collect();
+    let inputs: Vec<_> = graph.input.iter().filter(|input| !weights.contains(input.name())).collect();
     let [input] = inputs[..] else {
         let list: Vec<_> = inputs.iter().map(|input| format!("'{}', {}", input.name(), Declared::of(input))).collect();
         return Err(Error::Model(format!("the model has {} inputs ({}); {EXPECTED}", inputs.len(), list.join("; "))));

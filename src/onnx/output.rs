@@ -1,11 +1,11 @@
 //! Which of a model's outputs is the segmentation, and in which form it comes.
 
 use super::{
-    graph,
+    graph::{self, Index},
     input::{ImageInput, is_float},
     shape::{Declared, TensorLayout},
     trial::{self, Run},
-    types::{GraphProto, ModelProto, tensor_proto::DataType},
+    types::{ModelProto, tensor_proto::DataType},
 };
 use crate::{Error, Result};
 
@@ -70,15 +70,16 @@ pub(crate) fn choose_output(
     run: &mut Run<'_>,
 ) -> Result<Form> {
     let graph = model.graph.as_ref().ok_or_else(|| Error::Internal("the graph is lost".into()))?;
+    let index = Index::of(graph);
     if hints.output.is_none() {
-        refuse_instances(graph, input, hints)?;
+        refuse_instances(&index, input, hints)?;
     }
     let asked = graph.output.iter().filter(|output| hints.output.is_none_or(|name| name == output.name()));
     let mut refused = Vec::new();
     let mut chosen = None;
     for output in asked {
         let (mut output, mut declared) = (output.clone(), Declared::of(output));
-        let mut found = form(graph, output.name(), &declared, input, hints);
+        let mut found = form(&index, output.name(), &declared, input, hints);
         // One channel is another kind than several, and even their place may be open.
         let told = match found {
             Ok(Form { kind: Kind::Scores, channels, .. }) => channels.is_some(),
@@ -91,10 +92,11 @@ pub(crate) fn choose_output(
                 Ok(trial) => {
                     *dims = Some(trial.dims);
                     let input = ImageInput { height: Some(trial.size.0), width: Some(trial.size.1), ..input.clone() };
-                    found = form(graph, output.name(), &declared, &input, hints);
+                    found = form(&index, output.name(), &declared, &input, hints);
                     // ONNX Runtime would compare answers with it.
                     graph::forget_shape(&mut output);
                 }
+                Err(error @ Error::Timeout(_)) => return Err(error),
                 Err(error) if matches!(found, Ok(Form { rank: None, .. })) => return Err(error),
                 // It may run at other sizes, and an option can decide.
                 Err(_) => {}
@@ -138,9 +140,10 @@ const MIN_PROTOTYPES: usize = 16;
 
 /// Refuses networks that find single objects: beside maps they answer a list with boxes, with factors for each map, or with the class
 /// of each map.
-fn refuse_instances(graph: &GraphProto, input: &ImageInput, hints: &Hints<'_>) -> Result<()> {
+fn refuse_instances(index: &Index<'_>, input: &ImageInput, hints: &Hints<'_>) -> Result<()> {
+    let graph = index.graph;
     let maps = graph.output.iter().filter_map(|output| {
-        let form = form(graph, output.name(), &Declared::of(output), input, hints).ok()?;
+        let form = form(index, output.name(), &Declared::of(output), input, hints).ok()?;
         (form.rank == Some(4) && form.scores_layout().is_some()).then_some((output.name(), form.channels))
     });
     for ((name, maps), list) in maps.flat_map(|maps| graph.output.iter().map(move |list| (maps, list))) {
@@ -185,7 +188,7 @@ struct Reading {
 }
 
 fn form(
-    graph: &GraphProto,
+    index: &Index<'_>,
     output: &str,
     declared: &Declared,
     input: &ImageInput,
@@ -234,7 +237,7 @@ fn form(
                 .filter(|reading| spatial(reading.height, reading.width))
                 .filter(|reading| hints.layout.is_none_or(|layout| layout == reading.layout))
                 .collect();
-            let reading = likeliest(graph, output, possible, hints)?;
+            let reading = likeliest(index, output, possible, hints)?;
             let kind = if reading.channels == Some(1) { Kind::Foreground } else { Kind::Scores };
             Ok(Form { kind, layout: reading.layout, element, rank, channels: reading.channels })
         }
@@ -244,12 +247,12 @@ fn form(
 
 /// The reading that most speaks for.
 fn likeliest(
-    graph: &GraphProto,
+    index: &Index<'_>,
     output: &str,
     mut possible: Vec<Reading>,
     hints: &Hints<'_>,
 ) -> std::result::Result<Reading, Unfit> {
-    let nodes = layout_of_nodes(graph, output);
+    let nodes = layout_of_nodes(index, output);
     let count = |reading: &Reading| reading.channels.is_some_and(|channels| hints.classes == Some(channels));
     let evidence: [&dyn Fn(&Reading) -> bool; 5] = [
         &|reading| reading.channels.is_some(),
@@ -288,11 +291,10 @@ fn is_spatial(input: &ImageInput, height: Option<usize>, width: Option<usize>) -
 }
 
 /// Where the node that computed a value has its channels, as far as its operator tells.
-fn layout_of_nodes(graph: &GraphProto, output: &str) -> Option<TensorLayout> {
+fn layout_of_nodes(index: &Index<'_>, output: &str) -> Option<TensorLayout> {
     let (mut value, mut swapped) = (output, false);
-    // As many steps as there are nodes: a file need not be free of circles.
-    for _ in 0..graph.node.len() {
-        let node = graph::producer(graph, value)?;
+    loop {
+        let node = index.producer(value)?;
         match node.op_type() {
             "Conv" | "ConvTranspose" | "BatchNormalization" | "MaxPool" | "AveragePool" | "DepthToSpace" => {
                 return (!swapped).then_some(TensorLayout::Nchw);
@@ -315,5 +317,4 @@ fn layout_of_nodes(graph: &GraphProto, output: &str) -> Option<TensorLayout> {
             _ => return None,
         }
     }
-    None
 }

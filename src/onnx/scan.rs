@@ -2,7 +2,10 @@
 
 use prost::{Message, bytes::Bytes};
 
-use super::types::{GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, tensor_proto::DataLocation};
+use super::{
+    limits,
+    types::{GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, tensor_proto::DataLocation},
+};
 use crate::{Error, Result};
 
 /// Decodes an ONNX model and refuses what would make ONNX Runtime read other files: tensors with external data, and
@@ -33,6 +36,7 @@ pub(super) fn decode(bytes: Bytes) -> Result<ModelProto> {
     if bytes.is_empty() {
         return Err(Error::Model("the model is empty (0 bytes); an ONNX file is expected".into()));
     }
+    limits::check_encoded(&bytes)?;
     let model = ModelProto::decode(bytes.clone()).map_err(|error| {
         Error::Model(format!("the model's {} bytes are not a whole ONNX file: {error}", bytes.len()))
     })?;
@@ -42,6 +46,7 @@ pub(super) fn decode(bytes: Bytes) -> Result<ModelProto> {
             bytes.len()
         )));
     }
+    limits::check(&model)?;
     Ok(model)
 }
 

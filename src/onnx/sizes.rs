@@ -2,13 +2,13 @@
 //! apart and put it together again.
 
 use super::{
-    graph,
+    graph::{self, Index, MAX_LIST},
     input::ImageInput,
     shape::TensorLayout,
-    types::{GraphProto, NodeProto},
+    types::NodeProto,
 };
 
-/// The nodes and values that are looked at, at most.
+/// The nodes that are looked at, at most.
 const BUDGET: usize = 100;
 
 /// A number in a shape.
@@ -22,10 +22,10 @@ enum Side {
 }
 
 /// Whether `sizes`, of a tensor N x C x h x w, ends with the rows and columns of the picture.
-pub(super) fn is_size_of_input(graph: &GraphProto, sizes: &str, input: &ImageInput) -> bool {
+pub(super) fn is_size_of_input(index: &Index<'_>, sizes: &str, input: &ImageInput) -> bool {
     let fixed =
         |side: Side, length: Option<usize>| matches!(side, Side::Known(known) if usize::try_from(known).ok() == length);
-    let mut evaluation = Evaluation { graph, input, budget: BUDGET };
+    let mut evaluation = Evaluation { index, input, budget: BUDGET };
     match evaluation.value(sizes).as_deref() {
         Some(&[_, _, rows, columns]) => {
             (rows == Side::Rows || fixed(rows, input.height))
@@ -36,7 +36,7 @@ pub(super) fn is_size_of_input(graph: &GraphProto, sizes: &str, input: &ImageInp
 }
 
 struct Evaluation<'a> {
-    graph: &'a GraphProto,
+    index: &'a Index<'a>,
     input: &'a ImageInput,
     budget: usize,
 }
@@ -48,7 +48,7 @@ impl Evaluation<'_> {
         if let Some(values) = self.constant(name) {
             return Some(values.into_iter().map(Side::Known).collect());
         }
-        let node = graph::producer(self.graph, name)?;
+        let node = self.index.producer(name)?;
         let first = node.input.first()?;
         match node.op_type() {
             "Shape" => {
@@ -60,9 +60,13 @@ impl Evaluation<'_> {
             "Concat" => {
                 let mut all = Vec::new();
                 for input in &node.input {
-                    all.extend(self.value(input)?);
+                    let part = self.value(input)?;
+                    if all.len() + part.len() > MAX_LIST {
+                        return None;
+                    }
+                    all.extend(part);
                 }
-                (all.len() <= BUDGET).then_some(all)
+                Some(all)
             }
             "Gather" => {
                 let (values, indices) = (self.value(first)?, self.constant(node.input.get(1)?)?);
@@ -96,7 +100,7 @@ impl Evaluation<'_> {
     }
 
     fn constant(&self, name: &str) -> Option<Vec<i64>> {
-        graph::whole_numbers(self.graph.initializer.iter().find(|tensor| tensor.name() == name)?)
+        graph::whole_numbers(self.index.named(name)?)
     }
 
     fn shape(&self, value: &str) -> [Side; 4] {

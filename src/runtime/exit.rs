@@ -4,23 +4,26 @@
 //! Unsafe code: `atexit`.
 
 use std::{
-    process,
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, process::Process};
 
 /// The longest that the end of the process waits. Whatever still runs then may crash it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether there is anything to wait for: without a GPU nothing is counted.
-static ARMED: AtomicBool = AtomicBool::new(false);
+/// Whether there is anything to wait for, because without a GPU nothing is counted: the process's number of forks and 1 more. A forked
+/// child has its parent's, and does not touch the gate, which may have been locked at the fork.
+static ARMED: AtomicU64 = AtomicU64::new(0);
 
-static GATE: Gate = Gate { state: Mutex::new(State { process: 0, runs: 0, ends: false }), idle: Condvar::new() };
+static GATE: Gate = Gate {
+    state: Mutex::new(State { process: Process { id: 0, forks: 0 }, runs: 0, ends: false }),
+    idle: Condvar::new(),
+};
 
 struct Gate {
     state: Mutex<State>,
@@ -29,7 +32,7 @@ struct Gate {
 
 struct State {
     /// The process that counts; a forked child has its parent's numbers, but not its threads.
-    process: u32,
+    process: Process,
     runs: usize,
     ends: bool,
 }
@@ -43,21 +46,28 @@ pub(super) struct Pass(bool);
 /// Makes the end of the process wait for runs.
 pub(super) fn arm() {
     GATE.begin();
-    ARMED.store(true, Ordering::Relaxed);
+    ARMED.store(Process::current().forks + 1, Ordering::Relaxed);
     register();
 }
 
 /// To be called after the first run of a network at a size, which may load more of CUDA's libraries. What is registered last is called
 /// first, and these may have registered how they take themselves apart.
 pub(super) fn libraries_may_be_new() {
-    if ARMED.load(Ordering::Relaxed) {
+    if is_armed() {
         register();
     }
 }
 
+fn is_armed() -> bool {
+    let armed = ARMED.load(Ordering::Relaxed);
+    armed > 0 && armed == Process::current().forks + 1
+}
+
 fn register() {
     extern "C" fn at_exit() {
-        GATE.close(PATIENCE);
+        if is_armed() {
+            GATE.close(PATIENCE);
+        }
     }
     if REGISTRATIONS_LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
         return;
@@ -69,7 +79,7 @@ fn register() {
 
 /// A run begins, unless the process ends.
 pub(super) fn enter() -> Result<Pass> {
-    match ARMED.load(Ordering::Relaxed) {
+    match is_armed() {
         true => GATE.enter(),
         false => Ok(Pass(false)),
     }
@@ -83,8 +93,8 @@ impl Gate {
     /// Counts for this process from now on: not the runs of its parent.
     fn begin(&self) {
         let mut state = self.lock();
-        if state.process != process::id() {
-            *state = State { process: process::id(), runs: 0, ends: false };
+        if state.process.is_over() {
+            *state = State { process: Process::current(), runs: 0, ends: false };
         }
     }
 
@@ -107,7 +117,7 @@ impl Gate {
 
     fn close(&self, patience: Duration) {
         let mut state = self.lock();
-        if state.process == process::id() {
+        if !state.process.is_over() {
             state.ends = true;
             drop(self.idle.wait_timeout_while(state, patience, |state| state.runs > 0));
         }
@@ -128,13 +138,13 @@ mod tests {
 
     use super::*;
 
-    fn gate(process: u32) -> Gate {
+    fn gate(process: Process) -> Gate {
         Gate { state: Mutex::new(State { process, runs: 0, ends: false }), idle: Condvar::new() }
     }
 
     #[test]
     fn the_end_waits_for_runs_and_lets_none_begin() {
-        let gate = gate(process::id());
+        let gate = gate(Process::current());
         for _ in 0..2 {
             std::mem::forget(gate.enter().unwrap());
         }
@@ -157,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_forked_child_waits_for_nothing() {
-        let gate = gate(process::id().wrapping_add(1));
+        let gate = gate(Process { forks: Process::current().forks + 1, ..Process::current() });
         std::mem::forget(gate.enter().unwrap());
         gate.close(Duration::from_secs(600));
         assert!(!gate.lock().ends);
@@ -171,7 +181,7 @@ mod tests {
 
     #[test]
     fn patience_has_an_end() {
-        let gate = gate(process::id());
+        let gate = gate(Process::current());
         std::mem::forget(gate.enter().unwrap());
         let start = Instant::now();
         gate.close(Duration::from_millis(1));

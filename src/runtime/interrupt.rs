@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions};
+use ort::session::{
+    HasSelectedOutputs, OutputSelector, RunOptions,
+    builder::{LoadCanceler, SessionBuilder},
+};
 
 use super::exit::{self, Pass};
 use crate::{Error, Result, threads::Thread};
@@ -40,8 +43,6 @@ impl Options {
 pub(crate) struct Interrupts {
     shared: Arc<Shared>,
     timer: Mutex<Option<Thread>>,
-    /// Whether the timer's thread is one of another process.
-    forgotten: bool,
 }
 
 struct Shared {
@@ -68,9 +69,15 @@ struct Run {
     /// The address of the flag that ends the call, 0 where it has none.
     stop: usize,
     deadline: Option<Instant>,
-    flag: Arc<Flag>,
+    flag: Stop,
     /// Why it was told to end.
     told: Option<Reason>,
+}
+
+/// What ends a run, or the loading of a network.
+enum Stop {
+    Run(Arc<Flag>),
+    Load(LoadCanceler),
 }
 
 #[derive(Clone, Copy)]
@@ -82,15 +89,29 @@ enum Reason {
 /// How long a call may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limit {
+    /// What the message is about.
+    subject: Subject,
     pub(crate) deadline: Instant,
     /// From the start to the deadline, for messages.
-    pub(crate) allowed: Duration,
+    allowed: Duration,
 }
+
+/// What has only so much time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Subject {
+    Frame,
+    Creation,
+    /// The runs that find out shapes, where creation has no limit.
+    Trial,
+}
+
+/// From this on, a message says by how much the time was exceeded.
+const NOTICED: Duration = Duration::from_millis(100);
 
 impl Limit {
     /// The limit of something that started at `start`; none where that is too far away for the clock.
-    pub(crate) fn new(start: Instant, allowed: Duration) -> Option<Limit> {
-        start.checked_add(allowed).map(|deadline| Limit { deadline, allowed })
+    pub(crate) fn new(subject: Subject, start: Instant, allowed: Duration) -> Option<Limit> {
+        start.checked_add(allowed).map(|deadline| Limit { subject, deadline, allowed })
     }
 
     /// The stricter one of two limits.
@@ -103,7 +124,34 @@ impl Limit {
     }
 
     pub(crate) fn error(&self) -> Error {
-        Error::Timeout(format!("the frame had no result within the {:?} that it was given", self.allowed))
+        let allowed = self.allowed;
+        Error::Timeout(match self.subject {
+            Subject::Frame => format!("the frame had no result within the {allowed:?} that it was given"),
+            Subject::Creation => {
+                format!("the model was not ready within {allowed:?}, the option timeout, but 10 s at least")
+            }
+            Subject::Trial => format!(
+                "the network did not answer within {allowed:?} when it was run on an empty picture to find out the shapes that the \
+                 file does not say; set the option timeout to give it longer"
+            ),
+        })
+    }
+
+    /// [`Limit::error`] of a run that was told to end when its time was over, and has ended now.
+    fn error_of_run(&self) -> Error {
+        match (self.error(), self.deadline.elapsed()) {
+            (Error::Timeout(message), late) if late >= NOTICED => {
+                let took = (self.allowed + late).as_secs_f64();
+                let step = match self.subject {
+                    Subject::Creation => "layer, or a step of ONNX Runtime's optimizer,",
+                    Subject::Frame | Subject::Trial => "layer",
+                };
+                Error::Timeout(format!(
+                    "{message}; it took {took:.1} s, because a {step} in progress is not interrupted"
+                ))
+            }
+            (error, _) => error,
+        }
     }
 }
 
@@ -122,7 +170,7 @@ impl Interrupts {
     pub(crate) fn new(sessions: usize) -> Interrupts {
         let state = State { runs: Vec::with_capacity(sessions), ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), sooner: Condvar::new() });
-        Interrupts { shared, timer: Mutex::new(None), forgotten: false }
+        Interrupts { shared, timer: Mutex::new(None) }
     }
 
     /// Starts the thread that ends runs at their deadlines, where it does not run yet.
@@ -156,20 +204,13 @@ impl Interrupts {
         let mut state = self.shared.lock();
         state.runs.iter_mut().filter(|run| run.stop == address(flag)).for_each(|run| run.end(Reason::Cancelled));
     }
-
-    /// Leaves the timer alone: in a forked child its thread does not exist.
-    pub(crate) fn forget(&mut self) {
-        self.forgotten = true;
-    }
 }
 
 impl Drop for Interrupts {
     fn drop(&mut self) {
         let timer = self.timer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if self.forgotten {
-            return std::mem::forget(timer);
-        }
-        if let Some(timer) = timer {
+        // In a forked child what it held at the fork stays locked.
+        if let Some(timer) = timer.filter(|timer| !timer.is_of_another_process()) {
             self.shared.lock().stop = true;
             self.shared.sooner.notify_one();
             timer.join();
@@ -210,7 +251,11 @@ impl Shared {
 impl Run {
     fn end(&mut self, reason: Reason) {
         // The first reason is the one that counts. A flag that cannot be set leaves the run to end by itself.
-        if self.told.is_none() && self.flag.0.terminate().is_ok() {
+        let tell = || match &self.flag {
+            Stop::Run(flag) => flag.0.terminate(),
+            Stop::Load(canceler) => canceler.cancel(),
+        };
+        if self.told.is_none() && tell().is_ok() {
             self.told = Some(reason);
         }
     }
@@ -234,7 +279,7 @@ impl Call<'_> {
 
     fn error(&self, reason: Reason) -> Error {
         match (reason, &self.limit) {
-            (Reason::TimeOver, Some(limit)) => limit.error(),
+            (Reason::TimeOver, Some(limit)) => limit.error_of_run(),
             _ => Error::Cancelled("the frame was cancelled before it had a result".into()),
         }
     }
@@ -246,15 +291,25 @@ impl Call<'_> {
 
     /// A run of the network starts, unless the call is to end.
     pub(super) fn begin(&self, options: &Options) -> Result<Running<'_>> {
+        self.enter(Stop::Run(Arc::clone(&options.0)))
+    }
+
+    /// A network is about to be loaded, unless the call is to end. Loading it again takes another session builder.
+    pub(super) fn begin_load(&self, builder: &SessionBuilder) -> Result<Running<'_>> {
+        self.enter(Stop::Load(builder.canceler()))
+    }
+
+    fn enter(&self, flag: Stop) -> Result<Running<'_>> {
         let pass = exit::enter()?;
         let mut state = self.interrupts.shared.lock();
         self.check_in(&state)?;
-        // Whatever ended the run before this one.
-        options.0.0.unterminate().map_err(|error| Error::Runtime(super::one_line(&error.to_string())))?;
+        if let Stop::Run(flag) = &flag {
+            // Whatever ended the run before this one.
+            flag.0.unterminate().map_err(|error| Error::Runtime(super::one_line(&error.to_string())))?;
+        }
         state.number += 1;
         let number = state.number;
         let deadline = self.limit.map(|limit| limit.deadline);
-        let flag = Arc::clone(&options.0);
         state.runs.push(Run { number, stop: self.stop.map_or(0, address), deadline, flag, told: None });
         let sooner = deadline.is_some_and(|deadline| state.wake.is_none_or(|wake| deadline < wake));
         drop(state);
@@ -296,5 +351,27 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_say_how_long_a_layer_exceeded_the_time() {
+        let hour = Duration::from_secs(3600);
+        let now = Instant::now();
+        for (subject, name) in
+            [(Subject::Frame, "the frame"), (Subject::Creation, "the model"), (Subject::Trial, "empty picture")]
+        {
+            // An hour that ends in an hour, and a minute that ended an hour ago.
+            let in_time = Limit::new(subject, now, hour).unwrap();
+            let late = Limit { allowed: Duration::from_secs(60), deadline: now, ..in_time };
+            let late = Limit { deadline: late.deadline.checked_sub(NOTICED).unwrap_or(now), ..late };
+            let (in_time, late) = (in_time.error_of_run().to_string(), late.error_of_run().to_string());
+            assert!(in_time.contains(name) && in_time.contains("3600s") && !in_time.contains("took"), "{in_time}");
+            assert!(late.contains("60s") && late.contains("; it took 60."), "{late}");
+        }
     }
 }

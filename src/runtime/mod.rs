@@ -34,7 +34,7 @@ use crate::{
     threads,
 };
 pub(crate) use device::{DeviceNetwork, Layout};
-pub(crate) use interrupt::{Call, Interrupts, Limit};
+pub(crate) use interrupt::{Call, Interrupts, Limit, Subject};
 use message::one_line;
 pub(crate) use network::{Answer, Labels, Network, OutputKind, Scores};
 
@@ -181,6 +181,8 @@ pub(crate) struct Request<'a> {
     pub(crate) file: &'a Arc<[u8]>,
     pub(crate) options: &'a Options,
     pub(crate) threads: usize,
+    /// What ends the loading early.
+    pub(crate) call: &'a Call<'a>,
 }
 
 impl Networks {
@@ -248,11 +250,12 @@ pub(crate) fn run_once(
     file: &Arc<[u8]>,
     options: &Options,
     sizes: &[(usize, usize)],
+    call: &Call<'_>,
 ) -> Result<((usize, usize), Vec<i64>)> {
-    let request = Request { network, on_device: &|| None, file, options, threads: 1 };
+    let request = Request { network, on_device: &|| None, file, options, threads: 1, call };
     let loader = Loader { runtime, request: &request, provider: Provider::Cpu, prepacked: None };
     let session = loader.session(&Source::Beside(network, file), &as_it_is)?;
-    network::run_once(session, sizes)
+    network::run_once(session, sizes, call)
 }
 
 /// Leaves a network as it is.
@@ -332,12 +335,14 @@ impl Loader<'_> {
             .and_then(adjust);
         let made = |error: ort::Error| failed("makes no session", &error);
         let taken = |error: ort::Error| failed("does not take the model", &error);
-        let check_threads = || threads::check_available(self.request.threads - 1);
+        let &Request { call, threads, .. } = self.request;
+        let check_threads = || threads::check_available(threads - 1);
         match *source {
             Source::File(model) => {
                 let mut builder = builder.map_err(made)?;
                 check_threads()?;
-                builder.commit_from_memory(model).map_err(taken)
+                let running = call.begin_load(&builder)?;
+                running.end(builder.commit_from_memory(model).map_err(taken))
             }
             Source::Beside(network, file) => {
                 let weights = |builder: SessionBuilder| {
@@ -346,7 +351,8 @@ impl Loader<'_> {
                 let mut builder = builder.and_then(weights).map_err(made)?;
                 let graph = onnx::encode_beside(network, file);
                 check_threads()?;
-                builder.commit_from_memory(&graph).map_err(taken)
+                let running = call.begin_load(&builder)?;
+                running.end(builder.commit_from_memory(&graph).map_err(taken))
             }
         }
     }
@@ -355,6 +361,13 @@ impl Loader<'_> {
 fn unavailable(provider: Provider, error: &ort::Error) -> Error {
     Error::Provider(format!("the {} provider does not work here: {}", provider.name(), one_line(&error.to_string())))
 }
+
+/// The most bytes of a tensor that ONNX Runtime computes while it loads a network, as text: the folding of constants.
+const MAX_FOLDED_BYTES: &str = "67108864";
+const FOLDED_BYTES: &str = "optimization.constant_folding_max_output_size_in_bytes";
+
+/// The most nodes that functions in a model become.
+const EXPANDED_NODES: &str = "session.function_expansion_node_limit";
 
 fn session_builder(
     runtime: &Runtime,
@@ -367,6 +380,8 @@ fn session_builder(
         .with_intra_threads(request.threads)?
         // Threads that spin for their next piece of work save 3 % where nothing else runs, and cost 35 % where something does.
         .with_intra_op_spinning(false)?
+        .with_config_entry(FOLDED_BYTES, MAX_FOLDED_BYTES)?
+        .with_config_entry(EXPANDED_NODES, onnx::MAX_NODES.to_string())?
         .with_log_level(OrtLogLevel::Warning)?
         .with_logger(Arc::new(move |level, _, _, _, message| {
             let level = match level {

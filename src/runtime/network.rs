@@ -153,21 +153,29 @@ impl Network {
 }
 
 /// See [`super::run_once`].
-pub(super) fn run_once(mut session: Session, sizes: &[(usize, usize)]) -> Result<((usize, usize), Vec<i64>)> {
+pub(super) fn run_once(
+    mut session: Session,
+    sizes: &[(usize, usize)],
+    call: &Call<'_>,
+) -> Result<((usize, usize), Vec<i64>)> {
     let mut failure = Error::Internal("no size to run the network at".into());
+    let mut options = Options::new(OutputSelector::default())
+        .map_err(|error| Error::Runtime(format!("the network cannot be run: {}", one_line(&error.to_string()))))?;
     for &(height, width) in sizes {
         let failed = |error: ort::Error| {
             Error::Model(format!("the network failed on {width} x {height} pixels: {}", one_line(&error.to_string())))
         };
         let mut image = Tensor::<f32>::new(&Allocator::default(), [1, 3, height, width]).map_err(failed)?;
         image.extract_tensor_mut().1.fill(0.0);
-        let found = session.run(ort::inputs![image]).and_then(|outputs| {
+        let running = call.begin(&options)?;
+        let found = session.run_with_options(ort::inputs![image], options.for_run()).and_then(|outputs| {
             let (_, values) = outputs[0].try_extract_tensor::<i64>()?;
             Ok(values.to_vec())
         });
-        match found {
+        match running.end(found.map_err(failed)) {
             Ok(values) => return Ok(((height, width), values)),
-            Err(error) => failure = failed(error),
+            Err(error @ Error::Timeout(_)) => return Err(error),
+            Err(error) => failure = error,
         }
     }
     Err(failure)

@@ -10,16 +10,13 @@ use crate::{
     Error, Frame, Rect, Result, UNKNOWN,
     head::{Fit, Workspace},
     mask::{History, MaskData, Target},
-    model::Model,
+    model::{MAX_RUN_PIXELS, Model},
     pool::Queue,
     preprocess,
     resample::Axis,
     runtime::{Answer, Call, DeviceNetwork, Labels, Layout, Network},
     tiles::{Band, Side},
 };
-
-/// The most pixels that one run of a network takes: 33.5 million, enough for 7680 x 4320.
-const MAX_RUN_PIXELS: usize = 1 << 25;
 
 /// One session and the memory it works in.
 pub(super) struct Lane {

@@ -3,11 +3,31 @@
 
 #include "check.h"
 
+#include <pthread.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static uint8_t pixels[64 * 48 * 3];
+
+/* Takes the place of the C library's, for libfcn, too: in another PID namespace a child can have its parent's id. */
+pid_t getpid(void) { return 42; }
+
+static void *writes(void *text) {
+    char big[65536];
+    memset(big, 1, sizeof big);
+    memcpy(text, big, 1);
+    return text;
+}
+
+/* Threads of the child lie where those of its parent lay. */
+static void starts_threads(void) {
+    pthread_t threads[16];
+    char text[16];
+    int i;
+    for (i = 0; i < 16; i++) CHECK(pthread_create(&threads[i], NULL, writes, &text[i]) == 0);
+    for (i = 0; i < 16; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+}
 
 enum { CHILD_ONLY_EXITS, CHILD_MAKES_ITS_OWN, CHILD_FREES_ITS_OWN };
 
@@ -58,6 +78,7 @@ int main(int argc, char **argv) {
         if (child == 0) {
             /* A child that waits for threads which do not exist is ended, and so noticed. */
             alarm(600);
+            if (round % 2 == 1) starts_threads();
             FAILS(fcn_segment(segmenter, &frame, mask), FCN_ERROR_RUNTIME, "child");
             FAILS(fcn_warm_up(segmenter, 64, 48), FCN_ERROR_RUNTIME, "child");
             FAILS(fcn_cancel(segmenter), FCN_ERROR_RUNTIME, "child");
@@ -68,6 +89,7 @@ int main(int argc, char **argv) {
             fcn_stream_free(stream);
             fcn_mask_free(mask);
             fcn_free(segmenter);
+            starts_threads();
             _exit(failures == 0 ? 0 : 1);
         }
         CHECK(waitpid(child, &status, 0) == child);

@@ -1,0 +1,419 @@
+//! What a model may take: its description is measured before it is decoded, because a byte of the file can become hundreds in
+//! memory, and what is decoded must be a graph that ends.
+
+use std::collections::{HashMap, HashSet};
+
+use prost::encoding::{WireType, decode_key, decode_varint};
+
+use super::{
+    graph,
+    types::{
+        AttributeProto, DeviceConfigurationProto, FunctionProto, GraphProto, ModelProto, NodeDeviceConfigurationProto,
+        NodeProto, OperatorSetIdProto, ShardingSpecProto, SparseTensorProto, StringStringEntryProto, TensorAnnotation,
+        TensorProto, TensorShapeProto, TrainingInfoProto, TypeProto, ValueInfoProto, tensor_shape_proto::Dimension,
+        type_proto,
+    },
+};
+use crate::{Error, Result, error::plain};
+
+/// The most nodes of a model, those in functions counted each time they are called.
+pub(crate) const MAX_NODES: usize = 1 << 15;
+
+/// The most tensors.
+const MAX_TENSORS: usize = 1 << 16;
+
+/// The most outputs of a graph.
+const MAX_OUTPUTS: usize = 256;
+
+/// How deep graphs may lie in attributes of nodes of other graphs, and functions call each other.
+const MAX_DEPTH: usize = 16;
+
+/// The most memory that the decoded description of a model takes, without the bytes of tensors: this much, and as many times the
+/// bytes of the file.
+const MAX_DESCRIPTION: usize = 256 << 20;
+const MAX_MULTIPLE: usize = 8;
+
+/// The most values that nodes make of a shape alone, all together: 1 GiB of float32.
+const MAX_FILLED: u64 = 1 << 28;
+
+/// The most values that a Resize makes for sizes that stand in the model: 4 GiB of float32.
+const MAX_RESIZED: u64 = 1 << 30;
+
+/// One of ONNX's messages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Model,
+    Graph,
+    Node,
+    Attribute,
+    Tensor,
+    Sparse,
+    Value,
+    Type,
+    /// The form of a tensor, and that of a sparse one.
+    TensorType,
+    /// A type of one that holds others.
+    Nested,
+    Shape,
+    Dimension,
+    Function,
+    Training,
+    Annotation,
+    Sharding,
+    /// One of texts.
+    Texts(usize),
+    /// One of lists of numbers, and of small messages of them.
+    Numbers(usize),
+}
+
+impl Kind {
+    /// The message in a field, if it is one.
+    fn inner(self, field: u32) -> Option<Kind> {
+        use Kind::*;
+        let entry = Texts(size_of::<StringStringEntryProto>());
+        Some(match (self, field) {
+            (Model, 7) | (Attribute, 6 | 11) | (Training, 1 | 2) => Graph,
+            (Model, 8) | (Function, 9) => Texts(size_of::<OperatorSetIdProto>()),
+            (Model, 20) => Training,
+            (Model, 25) => Function,
+            (Model, 26) => Texts(size_of::<DeviceConfigurationProto>()),
+            (Graph, 1) | (Function, 7) => Node,
+            (Graph, 5) | (Attribute, 5 | 10) | (Sparse, 1 | 2) => Tensor,
+            (Graph, 15) | (Attribute, 22 | 23) => Sparse,
+            (Graph, 11..=13) | (Function, 12) => Value,
+            (Graph, 14) => Annotation,
+            (Node, 5) | (Function, 11) => Attribute,
+            (Node, 10) => Sharding,
+            (Sharding, 2) => Numbers(size_of::<ShardingSpecProto>()),
+            (Attribute, 14 | 15) | (Value, 2) | (Nested, 1 | 2) => Type,
+            (Type, 1 | 8) => TensorType,
+            (Type, 4 | 5 | 9) => Nested,
+            (TensorType, 2) => Shape,
+            (Shape, 1) => Dimension,
+            (Model, 14) | (Graph, 16) | (Node, 9) | (Tensor, 13 | 16) | (Value, 4) | (Function, 14) => entry,
+            (Training, 3 | 4) | (Annotation, 2) => entry,
+            _ => return None,
+        })
+    }
+
+    /// The bytes that one takes, without what it points to.
+    fn size(self) -> usize {
+        match self {
+            Kind::Model => size_of::<ModelProto>(),
+            Kind::Graph => size_of::<GraphProto>(),
+            Kind::Node => size_of::<NodeProto>(),
+            Kind::Attribute => size_of::<AttributeProto>(),
+            Kind::Tensor => size_of::<TensorProto>(),
+            Kind::Sparse => size_of::<SparseTensorProto>(),
+            Kind::Value => size_of::<ValueInfoProto>(),
+            Kind::Type => size_of::<TypeProto>(),
+            Kind::TensorType | Kind::Nested => size_of::<type_proto::Value>(),
+            Kind::Shape => size_of::<TensorShapeProto>(),
+            Kind::Dimension => size_of::<Dimension>(),
+            Kind::Function => size_of::<FunctionProto>(),
+            Kind::Training => size_of::<TrainingInfoProto>(),
+            Kind::Annotation => size_of::<TensorAnnotation>(),
+            Kind::Sharding => size_of::<NodeDeviceConfigurationProto>(),
+            Kind::Texts(size) | Kind::Numbers(size) => size,
+        }
+    }
+}
+
+/// What a list that grows to hold so many bytes may take: its room doubles.
+fn list(bytes: usize) -> usize {
+    2 * bytes
+}
+
+/// Counts what the decoded model takes.
+#[derive(Default)]
+struct Measure {
+    description: usize,
+    nodes: usize,
+    tensors: usize,
+    /// How deep graphs, or types, lie in each other.
+    depth: usize,
+}
+
+impl Measure {
+    /// Counts the fields of a message; `None` where the decoder, too, stops at something that is wrong.
+    fn message(&mut self, kind: Kind, mut bytes: &[u8], depth: usize) -> Option<()> {
+        self.description = self.description.saturating_add(list(kind.size()));
+        self.nodes += usize::from(kind == Kind::Node);
+        self.tensors += usize::from(kind == Kind::Tensor);
+        while !bytes.is_empty() {
+            let (field, wire) = decode_key(&mut bytes).ok()?;
+            let skipped = match wire {
+                WireType::LengthDelimited => usize::try_from(decode_varint(&mut bytes).ok()?).ok()?,
+                WireType::Varint => {
+                    decode_varint(&mut bytes).ok()?;
+                    0
+                }
+                WireType::SixtyFourBit => 8,
+                WireType::ThirtyTwoBit => 4,
+                // The fields of a group, which no message of ONNX has, are counted as if they were this message's own.
+                WireType::StartGroup | WireType::EndGroup => 0,
+            };
+            let content = bytes.split_off(..skipped)?;
+            let cost = match (kind.inner(field).filter(|_| wire == WireType::LengthDelimited), kind, field) {
+                (Some(inner), ..) => {
+                    let inside = depth + usize::from(inner == Kind::Graph) + usize::from(inner == Kind::Nested);
+                    self.depth = self.depth.max(inside);
+                    // Models with deeper ones are refused, and so not decoded.
+                    if inside <= MAX_DEPTH + 1 {
+                        self.message(inner, content, inside)?;
+                    }
+                    0
+                }
+                _ if wire != WireType::LengthDelimited => list(size_of::<u64>()),
+                // The bytes of a tensor stay where they are.
+                (None, Kind::Tensor, 9) => 0,
+                // Packed whole numbers: the last byte of each lacks the highest bit.
+                (None, Kind::Tensor, 1 | 5 | 7 | 11) | (None, Kind::Attribute, 8) => {
+                    let size = if field == 5 { size_of::<i32>() } else { size_of::<i64>() };
+                    list(size * content.iter().filter(|byte| **byte < 0x80).count())
+                }
+                (None, Kind::Numbers(_), _) => list(4 * size_of::<u64>() * content.len()),
+                (None, Kind::Tensor, 4 | 10) | (None, Kind::Attribute, 7) => list(content.len()),
+                _ => list(size_of::<String>()) + content.len(),
+            };
+            self.description = self.description.saturating_add(cost);
+        }
+        Some(())
+    }
+}
+
+/// Refuses the bytes of a model that would become too much memory, before they are decoded.
+pub(super) fn check_encoded(bytes: &[u8]) -> Result<()> {
+    let mut measure = Measure::default();
+    // What is wrong is the decoder's to say: it stops there, too.
+    let _ = measure.message(Kind::Model, bytes, 0);
+    let most = MAX_DESCRIPTION.saturating_add(bytes.len().saturating_mul(MAX_MULTIPLE));
+    let Measure { description, nodes, tensors, depth } = measure;
+    let wrong = |message: String| Err(Error::Model(message));
+    if description > most {
+        return wrong(format!(
+            "the model's {} bytes describe nodes, attributes and tensors that take {description} bytes of memory; at most {most} \
+             ({MAX_MULTIPLE} for each byte, and {MAX_DESCRIPTION}) are possible, so export a smaller graph, with weights as raw data",
+            bytes.len()
+        ));
+    }
+    if nodes > MAX_NODES {
+        return wrong(too_many("nodes", nodes, MAX_NODES));
+    }
+    if tensors > MAX_TENSORS {
+        return wrong(too_many("tensors", tensors, MAX_TENSORS));
+    }
+    // The first graph lies in the model.
+    if depth > MAX_DEPTH + 1 {
+        return wrong(format!(
+            "the model has graphs that lie more than {MAX_DEPTH} deep in nodes of other graphs, which is the limit; export a graph \
+             without nested If and Loop nodes"
+        ));
+    }
+    Ok(())
+}
+
+fn too_many(what: &str, found: usize, most: usize) -> String {
+    format!("the model has {found} {what}; at most {most} are possible, so simplify the graph before it is exported")
+}
+
+/// Refuses a decoded model whose graph has no end, or would become too large.
+pub(super) fn check(model: &ModelProto) -> Result<()> {
+    let Some(graph) = &model.graph else { return Ok(()) };
+    if graph.output.len() > MAX_OUTPUTS {
+        return Err(Error::Model(too_many("outputs", graph.output.len(), MAX_OUTPUTS)));
+    }
+    check_order(graph)?;
+    let mut functions = Functions {
+        by_name: model.functions.iter().map(|function| ((function.domain(), function.name()), function)).collect(),
+        counts: HashMap::new(),
+    };
+    let nodes = functions.nodes(&graph.node, 0)?;
+    if nodes > MAX_NODES {
+        return Err(Error::Model(too_many(
+            "nodes, with functions in place of the nodes that call them",
+            nodes,
+            MAX_NODES,
+        )));
+    }
+    check_sizes(model)
+}
+
+/// Refuses nodes that make too much of sizes that stand in the model.
+fn check_sizes(model: &ModelProto) -> Result<()> {
+    let mut sizes = Sizes::default();
+    model.graph.iter().for_each(|graph| sizes.collect(graph));
+    model.functions.iter().flat_map(|function| &function.node).for_each(|node| sizes.node(node));
+    let mut filled = 0u64;
+    for sparse in sizes.sparse {
+        filled = filled.saturating_add(product(&sparse.dims));
+    }
+    for node in sizes.nodes {
+        let shape = |index: usize| {
+            let name = node.input.get(index).filter(|name| !name.is_empty())?;
+            graph::whole_numbers(sizes.constants.get(&name[..])?).map(|shape| product(&shape))
+        };
+        let values = match node.op_type() {
+            "ConstantOfShape" => shape(0),
+            "Expand" | "Tile" => shape(1),
+            "RandomNormal" | "RandomUniform" => graph::ints(node, "shape").map(product),
+            "Resize" => {
+                if let Some(values) = shape(3).filter(|values| *values > MAX_RESIZED) {
+                    return Err(Error::Model(format!(
+                        "node '{}' of the model makes a tensor of {values} values; at most {MAX_RESIZED} are possible, so export \
+                         the model for smaller pictures",
+                        plain(node.name())
+                    )));
+                }
+                None
+            }
+            _ => None,
+        };
+        filled = filled.saturating_add(values.unwrap_or(0));
+    }
+    if filled > MAX_FILLED {
+        return Err(Error::Model(format!(
+            "the model makes {filled} values of shapes alone (ConstantOfShape, Expand, Tile, sparse tensors); at most {MAX_FILLED} are \
+             possible, so export the model for smaller pictures"
+        )));
+    }
+    Ok(())
+}
+
+/// The number of values of a shape. Negative sides, such as -1 for whatever is there, count as one.
+fn product(shape: &[i64]) -> u64 {
+    if shape.contains(&0) {
+        return 0;
+    }
+    shape.iter().fold(1u64, |product, &side| product.saturating_mul(u64::try_from(side).unwrap_or(1)))
+}
+
+/// What says sizes in a model, wherever it is.
+#[derive(Default)]
+struct Sizes<'a> {
+    nodes: Vec<&'a NodeProto>,
+    constants: HashMap<&'a str, &'a TensorProto>,
+    sparse: Vec<&'a SparseTensorProto>,
+}
+
+impl<'a> Sizes<'a> {
+    fn collect(&mut self, graph: &'a GraphProto) {
+        self.constants.extend(graph.initializer.iter().map(|tensor| (tensor.name(), tensor)));
+        self.sparse.extend(&graph.sparse_initializer);
+        graph.node.iter().for_each(|node| self.node(node));
+    }
+
+    fn node(&mut self, node: &'a NodeProto) {
+        self.nodes.push(node);
+        for attribute in &node.attribute {
+            self.sparse.extend(attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors));
+            if let (Some(tensor), [output]) = (&attribute.t, &node.output[..])
+                && node.op_type() == "Constant"
+            {
+                self.constants.insert(output, tensor);
+            }
+        }
+        graphs(node).for_each(|graph| self.collect(graph));
+    }
+}
+
+/// Refuses a graph in which a value depends on itself or has two nodes that compute it. Whoever goes from a value to the node that
+/// computes it, and on to what that reads, gets to an end.
+fn check_order(graph: &GraphProto) -> Result<()> {
+    let given =
+        graph.input.iter().map(|input| input.name()).chain(graph.initializer.iter().map(|tensor| tensor.name()));
+    let given: HashSet<&str> = given.collect();
+    let mut producers = HashMap::new();
+    for (index, node) in graph.node.iter().enumerate() {
+        for output in node.output.iter().filter(|output| !output.is_empty()) {
+            if given.contains(&output[..]) || producers.insert(&output[..], index).is_some() {
+                return Err(Error::Model(format!(
+                    "the value '{}' of the model is computed by node '{}' and comes from somewhere else, too; each must have one \
+                     origin",
+                    plain(output),
+                    plain(node.name())
+                )));
+            }
+        }
+    }
+    let mut done = vec![false; graph.node.len()];
+    let mut on_path = vec![false; graph.node.len()];
+    for start in 0..graph.node.len() {
+        // Each node with the number of its inputs that were looked at.
+        let mut path = vec![(start, 0)];
+        while let Some((index, input)) = path.last_mut() {
+            if done[*index] {
+                path.pop();
+                continue;
+            }
+            on_path[*index] = true;
+            let node = &graph.node[*index];
+            let Some(name) = node.input.get(*input) else {
+                (done[*index], on_path[*index]) = (true, false);
+                path.pop();
+                continue;
+            };
+            *input += 1;
+            match producers.get(&name[..]) {
+                Some(&before) if on_path[before] => {
+                    return Err(Error::Model(format!(
+                        "the nodes of the model form a circle: node '{}' needs its own result '{}'; a graph whose nodes can run \
+                         one after the other is expected",
+                        plain(graph.node[before].name()),
+                        plain(name)
+                    )));
+                }
+                Some(&before) if !done[before] => path.push((before, 0)),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Counts nodes as they are when functions have been put in place of the nodes that call them.
+struct Functions<'a> {
+    by_name: HashMap<(&'a str, &'a str), &'a FunctionProto>,
+    /// The nodes that each becomes; `None` while they are being counted.
+    counts: HashMap<(&'a str, &'a str), Option<usize>>,
+}
+
+impl<'a> Functions<'a> {
+    fn nodes(&mut self, nodes: &'a [NodeProto], depth: usize) -> Result<usize> {
+        let mut total = 0usize;
+        for node in nodes {
+            total = total.saturating_add(1).saturating_add(self.called(node, depth)?);
+            for inner in graphs(node) {
+                total = total.saturating_add(self.nodes(&inner.node, depth)?);
+            }
+        }
+        Ok(total)
+    }
+
+    /// The nodes of the function that a node calls.
+    fn called(&mut self, node: &'a NodeProto, depth: usize) -> Result<usize> {
+        let Some((&name, &function)) = self.by_name.get_key_value(&(node.domain(), node.op_type())) else {
+            return Ok(0);
+        };
+        let refused = || {
+            Error::Model(format!(
+                "the function '{}' of the model calls itself, or functions call each other more than {MAX_DEPTH} deep, which is \
+                 the limit",
+                plain(name.1)
+            ))
+        };
+        match self.counts.get(&name) {
+            Some(count) => return count.ok_or_else(refused),
+            None if depth >= MAX_DEPTH => return Err(refused()),
+            None => {}
+        }
+        self.counts.insert(name, None);
+        let count = self.nodes(&function.node, depth + 1)?;
+        self.counts.insert(name, Some(count));
+        Ok(count)
+    }
+}
+
+fn graphs(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
+    node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
+}
