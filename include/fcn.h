@@ -985,10 +985,11 @@ fcn_status fcn_mask_set_remap(fcn_mask *mask, const uint8_t *labels, size_t coun
 /// Removes specks: regions of fewer than `pixels` pixels take the label that borders them most. 0, the default, and 1 leave
 /// labels as they are; every number is possible.
 ///
-/// A region is what a contour goes around (fcn_mask_contours()): pixels with one label that touch at a side or a corner. The smallest
-/// goes first (of equal ones the one whose first pixel, row by row, comes first) and takes the label with the most sides of
-/// pixels along it, of equal ones the lowest; it is one region from then on with those of this label that it touches. So none
-/// that is too small is left, unless it is the whole mask.
+/// A region is here pixels with one label that touch at their sides; those that touch at corners alone are not together, so
+/// fcn_mask_contours() then finds neither regions nor holes of fewer pixels. The smallest goes first (of equal ones the one
+/// whose first pixel, row by row, comes first) and takes the label with the most sides of pixels along it, of equal ones the
+/// lowest; it is one region from then on with those of this label that it touches. So none that is too small is left, unless
+/// it is the whole mask.
 ///
 /// Unknown pixels (255) stay so, however few, because nothing makes them certain; a speck that they border most becomes unknown.
 /// fcn_mask_pixels() counts the labels as they are then. Confidence, margin, scores and fcn_mask_not_finite() stay what the network

@@ -25,7 +25,7 @@ fn model(folder: &Path) -> PathBuf {
 fn draw(segmenter: &Segmenter, format: PixelFormat, pixels: &mut [u8], width: u32, height: u32) -> Mask {
     let mut mask = Mask::new();
     segmenter.segment(&Frame::packed(format, pixels, width, height, 0).unwrap(), &mut mask).unwrap();
-    let (labels, style) = (mask.label_map().unwrap(), OverlayStyle { alpha: 0.5, outline: 1, legend: true });
+    let (labels, style) = (mask.label_map().unwrap(), OverlayStyle { alpha: 0.4, outline: 1, legend: true });
     overlay_styled(pixels, format, 0, labels, segmenter.classes(), segmenter.background(), style).unwrap();
     mask
 }

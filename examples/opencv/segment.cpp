@@ -28,8 +28,8 @@ static void run(char **argv, bool part) {
         if (pixels > 0) std::cout << pixels << " " << segmenter.class_name(index) << "\n";
     }
     fcn_overlay_style style = {};
-    style.alpha = 0.5f;
-    style.outline = 1 + static_cast<std::uint32_t>(std::min(seen.cols, seen.rows)) / 400; /* lines that can be seen */
+    style.alpha = 0.4f;
+    style.outline = 1 + static_cast<std::uint32_t>(std::min(seen.cols, seen.rows)) / 300; /* lines that can be seen */
     style.legend = 1;
     fcn_opencv::overlay(segmenter, mask, style, seen);
     if (!cv::imwrite(argv[3], picture)) throw std::runtime_error(std::string(argv[3]) + " could not be written");

@@ -1,5 +1,5 @@
-//! Regions, as contours go around them: pixels of one label that touch at a side or a corner. Union-find over the runs of equal
-//! labels in each row, so the work follows the runs, not the pixels.
+//! Regions: pixels of one label that touch at their sides, or at corners, too. Union-find over the runs of equal labels in each
+//! row, so the work follows the runs, not the pixels.
 
 use super::reserve;
 use crate::Result;
@@ -23,6 +23,7 @@ pub(super) struct Components {
     /// The first run of each row, and the number of runs.
     rows: Vec<u32>,
     width: usize,
+    corners: bool,
 }
 
 /// Labels in memory, and the distance of their rows.
@@ -36,12 +37,13 @@ impl Components {
         reserve(&mut self.runs, width * height)
     }
 
-    /// Finds the regions of labels whose size was prepared.
-    pub(super) fn find(&mut self, labels: Rows<'_>, (width, height): (usize, usize)) {
+    /// Finds the regions of labels whose size was prepared; `corners` tells whether pixels that touch at a corner belong
+    /// together.
+    pub(super) fn find(&mut self, labels: Rows<'_>, (width, height): (usize, usize), corners: bool) {
         self.runs.clear();
         self.rows.clear();
         self.rows.push(0);
-        self.width = width;
+        (self.width, self.corners) = (width, corners);
         for (y, row) in labels.0.chunks(labels.1).take(height).enumerate() {
             let mut x = 0;
             while x < width {
@@ -64,7 +66,7 @@ impl Components {
         while above < first && below < end {
             self.join_equal(labels, above, below);
             let (left, right) = (self.columns(above).1, self.columns(below).1);
-            if left == right && left < self.width {
+            if self.corners && left == right && left < self.width {
                 // Where both end, each touches the other's successor at a corner.
                 self.join_equal(labels, above, below + 1);
                 self.join_equal(labels, above + 1, below);
@@ -152,9 +154,10 @@ impl Components {
             // Joined regions enter the ring behind a first run, which this walk has passed.
             let following = self.runs[run as usize].next;
             let (y, x, end) = self.place(run);
-            let (left, right) = (x.saturating_sub(1), end.min(self.width - 1));
-            for y in y.saturating_sub(1)..=(y + 1).min(self.rows.len() - 2) {
-                let runs = self.rows[y]..self.rows[y + 1];
+            for row in y.saturating_sub(1)..=(y + 1).min(self.rows.len() - 2) {
+                let reach = usize::from(self.corners || row == y);
+                let (left, right) = (x.saturating_sub(reach), (end - 1 + reach).min(self.width - 1));
+                let runs = self.rows[row]..self.rows[row + 1];
                 let of_row = &self.runs[runs.start as usize..runs.end as usize];
                 let skipped = of_row.partition_point(|run| usize::from(run.x) <= left) - 1;
                 for other in runs.start + skipped as u32..runs.end {
@@ -197,11 +200,12 @@ mod tests {
         let mut random = Random(1);
         let mut components = Components::default();
         for number in 0..2000 {
+            let corners = number % 2 == 0;
             let (labels, width) = picture(&mut random);
             let size = (width, labels.len() / width);
             components.prepare(size).unwrap();
-            components.find((&labels, width), size);
-            let mut expected = flooded(&labels, width, true);
+            components.find((&labels, width), size, corners);
+            let mut expected = flooded(&labels, width, corners);
             expected.iter_mut().for_each(|region| region.sort_unstable());
             let found: Vec<Vec<usize>> = (0..components.count())
                 .filter_map(|run| components.pixels(run).map(|pixels| (run, pixels)))

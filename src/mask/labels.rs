@@ -84,7 +84,7 @@ impl<'a> LabelMap<'a> {
         let (labels, size) = ((self.labels, self.stride), (self.width, self.height));
         let mut components = Components::default();
         components.prepare(size)?;
-        components.find(labels, size);
+        components.find(labels, size, true);
         let mut sums = [Sums::EMPTY; 256];
         for run in 0..components.count() {
             if components.region_pixels(run) >= min_area {

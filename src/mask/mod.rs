@@ -152,10 +152,11 @@ impl Mask {
     /// Removes specks: regions of fewer than this many pixels take the label that borders them most. 0, the default, and 1
     /// leave labels as they are.
     ///
-    /// A region is what a contour goes around ([`LabelMap::contours`]): pixels with one label that touch at a side or a
-    /// corner. The smallest goes first (of equal ones the one whose first pixel, row by row, comes first) and takes the label
-    /// with the most sides of pixels along it, of equal ones the lowest; it is one region from then on with those of this
-    /// label that it touches. So none that is too small is left, unless it is the whole mask.
+    /// A region is here pixels with one label that touch at their sides; those that touch at corners alone are not
+    /// together, so [`LabelMap::contours`] then have neither regions nor holes of fewer pixels. The smallest goes first
+    /// (of equal ones the one whose first pixel, row by row, comes first) and takes the label with the most sides of
+    /// pixels along it, of equal ones the lowest; it is one region from then on with those of this label that it
+    /// touches. So none that is too small is left, unless it is the whole mask.
     ///
     /// [`UNKNOWN`] pixels stay so, however few, because nothing makes them certain; a speck that they border most becomes
     /// unknown. [`Mask::pixels`] counts the labels as they are then. Confidence, margin, scores and [`Mask::not_finite`]

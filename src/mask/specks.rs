@@ -33,7 +33,8 @@ impl Specks {
         counts: &mut [u64],
     ) {
         let Specks { components, small } = self;
-        components.find((labels, stride), size);
+        // Contours take corners for the pixels of a label and sides for holes: sides alone leave neither small.
+        components.find((labels, stride), size, false);
         small.clear();
         for run in 0..components.count() {
             if let Some(pixels) = components.pixels(run).filter(|&pixels| pixels < least)
@@ -90,7 +91,10 @@ fn most_bordering(
 #[cfg(test)]
 mod tests {
     use super::{
-        super::components::regions::{Random, flooded, picture, without_specks},
+        super::{
+            LabelMap,
+            components::regions::{Random, flooded, picture, without_specks},
+        },
         *,
     };
 
@@ -119,7 +123,7 @@ mod tests {
     #[test]
     fn what_is_left_is_what_a_flood_fill_leaves() {
         let (mut random, mut specks) = (Random(2), Specks::default());
-        let mut changed = 0;
+        let (mut changed, mut filtered) = (0, 0);
         for number in 0..1500 {
             let (labels, width) = picture(&mut random);
             let least = [2, 3, 5, 9, 20, 100, u32::MAX][random.below(7)];
@@ -129,12 +133,18 @@ mod tests {
                 without_specks(&labels, width, least),
                 "picture {number}: width {width}, {least}, {labels:?}"
             );
-            let regions = flooded(&found, width, true);
-            let too_small = |region: &&Vec<usize>| region.len() < least as usize && found[region[0]] != UNKNOWN;
-            assert!(regions.len() == 1 || regions.iter().find(too_small).is_none(), "picture {number}");
+            let regions = flooded(&found, width, false);
+            let too_small = |region: &Vec<usize>| region.len() < least as usize && found[region[0]] != UNKNOWN;
+            assert!(regions.len() == 1 || !regions.iter().any(too_small), "picture {number}");
+            if regions.len() > 1 && !found.contains(&UNKNOWN) {
+                let map = LabelMap::new(&found, width as u32, (found.len() / width) as u32, 0).unwrap();
+                assert_eq!(map.contours(1).unwrap(), map.contours_filtered(1, least).unwrap(), "picture {number}");
+                filtered += 1;
+            }
             changed += usize::from(found != labels);
         }
         assert!((500..1500).contains(&changed), "{changed} pictures have specks");
+        assert!(filtered > 100, "{filtered} pictures without unknown pixels");
     }
 
     #[test]
@@ -157,30 +167,20 @@ mod tests {
                 after: &["a", "a", "a", "c", "c"],
             },
             // Three sides of c, one of a.
-            Case {
-                name: "most sides",
-                least: 2,
-                before: &["aacaa", "acbca", "aaaaa"],
-                after: &["aacaa", "accca", "aaaaa"],
-            },
+            Case { name: "most sides", least: 2, before: &["cccc", "ccbc", "aaaa"], after: &["cccc", "cccc", "aaaa"] },
             Case { name: "the lowest of equals", least: 2, before: &["ccbaa", "ccaaa"], after: &["ccaaa", "ccaaa"] },
-            // b touches the other b at a corner: two pixels together.
-            Case {
-                name: "corners",
-                least: 2,
-                before: &["aaaa", "abaa", "aaba", "aaaa"],
-                after: &["aaaa", "abaa", "aaba", "aaaa"],
-            },
-            Case { name: "corners, too few", least: 3, before: &["aaaa", "abaa", "aaba", "aaaa"], after: &["aaaa"; 4] },
+            // Pixels that touch at a corner are not together.
+            Case { name: "corners", least: 2, before: &["aaaa", "abaa", "aaba", "aaaa"], after: &["aaaa"; 4] },
+            Case { name: "sides", least: 2, before: &["aaaa", "abba", "aaaa"], after: &["aaaa", "abba", "aaaa"] },
             Case {
                 name: "a speck in a speck",
                 least: 10,
                 before: &["aaaaa", "abbba", "abcba", "abbba", "aaaaa"],
                 after: &["aaaaa"; 5],
             },
-            // The smaller one first: then they are enough.
+            // The smaller one goes first, here to a, there to b, which is enough then.
             Case {
-                name: "specks that are enough together",
+                name: "specks that are too few together",
                 least: 4,
                 before: &["aaaaa", "abbba", "aacaa", "aaaaa"],
                 after: &["aaaaa"; 4],
@@ -200,7 +200,7 @@ mod tests {
             },
             Case { name: "in unknown", least: 2, before: &["????", "?b??", "????"], after: &["????"; 3] },
             Case { name: "beside unknown", least: 2, before: &["?b?", "aaa"], after: &["???", "aaa"] },
-            Case { name: "at unknown", least: 2, before: &["a?", "ba", "aa"], after: &["a?", "aa", "aa"] },
+            Case { name: "at unknown", least: 2, before: &["a?a", "aba", "aaa"], after: &["a?a", "aaa", "aaa"] },
         ] {
             let label = |&byte: &u8| if byte == b'?' { UNKNOWN } else { byte };
             let flat = |rows: &[&str]| rows.iter().flat_map(|row| row.bytes()).map(|b| label(&b)).collect::<Vec<u8>>();

@@ -83,7 +83,7 @@ pub fn without_specks(labels: &[u8], width: usize, least: u32) -> Vec<u8> {
     let mut labels = labels.to_vec();
     let size = (width, labels.len() / width);
     loop {
-        let small = flooded(&labels, width, true)
+        let small = flooded(&labels, width, false)
             .into_iter()
             .filter(|region| region.len() < least as usize && labels[region[0]] != UNKNOWN)
             .filter(|region| region.len() < labels.len())
