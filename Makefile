@@ -1,5 +1,6 @@
 # make            builds libfcn into target/release
 # make demo       segments a photo of a cat and one of a pagoda; needs cargo, cc and python3 with pip
+# make picture    writes docs/cat.jpg, the README's picture, of what the demo draws; needs Pillow
 # make test       every check of the project; needs no more than that, and says what it left out
 # make bench      compares libfcn with its peers and writes BENCHMARKS.md; 40 minutes on an idle machine; PEERS="libfcn ort"
 #                 chooses, RUNS=5 are rounds, QUICK=1 is a check that stays in target/bench; PyTorch is 3 GB to download
@@ -31,7 +32,7 @@ SOVERSION := $(basename $(VERSION))
 PEERS ?= libfcn ort ort-numpy openvino ncnn opencv pytorch
 ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
 
-.PHONY: build demo test bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch clean
+.PHONY: build demo picture test bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch clean
 
 build:
 	cargo build --release
@@ -45,6 +46,11 @@ demo: deps-runtime build
 		$(TARGET)/demo/segment models/animals.onnx .deps/photos/chelsea.png $(TARGET)/demo/cat.png
 	ORT_DYLIB_PATH="$${ORT_DYLIB_PATH:-$(ORT_DEFAULT)}" \
 		$(TARGET)/demo/segment models/street.onnx .deps/photos/china.jpg $(TARGET)/demo/pagoda.png
+
+picture: demo
+	$(PYTHON) -c "from PIL import Image; photo, drawn = (Image.open(name).convert('RGB') for name in \
+	('.deps/photos/chelsea.png', '$(TARGET)/demo/cat.png')); both = Image.new('RGB', (2 * photo.width + 8, photo.height), 'white'); \
+	both.paste(photo, (0, 0)); both.paste(drawn, (photo.width + 8, 0)); both.save('docs/cat.jpg', quality=90)"
 
 test:
 	$(PYTHON) scripts/deps.py onnxruntime photos libtorch weights python

@@ -1,4 +1,4 @@
-/* segment: labels a photo, tells what is in it, and writes the photo with the classes' colours over it.
+/* segment: labels a photo, tells what is in it, and writes the photo with the classes' colours and outlines over it.
  *
  *     cc -std=c99 segment.c -o segment $(pkg-config --cflags --libs fcn) -Wl,-rpath,$(pkg-config --variable=libdir fcn)
  *     ./segment MODEL.onnx PHOTO.jpg OVERLAY.png [RUNS]
@@ -35,12 +35,14 @@ static int failed(const char *what) {
 static int run(const fcn_segmenter *segmenter, fcn_image *photo, fcn_mask *mask, const char *overlay, int runs) {
     uint32_t width = fcn_image_width(photo), height = fcn_image_height(photo);
     fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, fcn_image_pixels(photo), width, height, 0);
+    fcn_overlay_style style = {0.4f, 0, 1, {0}};
     const uint64_t *pixels;
     double *times;
     uint32_t class;
     int i;
 
-    /* The first frame of a size is slower: memory is set up. */
+    /* Specks are left out. The first frame of a size is slower: memory is set up. */
+    if (fcn_mask_set_min_region(mask, width * height / 2000) != FCN_OK) return failed("setting up the mask");
     if (fcn_segment(segmenter, &frame, mask) != FCN_OK) return failed("segmenting the photo");
 
     printf("photo    %" PRIu32 " x %" PRIu32 " pixels\n", width, height);
@@ -66,7 +68,9 @@ static int run(const fcn_segmenter *segmenter, fcn_image *photo, fcn_mask *mask,
     free(times);
     if (i < runs) return failed("segmenting the photo again");
 
-    if (fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, fcn_image_pixels(photo), width, height, 0) != FCN_OK)
+    /* Lines that can be seen in pictures of any size. */
+    style.outline = 1 + (width < height ? width : height) / 300;
+    if (fcn_overlay_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, fcn_image_pixels(photo), width, height, 0) != FCN_OK)
         return failed("drawing the overlay");
     if (fcn_image_write_png(photo, overlay) != FCN_OK) return failed("writing the overlay");
     printf("overlay  %s\n", overlay);

@@ -1,4 +1,4 @@
-//! segment: labels a photo, tells what is in it, and writes the photo with the classes' colours over it.
+//! segment: labels a photo, tells what is in it, and writes the photo with the classes' colours and outlines over it.
 //!
 //!     cargo run --release --example segment -- MODEL.onnx PHOTO.jpg OVERLAY.png [RUNS]
 //!
@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fcn::{Frame, Mask, Options, PixelFormat, Result, Segmenter, overlay, read_image, write_png};
+use fcn::{
+    Frame, LabelMap, Mask, Options, OverlayStyle, PixelFormat, Result, Segmenter, overlay_styled, read_image, write_png,
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -35,7 +37,8 @@ fn run(model: &str, photo: &str, overlay_file: &str, runs: usize) -> Result<()> 
     let (width, height) = (image.width, image.height);
     let frame = Frame::packed(PixelFormat::Rgb8, &image.pixels, width, height, 0)?;
     let mut mask = Mask::new();
-    // The first frame of a size is slower: memory is set up.
+    // Specks are left out. The first frame of a size is slower: memory is set up.
+    mask.set_min_region(width * height / 2000);
     segmenter.segment(&frame, &mut mask)?;
 
     println!("photo    {width} x {height} pixels");
@@ -57,18 +60,11 @@ fn run(model: &str, photo: &str, overlay_file: &str, runs: usize) -> Result<()> 
     times.sort();
     println!("time     {:.1} ms per frame (median of {runs})", times[runs / 2].as_secs_f64() * 1e3);
 
-    let classes = segmenter.classes();
-    overlay(
-        &mut image.pixels,
-        PixelFormat::Rgb8,
-        width,
-        height,
-        0,
-        mask.labels(),
-        classes,
-        segmenter.background(),
-        0.5,
-    )?;
+    // Lines that can be seen in pictures of any size.
+    let style = OverlayStyle { alpha: 0.4, outline: 1 + width.min(height) / 300, legend: true };
+    let labels = LabelMap::new(mask.labels(), width, height, 0)?;
+    let (classes, background) = (segmenter.classes(), segmenter.background());
+    overlay_styled(&mut image.pixels, PixelFormat::Rgb8, 0, labels, classes, background, style)?;
     write_png(overlay_file, &image)?;
     println!("overlay  {overlay_file}");
     Ok(())

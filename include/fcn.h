@@ -306,7 +306,7 @@ typedef int32_t fcn_values;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-/// The borders of the pixels that have one label. Made by fcn_mask_contours(), freed by fcn_contours_free(); independent of the mask.
+/// The borders of the pixels that have one label. Made by fcn_mask_contours() or fcn_mask_contours_filtered(), freed by fcn_contours_free(); independent of the mask.
 /// Threads may read them together.
 typedef struct fcn_contours fcn_contours;
 
@@ -836,11 +836,24 @@ const char *fcn_class_name(const fcn_segmenter *segmenter, uint32_t index);
 /// `segmenter` is NULL or a live segmenter.
 int32_t fcn_background(const fcn_segmenter *segmenter);
 
-/// Stores the colour that class `index` is drawn in, red, green and blue, in the 3 bytes at `rgb`.
+/// Stores the colour of class `index` in the palette, red, green and blue, in the 3 bytes at `rgb`. It is the colour of label files
+/// (fcn_mask_write_png()); see fcn_class_display_color() for that of overlays.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter; `rgb` is NULL or points to 3 bytes to write to.
-fcn_status fcn_class_color(const fcn_segmenter *segmenter, uint32_t index, uint8_t *rgb);
+fcn_status fcn_class_color(const fcn_segmenter *segmenter,
+                           uint32_t index,
+                           uint8_t *rgb);
+
+/// Stores the colour that overlays and their legends draw class `index` in, red, green and blue, in the 3 bytes at `rgb`: the
+/// palette's, made bright enough to be seen over a picture. Its largest value v becomes 160 + 95 v / 255, rounded, and the others
+/// grow in proportion, so hues stay, and colours that differ in brightness alone still differ; black becomes grey.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter; `rgb` is NULL or points to 3 bytes to write to.
+fcn_status fcn_class_display_color(const fcn_segmenter *segmenter,
+                                   uint32_t index,
+                                   uint8_t *rgb);
 
 /// Where the network runs: "cpu", "cuda" or "tensorrt". NULL for NULL.
 ///
@@ -993,6 +1006,28 @@ fcn_status fcn_mask_set_classes(fcn_mask *mask, const uint32_t *classes, size_t 
 /// `mask` is NULL or a live mask that no other thread uses; `labels` is NULL or points to `count` bytes.
 fcn_status fcn_mask_set_remap(fcn_mask *mask, const uint8_t *labels, size_t count);
 
+/// Removes specks: regions of fewer than `pixels` pixels take the label that borders them most. 0, the default, and 1 leave
+/// labels as they are; every number is possible.
+///
+/// A region is here pixels with one label that touch at their sides; those that touch at corners alone are not together, so
+/// fcn_mask_contours() then finds neither regions nor holes of fewer pixels. The smallest goes first (of equal ones the one
+/// whose first pixel, row by row, comes first) and takes the label with the most sides of pixels along it, of equal ones the
+/// lowest; it is one region from then on with those of this label that it touches. So none that is too small is left, unless
+/// it is the whole mask.
+///
+/// Unknown pixels (255) stay so, however few, because nothing makes them certain; a speck that they border most becomes unknown.
+/// fcn_mask_pixels() counts the labels as they are then. Confidence, margin, scores and fcn_mask_not_finite() stay what the network
+/// said of each pixel, and smoothing averages scores that know nothing of it. A stream takes this from the mask that it is made
+/// like.
+///
+/// The time is part of `fcn_timings.head`; it grows with the number of runs of equal labels in the rows. Memory for the most runs
+/// possible is reserved in each session, 20 bytes a pixel, and used as far as there are runs.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread uses.
+fcn_status fcn_mask_set_min_region(fcn_mask *mask,
+                                   uint32_t pixels);
+
 /// Averages scores over the frames of a stream, so that labels flicker less: `share` is the weight of the newest frame,
 /// greater than 0 and at most 1, and each earlier one weighs (1 - share) times its successor. 1, the default, means that
 /// each frame stands alone.
@@ -1105,6 +1140,16 @@ uint64_t fcn_mask_not_finite(const fcn_mask *mask);
 fcn_status fcn_mask_regions(const fcn_mask *mask,
                             fcn_region *regions,
                             size_t count);
+
+/// As fcn_mask_regions(), without specks: pixels count where at least `min_area` of their label touch each other, at sides or
+/// corners, as contours have it. 0 and 1 leave nothing out. This takes memory for up to 12 bytes a pixel.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to; `regions` is NULL or has room for `count` regions.
+fcn_status fcn_mask_regions_filtered(const fcn_mask *mask,
+                                     uint32_t min_area,
+                                     fcn_region *regions,
+                                     size_t count);
 
 /// How long the last successful fcn_segment() into this mask took; zeros before the first frame.
 ///
@@ -1236,10 +1281,24 @@ fcn_status fcn_mask_contours(const fcn_mask *mask,
                              uint32_t label,
                              fcn_contours **contours);
 
+/// As fcn_mask_contours(), without what is too small to mean anything: regions of fewer than `min_area` pixels, with the holes in
+/// them, and holes around fewer than `min_area` pixels, with all that lies in them. 0 and 1 leave nothing out. The pixels of a
+/// region are those that have the label, without its holes; those of a hole are all inside of its border, whatever their labels.
+///
+/// A region that is left out may surround a larger one: that one stays, and its parent is the nearest hole around it that is left,
+/// or -1. So these are the contours of labels whose small regions are gone.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to; `contours` is NULL or a place to write to.
+fcn_status fcn_mask_contours_filtered(const fcn_mask *mask,
+                                      uint32_t label,
+                                      uint32_t min_area,
+                                      fcn_contours **contours);
+
 /// Frees contours. NULL is fine.
 ///
 /// # Safety
-/// `contours` is NULL or comes from fcn_mask_contours(), was not freed before, and no thread uses it.
+/// `contours` is NULL or comes from fcn_mask_contours() or fcn_mask_contours_filtered(), was not freed before, and no thread uses it.
 void fcn_contours_free(fcn_contours *contours);
 
 /// How many there are; 0 for NULL.
@@ -1271,7 +1330,7 @@ int32_t fcn_contours_is_hole(const fcn_contours *contours,
 int64_t fcn_contours_parent(const fcn_contours *contours, size_t index);
 
 /// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
-/// paints over it. Left as they are: the class of fcn_background(), and pixels with label 255.
+/// paints over it. Colours are those of fcn_class_display_color(). Left as they are: the class of fcn_background(), and pixels with label 255.
 /// `format` is FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8; their fourth bytes stay. `stride` is the distance of rows
 /// in bytes, 0 for rows without padding, negative as in `fcn_frame.strides`. A label that is no class of the segmenter is
 /// FCN_ERROR_INVALID_ARGUMENT. Where it fails, the picture stays as it was.

@@ -185,6 +185,8 @@ public:
     Mask &set_remap(const std::vector<std::uint8_t> &labels) {
         return checked(fcn_mask_set_remap(get(), labels.empty() ? nullptr : labels.data(), labels.size()));
     }
+    /* Regions of fewer pixels take the label around them; 0 leaves labels as they are. */
+    Mask &set_min_region(std::uint32_t pixels) { return checked(fcn_mask_set_min_region(get(), pixels)); }
     Mask &set_smoothing(float share) { return checked(fcn_mask_set_smoothing(get(), share)); }
     /* Forgets the frames that smoothing averages. */
     Mask &reset() { return checked(fcn_mask_reset(get())); }
@@ -210,19 +212,23 @@ public:
         detail::check(fcn_mask_regions(get(), regions.data(), count));
         return regions;
     }
+    /* The same without specks of fewer than `min_area` pixels. */
+    std::vector<fcn_region> regions_filtered(std::uint32_t min_area, std::size_t count) const {
+        std::vector<fcn_region> regions(count);
+        detail::check(fcn_mask_regions_filtered(get(), min_area, regions.data(), count));
+        return regions;
+    }
     /* The borders of the pixels with this label. */
     std::vector<Contour> contours(std::uint32_t label) const {
         fcn_contours *found = nullptr;
         detail::check(fcn_mask_contours(get(), label, &found));
-        const detail::Handle<fcn_contours> handle(found);
-        std::vector<Contour> contours;
-        for (std::size_t index = 0; index < fcn_contours_count(found); index++) {
-            std::size_t count = 0;
-            const fcn_point *points = fcn_contours_points(found, index, &count);
-            contours.push_back({std::vector<fcn_point>(points, points + count), fcn_contours_is_hole(found, index) == 1,
-                                fcn_contours_parent(found, index)});
-        }
-        return contours;
+        return list(found);
+    }
+    /* The same without regions and holes of fewer than `min_area` pixels. */
+    std::vector<Contour> contours_filtered(std::uint32_t label, std::uint32_t min_area) const {
+        fcn_contours *found = nullptr;
+        detail::check(fcn_mask_contours_filtered(get(), label, min_area, &found));
+        return list(found);
     }
 
     /* Columns and rows of the network's input, padding included; zeros before the first frame. */
@@ -242,6 +248,18 @@ public:
     fcn_mask *get() const noexcept { return handle_.get(); }
 
 private:
+    static std::vector<Contour> list(fcn_contours *found) {
+        const detail::Handle<fcn_contours> handle(found);
+        std::vector<Contour> contours;
+        for (std::size_t index = 0; index < fcn_contours_count(found); index++) {
+            std::size_t count = 0;
+            const fcn_point *points = fcn_contours_points(found, index, &count);
+            contours.push_back({std::vector<fcn_point>(points, points + count), fcn_contours_is_hole(found, index) == 1,
+                                fcn_contours_parent(found, index)});
+        }
+        return contours;
+    }
+
     Mask &checked(fcn_status status) {
         detail::check(status);
         return *this;
@@ -297,6 +315,13 @@ public:
     std::array<std::uint8_t, 3> color(std::uint32_t index) const {
         std::array<std::uint8_t, 3> rgb = {{0, 0, 0}};
         detail::check(fcn_class_color(get(), index, rgb.data()));
+        return rgb;
+    }
+
+    /* The colour in overlays, bright enough to be seen over a picture. */
+    std::array<std::uint8_t, 3> display_color(std::uint32_t index) const {
+        std::array<std::uint8_t, 3> rgb = {{0, 0, 0}};
+        detail::check(fcn_class_display_color(get(), index, rgb.data()));
         return rgb;
     }
 

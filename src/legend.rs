@@ -2,17 +2,17 @@
 
 use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
 
-use crate::{overlay::Canvas, palette::Class};
+use crate::overlay::Canvas;
 
 /// Rows and columns of a letter, and of a box of colour.
 const CELL: usize = 8;
 /// Between the legend and its edges, its lines, and a box and its name.
 const GAP: usize = 2;
 
-/// Draws a line for each class, a box in its colour and its name in white, over darkened pixels at the upper left.
-pub(crate) fn draw<'a>(canvas: &mut Canvas<'_>, classes: impl Iterator<Item = &'a Class> + Clone) {
+/// Draws a line for each name and colour, a box and the name in white, over darkened pixels at the upper left.
+pub(crate) fn draw<'a>(canvas: &mut Canvas<'_>, classes: impl Iterator<Item = (&'a str, [u8; 3])> + Clone) {
     let scale = (canvas.width.min(canvas.height) / 240).max(1);
-    let letters = classes.clone().map(|class| class.name.chars().count()).max().unwrap_or(0);
+    let letters = classes.clone().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let lines = classes.clone().count();
     if lines == 0 {
         return;
@@ -20,10 +20,10 @@ pub(crate) fn draw<'a>(canvas: &mut Canvas<'_>, classes: impl Iterator<Item = &'
     let (line, text) = (CELL + GAP, CELL + 2 * GAP);
     let size = (scale * (text + letters * CELL + GAP), scale * (lines * line + GAP));
     canvas.fill((0, 0), size, [0, 0, 0], 0.6);
-    for (index, class) in classes.enumerate() {
+    for (index, (name, color)) in classes.enumerate() {
         let y = scale * (GAP + index * line);
-        canvas.fill((scale * GAP, y), (scale * CELL, scale * CELL), class.color, 1.0);
-        for (place, letter) in class.name.chars().enumerate() {
+        canvas.fill((scale * GAP, y), (scale * CELL, scale * CELL), color, 1.0);
+        for (place, letter) in name.chars().enumerate() {
             let x = scale * (text + place * CELL);
             // What does not fit is left out.
             if x >= canvas.width || y >= canvas.height {
@@ -50,7 +50,7 @@ mod tests {
     use crate::{LabelMap, OverlayStyle, PixelFormat, overlay_styled, palette::Class};
 
     fn drawn(width: u32, height: u32, names: [&str; 3], labels: &[u8]) -> Vec<u8> {
-        let colors = [[0, 0, 0], [200, 100, 0], [0, 100, 200]];
+        let colors = [[0, 0, 0], [255, 100, 0], [0, 100, 255]];
         let classes: Vec<_> =
             names.into_iter().zip(colors).map(|(name, color)| Class { name: name.into(), color }).collect();
         let mut pixels = vec![100u8; (3 * width * height) as usize];
@@ -73,7 +73,7 @@ mod tests {
             for x in 0..40 {
                 let inside = |start: usize, at: usize| (start..start + 8).contains(&at);
                 let expected = match (x, y) {
-                    _ if inside(2, x) && inside(2, y) => [0, 100, 200],
+                    _ if inside(2, x) && inside(2, y) => [0, 100, 255],
                     _ if inside(12, x) && inside(2, y) && letter[y - 2].as_bytes()[x - 12] == b'#' => [255; 3],
                     // Darkened by 0.6.
                     _ if x < 22 && y < 12 => [40; 3],

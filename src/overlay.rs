@@ -68,7 +68,8 @@ fn drawable(format: PixelFormat) -> Result<()> {
     Ok(())
 }
 
-/// Draws the classes over `pixels`, a picture of the labels' size, in place.
+/// Draws the classes over `pixels`, a picture of the labels' size, in place, in colours that can be seen:
+/// [`Class::display_color`].
 ///
 /// Left as they are: pixels of the class `background`, as [`Segmenter::background`](crate::Segmenter::background) returns
 /// it, and pixels with label [`UNKNOWN`] if there is no such class. Alpha bytes stay.
@@ -128,7 +129,7 @@ pub(crate) fn overlay_rows(
     let colors: Vec<Option<[u8; 3]>> = classes
         .iter()
         .enumerate()
-        .map(|(index, class)| (background.map(usize::from) != Some(index)).then_some(class.color))
+        .map(|(index, class)| (background.map(usize::from) != Some(index)).then(|| class.display_color()))
         .collect();
     for (y, row) in labels.rows().enumerate() {
         for (x, &label) in row.iter().enumerate() {
@@ -138,8 +139,8 @@ pub(crate) fn overlay_rows(
         }
     }
     if legend {
-        let entries = classes.iter().zip(&colors).zip(shown).filter(|((_, color), shown)| *shown && color.is_some());
-        legend::draw(&mut canvas, entries.map(|((class, _), _)| class));
+        let entries = classes.iter().zip(&colors).zip(shown).filter(|(_, shown)| *shown);
+        legend::draw(&mut canvas, entries.filter_map(|((class, color), _)| Some((class.name.as_str(), (*color)?))));
     }
     Ok(())
 }
@@ -194,7 +195,7 @@ mod tests {
     use super::*;
 
     fn classes() -> Vec<Class> {
-        [("background", [0, 0, 0]), ("cat", [200, 100, 0])]
+        [("background", [0, 0, 0]), ("cat", [255, 100, 0])]
             .map(|(name, color)| Class { name: name.into(), color })
             .to_vec()
     }
@@ -206,14 +207,14 @@ mod tests {
             alpha: f32,
             cat: &'static [u8],
         }
-        // By hand: 100 + (200 - 100) / 4 = 125, 100 + 0 = 100, 100 - 100 / 4 = 75.
+        // By hand: 100 + (255 - 100) / 4 = 138.75, 100 + 0 = 100, 100 - 100 / 4 = 75.
         for case in [
-            Case { format: PixelFormat::Rgb8, alpha: 0.25, cat: &[125, 100, 75] },
-            Case { format: PixelFormat::Bgr8, alpha: 0.25, cat: &[75, 100, 125] },
-            Case { format: PixelFormat::Rgba8, alpha: 0.25, cat: &[125, 100, 75, 100] },
-            Case { format: PixelFormat::Bgra8, alpha: 1.0, cat: &[0, 100, 200, 100] },
-            Case { format: PixelFormat::Rgbx8, alpha: 0.25, cat: &[125, 100, 75, 100] },
-            Case { format: PixelFormat::Bgrx8, alpha: 1.0, cat: &[0, 100, 200, 100] },
+            Case { format: PixelFormat::Rgb8, alpha: 0.25, cat: &[139, 100, 75] },
+            Case { format: PixelFormat::Bgr8, alpha: 0.25, cat: &[75, 100, 139] },
+            Case { format: PixelFormat::Rgba8, alpha: 0.25, cat: &[139, 100, 75, 100] },
+            Case { format: PixelFormat::Bgra8, alpha: 1.0, cat: &[0, 100, 255, 100] },
+            Case { format: PixelFormat::Rgbx8, alpha: 0.25, cat: &[139, 100, 75, 100] },
+            Case { format: PixelFormat::Bgrx8, alpha: 1.0, cat: &[0, 100, 255, 100] },
             Case { format: PixelFormat::Rgb8, alpha: 0.0, cat: &[100, 100, 100] },
         ] {
             let bytes = case.format.bytes();
@@ -232,7 +233,8 @@ mod tests {
     #[test]
     fn the_background_is_left_wherever_it_stands() {
         let expected = |painted: [bool; 3]| -> Vec<u8> {
-            let colors = [[0, 0, 0], [200, 100, 0], [100; 3]];
+            // Black is drawn in grey.
+            let colors = [[160; 3], [255, 100, 0], [100; 3]];
             colors
                 .into_iter()
                 .zip(painted)
@@ -261,12 +263,28 @@ mod tests {
             let style = OverlayStyle { alpha: 0.25, outline, legend: false };
             overlay_styled(&mut pixels, PixelFormat::Rgb8, 0, map, &classes(), Some(0), style).unwrap();
             let count = |color: [u8; 3]| pixels.chunks(3).filter(|pixel| *pixel == color).count();
-            assert_eq!((count([200, 100, 0]), count([125, 100, 75])), (full, 12 - full), "outline {outline}");
+            assert_eq!((count([255, 100, 0]), count([139, 100, 75])), (full, 12 - full), "outline {outline}");
             assert_eq!(count([100; 3]), width * height - 12);
         }
         let style = OverlayStyle { outline: 65, ..OverlayStyle::default() };
         let error = overlay_styled(&mut [0; 120], PixelFormat::Rgb8, 0, map, &classes(), Some(0), style).unwrap_err();
         assert!(error.to_string().contains("outline of 65"), "{error}");
+    }
+
+    #[test]
+    fn dark_classes_are_drawn_bright() {
+        // Pascal VOC's cat in a picture whose first column is background.
+        let mut classes = classes();
+        classes[1].color = [64, 0, 0];
+        let (width, height) = (40, 16);
+        let labels: Vec<u8> = (0..width * height).map(|i| u8::from(i % width > 0)).collect();
+        let map = LabelMap::new(&labels, width as u32, height as u32, 0).unwrap();
+        let mut pixels = vec![100u8; 3 * width * height];
+        let style = OverlayStyle { alpha: 0.5, outline: 1, legend: true };
+        overlay_styled(&mut pixels, PixelFormat::Rgb8, 0, map, &classes, Some(0), style).unwrap();
+        let at = |x: usize, y: usize| pixels[3 * (y * width + x)..][..3].to_vec();
+        // The outline, what is blended, and the box of the legend.
+        assert_eq!((at(1, 15), at(30, 15), at(3, 3)), (vec![184, 0, 0], vec![142, 50, 50], vec![184, 0, 0]));
     }
 
     #[test]

@@ -4,13 +4,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// One class of a model: its name and the colour it is drawn in.
+/// One class of a model: its name and its colour in the palette.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Class {
     /// The name, for example `cat`.
     pub name: String,
     /// Red, green and blue, 0 to 255.
     pub color: [u8; 3],
+}
+
+impl Class {
+    /// The colour that overlays and their legends draw the class in: dark ones, such as Pascal VOC's (64, 0, 0) for cats, would
+    /// only darken a picture. The largest value v becomes 160 + 95 v / 255, rounded, and the others grow in proportion, so hues
+    /// stay, and colours that differ in brightness alone still differ. Black becomes grey.
+    pub fn display_color(&self) -> [u8; 3] {
+        let values = self.color.map(u32::from);
+        let largest = values.into_iter().fold(0, u32::max);
+        if largest == 0 {
+            return [160; 3];
+        }
+        let bright = 255 * 160 + 95 * largest;
+        values.map(|value| ((2 * value * bright + 255 * largest) / (2 * 255 * largest)) as u8)
+    }
 }
 
 /// The names of Pascal VOC's 21 classes, in index order.
@@ -180,6 +195,29 @@ mod tests {
             assert_eq!(background(&["car", name, "tree"]), None, "{name:?}");
         }
         assert_eq!(background(&["bg", "background"]), Some(0));
+    }
+
+    #[test]
+    fn display_colors_are_bright_and_differ_where_colours_do() {
+        let display = |color| Class { name: String::new(), color }.display_color();
+        // 160 + 95 * 64 / 255 = 183.8; 160 + 95 * 192 / 255 = 231.5, and 128 * 231.5 / 192 = 154.4; 160 + 95 / 255 = 160.4.
+        for (color, expected) in [
+            ([64, 0, 0], [184, 0, 0]),
+            ([192, 0, 128], [232, 0, 154]),
+            ([1, 0, 1], [160, 0, 160]),
+            ([0, 0, 0], [160, 160, 160]),
+            ([255, 255, 255], [255, 255, 255]),
+            ([255, 1, 128], [255, 1, 128]),
+        ] {
+            assert_eq!(display(color), expected, "{color:?}");
+        }
+        for colors in [(0..21).map(voc_color).collect::<Vec<_>>(), CITYSCAPES_COLORS.to_vec()] {
+            let mut shown: Vec<_> = colors.iter().map(|&color| display(color)).collect();
+            assert!(shown.iter().all(|color| color.iter().any(|&value| value >= 160)), "{shown:?}");
+            shown.sort_unstable();
+            shown.dedup();
+            assert_eq!(shown.len(), colors.len());
+        }
     }
 
     #[test]

@@ -285,6 +285,10 @@ impl Segmenter {
         // Labels of tiles go to the caller when the last tile has succeeded.
         let direct = if tiled { None } else { labels.as_mut().map(|(labels, stride)| (&mut **labels, *stride)) };
         lane.mask.prepare(size, self.model.classes.len(), settings.outputs(), direct.is_none())?;
+        let min_region = settings.min_region();
+        if min_region.is_some() {
+            lane.specks.prepare(size)?;
+        }
         let target = &mut Target { rules, labels: direct, before: &mask.history };
         lane.history.clear();
         match self.mode {
@@ -304,6 +308,9 @@ impl Segmenter {
                 }
             }
         }?;
+        if let Some(least) = min_region {
+            lane.remove_specks(least, target);
+        }
         if let Some((labels, stride)) = labels.filter(|_| tiled) {
             for (row, own) in labels.chunks_mut(stride).zip(lane.mask.labels.chunks_exact(size.0)) {
                 row[..size.0].copy_from_slice(own);

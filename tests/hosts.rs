@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{build_with, have, have_packages, make, root, run};
-use fcn::{ColorMatrix, ColorRange, Frame, Image, Mask, Options, PixelFormat, Segmenter};
+use fcn::{ColorMatrix, ColorRange, Frame, Image, Mask, Options, OverlayStyle, PixelFormat, Segmenter, overlay_styled};
 use models::{Spec, network, random_bytes};
 
 /// The model of these tests in `folder`: 5 classes, stride 8, a card.
@@ -21,12 +21,12 @@ fn model(folder: &Path) -> PathBuf {
     path
 }
 
-/// Labels a picture without padding and draws the overlay into it, through libfcn alone.
+/// Labels a picture without padding and draws the overlay into it as examples/opencv does, through libfcn alone.
 fn draw(segmenter: &Segmenter, format: PixelFormat, pixels: &mut [u8], width: u32, height: u32) -> Mask {
     let mut mask = Mask::new();
     segmenter.segment(&Frame::packed(format, pixels, width, height, 0).unwrap(), &mut mask).unwrap();
-    fcn::overlay(pixels, format, width, height, 0, mask.labels(), segmenter.classes(), segmenter.background(), 0.5)
-        .unwrap();
+    let (labels, style) = (mask.label_map().unwrap(), OverlayStyle { alpha: 0.4, outline: 1, legend: true });
+    overlay_styled(pixels, format, 0, labels, segmenter.classes(), segmenter.background(), style).unwrap();
     mask
 }
 
@@ -220,7 +220,7 @@ impl Layout {
                 let first = offset + pixel / width * stride + pixel % width * bytes;
                 for (channel, place) in order.into_iter().enumerate() {
                     let value = &mut expected[first + place];
-                    *value = (u16::from(*value) + u16::from(class.color[channel])).div_ceil(2) as u8;
+                    *value = (u16::from(*value) + u16::from(class.display_color()[channel])).div_ceil(2) as u8;
                 }
                 changed[label as usize] += usize::from(before[first..first + bytes] != after[first..first + bytes]);
             }
@@ -360,7 +360,7 @@ impl Nv12 {
                 if class.name == "background" {
                     continue;
                 }
-                let color = self.color(class.color);
+                let color = self.color(class.display_color());
                 let mut blend = |place: usize, color: f64| expected[place] = (expected[place] + color) / 2.0;
                 blend(offsets[0] + y * strides[0] + x, color[0]);
                 if x % 2 == 0 && y % 2 == 0 {

@@ -3,12 +3,17 @@
 
 #[path = "common/models.rs"]
 mod models;
+#[path = "common/regions.rs"]
+mod regions;
 #[path = "common/truth.rs"]
 mod truth;
 
-use fcn::{Error, Frame, Mask, Outputs, Rect, Rotation, Segmenter, SizeMode, UNKNOWN};
+use std::{sync::Arc, time::Duration};
+
+use fcn::{Error, Frame, Mask, Outputs, Rect, Rotation, Segmenter, SizeMode, Stream, UNKNOWN};
 use models::{End, Spec, network, random, random_bytes};
 use ndarray::{Array3, ArrayView3, s};
+use regions::without_specks;
 use truth::{argmax, assert_same, bilinear, everything, options, probabilities, rgb, segmenter};
 
 const ALL: Outputs = Outputs { confidence: true, confidence_u8: true, margin: true, scores: true };
@@ -256,6 +261,78 @@ fn labels_go_to_the_callers_memory() {
             assert!(labels == [123; 60 * 37] && mask.width() == 0);
         }
     }
+}
+
+#[test]
+fn specks_leave_the_labels_and_nothing_else() {
+    const LEAST: u32 = 12;
+    let (width, height) = (90, 61);
+    let pixels = [71, 72].map(|seed| random_bytes(seed, 3 * width * height));
+    let frames = pixels.each_ref().map(|pixels| rgb(pixels, width as u32, height as u32));
+    let mut device = options(Some(SizeMode::Pad));
+    device.device_graph = true;
+    let device = Segmenter::from_memory(&network(Spec::default()), &device).unwrap();
+    let mut segmenters: Vec<_> =
+        MODES.map(|mode| segmenter(Spec { end: End::Resize, ..Spec::default() }, Some(mode))).into();
+    segmenters.extend([device, segmenter(Spec { end: End::Labels, uncut: true, ..Spec::default() }, None)]);
+    let (mut unknown, mut removed) = (0, 0);
+    for (index, segmenter) in segmenters.into_iter().map(Arc::new).enumerate() {
+        for (size, outputs, threshold, smoothing) in [
+            ((0, 0), Outputs::default(), 0.0, 1.0),
+            ((70, 141), Outputs::default(), 0.0, 1.0),
+            ((0, 0), ALL, 0.5, 1.0),
+            ((120, 40), ALL, 0.5, 0.4),
+        ] {
+            // Class indices have no scores.
+            if index == 4 && outputs == ALL {
+                continue;
+            }
+            let name = format!("segmenter {index}, {size:?}, {threshold}, {smoothing}");
+            let choose = |least: u32| {
+                let mut mask = Mask::with_outputs(outputs);
+                mask.set_size(size.0, size.1).unwrap();
+                mask.set_threshold(threshold).unwrap();
+                mask.set_smoothing(smoothing).unwrap();
+                mask.set_remap(Some(&[3, 2, 2, 1, 0])).unwrap();
+                mask.set_min_region(least);
+                mask
+            };
+            let [mut all, mut one, mut clean, mut buffered] = [0, 1, LEAST, LEAST].map(choose);
+            let (columns, rows) = if size.0 == 0 { (width, height) } else { (size.0 as usize, size.1 as usize) };
+            let stride = columns + 3;
+            let mut memory = vec![123; stride * rows];
+            // The second frame is averaged with the first, whose specks do not matter.
+            for frame in &frames {
+                segmenter.segment(frame, &mut all).unwrap();
+                segmenter.segment(frame, &mut one).unwrap();
+                segmenter.segment(frame, &mut clean).unwrap();
+                segmenter.segment_into(frame, &mut buffered, &mut memory, stride).unwrap();
+                assert_eq!(one.labels(), all.labels(), "{name}");
+                let expected = without_specks(all.labels(), columns, LEAST);
+                assert_eq!(clean.labels(), expected, "{name}");
+                for (row, expected) in memory.chunks(stride).zip(expected.chunks(columns)) {
+                    assert_eq!((&row[..columns], &row[columns..]), (expected, &[123; 3][..]), "{name}");
+                }
+                let counted: Vec<u64> =
+                    (0..5).map(|label| expected.iter().filter(|&&found| found == label).count() as u64).collect();
+                assert_eq!((clean.pixels(), buffered.pixels()), (&counted[..], &counted[..]), "{name}");
+                assert_eq!(clean.confidence(), all.confidence(), "{name}");
+                assert_eq!(clean.confidence_u8(), all.confidence_u8(), "{name}");
+                assert_eq!((clean.margin(), clean.scores()), (all.margin(), all.scores()), "{name}");
+                assert_eq!(clean.not_finite(), all.not_finite(), "{name}");
+                unknown += expected.iter().filter(|&&label| label == UNKNOWN).count();
+                removed += expected.iter().zip(all.labels()).filter(|(new, old)| new != old).count();
+            }
+            let stream = Stream::polling(Arc::clone(&segmenter), choose(LEAST)).unwrap();
+            let mut result = Mask::new();
+            for frame in &frames {
+                stream.push(frame, 0, ()).unwrap();
+                stream.wait(&mut result, Duration::from_secs(60)).unwrap().unwrap().status.unwrap();
+            }
+            assert_eq!(result.labels(), clean.labels(), "{name}");
+        }
+    }
+    assert!(unknown > 1000 && removed > 1000, "{unknown} pixels are unknown, {removed} changed");
 }
 
 #[test]

@@ -18,6 +18,9 @@ use models::{Spec, network, random_bytes};
 /// Enough for the labels of each case.
 const BUFFER: usize = 64 * 64;
 
+/// Fewer pixels are left out of regions and contours.
+const MIN_AREA: u32 = 8;
+
 const STYLE: OverlayStyle = OverlayStyle { alpha: 0.5, outline: 1, legend: true };
 
 /// A frame and how it is to be looked at.
@@ -43,6 +46,7 @@ struct Case {
     threshold: f32,
     classes: &'static [u8],
     remap: Option<&'static [u8]>,
+    min_region: u32,
     smoothing: f32,
     palette: Option<Palette>,
 }
@@ -65,13 +69,14 @@ const PLAIN: Case = Case {
     threshold: 0.0,
     classes: &[],
     remap: None,
+    min_region: 0,
     smoothing: 1.0,
     palette: None,
 };
 
 const ALL: Outputs = Outputs { confidence: true, confidence_u8: true, margin: true, scores: true };
 
-const CASES: [Case; 37] = [
+const CASES: [Case; 40] = [
     PLAIN,
     Case { format: PixelFormat::Bgr8, ..PLAIN },
     Case { format: PixelFormat::Rgba8, outputs: ALL, ..PLAIN },
@@ -109,6 +114,14 @@ const CASES: [Case; 37] = [
     Case { classes: &[4, 2], outputs: ALL, palette: Some(Palette::Voc), ..PLAIN },
     Case { remap: Some(&[3, 3, 0, 1, 4]), smoothing: 0.25, ..PLAIN },
     Case { classes: &[0, 1, 3], remap: Some(&[7; 256]), threshold: 0.5, smoothing: 0.5, outputs: ALL, ..PLAIN },
+    Case { min_region: 6, outputs: ALL, ..PLAIN },
+    Case { min_region: 5, threshold: 0.6, buffer: Some(5), size: (60, 45), ..PLAIN },
+    Case {
+        min_region: 4,
+        size_mode: Some(SizeMode::Tile { width: 32, height: 24, overlap: 8 }),
+        smoothing: 0.5,
+        ..PLAIN
+    },
 ];
 
 /// Frames that are wrong in one respect each.
@@ -157,6 +170,8 @@ struct Answer {
     pixels: Vec<u64>,
     regions: [Region; 256],
     contours: Vec<Contour>,
+    /// The same, where fewer pixels than this are left out.
+    filtered: ([Region; 256], Vec<Contour>),
     /// The frame's size of white pixels with the classes drawn over it, RGB.
     overlay: Vec<u8>,
 }
@@ -175,6 +190,7 @@ fn through_rust(model: &[u8], case: &Case) -> Result<Answer> {
     mask.set_threshold(case.threshold)?;
     mask.set_classes(case.classes);
     mask.set_remap(case.remap)?;
+    mask.set_min_region(case.min_region);
     mask.set_smoothing(case.smoothing)?;
     let mut memory = vec![0; BUFFER];
     let stride = match case.buffer {
@@ -209,6 +225,7 @@ fn through_rust(model: &[u8], case: &Case) -> Result<Answer> {
         pixels: mask.pixels().to_vec(),
         regions: map.regions(),
         contours: map.contours(1)?,
+        filtered: (map.regions_filtered(MIN_AREA)?, map.contours_filtered(1, MIN_AREA)?),
         overlay,
     })
 }
@@ -315,6 +332,7 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
         let labels = case.remap.unwrap_or_default();
         let remap = if labels.is_empty() { ptr::null() } else { labels.as_ptr() };
         checked(ffi::fcn_mask_set_remap(mask.as_deref_mut(), remap, labels.len()))?;
+        checked(ffi::fcn_mask_set_min_region(mask.as_deref_mut(), case.min_region))?;
         checked(ffi::fcn_mask_set_smoothing(mask.as_deref_mut(), case.smoothing))?;
         if let Some(padding) = case.buffer {
             let width = if case.size.0 == 0 { case.width } else { case.size.0 };
@@ -354,8 +372,13 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
             margin: floats(ffi::fcn_mask_margin(mask), area),
             scores: floats(ffi::fcn_mask_scores(mask), area * classes),
             pixels: slice::from_raw_parts(ffi::fcn_mask_pixels(mask), classes).to_vec(),
-            regions: regions(mask)?,
-            contours: contours(mask)?,
+            // SAFETY: the mask is alive, and there is room for 256 regions, and a place for contours.
+            regions: regions(|regions| ffi::fcn_mask_regions(mask, regions, 256))?,
+            contours: contours(|contours| ffi::fcn_mask_contours(mask, 1, contours))?,
+            filtered: (
+                regions(|regions| ffi::fcn_mask_regions_filtered(mask, MIN_AREA, regions, 256))?,
+                contours(|contours| ffi::fcn_mask_contours_filtered(mask, 1, MIN_AREA, contours))?,
+            ),
             overlay,
         }
     };
@@ -364,23 +387,21 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
     Ok(answer)
 }
 
-/// What is where in a mask.
-fn regions(mask: Option<&ffi::fcn_mask>) -> Result<[Region; 256]> {
+/// What is where in a mask: what a function stores.
+fn regions(store: impl FnOnce(*mut ffi::fcn_region) -> ffi::fcn_status) -> Result<[Region; 256]> {
     let empty = ffi::fcn_rect::default();
     let mut regions = [ffi::fcn_region { pixels: 77, x: 0.0, y: 0.0, bounds: empty }; 256];
-    // SAFETY: the mask is alive, and there is room for 256 regions.
-    checked(unsafe { ffi::fcn_mask_regions(mask, regions.as_mut_ptr(), 256) })?;
+    checked(store(regions.as_mut_ptr()))?;
     Ok(regions.map(|ffi::fcn_region { pixels, x, y, bounds: ffi::fcn_rect { x: left, y: top, width, height } }| {
         Region { pixels, bounds: Rect { x: left, y: top, width, height }, centroid: (x, y) }
     }))
 }
 
-/// The borders of label 1.
-fn contours(mask: Option<&ffi::fcn_mask>) -> Result<Vec<Contour>> {
+/// The borders that a function stores.
+fn contours(store: impl FnOnce(*mut *mut ffi::fcn_contours) -> ffi::fcn_status) -> Result<Vec<Contour>> {
     let mut contours = ptr::null_mut();
-    // SAFETY: the mask is alive, and `contours` is a place to write to.
-    checked(unsafe { ffi::fcn_mask_contours(mask, 1, &mut contours) })?;
-    // SAFETY: fcn_mask_contours succeeded, so it stored contours that nobody else has.
+    checked(store(&mut contours))?;
+    // SAFETY: the function succeeded, so it stored contours that nobody else has.
     let contours = unsafe { Box::from_raw(contours) };
     // SAFETY: the contours are alive, and points have the length that is given with them.
     unsafe {
@@ -417,6 +438,7 @@ fn both_routes_give_the_same_mask() {
         assert_eq!(outputs, case.outputs, "{case:?}");
         assert_eq!(rust.regions.iter().map(|region| region.pixels).sum::<u64>(), rust.labels.len() as u64, "{case:?}");
         // A picture of noise that is all of one class would prove nothing.
+        assert!(rust.filtered.1.len() <= rust.contours.len(), "{case:?}");
         let several = rust.regions.iter().filter(|region| region.pixels > 0).count() > 1;
         assert!(several || rust.labels.len() == 1, "{case:?}");
     }

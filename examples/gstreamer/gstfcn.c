@@ -140,7 +140,7 @@ static void overlay_yuv(const GstFcn *self, gdouble alpha, GstVideoFrame *video)
 
     for (uint32_t index = 0; index < fcn_class_count(self->segmenter); index++) {
         uint8_t rgb[3] = {0, 0, 0};
-        fcn_class_color(self->segmenter, index, rgb);
+        fcn_class_display_color(self->segmenter, index, rgb);
         yuv_of(video, rgb, yuv[index]);
     }
     for (guint component = 0; component < 3; component++) {

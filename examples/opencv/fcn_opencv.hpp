@@ -55,6 +55,12 @@ inline void overlay(const fcn::Segmenter &segmenter, const fcn::Mask &mask, floa
                       static_cast<std::uint32_t>(image.rows), image.step[0]);
 }
 
+/* The same with outlines and a legend. */
+inline void overlay(const fcn::Segmenter &segmenter, const fcn::Mask &mask, const fcn_overlay_style &style, cv::Mat &image) {
+    segmenter.overlay(mask, style, format(image), image.data, static_cast<std::uint32_t>(image.cols),
+                      static_cast<std::uint32_t>(image.rows), image.step[0]);
+}
+
 }  // namespace fcn_opencv
 
 #endif  // FCN_OPENCV_HPP

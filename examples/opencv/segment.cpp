@@ -1,4 +1,4 @@
-/* segment: labels a picture, or a part of it, and writes the picture with the classes' colours over that part.
+/* segment: labels a picture, or a part of it, and writes the picture with the classes' colours and outlines over that part.
  *
  *     cmake -S . -B build -DCMAKE_PREFIX_PATH=$HOME/fcn && cmake --build build
  *     build/segment MODEL.onnx PICTURE OVERLAY.png [X Y WIDTH HEIGHT] */
@@ -7,6 +7,7 @@
 
 #include <opencv2/imgcodecs.hpp>
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 
@@ -26,7 +27,11 @@ static void run(char **argv, bool part) {
         const int pixels = cv::countNonZero(labels == static_cast<int>(index));
         if (pixels > 0) std::cout << pixels << " " << segmenter.class_name(index) << "\n";
     }
-    fcn_opencv::overlay(segmenter, mask, 0.5f, seen);
+    fcn_overlay_style style = {};
+    style.alpha = 0.4f;
+    style.outline = 1 + static_cast<std::uint32_t>(std::min(seen.cols, seen.rows)) / 300; /* lines that can be seen */
+    style.legend = 1;
+    fcn_opencv::overlay(segmenter, mask, style, seen);
     if (!cv::imwrite(argv[3], picture)) throw std::runtime_error(std::string(argv[3]) + " could not be written");
 }
 

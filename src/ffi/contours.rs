@@ -3,9 +3,9 @@
 use std::ptr;
 
 use super::{answer, fcn_mask, fcn_status, guard, required};
-use crate::{Contour, Error};
+use crate::{Contour, Error, LabelMap, Result};
 
-/// The borders of the pixels that have one label. Made by fcn_mask_contours(), freed by fcn_contours_free(); independent of the mask.
+/// The borders of the pixels that have one label. Made by fcn_mask_contours() or fcn_mask_contours_filtered(), freed by fcn_contours_free(); independent of the mask.
 /// Threads may read them together.
 pub struct fcn_contours(Vec<Contour>);
 
@@ -36,22 +36,52 @@ pub unsafe extern "C" fn fcn_mask_contours(
     label: u32,
     contours: *mut *mut fcn_contours,
 ) -> fcn_status {
-    guard(|| {
-        let mask = required(mask, "mask")?;
-        required((!contours.is_null()).then_some(()), "contours")?;
-        let label = u8::try_from(label)
-            .map_err(|_| Error::InvalidArgument(format!("the label {label} does not exist; there are 0 to 255")))?;
-        let found = Box::new(fcn_contours(mask.label_map()?.contours(label)?));
-        // SAFETY: not NULL, and the caller promises a place to write to.
-        unsafe { contours.write(Box::into_raw(found)) };
-        Ok(())
-    })
+    // SAFETY: the caller promises a place to write to, or NULL.
+    guard(|| unsafe { find(mask, label, contours, |labels, label| labels.contours(label)) })
+}
+
+/// As fcn_mask_contours(), without what is too small to mean anything: regions of fewer than `min_area` pixels, with the holes in
+/// them, and holes around fewer than `min_area` pixels, with all that lies in them. 0 and 1 leave nothing out. The pixels of a
+/// region are those that have the label, without its holes; those of a hole are all inside of its border, whatever their labels.
+///
+/// A region that is left out may surround a larger one: that one stays, and its parent is the nearest hole around it that is left,
+/// or -1. So these are the contours of labels whose small regions are gone.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to; `contours` is NULL or a place to write to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_mask_contours_filtered(
+    mask: Option<&fcn_mask>,
+    label: u32,
+    min_area: u32,
+    contours: *mut *mut fcn_contours,
+) -> fcn_status {
+    // SAFETY: the caller promises a place to write to, or NULL.
+    guard(|| unsafe { find(mask, label, contours, |labels, label| labels.contours_filtered(label, min_area)) })
+}
+
+/// # Safety
+/// `contours` is NULL or a place to write to.
+unsafe fn find(
+    mask: Option<&fcn_mask>,
+    label: u32,
+    contours: *mut *mut fcn_contours,
+    find: impl FnOnce(LabelMap<'_>, u8) -> Result<Vec<Contour>>,
+) -> Result<()> {
+    let mask = required(mask, "mask")?;
+    required((!contours.is_null()).then_some(()), "contours")?;
+    let label = u8::try_from(label)
+        .map_err(|_| Error::InvalidArgument(format!("the label {label} does not exist; there are 0 to 255")))?;
+    let found = Box::new(fcn_contours(find(mask.label_map()?, label)?));
+    // SAFETY: not NULL, and the caller promises a place to write to.
+    unsafe { contours.write(Box::into_raw(found)) };
+    Ok(())
 }
 
 /// Frees contours. NULL is fine.
 ///
 /// # Safety
-/// `contours` is NULL or comes from fcn_mask_contours(), was not freed before, and no thread uses it.
+/// `contours` is NULL or comes from fcn_mask_contours() or fcn_mask_contours_filtered(), was not freed before, and no thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_contours_free(contours: Option<Box<fcn_contours>>) {
     answer((), || {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{answer, fcn_rect, fcn_status, guard, required};
-use crate::{Error, Frame, LabelMap, Mask, Outputs, Rect, Result, Segmenter, Timings};
+use crate::{Error, Frame, LabelMap, Mask, Outputs, Rect, Region, Result, Segmenter, Timings};
 
 /// What a mask holds beside the labels: bits for fcn_mask_set_outputs(). Each costs time and memory.
 #[repr(u32)]
@@ -254,6 +254,33 @@ pub unsafe extern "C" fn fcn_mask_set_remap(
     })
 }
 
+/// Removes specks: regions of fewer than `pixels` pixels take the label that borders them most. 0, the default, and 1 leave
+/// labels as they are; every number is possible.
+///
+/// A region is here pixels with one label that touch at their sides; those that touch at corners alone are not together, so
+/// fcn_mask_contours() then finds neither regions nor holes of fewer pixels. The smallest goes first (of equal ones the one
+/// whose first pixel, row by row, comes first) and takes the label with the most sides of pixels along it, of equal ones the
+/// lowest; it is one region from then on with those of this label that it touches. So none that is too small is left, unless
+/// it is the whole mask.
+///
+/// Unknown pixels (255) stay so, however few, because nothing makes them certain; a speck that they border most becomes unknown.
+/// fcn_mask_pixels() counts the labels as they are then. Confidence, margin, scores and fcn_mask_not_finite() stay what the network
+/// said of each pixel, and smoothing averages scores that know nothing of it. A stream takes this from the mask that it is made
+/// like.
+///
+/// The time is part of `fcn_timings.head`; it grows with the number of runs of equal labels in the rows. Memory for the most runs
+/// possible is reserved in each session, 20 bytes a pixel, and used as far as there are runs.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread uses.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_mask_set_min_region(mask: Option<&mut fcn_mask>, pixels: u32) -> fcn_status {
+    guard(|| {
+        required(mask, "mask")?.0.set_min_region(pixels);
+        Ok(())
+    })
+}
+
 /// Averages scores over the frames of a stream, so that labels flicker less: `share` is the weight of the newest frame,
 /// greater than 0 and at most 1, and each earlier one weighs (1 - share) times its successor. 1, the default, means that
 /// each frame stands alone.
@@ -442,20 +469,50 @@ pub unsafe extern "C" fn fcn_mask_regions(
     count: usize,
 ) -> fcn_status {
     guard(|| {
-        let mask = required(mask, "mask")?;
-        required((!regions.is_null()).then_some(()), "regions")?;
-        if !(1..=256).contains(&count) {
-            return Err(Error::InvalidArgument(format!("{count} regions are asked for; there are 1 to 256")));
-        }
-        for (index, region) in mask.label_map()?.regions().into_iter().take(count).enumerate() {
-            let Rect { x, y, width, height } = region.bounds;
-            let (pixels, bounds) = (region.pixels, fcn_rect { x, y, width, height });
-            let region = fcn_region { pixels, x: region.centroid.0, y: region.centroid.1, bounds };
-            // SAFETY: not NULL, and the caller promises room for `count` of them.
-            unsafe { regions.add(index).write(region) };
-        }
-        Ok(())
+        // SAFETY: the caller promises room for `count` regions, or NULL.
+        unsafe { measure(mask, regions, count, |labels| Ok(labels.regions())) }
     })
+}
+
+/// As fcn_mask_regions(), without specks: pixels count where at least `min_area` of their label touch each other, at sides or
+/// corners, as contours have it. 0 and 1 leave nothing out. This takes memory for up to 12 bytes a pixel.
+///
+/// # Safety
+/// `mask` is NULL or a live mask that no other thread writes to; `regions` is NULL or has room for `count` regions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_mask_regions_filtered(
+    mask: Option<&fcn_mask>,
+    min_area: u32,
+    regions: *mut fcn_region,
+    count: usize,
+) -> fcn_status {
+    guard(|| {
+        // SAFETY: the caller promises room for `count` regions, or NULL.
+        unsafe { measure(mask, regions, count, |labels| labels.regions_filtered(min_area)) }
+    })
+}
+
+/// # Safety
+/// `regions` is NULL or has room for `count` regions.
+unsafe fn measure(
+    mask: Option<&fcn_mask>,
+    regions: *mut fcn_region,
+    count: usize,
+    measure: impl FnOnce(LabelMap<'_>) -> Result<[Region; 256]>,
+) -> Result<()> {
+    let mask = required(mask, "mask")?;
+    required((!regions.is_null()).then_some(()), "regions")?;
+    if !(1..=256).contains(&count) {
+        return Err(Error::InvalidArgument(format!("{count} regions are asked for; there are 1 to 256")));
+    }
+    for (index, region) in measure(mask.label_map()?)?.into_iter().take(count).enumerate() {
+        let Rect { x, y, width, height } = region.bounds;
+        let (pixels, bounds) = (region.pixels, fcn_rect { x, y, width, height });
+        let region = fcn_region { pixels, x: region.centroid.0, y: region.centroid.1, bounds };
+        // SAFETY: not NULL, and the caller promises room for `count` of them.
+        unsafe { regions.add(index).write(region) };
+    }
+    Ok(())
 }
 
 /// How long the steps of a frame took, in microseconds. Filled by fcn_mask_timings().

@@ -40,7 +40,7 @@ use std::{
 
 pub use contours::{
     fcn_contours, fcn_contours_count, fcn_contours_free, fcn_contours_is_hole, fcn_contours_parent,
-    fcn_contours_points, fcn_mask_contours, fcn_point,
+    fcn_contours_points, fcn_mask_contours, fcn_mask_contours_filtered, fcn_point,
 };
 pub use frame::{
     fcn_format, fcn_format_from_name, fcn_format_name, fcn_frame, fcn_frame_contiguous, fcn_frame_packed,
@@ -54,9 +54,10 @@ pub use image::{
 pub use mask::{
     fcn_mask, fcn_mask_classes, fcn_mask_confidence, fcn_mask_confidence_u8, fcn_mask_free, fcn_mask_height,
     fcn_mask_labels, fcn_mask_margin, fcn_mask_new, fcn_mask_not_finite, fcn_mask_pixels, fcn_mask_regions,
-    fcn_mask_reset, fcn_mask_scores, fcn_mask_set_buffer, fcn_mask_set_classes, fcn_mask_set_outputs,
-    fcn_mask_set_remap, fcn_mask_set_size, fcn_mask_set_smoothing, fcn_mask_set_threshold, fcn_mask_stride,
-    fcn_mask_timings, fcn_mask_width, fcn_mask_working_size, fcn_output, fcn_region, fcn_timings,
+    fcn_mask_regions_filtered, fcn_mask_reset, fcn_mask_scores, fcn_mask_set_buffer, fcn_mask_set_classes,
+    fcn_mask_set_min_region, fcn_mask_set_outputs, fcn_mask_set_remap, fcn_mask_set_size, fcn_mask_set_smoothing,
+    fcn_mask_set_threshold, fcn_mask_stride, fcn_mask_timings, fcn_mask_width, fcn_mask_working_size, fcn_output,
+    fcn_region, fcn_timings,
 };
 pub use model_options::{
     fcn_channel_order, fcn_layout, fcn_options_set_channel_order, fcn_options_set_input_layout,
@@ -73,9 +74,9 @@ pub use options::{
 };
 pub use overlay::{fcn_overlay, fcn_overlay_style, fcn_overlay_styled};
 pub use segmenter::{
-    fcn_background, fcn_cancel, fcn_class_color, fcn_class_count, fcn_class_name, fcn_create, fcn_create_from_memory,
-    fcn_free, fcn_model_card_json, fcn_model_stride, fcn_provider_name, fcn_provider_reason, fcn_runtime_version,
-    fcn_segment, fcn_segmenter, fcn_warm_up,
+    fcn_background, fcn_cancel, fcn_class_color, fcn_class_count, fcn_class_display_color, fcn_class_name, fcn_create,
+    fcn_create_from_memory, fcn_free, fcn_model_card_json, fcn_model_stride, fcn_provider_name, fcn_provider_reason,
+    fcn_runtime_version, fcn_segment, fcn_segmenter, fcn_warm_up,
 };
 pub use status::{fcn_last_error, fcn_status, fcn_status_name, fcn_version};
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{answer, c_string, fcn_frame, fcn_mask, fcn_options, fcn_status, guard, path_argument, required};
-use crate::{Error, Options, Segmenter};
+use crate::{Error, Options, Result, Segmenter, palette::Class};
 
 /// A model, ready to run. Made by fcn_create() or fcn_create_from_memory(), freed by fcn_free().
 ///
@@ -239,22 +239,49 @@ pub unsafe extern "C" fn fcn_background(segmenter: Option<&fcn_segmenter>) -> i3
     answer(-1, || segmenter?.background().map(i32::from))
 }
 
-/// Stores the colour that class `index` is drawn in, red, green and blue, in the 3 bytes at `rgb`.
+/// Stores the colour of class `index` in the palette, red, green and blue, in the 3 bytes at `rgb`. It is the colour of label files
+/// (fcn_mask_write_png()); see fcn_class_display_color() for that of overlays.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter; `rgb` is NULL or points to 3 bytes to write to.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_class_color(segmenter: Option<&fcn_segmenter>, index: u32, rgb: *mut u8) -> fcn_status {
-    guard(|| {
-        let classes = required(segmenter, "segmenter")?.segmenter.classes();
-        required((!rgb.is_null()).then_some(()), "rgb")?;
-        let class = classes.get(index as usize).ok_or_else(|| {
-            Error::InvalidArgument(format!("the class {index} does not exist; the model has {} classes", classes.len()))
-        })?;
-        // SAFETY: not NULL, and the caller promises 3 bytes to write to; an array of bytes needs no alignment.
-        unsafe { rgb.cast::<[u8; 3]>().write(class.color) };
-        Ok(())
-    })
+    // SAFETY: the caller promises 3 bytes, or NULL.
+    guard(|| unsafe { store_color(segmenter, index, rgb, |class| class.color) })
+}
+
+/// Stores the colour that overlays and their legends draw class `index` in, red, green and blue, in the 3 bytes at `rgb`: the
+/// palette's, made bright enough to be seen over a picture. Its largest value v becomes 160 + 95 v / 255, rounded, and the others
+/// grow in proportion, so hues stay, and colours that differ in brightness alone still differ; black becomes grey.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter; `rgb` is NULL or points to 3 bytes to write to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_class_display_color(
+    segmenter: Option<&fcn_segmenter>,
+    index: u32,
+    rgb: *mut u8,
+) -> fcn_status {
+    // SAFETY: the caller promises 3 bytes, or NULL.
+    guard(|| unsafe { store_color(segmenter, index, rgb, Class::display_color) })
+}
+
+/// # Safety
+/// `rgb` is NULL or points to 3 bytes to write to.
+unsafe fn store_color(
+    segmenter: Option<&fcn_segmenter>,
+    index: u32,
+    rgb: *mut u8,
+    color: impl FnOnce(&Class) -> [u8; 3],
+) -> Result<()> {
+    let classes = required(segmenter, "segmenter")?.segmenter.classes();
+    required((!rgb.is_null()).then_some(()), "rgb")?;
+    let class = classes.get(index as usize).ok_or_else(|| {
+        Error::InvalidArgument(format!("the class {index} does not exist; the model has {} classes", classes.len()))
+    })?;
+    // SAFETY: not NULL, and the caller promises 3 bytes to write to; an array of bytes needs no alignment.
+    unsafe { rgb.cast::<[u8; 3]>().write(color(class)) };
+    Ok(())
 }
 
 /// Where the network runs: "cpu", "cuda" or "tensorrt". NULL for NULL.

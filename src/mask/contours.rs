@@ -73,6 +73,51 @@ impl LabelMap<'_> {
         }
         Ok(contours)
     }
+
+    /// [`LabelMap::contours`] without what is too small to mean anything: regions of fewer than `min_area` pixels, with the
+    /// holes in them, and holes around fewer than `min_area` pixels, with all that lies in them. The pixels of a region are
+    /// those that have the label, without its holes; those of a hole are all inside of its border, whatever their labels.
+    ///
+    /// A region that is left out may surround a larger one: that one stays, and its parent is the nearest hole around it that
+    /// is left. So these are the contours of labels whose small regions are gone.
+    pub fn contours_filtered(&self, label: u8, min_area: u32) -> Result<Vec<Contour>> {
+        let mut contours = self.contours(label)?;
+        let mut areas: Vec<i64> = contours.iter().map(Contour::inside).collect();
+        // Of regions these are areas with holes so far; a hole's own needs nothing taken off.
+        for (index, contour) in contours.iter().enumerate() {
+            if let Some(parent) = contour.parent.filter(|_| contour.hole) {
+                areas[parent] -= areas[index];
+            }
+        }
+        // Whether each stays, and its new place, or else that of the nearest around it that stays. Parents stand before children.
+        let mut places: Vec<(bool, Option<usize>)> = Vec::with_capacity(contours.len());
+        let mut count = 0;
+        for (contour, &area) in contours.iter_mut().zip(&areas) {
+            let around = contour.parent.map(|parent| places[parent]);
+            let stays = area >= i64::from(min_area) && !(contour.hole && around.is_some_and(|(stays, _)| !stays));
+            contour.parent = around.and_then(|(_, place)| place);
+            places.push((stays, if stays { Some(count) } else { contour.parent }));
+            count += usize::from(stays);
+        }
+        let mut stays = places.iter().map(|(stays, _)| *stays);
+        contours.retain(|_| stays.next().unwrap_or(true));
+        Ok(contours)
+    }
+}
+
+impl Contour {
+    /// The pixels inside: of a region's border with those on it, of a hole's without. Pick's theorem: a polygon whose border
+    /// passes through b grid points, each as often as it does, has an area of i + b / 2 - 1.
+    fn inside(&self) -> i64 {
+        let (mut doubled, mut steps) = (0, 0);
+        for (index, &[x, y]) in self.points.iter().enumerate() {
+            let [next_x, next_y] = self.points[(index + 1) % self.points.len()].map(i64::from);
+            let (x, y) = (i64::from(x), i64::from(y));
+            doubled += x * next_y - next_x * y;
+            steps += (next_x - x).abs().max((next_y - y).abs());
+        }
+        if self.hole { (doubled.abs() - steps) / 2 + 1 } else { (doubled.abs() + steps) / 2 + 1 }
+    }
 }
 
 /// The place in the list of the border with this mark: numbers start with 2.
@@ -122,7 +167,99 @@ impl Marks {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::components::regions::{Random, flooded, picture},
+        *,
+    };
+
+    /// The picture, 1 for the label and 0 for others, without regions of fewer pixels, and then with holes filled that have fewer
+    /// inside, whatever lies in them: all that walks at sides over other labels, or over what these surround, cannot leave.
+    fn cleaned(labels: &[u8], width: usize, label: u8, min_area: usize) -> Vec<u8> {
+        let mut picture: Vec<u8> = labels.iter().map(|&found| u8::from(found == label)).collect();
+        for region in flooded(&picture, width, true) {
+            if region.len() < min_area && picture[region[0]] == 1 {
+                region.into_iter().for_each(|at| picture[at] = 0);
+            }
+        }
+        let height = picture.len() / width;
+        // With a frame of other labels, so that what is not surrounded is one part.
+        let framed = |picture: &[u8]| {
+            let mut framed = vec![0; (width + 2) * (height + 2)];
+            for (row, labels) in framed.chunks_mut(width + 2).skip(1).zip(picture.chunks(width)) {
+                row[1..=width].copy_from_slice(labels);
+            }
+            framed
+        };
+        for hole in flooded(&framed(&picture), width + 2, false).into_iter().skip(1) {
+            let whole = framed(&picture);
+            if whole[hole[0]] == 1 {
+                continue;
+            }
+            // What is surrounded by the hole, too: all but what the frame reaches, over everything but the hole, at corners, too.
+            let walls: Vec<u8> = (0..whole.len()).map(|at| u8::from(hole.contains(&at))).collect();
+            let outside = flooded(&walls, width + 2, true).swap_remove(0);
+            if whole.len() - outside.len() < min_area {
+                for at in (0..whole.len()).filter(|at| !outside.contains(at)) {
+                    picture[(at / (width + 2) - 1) * width + at % (width + 2) - 1] = 1;
+                }
+            }
+        }
+        picture
+    }
+
+    #[test]
+    fn filtered_contours_are_those_of_cleaned_labels() {
+        let mut random = Random(4);
+        let (mut fewer, mut moved) = (0, 0);
+        for number in 0..600 {
+            let (labels, width) = picture(&mut random);
+            let height = labels.len() / width;
+            let map = LabelMap::new(&labels, width as u32, height as u32, 0).unwrap();
+            let all = map.contours(1).unwrap();
+            assert_eq!(map.contours_filtered(1, 1).unwrap(), all, "picture {number}");
+            for min_area in [2, 3, 6, 12, 50] {
+                let found = map.contours_filtered(1, min_area).unwrap();
+                let cleaned = cleaned(&labels, width, 1, min_area as usize);
+                let expected = LabelMap::new(&cleaned, width as u32, height as u32, 0).unwrap().contours(1).unwrap();
+                assert_eq!(found, expected, "picture {number}, {min_area}, width {width}: {labels:?}");
+                fewer += usize::from(found.len() < all.len());
+                moved += usize::from(found.iter().any(|contour| !contour.hole && contour.parent.is_some()));
+            }
+        }
+        assert!(fewer > 200 && moved > 10, "{fewer} pictures have less, {moved} have regions in holes");
+    }
+
+    #[test]
+    fn regions_and_holes_are_left_out_by_their_pixels() {
+        // A ring of 16 pixels around a hole of 9, in which a pixel lies; a ring of 12 beside it, around 4.
+        let picture = ["#####.####", "#...#.#..#", "#.#.#.#..#", "#...#.####", "#####....."];
+        let labels: Vec<u8> = picture.iter().flat_map(|row| row.bytes()).collect();
+        let map = LabelMap::new(&labels, 10, 5, 0).unwrap();
+        for (min_area, expected) in [
+            (1, &[(false, None), (false, None), (true, Some(0)), (true, Some(1)), (false, Some(2))][..]),
+            (2, &[(false, None), (false, None), (true, Some(0)), (true, Some(1))]),
+            (4, &[(false, None), (false, None), (true, Some(0)), (true, Some(1))]),
+            (5, &[(false, None), (false, None), (true, Some(0))]),
+            (9, &[(false, None), (false, None), (true, Some(0))]),
+            (10, &[(false, None), (false, None)]),
+            (12, &[(false, None), (false, None)]),
+            (13, &[(false, None)]),
+            (16, &[(false, None)]),
+            (17, &[]),
+        ] {
+            let found = map.contours_filtered(b'#', min_area).unwrap();
+            let found: Vec<_> = found.iter().map(|contour| (contour.hole, contour.parent)).collect();
+            assert_eq!(found, expected, "{min_area}");
+        }
+        // A ring of 24 pixels around a region of 25: the ring goes first, and the region is the outermost then.
+        let far = |i: i32| (i % 13 - 6).abs() + (i / 13 - 6).abs();
+        let labels: Vec<u8> = (0..169).map(|i| u8::from(far(i) <= 3 || far(i) == 6)).collect();
+        let map = LabelMap::new(&labels, 13, 13, 0).unwrap();
+        for (min_area, expected) in [(24, &[None, Some(0), Some(1)][..]), (25, &[None]), (26, &[])] {
+            let found = map.contours_filtered(1, min_area).unwrap();
+            assert_eq!(found.iter().map(|contour| contour.parent).collect::<Vec<_>>(), expected, "{min_area}");
+        }
+    }
 
     /// The fixture of tests/reference/contours.py: pictures and what OpenCV finds in them.
     const REFERENCE: &str = include_str!("../../tests/reference/contours.txt");

@@ -1,6 +1,7 @@
 //! [`LabelMap`]: labels in memory, wherever they lie, and what can be said of them.
 
-use crate::{Error, Rect, Result};
+use super::components::Components;
+use crate::{Error, MAX_SIDE, Rect, Result};
 
 /// The label of pixels without a class: less confident than the threshold, or void in ground truth.
 pub const UNKNOWN: u8 = 255;
@@ -69,6 +70,29 @@ impl<'a> LabelMap<'a> {
             }
         }
         sums.map(Sums::region)
+    }
+
+    /// [`LabelMap::regions`] without specks: pixels count where at least `min_area` of their label touch each other, at sides or
+    /// corners. Takes up to 12 bytes a pixel; each side is at most [`MAX_SIDE`].
+    pub fn regions_filtered(&self, min_area: u32) -> Result<[Region; 256]> {
+        if self.width.max(self.height) > MAX_SIDE as usize {
+            return Err(Error::InvalidArgument(format!(
+                "labels of {} x {} pixels are too large to be searched for regions; at most {MAX_SIDE} a side are possible",
+                self.width, self.height
+            )));
+        }
+        let (labels, size) = ((self.labels, self.stride), (self.width, self.height));
+        let mut components = Components::default();
+        components.prepare(size)?;
+        components.find(labels, size, true);
+        let mut sums = [Sums::EMPTY; 256];
+        for run in 0..components.count() {
+            if components.region_pixels(run) >= min_area {
+                let (y, x, end) = components.place(run);
+                sums[usize::from(components.label(labels, run))].add(x as u64, y as u64, (end - x) as u64);
+            }
+        }
+        Ok(sums.map(Sums::region))
     }
 }
 
@@ -139,7 +163,10 @@ pub(crate) fn label_stride(bytes: usize, (width, height): (usize, usize), stride
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::components::regions::{Random, flooded, picture},
+        *,
+    };
 
     #[test]
     fn regions_are_what_counting_each_pixel_gives() {
@@ -171,6 +198,32 @@ mod tests {
             assert_eq!(region.centroid, (mean(xs().sum()), mean(ys().sum())), "label {label}");
         }
         assert!([0, 3, 9, 255].iter().all(|&label: &usize| regions[label].pixels > 0));
+    }
+
+    #[test]
+    fn filtered_regions_are_those_of_labels_without_specks() {
+        let mut random = Random(3);
+        let mut left_out = 0;
+        for number in 0..1000 {
+            let (labels, width) = picture(&mut random);
+            let height = labels.len() / width;
+            let map = LabelMap::new(&labels, width as u32, height as u32, 0).unwrap();
+            for min_area in [0, 1, 2, 7, 40] {
+                // Small regions get a label that no picture has.
+                let mut cleaned = labels.clone();
+                for region in flooded(&labels, width, true).iter().filter(|region| region.len() < min_area) {
+                    region.iter().for_each(|&at| cleaned[at] = 100);
+                }
+                let mut expected = LabelMap::new(&cleaned, width as u32, height as u32, 0).unwrap().regions();
+                left_out += std::mem::take(&mut expected[100]).pixels;
+                assert_eq!(map.regions_filtered(min_area as u32).unwrap(), expected, "picture {number}, {min_area}");
+            }
+        }
+        assert!(left_out > 1000);
+        let row = vec![0; 32768];
+        assert_eq!(LabelMap::new(&row, 32767, 1, 0).unwrap().regions_filtered(9).unwrap()[0].pixels, 32767);
+        let error = LabelMap::new(&row, 32768, 1, 0).unwrap().regions_filtered(9).unwrap_err().to_string();
+        assert!(error.contains("32768 x 1") && error.contains("at most 32767"), "{error}");
     }
 
     #[test]

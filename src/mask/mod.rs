@@ -1,9 +1,11 @@
 //! [`Mask`]: the reusable result of [`Segmenter::segment`](crate::Segmenter::segment).
 
+mod components;
 mod contours;
 mod history;
 mod labels;
 mod settings;
+mod specks;
 
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ pub(crate) use history::{History, Source};
 pub(crate) use labels::label_stride;
 pub use labels::{LabelMap, Region, UNKNOWN};
 pub(crate) use settings::{Rules, Settings};
+pub(crate) use specks::Specks;
 
 /// What a [`Mask`] holds beside the labels. Each costs time and memory, so each is asked for; all come out of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -146,6 +149,25 @@ impl Mask {
         self.settings.set_remap(labels)
     }
 
+    /// Removes specks: regions of fewer than this many pixels take the label that borders them most. 0, the default, and 1
+    /// leave labels as they are.
+    ///
+    /// A region is here pixels with one label that touch at their sides; those that touch at corners alone are not
+    /// together, so [`LabelMap::contours`] then have neither regions nor holes of fewer pixels. The smallest goes first
+    /// (of equal ones the one whose first pixel, row by row, comes first) and takes the label with the most sides of
+    /// pixels along it, of equal ones the lowest; it is one region from then on with those of this label that it
+    /// touches. So none that is too small is left, unless it is the whole mask.
+    ///
+    /// [`UNKNOWN`] pixels stay so, however few, because nothing makes them certain; a speck that they border most becomes
+    /// unknown. [`Mask::pixels`] counts the labels as they are then. Confidence, margin, scores and [`Mask::not_finite`]
+    /// stay what the network said of each pixel, and smoothing averages scores that know nothing of it.
+    ///
+    /// The time, which [`Timings::head`] includes, grows with the number of runs of equal labels in the rows. Memory for the
+    /// most runs possible is reserved in each session, 20 bytes a pixel, and used as far as there are runs.
+    pub fn set_min_region(&mut self, pixels: u32) {
+        self.settings.min_region = pixels;
+    }
+
     /// Averages scores over the frames of a stream, so that labels flicker less: `share` is the weight of the newest frame,
     /// greater than 0 and at most 1, and each earlier one weighs (1 - share) times its successor. 1, the default, means
     /// that each frame stands alone.
@@ -268,9 +290,16 @@ impl MaskData {
 
 /// Resizes without aborting where memory is short.
 pub(crate) fn resize<T: Clone + Default>(buffer: &mut Vec<T>, length: usize) -> Result<()> {
-    buffer.try_reserve_exact(length.saturating_sub(buffer.len())).map_err(|_| {
-        Error::OutOfMemory(format!("{} bytes for a frame cannot be had", length.saturating_mul(size_of::<T>())))
-    })?;
+    reserve(buffer, length)?;
     buffer.resize(length, T::default());
     Ok(())
+}
+
+/// Makes room for `length` values in all.
+fn reserve<T>(buffer: &mut Vec<T>, length: usize) -> Result<()> {
+    buffer.try_reserve_exact(length.saturating_sub(buffer.len())).map_err(|_| out_of_memory::<T>(length))
+}
+
+fn out_of_memory<T>(length: usize) -> Error {
+    Error::OutOfMemory(format!("{} bytes for a frame cannot be had", length.saturating_mul(size_of::<T>())))
 }

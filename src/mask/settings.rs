@@ -14,6 +14,8 @@ pub(crate) struct Settings {
     classes: Vec<u8>,
     /// Empty means none.
     remap: Vec<u8>,
+    /// The fewest pixels of a region.
+    pub(super) min_region: u32,
     smoothing: f32,
 }
 
@@ -25,6 +27,7 @@ impl Default for Settings {
             threshold: 0.0,
             classes: Vec::new(),
             remap: Vec::new(),
+            min_region: 0,
             smoothing: 1.0,
         }
     }
@@ -87,6 +90,11 @@ impl Settings {
     /// The weight of the newest frame, where frames are averaged.
     pub(crate) fn smoothing(&self) -> Option<f32> {
         (self.smoothing < 1.0).then_some(self.smoothing)
+    }
+
+    /// The fewest pixels of a region, where some are too few.
+    pub(crate) fn min_region(&self) -> Option<u32> {
+        (self.min_region > 1).then_some(self.min_region)
     }
 
     /// Whether this needs scores, which models that answer class indices have not.

@@ -9,7 +9,7 @@ use super::Segmenter;
 use crate::{
     Error, Frame, Rect, Result, UNKNOWN,
     head::{Fit, Workspace},
-    mask::{History, MaskData, Target},
+    mask::{History, MaskData, Specks, Target},
     model::{MAX_RUN_PIXELS, Model},
     pool::Queue,
     preprocess,
@@ -27,6 +27,7 @@ pub(super) struct Lane {
     horizontal: Axis,
     head: Workspace,
     band: Band,
+    pub(super) specks: Specks,
     /// Filled while a frame is in work, then exchanged with the caller's, which so changes only on success.
     pub(super) mask: MaskData,
     pub(super) history: History,
@@ -41,6 +42,7 @@ impl Lane {
             horizontal: Axis::default(),
             head: Workspace::default(),
             band: Band::default(),
+            specks: Specks::default(),
             mask: MaskData::default(),
             history: History::default(),
         }
@@ -144,6 +146,18 @@ impl Lane {
             clock.add(&mut self.mask.timings.head);
         }
         Ok(())
+    }
+
+    /// Removes regions of fewer than `least` pixels from the labels; their size was prepared.
+    pub(super) fn remove_specks(&mut self, least: u32, target: &mut Target<'_>) {
+        let mut clock = Clock::start();
+        let Lane { specks, mask, .. } = self;
+        let size = (mask.width, mask.height);
+        let mut counts = std::mem::take(&mut mask.pixels);
+        let (labels, stride) = mask.label_rows(target);
+        specks.remove(labels, stride, size, least, &mut counts);
+        mask.pixels = counts;
+        clock.add(&mut mask.timings.head);
     }
 
     /// Fills the network's input from a frame.

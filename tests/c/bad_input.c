@@ -64,10 +64,16 @@ static void null_arguments(const char *folder) {
     FAILS(fcn_mask_regions(mask, NULL, 1), null, "regions is NULL");
     FAILS(fcn_mask_contours(NULL, 0, UNTOUCHED), null, "mask is NULL");
     FAILS(fcn_mask_contours(mask, 0, NULL), null, "contours is NULL");
+    FAILS(fcn_mask_set_min_region(NULL, 9), null, "mask is NULL");
+    FAILS(fcn_mask_regions_filtered(NULL, 9, UNTOUCHED, 1), null, "mask is NULL");
+    FAILS(fcn_mask_regions_filtered(mask, 9, NULL, 1), null, "regions is NULL");
+    FAILS(fcn_mask_contours_filtered(NULL, 0, 9, UNTOUCHED), null, "mask is NULL");
+    FAILS(fcn_mask_contours_filtered(mask, 0, 9, NULL), null, "contours is NULL");
     FAILS(fcn_options_set_palette(NULL, "voc"), null, "options is NULL");
     FAILS(fcn_overlay_styled(NULL, mask, NULL, FCN_FORMAT_RGB8, color, 1, 1, 0), null, "style is NULL");
     CHECK(fcn_background(NULL) == -1);
     FAILS(fcn_class_color(NULL, 0, color), null, "segmenter is NULL");
+    FAILS(fcn_class_display_color(NULL, 0, color), null, "segmenter is NULL");
     FAILS(fcn_overlay(NULL, mask, 0.5f, FCN_FORMAT_RGB8, color, 1, 1, 0), null, "segmenter is NULL");
     FAILS(fcn_image_read(NULL, UNTOUCHED), null, "path is NULL");
     FAILS(fcn_image_read("photo.png", NULL), null, "image is NULL");
@@ -379,6 +385,8 @@ static void masks(const fcn_segmenter *segmenter) {
     FAILS(fcn_mask_set_buffer(mask, labels, SIZE_MAX, 0), invalid, "18446744073709551615 bytes");
     FAILS(fcn_mask_contours(mask, 0, &contours), invalid, "no labels");
     FAILS(fcn_mask_regions(mask, regions, 3), invalid, "no labels");
+    FAILS(fcn_mask_contours_filtered(mask, 0, 9, &contours), invalid, "no labels");
+    FAILS(fcn_mask_regions_filtered(mask, 9, regions, 3), invalid, "no labels");
     WORKS(fcn_segment(segmenter, &frame, mask));
     CHECK(fcn_mask_stride(mask) == WIDTH);
 
@@ -406,6 +414,10 @@ static void masks(const fcn_segmenter *segmenter) {
     FAILS(fcn_mask_regions(mask, regions, 257), invalid, "257 regions");
     WORKS(fcn_mask_regions(mask, regions, 3));
     for (i = 0; i < 3; i++) CHECK(regions[i].pixels == fcn_mask_pixels(mask)[i]);
+    FAILS(fcn_mask_regions_filtered(mask, 9, regions, 0), invalid, "0 regions");
+    WORKS(fcn_mask_regions_filtered(mask, UINT32_MAX, regions, 3));
+    for (i = 0; i < 3; i++) CHECK(regions[i].pixels == 0 && regions[i].bounds.width == 0);
+    FAILS(fcn_mask_contours_filtered(mask, 256, 9, &contours), invalid, "label 256");
     FAILS(fcn_mask_contours(mask, 256, &contours), invalid, "label 256");
     CHECK(contours == UNTOUCHED);
     WORKS(fcn_mask_contours(mask, labels[0], &contours));
@@ -418,6 +430,16 @@ static void masks(const fcn_segmenter *segmenter) {
     CHECK(fcn_contours_points(contours, 0, NULL) == NULL);
     CHECK(fcn_contours_is_hole(contours, SIZE_MAX) == -1 && fcn_contours_parent(contours, SIZE_MAX) == -1);
     fcn_contours_free(contours);
+    WORKS(fcn_mask_contours_filtered(mask, labels[0], UINT32_MAX, &contours));
+    CHECK(fcn_contours_count(contours) == 0 && fcn_contours_points(contours, 0, &count) == NULL);
+    fcn_contours_free(contours);
+
+    /* What lies between rows stays where specks are removed, too. */
+    WORKS(fcn_mask_set_min_region(mask, UINT32_MAX));
+    WORKS(fcn_segment(segmenter, &frame, mask));
+    for (i = 0; i < BYTES; i++) CHECK(labels[i] == (i % STRIDE < WIDTH ? labels[0] : 99));
+    CHECK(fcn_mask_pixels(mask)[labels[0]] == WIDTH * HEIGHT);
+    WORKS(fcn_mask_set_min_region(mask, 0));
 
     /* Without the buffer its labels are gone; everything else stays. */
     WORKS(fcn_mask_set_buffer(mask, NULL, 0, 0));
@@ -473,6 +495,8 @@ static void information_and_overlay(const fcn_segmenter *segmenter, const char *
     FAILS(fcn_class_color(segmenter, 5, color), invalid, "class 5 does not exist; the model has 5 classes");
     FAILS(fcn_class_color(segmenter, UINT32_MAX, color), invalid, "class 4294967295");
     FAILS(fcn_class_color(segmenter, 0, NULL), FCN_ERROR_NULL_ARGUMENT, "rgb is NULL");
+    FAILS(fcn_class_display_color(segmenter, 5, color), invalid, "class 5 does not exist; the model has 5 classes");
+    FAILS(fcn_class_display_color(segmenter, 0, NULL), FCN_ERROR_NULL_ARGUMENT, "rgb is NULL");
     CHECK(color[0] == 7 && color[1] == 7 && color[2] == 7);
 
     FAILS(fcn_overlay(segmenter, NULL, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 0), FCN_ERROR_NULL_ARGUMENT, "mask");

@@ -134,7 +134,7 @@ int main(int argc, char **argv) {
 
     segmenter.overlay(mask, 1.0f, FCN_FORMAT_BGRA8, pixels.data(), 40, 24);
     for (std::size_t i = 0; i < 40 * 24; i++) {
-        const auto color = segmenter.color(mask.labels()[i]);
+        const auto color = segmenter.display_color(mask.labels()[i]);
         CHECK(pixels[4 * i] == color[2] && pixels[4 * i + 1] == color[1] && pixels[4 * i + 2] == color[0]);
     }
 
@@ -152,6 +152,17 @@ int main(int argc, char **argv) {
     CHECK(!contours.empty() && !contours[0].hole && contours[0].parent == -1);
     CHECK(!contours[0].points.empty() && contours[0].points[0].x == 0 && contours[0].points[0].y == 0);
     CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "label 256", [&] { chosen.contours(256); }));
+
+    // Without specks; where all are too small, one region is left.
+    CHECK(chosen.regions_filtered(0, 2)[1].pixels == regions[1].pixels);
+    CHECK(chosen.contours_filtered(memory[0], 1).size() == contours.size());
+    CHECK(chosen.contours_filtered(memory[0], 60 * 50 + 1).empty());
+    chosen.set_min_region(60 * 50 + 1);
+    segmenter.segment(frame, chosen);
+    const std::vector<fcn_region> one_region = chosen.regions_filtered(60 * 50, 2);
+    CHECK(one_region[0].pixels + one_region[1].pixels == 60 * 50 && one_region[0].pixels % (60 * 50) == 0);
+    CHECK(chosen.contours_filtered(memory[0], 60 * 50).size() == 1 && chosen.pixels()[memory[0]] == 60 * 50);
+    chosen.set_min_region(0);
     chosen.set_classes({}).set_remap({}).set_buffer(nullptr, 0).set_size(0, 0).reset();
     CHECK(chosen.labels() == nullptr);
     segmenter.segment(frame, chosen);

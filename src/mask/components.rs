@@ -1,0 +1,223 @@
+//! Regions: pixels of one label that touch at their sides, or at corners, too. Union-find over the runs of equal labels in each
+//! row, so the work follows the runs, not the pixels.
+
+use super::reserve;
+use crate::Result;
+
+/// Pixels of one row with one label, as many as there are side by side.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    /// The first column.
+    pub(super) x: u16,
+    pub(super) y: u16,
+    /// Of a region's first run less than 0: the number of the region's pixels, negative. Else a run before it in the region.
+    link: i32,
+    /// The next run of the region; these form a ring.
+    next: u32,
+}
+
+/// The regions of a label map whose sides are at most [`MAX_SIDE`](crate::MAX_SIDE).
+#[derive(Default)]
+pub(super) struct Components {
+    runs: Vec<Run>,
+    /// The first run of each row, and the number of runs.
+    rows: Vec<u32>,
+    width: usize,
+    corners: bool,
+}
+
+/// Labels in memory, and the distance of their rows.
+pub(super) type Rows<'a> = (&'a [u8], usize);
+
+impl Components {
+    /// Makes room for labels of this width and height. A run for each pixel is the worst case; memory that is not used is
+    /// not touched.
+    pub(super) fn prepare(&mut self, (width, height): (usize, usize)) -> Result<()> {
+        reserve(&mut self.rows, height + 1)?;
+        reserve(&mut self.runs, width * height)
+    }
+
+    /// Finds the regions of labels whose size was prepared; `corners` tells whether pixels that touch at a corner belong
+    /// together.
+    pub(super) fn find(&mut self, labels: Rows<'_>, (width, height): (usize, usize), corners: bool) {
+        self.runs.clear();
+        self.rows.clear();
+        self.rows.push(0);
+        (self.width, self.corners) = (width, corners);
+        for (y, row) in labels.0.chunks(labels.1).take(height).enumerate() {
+            let mut x = 0;
+            while x < width {
+                let end = run_end(&row[..width], x);
+                let next = self.runs.len() as u32;
+                self.runs.push(Run { x: x as u16, y: y as u16, link: -((end - x) as i32), next });
+                x = end;
+            }
+            self.rows.push(self.runs.len() as u32);
+            if y > 0 {
+                self.join_rows(labels, y);
+            }
+        }
+    }
+
+    /// Joins the runs of row `y` with those above.
+    fn join_rows(&mut self, labels: Rows<'_>, y: usize) {
+        let (mut above, mut below, end) = (self.rows[y - 1], self.rows[y], self.rows[y + 1]);
+        let first = below;
+        while above < first && below < end {
+            self.join_equal(labels, above, below);
+            let (left, right) = (self.columns(above).1, self.columns(below).1);
+            if self.corners && left == right && left < self.width {
+                // Where both end, each touches the other's successor at a corner.
+                self.join_equal(labels, above, below + 1);
+                self.join_equal(labels, above + 1, below);
+            }
+            above += u32::from(left <= right);
+            below += u32::from(right <= left);
+        }
+    }
+
+    fn join_equal(&mut self, labels: Rows<'_>, one: u32, other: u32) {
+        if self.label(labels, one) == self.label(labels, other) {
+            self.join(one, other);
+        }
+    }
+
+    /// Makes one region of those of two runs.
+    fn join(&mut self, one: u32, other: u32) {
+        let (one, other) = (self.first(one), self.first(other));
+        let (first, other) = (one.min(other) as usize, one.max(other) as usize);
+        if first != other {
+            self.runs[first].link += self.runs[other].link;
+            self.runs[other].link = first as i32;
+            let next = self.runs[first].next;
+            self.runs[first].next = std::mem::replace(&mut self.runs[other].next, next);
+        }
+    }
+
+    /// The first run of a run's region, in the order of rows.
+    fn first(&mut self, mut run: u32) -> u32 {
+        while let Ok(link) = u32::try_from(self.runs[run as usize].link) {
+            // Halves the path for later calls.
+            if let Ok(further) = u32::try_from(self.runs[link as usize].link) {
+                self.runs[run as usize].link = further as i32;
+            }
+            run = link;
+        }
+        run
+    }
+
+    /// The number of a region's pixels, where the run is a region's first.
+    pub(super) fn pixels(&self, run: u32) -> Option<u32> {
+        let link = self.runs[run as usize].link;
+        (link < 0).then_some(link.unsigned_abs())
+    }
+
+    /// How many runs there are.
+    pub(super) fn count(&self) -> u32 {
+        self.runs.len() as u32
+    }
+
+    /// The row of a run, its first column, and the one after its last.
+    pub(super) fn place(&self, run: u32) -> (usize, usize, usize) {
+        let (x, end) = self.columns(run);
+        (usize::from(self.runs[run as usize].y), x, end)
+    }
+
+    fn columns(&self, run: u32) -> (usize, usize) {
+        let Run { x, y, .. } = self.runs[run as usize];
+        let next = self.runs.get(run as usize + 1).filter(|next| next.y == y);
+        (usize::from(x), next.map_or(self.width, |next| usize::from(next.x)))
+    }
+
+    pub(super) fn label(&self, (labels, stride): Rows<'_>, run: u32) -> u8 {
+        let Run { x, y, .. } = self.runs[run as usize];
+        labels[usize::from(y) * stride + usize::from(x)]
+    }
+
+    /// The number of pixels of the region that any run belongs to.
+    pub(super) fn region_pixels(&mut self, run: u32) -> u32 {
+        let first = self.first(run);
+        self.runs[first as usize].link.unsigned_abs()
+    }
+
+    /// Each run of the region whose first run is given.
+    pub(super) fn each(&self, first: u32) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        let following = move |&run: &u32| Some(self.runs[run as usize].next).filter(|&next| next != first);
+        std::iter::successors(Some(first), following).map(|run| self.place(run))
+    }
+
+    /// After the region with this first run was given another label: joins it with those that have the same one and touch it.
+    /// Returns the first run of what they are now.
+    pub(super) fn rejoin(&mut self, labels: Rows<'_>, region: u32) -> u32 {
+        let mut run = region;
+        loop {
+            // Joined regions enter the ring behind a first run, which this walk has passed.
+            let following = self.runs[run as usize].next;
+            let (y, x, end) = self.place(run);
+            for row in y.saturating_sub(1)..=(y + 1).min(self.rows.len() - 2) {
+                let reach = usize::from(self.corners || row == y);
+                let (left, right) = (x.saturating_sub(reach), (end - 1 + reach).min(self.width - 1));
+                let runs = self.rows[row]..self.rows[row + 1];
+                let of_row = &self.runs[runs.start as usize..runs.end as usize];
+                let skipped = of_row.partition_point(|run| usize::from(run.x) <= left) - 1;
+                for other in runs.start + skipped as u32..runs.end {
+                    if self.columns(other).0 > right {
+                        break;
+                    }
+                    self.join_equal(labels, run, other);
+                }
+            }
+            if following == region {
+                return self.first(region);
+            }
+            run = following;
+        }
+    }
+}
+
+/// The column after the run of equal labels that begins at column `x`.
+fn run_end(row: &[u8], x: usize) -> usize {
+    let (label, rest) = (row[x], &row[x..]);
+    // Most runs are long, and sixteen labels are compared at once.
+    let whole = rest.as_chunks::<16>().0.iter().take_while(|block| **block == [label; 16]).count() * 16;
+    let end = rest[whole..].iter().position(|&other| other != label);
+    end.map_or(row.len(), |end| x + whole + end)
+}
+
+#[cfg(test)]
+#[path = "../../tests/common/regions.rs"]
+pub(super) mod regions;
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        regions::{Random, flooded, picture},
+        *,
+    };
+
+    #[test]
+    fn regions_are_those_of_a_flood_fill() {
+        let mut random = Random(1);
+        let mut components = Components::default();
+        for number in 0..2000 {
+            let corners = number % 2 == 0;
+            let (labels, width) = picture(&mut random);
+            let size = (width, labels.len() / width);
+            components.prepare(size).unwrap();
+            components.find((&labels, width), size, corners);
+            let mut expected = flooded(&labels, width, corners);
+            expected.iter_mut().for_each(|region| region.sort_unstable());
+            let found: Vec<Vec<usize>> = (0..components.count())
+                .filter_map(|run| components.pixels(run).map(|pixels| (run, pixels)))
+                .map(|(run, pixels)| {
+                    let places = components.each(run).flat_map(|(y, x, end)| y * width + x..y * width + end);
+                    let mut places: Vec<usize> = places.collect();
+                    places.sort_unstable();
+                    assert_eq!(places.len(), pixels as usize, "picture {number}");
+                    places
+                })
+                .collect();
+            assert_eq!(found, expected, "picture {number}: {size:?}, {labels:?}");
+        }
+    }
+}
