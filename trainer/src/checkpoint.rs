@@ -64,7 +64,7 @@ pub struct Progress {
     /// What it had added up at the newest line of `metrics.csv`.
     #[serde(default)]
     pub logged: Running,
-    /// The best mean IoU on the validation split so far, a fraction.
+    /// The best mean IoU on the validation split so far, over the classes that occur in its truth; a fraction.
     pub best_miou: Option<f64>,
     /// Validations since then.
     #[serde(default)]
@@ -133,7 +133,7 @@ pub fn last(run: &Path) -> PathBuf {
     run.join(LAST)
 }
 
-/// The checkpoint of a run folder with the best mean IoU on the validation split; parameters alone.
+/// The checkpoint of a run folder with the best mean IoU on the validation split, over the classes that occur in its truth; parameters alone.
 pub fn best(run: &Path) -> PathBuf {
     run.join("best.safetensors")
 }

@@ -24,6 +24,7 @@ mod common;
 
 /// An epoch has 5 steps; lines of the table fall on steps 3, 5, 6, 9, 10, 12, 15 and so on; checkpoints elsewhere.
 const RUN: &str = "train --data {} --out {} --crop 64x64 --batch 2 --epochs 4 --val-every 2 --seed 7 \
+    --recipe standard --optimizer sgd --warmup 0 --ema 0 --max-class-share 1 --brightness 0 --contrast 0 --saturation 0 --hue 0 \
                    --checkpoint-every 4 --log-every 3 --threads 2 --backbone resnet18";
 const RESUME: &str = "train --resume {} --checkpoint-every 4 --log-every 3 --threads 2";
 const STEPS: [u64; 9] = [3, 5, 6, 9, 10, 12, 15, 18, 20];
@@ -91,7 +92,8 @@ fn json_tells_what_the_table_tells() {
     assert_eq!((said[0]["event"].as_str(), said[0]["classes"][2].as_str()), (Some("start"), Some("box")));
     let last = said.last().unwrap();
     assert!(last["event"] == "done" && Path::new(last["best"].as_str().unwrap()).is_file(), "{last}");
-    assert_eq!(said.len(), 1 + events("log").len() + events("epoch").len() + 1);
+    assert_eq!(said.len(), 2 + events("log").len() + events("epoch").len() + 1);
+    assert_eq!(said[1]["recipe"], "standard");
 
     let rows = table(REFERENCE.out.path());
     let steps = |name: &str| events(name).iter().map(|object| object["step"].as_u64().unwrap()).collect::<Vec<_>>();

@@ -21,6 +21,7 @@ const EPOCHS: u32 = 8;
 /// Momentum, the poly schedule, random crops and flips: everything that a resumed run has to find again. Checkpoints
 /// fall within epochs and leave steps behind that a kill loses.
 const RUN: &str = "train --data {} --out {} --crop 64x64 --batch 2 --epochs 8 --val-every 2 --seed 7 \
+    --recipe standard --optimizer sgd --warmup 0 --ema 0 --max-class-share 1 --brightness 0 --contrast 0 --saturation 0 --hue 0 \
                    --checkpoint-every 3 --threads 2";
 const RESUME: &str = "train --resume {} --checkpoint-every 3 --threads 2";
 

@@ -85,7 +85,7 @@ pub(super) struct Setup {
     #[arg(long, value_enum)]
     init: Option<Init>,
 
-    /// Passes over the training split [default: 30; small: so many that there are 400 steps].
+    /// Passes over the training split [default: 30; small: so many that there are 300 steps].
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
 
@@ -208,7 +208,7 @@ pub(super) struct Setup {
     #[arg(long, value_name = "NORM")]
     clip: Option<f64>,
 
-    /// Measure and export an exponential average of the weights, with this decay a step; 0 is no average [default: 0.998].
+    /// Measure and export an exponential average of the weights, with this decay a step; 0 is no average [default: 0.998; small: 0].
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
 
@@ -220,7 +220,7 @@ pub(super) struct Setup {
     #[arg(long, value_name = "N")]
     val_every: Option<u64>,
 
-    /// End the run after this many validations without a better mean IoU [default: train all epochs].
+    /// End the run after this many validations without a better mean IoU over the classes that occur in the truth [default: train all epochs].
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
 

@@ -61,6 +61,7 @@ impl Train {
             tch::set_num_threads(threads);
         }
         let device = self.device.device()?;
+        let mut said = None;
         let (folder, mut run, _lock) = match (
             &self.resume,
             self.setup.data.as_ref().or(self.setup.images.as_ref()),
@@ -76,14 +77,8 @@ impl Train {
                 check_new(folder)?;
                 let weights = self.setup.start()?;
                 let (recipe, config) = self.setup.config(data)?;
-                let recipe = recipe.name();
-                let Config { epochs, batch, val_every, .. } = config;
-                let text = format!(
-                    "recipe {recipe}: {epochs} epochs, batches of {batch}, validation after every {val_every} epochs"
-                );
-                let object = json!({"event": "recipe", "recipe": recipe, "config": config});
+                said = Some((recipe.name(), config.clone()));
                 let mut run = Run::start(config, device)?;
-                output.say(out, &text, &object)?;
                 if let Some(weights) = weights {
                     let report = run.load_weights(weights)?;
                     let object = json!({
@@ -112,7 +107,12 @@ impl Train {
         };
         let description = run.describe();
         output.say(out, &description.to_string(), &description.json(folder))?;
-        if self.resume.is_none() {
+        if let Some((recipe, config)) = said {
+            let Config { epochs, batch, val_every, .. } = config;
+            let text = format!(
+                "recipe {recipe}: {epochs} epochs, batches of {batch}, validation after every {val_every} epochs"
+            );
+            output.say(out, &text, &json!({"event": "recipe", "recipe": recipe, "config": config}))?;
             let doubts = run.doubts()?;
             let notes = doubts.notes.iter().map(|note| ("note", note));
             for (kind, sentence) in notes.chain(doubts.problems.iter().map(|problem| ("warning", problem))) {
