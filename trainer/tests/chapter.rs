@@ -124,7 +124,9 @@ fn commands_of_the_page_print_what_it_shows() {
         };
         let expected: Vec<String> =
             shown.lines.iter().map(|line| if *line == "..." { "...".into() } else { form(line) }).collect();
-        let got: Vec<String> = printed.lines().map(form).collect();
+        // So small a run may warn of what the page's does not.
+        let is_shown = |line: &&str| !line.starts_with("warning: the training photos are labelled");
+        let got: Vec<String> = printed.lines().filter(is_shown).map(form).collect();
         assert!(matches(&expected, &got), "{line} prints\n{printed}and the page shows\n{}", shown.lines.join("\n"));
         commands += 1;
     }

@@ -369,7 +369,19 @@ fn a_finer_network_starts_from_a_coarser_one() {
 fn checkpoints_from_before_the_options_load() {
     let (_alone, folder) = (alone(), Folder::new(4));
     let data = folder.root().to_owned();
-    let plain = Config { data, epochs: 1, batch: 2, crop: (64, 64), norm_crops: 0, ..Config::standard() };
+    let plain = Config {
+        data,
+        epochs: 1,
+        batch: 2,
+        crop: (64, 64),
+        norm_crops: 0,
+        max_class_share: 1.0,
+        jitter: Jitter::default(),
+        optimizer: Method::Sgd,
+        warmup: 0,
+        ema: None,
+        ..Config::standard()
+    };
     let mut json = serde_json::to_value(&plain).unwrap();
     let object = json.as_object_mut().unwrap();
     let new = [

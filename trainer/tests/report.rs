@@ -27,7 +27,7 @@ const WRONG: [u8; 3] = [235, 40, 60];
 const PLOTS: [&str; 6] = ["loss.png", "learning_rate.png", "accuracy.png", "miou.png", "classes.png", "confusion.png"];
 
 /// With options of all parts of the recipe, which the page is to tell.
-const RUN: &str = "train --data {} --out {} --crop 64x64 --batch 2 --epochs 4 --backbone resnet18 --optimizer adamw \
+const RUN: &str = "train --data {} --out {} --crop 64x64 --batch 2 --epochs 4 --backbone resnet18 --optimizer adamw --recipe standard \
                    --lr 0.002 --schedule cosine --warmup 2 --ema 0.75 --accumulate 2 --clip 5 --patience 3 \
                    --class-weights median-frequency --brightness 0.4 --hue 0.1 --label-smoothing 0.05 \
                    --log-every 2 --quiet";
