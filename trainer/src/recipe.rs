@@ -23,7 +23,7 @@ pub enum Recipe {
     /// What the models of this project are made with: AdamW with a warm-up, random scales and colours, an average of the weights.
     Standard,
     /// The same for fewer than 200 photos: so many passes over them that a run has 300 steps, with batch normalisations that stay as
-    /// they were on ImageNet, for few photos have no statistics worth following, and without an average of the weights.
+    /// they were on ImageNet, for few photos have no statistics worth following.
     Small,
     /// Dive into Deep Learning, section 13.11, to the letter: ResNet-18, fcn32s, 320 x 480 crops of the photos that are
     /// not smaller, batch 32, plain SGD with rate 0.001, 5 epochs, void as background, losses summed over the batch.
@@ -79,7 +79,6 @@ impl Recipe {
         if self == Recipe::Small {
             config.epochs = SMALL_STEPS.div_ceil(steps) as u64;
             config.freeze_norm = true;
-            config.ema = None;
         }
         config.epochs = epochs.unwrap_or(config.epochs);
         config.warmup = (steps * config.epochs as usize / 20).min(LONGEST_WARM_UP) as u64;

@@ -208,7 +208,7 @@ pub(super) struct Setup {
     #[arg(long, value_name = "NORM")]
     clip: Option<f64>,
 
-    /// Measure and export an exponential average of the weights, with this decay a step; 0 is no average [default: 0.998; small: 0].
+    /// Measure and export an exponential average of the weights, with this decay a step; 0 is no average [default: 0.998].
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
 

@@ -199,7 +199,7 @@ impl<'a> Annotations<'a> {
             |label: &u8| self.classes.get(usize::from(*label)).map_or(labelmap::VOID_COLOR, |class| class.color);
         let pixels = labelled.labels.iter().flat_map(color).collect();
         let image = fcn::Image { width: labelled.width as u32, height: labelled.height as u32, pixels };
-        fcn::write_png(&folder.join(format!("{id}.png")), &image)?;
+        fcn::write_png(folder.join(format!("{id}.png")), &image)?;
         self.ids.push(id.to_owned());
         Ok(())
     }
