@@ -138,33 +138,8 @@ fn circles_and_values_of_two_origins_are_refused() {
 
 /// A network without a card whose scores come out of a loop of so many rounds, or of any number. Their shape is not declared.
 fn turning(rounds: Option<i64>, last: Vec<NodeProto>) -> ModelProto {
-    let scalar = |name, element| build::value(name, element, &[]);
-    let mut value = build::value("value", DataType::Float, &[]);
-    value.r#type.as_mut().unwrap().value = None;
-    let body = GraphProto {
-        name: Some("body".to_owned()),
-        node: vec![
-            build::node("Identity", &["condition"], "condition.next", vec![]),
-            build::node("Neg", &["value"], "value.next", vec![]),
-        ],
-        input: vec![
-            scalar("round", DataType::Int64),
-            scalar("condition", DataType::Bool),
-            scalar("value", DataType::Float),
-        ],
-        output: vec![scalar("condition.next", DataType::Bool), scalar("value.next", DataType::Float)],
-        ..GraphProto::default()
-    };
-    let body = AttributeProto {
-        name: Some("body".to_owned()),
-        r#type: Some(AttributeType::Graph as i32),
-        g: Some(body),
-        ..AttributeProto::default()
-    };
-    let mut nodes = vec![
-        build::node("Loop", &["rounds", "", "zero"], "turned", vec![body]),
-        build::node("Add", &["low", "turned"], "sum", vec![]),
-    ];
+    let mut nodes =
+        vec![models::turning("rounds", "zero", "turned"), build::node("Add", &["low", "turned"], "sum", vec![])];
     nodes.extend(last);
     let mut model = with(nodes, false);
     let graph = model.graph.as_mut().unwrap();

@@ -217,8 +217,8 @@ pub fn slow(end: End) -> ModelProto {
     model
 }
 
-/// A network that labels bright frames, and turns in a loop for frames that are all black until its run is ended.
-pub fn endless() -> ModelProto {
+/// A node that turns the sign of the scalar `zero` so many rounds.
+pub fn turning(rounds: &str, zero: &str, turned: &str) -> NodeProto {
     let scalar = |name, element| build::value(name, element, &[]);
     let body = GraphProto {
         name: Some("body".to_owned()),
@@ -240,6 +240,11 @@ pub fn endless() -> ModelProto {
         g: Some(body),
         ..AttributeProto::default()
     };
+    build::node("Loop", &[rounds, "", zero], turned, vec![body])
+}
+
+/// A network that labels bright frames, and turns in a loop for frames that are all black until its run is ended.
+pub fn endless() -> ModelProto {
     let mut model = model(Spec { end: End::Low, ..Spec::default() });
     let graph = model.graph.as_mut().expect("every model has a graph");
     graph.node.pop();
@@ -248,7 +253,7 @@ pub fn endless() -> ModelProto {
         build::node("Less", &["brightest", "dark"], "is.black", vec![]),
         build::node("Cast", &["is.black"], "one.or.none", vec![build::int("to", DataType::Int64 as i64)]),
         build::node("Mul", &["one.or.none", "many"], "rounds", vec![]),
-        build::node("Loop", &["rounds", "", "zero"], "turned", vec![body]),
+        turning("rounds", "zero", "turned"),
         build::node("Add", &["low", "turned"], "scores", vec![]),
     ]);
     // Black is -1.8 and less once it is normalised.

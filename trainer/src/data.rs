@@ -17,6 +17,7 @@ mod palette;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -121,25 +122,31 @@ impl Place {
         missing.into_iter().next().map_or(Ok(dataset), Err)
     }
 
-    /// The split to take photos out of for measuring: the one that is named, `train`, or the only one there is.
-    pub fn whole_split(&self, named: Option<&str>) -> Result<String> {
-        if let Some(named) = named {
-            return Ok(named.to_owned());
-        }
-        let splits = match self.source()? {
-            Some(source) => source.splits.into_keys().collect(),
+    /// Opens the split to take photos out of for measuring: the one that is named, `train`, or the only one there is.
+    pub fn open_whole(&self, named: Option<&str>) -> Result<(String, Dataset)> {
+        let source = self.source()?;
+        let splits = match &source {
+            Some(source) => source.splits.keys().cloned().collect(),
             None => splits(&lists(&self.root)),
         };
-        match splits.as_slice() {
-            [only] => Ok(only.clone()),
-            splits if splits.iter().any(|split| split == TRAIN_SPLIT) => Ok(TRAIN_SPLIT.to_owned()),
-            [] => Err(missing_split(&lists(&self.root).join(format!("{TRAIN_SPLIT}.txt")))),
-            splits => Err(Error::new(format!(
-                "{} has the splits {}; --train-split names the one to divide",
-                self.root.display(),
-                splits.join(", ")
-            ))),
-        }
+        let split = match (named, splits.as_slice()) {
+            (Some(named), _) => named.to_owned(),
+            (None, [only]) => only.clone(),
+            (None, splits) if splits.iter().any(|split| split == TRAIN_SPLIT) => TRAIN_SPLIT.to_owned(),
+            (None, []) => return Err(missing_split(&lists(&self.root).join(format!("{TRAIN_SPLIT}.txt")))),
+            (None, splits) => {
+                return Err(Error::new(format!(
+                    "{} has the splits {}; --train-split names the one to divide",
+                    self.root.display(),
+                    splits.join(", ")
+                )));
+            }
+        };
+        let dataset = match source {
+            Some(source) => Dataset::of_source(source, &split, &self.root)?,
+            None => self.open(&split)?,
+        };
+        Ok((split, dataset))
     }
 
     /// The splits that are looked at if none is named: `train` and `val`, or all where neither is.
@@ -220,6 +227,18 @@ impl Dataset {
                 splits.join(", ")
             )));
         };
+        // An ID is how a run finds its photo again.
+        let mut names = HashMap::new();
+        for item in &items {
+            if let Some(other) = names.insert(&item.id, &item.photo) {
+                return Err(Error::new(format!(
+                    "{} and {} have the same ID, {}; rename one",
+                    other.display(),
+                    item.photo.display(),
+                    item.id
+                )));
+            }
+        }
         let entry = |Item { id, photo, mask }| Entry { id, photo, mask, layout: OnceLock::new() };
         Ok(Dataset {
             entries: items.into_iter().map(entry).collect(),

@@ -374,6 +374,28 @@ fn a_run_goes_on_with_the_photos_it_began_with() {
 }
 
 #[test]
+fn a_run_is_no_data_set_to_train_on() {
+    let data = cvat(6);
+    let (out, run, _) = train("--data {} --val-share 0.2", &[data.root()]);
+    let line = "train --data {} --out {} --epochs 1 --crop 32x32 --batch 2 --threads 1";
+    let output = trainer(line, &[&run, &out.path().join("other")]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && stderr.contains("is the folder of a run"), "{stderr}");
+}
+
+#[test]
+fn photos_of_one_name_are_told_apart_or_refused() {
+    let nested = |id: &str| (format!("images/{id}.png"), format!("labels/{id}.txt"));
+    let dir = yolo(nested, &[("a/1", Some(RIGHT)), ("b/1", Some(RIGHT))]);
+    let error = Dataset::open(dir.path(), "all").err().unwrap().to_string();
+    assert!(error.contains("a/1.png and") && error.contains("b/1.png have the same ID, 1"), "{error}");
+    // In two splits nothing is mixed up.
+    let dir = yolo(nested, &[("train/1", Some(RIGHT)), ("val/1", None)]);
+    assert_eq!(ends(&Dataset::open(dir.path(), "train").unwrap(), 0), (0, 1));
+    assert_eq!(ends(&Dataset::open(dir.path(), "val").unwrap(), 0), (0, 0));
+}
+
+#[test]
 fn undivided_photos_need_a_share() {
     let data = cvat(6);
     let out = folder();

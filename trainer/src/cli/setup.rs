@@ -285,11 +285,15 @@ impl Setup {
     pub(super) fn config(&self, data: &Path) -> Result<(Recipe, Config)> {
         let missing_masks = self.missing_masks.unwrap_or_default();
         let place = Place { root: data.to_owned(), masks: self.masks.clone(), missing_masks };
-        let train_split = match self.val_share {
-            Some(_) => place.whole_split(self.train_split.as_deref())?,
-            None => self.train_split.clone().unwrap_or(TRAIN_SPLIT.to_owned()),
+        let (train_split, train) = match (self.val_share, &self.train_split) {
+            (Some(_), named) => place.open_whole(named.as_deref())?,
+            (None, named) => {
+                let split = named.clone().unwrap_or(TRAIN_SPLIT.to_owned());
+                let train = place.open(&split)?;
+                (split, train)
+            }
         };
-        let photos = place.open(&train_split)?.len() as f64 * (1.0 - self.val_share.unwrap_or(0.0).clamp(0.0, 1.0));
+        let photos = train.len() as f64 * (1.0 - self.val_share.unwrap_or(0.0).clamp(0.0, 1.0));
         let recipe = self.recipe.unwrap_or(Recipe::for_photos(photos as usize));
         Ok((recipe, self.fill(recipe.config(photos as usize, self.batch, self.epochs), place, train_split)))
     }

@@ -39,6 +39,7 @@ pub fn path(run: &Path) -> PathBuf {
 impl Photos {
     /// The photos of two data sets, which were found in these splits of `place`.
     pub fn new(place: &Place, train: (&str, &Dataset), val: (&str, &Dataset)) -> Result<Photos> {
+        refuse_run(place)?;
         let list = |(split, dataset): (&str, &Dataset)| List {
             split: split.to_owned(),
             ids: (0..dataset.len()).map(|index| dataset.id(index).to_owned()).collect(),
@@ -105,11 +106,20 @@ impl Photos {
     }
 
     fn place(&self) -> Result<Place> {
-        // A ring of runs would lead nowhere.
-        if self.masks.is_none() && path(&self.data).exists() {
-            return Err(Error::new(format!("{} is a run and no data set; begin from its photos", self.data.display())));
-        }
-        Ok(Place { root: self.data.clone(), masks: self.masks.clone(), missing_masks: self.missing_masks })
+        let place = Place { root: self.data.clone(), masks: self.masks.clone(), missing_masks: self.missing_masks };
+        refuse_run(&place)?;
+        Ok(place)
+    }
+}
+
+/// A run's photos are those of a data set: runs that name each other would lead nowhere.
+fn refuse_run(place: &Place) -> Result<()> {
+    match place.masks.is_none() && path(&place.root).exists() {
+        false => Ok(()),
+        true => Err(Error::new(format!(
+            "{} is the folder of a run, which cannot be trained on; give the data set that its dataset.json names",
+            place.root.display()
+        ))),
     }
 }
 
