@@ -1,79 +1,177 @@
-//! Networks as ONNX Runtime has optimized them, kept on disk so that the next start need not do it again.
+//! Optimized networks on disk, so that the next start can skip ONNX Runtime's optimizer.
+//!
+//! An entry takes the place of the model, so whoever can write one decides what is labelled. Entries therefore lie in a folder that
+//! only this user can write, and are opened relative to that folder, whatever happens to the path that led there.
 
 use std::{
-    fs,
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
+    io::{self, Read},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use prost::bytes::Bytes;
+use sha2::{Digest, Sha256};
 
-use crate::{Result, file};
+use crate::{Error, Result, file, process};
 
 /// An optimized network, in the bytes of its file.
-pub(crate) struct Kept {
+pub(crate) struct Cached {
     pub(crate) content: Arc<[u8]>,
-    /// Where behind the header the network starts.
+    /// Offset of the network behind the header and its checksum.
     start: usize,
 }
 
-impl Kept {
+impl Cached {
     /// The network as ONNX.
     pub(crate) fn network(&self) -> Bytes {
         Bytes::from_owner(Arc::clone(&self.content)).slice(self.start..)
     }
 }
 
-/// A place for one optimized network.
-pub(crate) struct Entry {
+/// A folder of entries that belongs to this user alone.
+pub(crate) struct Folder {
+    /// The path for messages.
     path: PathBuf,
-    /// What the file must begin with to be the network that is wanted.
+    /// Keeps the folder that was checked: the path may lead to another one by now.
+    opened: File,
+}
+
+impl Folder {
+    /// Opens `fcn-cache-UID` in `parent`, and creates it with mode 0700 if it is missing. Fails if it is a link, belongs to another
+    /// user, or can be written by others.
+    pub(crate) fn open(parent: &Path) -> Result<Folder> {
+        let user = process::effective_user();
+        let path = parent.join(format!("fcn-cache-{user}"));
+        let open = || {
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+            let opened = OpenOptions::new().read(true).custom_flags(flags).open(&path)?;
+            check_owner(&opened.metadata()?, user)?;
+            Ok(opened)
+        };
+        let opened =
+            open().map_err(|error| Error::Io(format!("the cache folder '{}' is not used: {error}", path.display())))?;
+        Ok(Folder { path, opened })
+    }
+
+    /// The path of a file in the folder that was checked.
+    fn join(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.opened.as_raw_fd()))
+    }
+}
+
+/// Fails unless `user` owns the file or folder and nobody else can write it.
+fn check_owner(metadata: &Metadata, user: u32) -> io::Result<()> {
+    if metadata.uid() != user {
+        return Err(io::Error::other(format!("it belongs to user {}, not to user {user}", metadata.uid())));
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(io::Error::other(format!("other users can write it: its mode is {mode:04o}")));
+    }
+    Ok(())
+}
+
+/// A place for one optimized network.
+pub(crate) struct Entry<'a> {
+    folder: &'a Folder,
+    name: String,
+    /// The first bytes of the file, without which it is another network's.
     header: String,
 }
 
-impl Entry {
-    /// The place in `folder` for the network `graph`, whose weights lie in the bytes of `model`, as this version of ONNX Runtime
-    /// optimizes it for this provider and processor. Options make different graphs of one model.
-    pub(crate) fn new(folder: &Path, model: &[u8], graph: &[u8], runtime: &str, provider: &str) -> Entry {
-        let hash = twox_hash::XxHash3_64::oneshot_with_seed(hash(graph), model);
+impl<'a> Entry<'a> {
+    /// The place for the network `graph`, whose weights lie in the bytes of `model`, as this version of ONNX Runtime optimizes it
+    /// for this provider and processor. Options make different graphs of one model.
+    pub(crate) fn new(folder: &'a Folder, model: &[u8], graph: &[u8], runtime: &str, provider: &str) -> Entry<'a> {
+        let mut hash = Sha256::new();
+        hash.update((graph.len() as u64).to_le_bytes());
+        hash.update(graph);
+        hash.update(model);
+        let hash = hex(&hash.finalize());
         let header = format!(
-            "fcn {} cache\nmodel {hash:016x} of {} bytes\nONNX Runtime {runtime}\nprovider {provider}\nprocessor {}\n",
+            "fcn {} cache\nmodel {hash}\nONNX Runtime {runtime}\nprovider {provider}\nprocessor {}\n",
             env!("CARGO_PKG_VERSION"),
-            model.len(),
             processor()
         );
-        Entry { path: folder.join(format!("{hash:016x}-{provider}.fcn-cache")), header }
+        Entry { folder, name: format!("{}-{provider}.fcn-cache", &hash[..16]), header }
     }
 
-    /// The network, where the file is there, whole, and the one that is wanted.
-    pub(crate) fn read(&self) -> Option<Kept> {
-        let content = file::read(&self.path, u64::MAX).ok()?;
+    /// The network, if its file is there, whole, this user's, and the one that is wanted.
+    pub(crate) fn read(&self) -> Option<Cached> {
+        let content = self.content().ok()?;
         let network = content.strip_prefix(self.header.as_bytes())?;
-        let (check, network) = network.split_first_chunk::<8>()?;
+        let (checksum, network) = network.split_first_chunk::<32>()?;
         let start = content.len() - network.len();
-        (u64::from_le_bytes(*check) == hash(network)).then_some(Kept { content, start })
+        (checksum[..] == Sha256::digest(network)[..]).then_some(Cached { content, start })
     }
 
-    /// Where ONNX Runtime can write the network, before [`Entry::keep`].
-    pub(crate) fn temporary(&self) -> PathBuf {
-        file::temporary_beside(&self.path)
+    fn content(&self) -> Result<Arc<[u8]>> {
+        let opened = || {
+            let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+            let path = self.folder.join(&self.name);
+            let opened = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+            let metadata = opened.metadata()?;
+            if !metadata.is_file() {
+                return Err(io::Error::other("it is not a regular file"));
+            }
+            check_owner(&metadata, process::effective_user())?;
+            Ok((opened, metadata.len()))
+        };
+        let (mut opened, length) = opened().map_err(|error| self.error(&error))?;
+        file::read_exactly(&mut opened, length, |error| self.error(&error))
     }
 
-    /// Makes what ONNX Runtime wrote to `temporary` the entry's content.
-    pub(crate) fn keep(&self, temporary: &Path) -> Result<()> {
-        let network = fs::read(temporary);
-        // Whether or not it could be read, nobody needs it any more.
-        let _ = fs::remove_file(temporary);
-        let network = network.map_err(|error| {
-            crate::Error::Io(format!("{}: ONNX Runtime left no optimized network: {error}", self.path.display()))
-        })?;
-        let check = hash(&network).to_le_bytes();
-        file::write(&self.path, &[self.header.as_bytes(), &check, &network].concat())
+    fn error(&self, error: &io::Error) -> Error {
+        Error::Io(format!("the cache entry '{}': {error}", self.folder.path.join(&self.name).display()))
+    }
+
+    /// A new, empty file that ONNX Runtime can write the network to, for [`Entry::keep`].
+    pub(crate) fn temporary(&self) -> Result<Temporary> {
+        let path = file::temporary_beside(&self.folder.join(&self.name));
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        made.map_err(|error| self.error(&error))?;
+        Ok(Temporary(path))
+    }
+
+    /// Makes the content of `temporary` the entry's network.
+    pub(crate) fn keep(&self, temporary: Temporary) -> Result<()> {
+        let mut network = Vec::new();
+        let written = file::open(&temporary.0).and_then(|mut opened| opened.read_to_end(&mut network));
+        written.map_err(|error| self.error(&error))?;
+        drop(temporary);
+        let checksum = Sha256::digest(&network);
+        file::replace(&self.folder.join(&self.name), &[self.header.as_bytes(), &checksum, &network])
+            .map_err(|error| self.error(&error))
     }
 }
 
-fn hash(bytes: &[u8]) -> u64 {
-    twox_hash::XxHash3_64::oneshot(bytes)
+/// The path of a file that is removed when this is dropped.
+pub(crate) struct Temporary(PathBuf);
+
+impl Temporary {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // If it cannot be removed, it is only room on the disk.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What optimized networks depend on: the width of the processor's vectors.

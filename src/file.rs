@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, memory, signals};
 
 /// Opens a plain file for reading. Never waits: a FIFO or a device is an error.
 pub fn open(path: &Path) -> io::Result<File> {
@@ -35,21 +35,28 @@ pub fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
 /// Writes a file: beside its place first, flushed to the disk, then renamed, so that no crash leaves half of it. A link is
 /// followed; what is neither a plain file nor missing, such as a device, is not replaced.
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
-    let path = &target(path).map_err(|error| Error::Io(format!("{} cannot be written: {error}", path.display())))?;
+    target(path)
+        .and_then(|path| replace(&path, &[content]))
+        .map_err(|error| Error::Io(format!("{} cannot be written: {error}", path.display())))
+}
+
+/// As [`write`], from several parts, to `path` itself: a link there is replaced.
+pub(crate) fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let temporary = temporary_beside(path);
     let attempt = || {
         let mut file = File::create_new(&temporary)?;
-        file.write_all(content)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        // The rename itself is on the disk once the folder is.
+        // The rename is on the disk only once the folder is.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     };
-    attempt().map_err(|error: io::Error| {
-        // Nothing to clean up where not even the temporary file could be made.
+    signals::without_file_size_signal(attempt).inspect_err(|_| {
+        // It is missing if it could not be created.
         let _ = fs::remove_file(&temporary);
-        Error::Io(format!("{} cannot be written: {error}", path.display()))
     })
 }
 
@@ -71,9 +78,9 @@ fn target(path: &Path) -> io::Result<PathBuf> {
 
 /// The content of a file of at most `limit` bytes, without an abort where there is no memory for it.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Arc<[u8]>> {
-    let failed = |what: &str, error: io::Error| Error::Io(format!("'{}' cannot be {what}: {error}", path.display()));
-    let mut file = open(path).map_err(|error| failed("opened", error))?;
-    let metadata = file.metadata().map_err(|error| failed("looked at", error))?;
+    let failed = |what: &str, error: &io::Error| Error::Io(format!("'{}' cannot be {what}: {error}", path.display()));
+    let mut file = open(path).map_err(|error| failed("opened", &error))?;
+    let metadata = file.metadata().map_err(|error| failed("looked at", &error))?;
     if metadata.len() > limit {
         return Err(Error::Io(format!(
             "'{}' has {} bytes; at most {limit} are possible",
@@ -81,16 +88,20 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Arc<[u8]>> {
             metadata.len()
         )));
     }
-    let mut content = zeros(metadata.len() as usize)?;
-    let bytes = Arc::get_mut(&mut content).ok_or_else(|| Error::Internal("the bytes have just been made".into()))?;
-    file.read_exact(bytes).map_err(|error| failed("read", error))?;
+    read_exactly(&mut file, metadata.len(), |error| failed("read", error))
+}
+
+/// The next `length` bytes of a file.
+pub(crate) fn read_exactly(file: &mut File, length: u64, failed: impl Fn(&io::Error) -> Error) -> Result<Arc<[u8]>> {
+    let mut content = zeros(length as usize)?;
+    let bytes = Arc::get_mut(&mut content).ok_or_else(|| Error::Internal("the bytes are shared already".into()))?;
+    file.read_exact(bytes).map_err(|error| failed(&error))?;
     Ok(content)
 }
 
 /// So many bytes, without an abort where there is no memory for them.
 pub(crate) fn zeros(length: usize) -> Result<Arc<[u8]>> {
-    let room = Vec::<u8>::new().try_reserve_exact(length);
-    room.map_err(|_| Error::OutOfMemory(format!("{length} bytes for the content of a file cannot be had")))?;
+    memory::check_available(length, "the content of a file")?;
     Ok(std::iter::repeat_n(0, length).collect())
 }
 

@@ -14,7 +14,7 @@ use image::{
 };
 
 use crate::{
-    Error, MAX_SIDE, Result, file,
+    Error, MAX_SIDE, Result, file, memory,
     palette::{Class, voc_color},
 };
 
@@ -74,8 +74,14 @@ pub fn read_image(path: impl AsRef<Path>) -> Result<Image> {
     let file = ImageFile::read(path)?;
     let (decoder, layout) = file.open()?;
     file.check_damage()?;
+    // The crate image ends the process if it cannot allocate.
+    let check_available = |bytes: u64| memory::check_available(bytes as usize, "the decoded image");
+    let decoded = decoder.total_bytes();
+    check_available(decoded)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| decode_error(path, error))?;
+    check_available(decoded)?;
     image.apply_orientation(Orientation::from_exif(layout.orientation).unwrap_or(Orientation::NoTransforms));
+    check_available(3 * u64::from(image.width()) * u64::from(image.height()))?;
     let image = image.into_rgb8();
     Ok(Image { width: image.width(), height: image.height(), pixels: image.into_raw() })
 }

@@ -319,7 +319,7 @@ impl PreparedModel {
         let stride = card.as_ref().map_or(DEFAULT_STRIDE, |card| card.stride as usize);
         let model = Model {
             normalise,
-            upsampling: Upsampling::new(tail, classes.len()),
+            upsampling: Upsampling::new(tail, classes.len())?,
             answers_labels: output == OutputKind::Labels,
             classes,
             background,

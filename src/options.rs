@@ -112,8 +112,9 @@ pub struct Options {
     pub gpu_memory_limit: usize,
     /// The file of ONNX Runtime's library; without it `ORT_DYLIB_PATH`, the folder of libfcn and the system are searched.
     pub runtime_library: Option<PathBuf>,
-    /// An existing folder where optimized networks are kept, so that making the same segmenter again is faster; without
-    /// it none are kept. Files of other models, versions, providers or processors are not used.
+    /// An existing folder in which optimized networks are kept, in a folder of its own of mode 0700, so that creating the same
+    /// segmenter again is faster; `None` keeps none. Entries of other models, options, versions, providers or processors, and
+    /// those that another user can write, are not used.
     pub cache: Option<PathBuf>,
     /// At which size the network sees a frame: [`SizeMode::Auto`], or for a model of one fixed size [`SizeMode::Resize`].
     pub size_mode: Option<SizeMode>,

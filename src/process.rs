@@ -1,5 +1,5 @@
 //! Which process this is. A forked child has its parent's memory but not its threads, and whatever those held at the fork stays
-//! locked: it must leave its parent's handles alone. Unsafe code: `pthread_atfork`.
+//! locked: it must leave its parent's handles alone. Unsafe code: `pthread_atfork`, `geteuid`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -35,6 +35,12 @@ impl Process {
     pub(crate) fn is_over(self) -> bool {
         self != Process::current()
     }
+}
+
+/// The user whose rights this process has.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: it takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 /// Work that may hold ONNX Runtime's locks.

@@ -17,7 +17,8 @@ use crate::{
     error::plain,
     frame::plane_layout,
     head::Fit,
-    mask::{Outputs, Settings, Source, Target, label_stride, resize},
+    mask::{Outputs, Settings, Source, Target, label_stride},
+    memory::set_length,
     model::{Model, PreparedModel},
     onnx::{self, Loaded, ModelCard},
     palette::Class,
@@ -255,7 +256,7 @@ impl Segmenter {
     /// the network, once for each session.
     pub fn warm_up(&self, width: u32, height: u32) -> Result<()> {
         let mut pixels = Vec::new();
-        resize(&mut pixels, plane_layout(PixelFormat::Gray8, 0, width, height, 0)?.1)?;
+        set_length(&mut pixels, plane_layout(PixelFormat::Gray8, 0, width, height, 0)?.1, "an empty frame")?;
         let frame = Frame::packed(PixelFormat::Gray8, &pixels, width, height, 0)?;
         self.check(&frame, &Settings::default())?;
         let call = self.interrupts.call(None, None);

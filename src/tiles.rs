@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::{Result, mask::resize};
+use crate::{Result, memory::set_length};
 
 /// Where tiles lie along one side of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,9 +61,9 @@ impl Band {
     /// An empty band of `lines` rows.
     pub(crate) fn start(&mut self, lines: usize, classes: usize, columns: &Side) -> Result<()> {
         self.row = classes * columns.length;
-        resize(&mut self.sums, (lines + 1) * self.row)?;
+        set_length(&mut self.sums, (lines + 1) * self.row, "the scores of tiles")?;
         self.sums.fill(0.0);
-        resize(&mut self.shares, columns.length)?;
+        set_length(&mut self.shares, columns.length, "the shares of tiles")?;
         for (x, share) in self.shares.iter_mut().enumerate() {
             *share = 1.0 / columns.cover(x) as f32;
         }

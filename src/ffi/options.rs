@@ -181,9 +181,11 @@ pub unsafe extern "C" fn fcn_options_set_runtime_library(
     })
 }
 
-/// A folder, which must exist, where networks are kept as ONNX Runtime has optimized them, so that making the same
-/// segmenter again is faster. With NULL, the default, none are kept. A file there that belongs to another model, version,
-/// provider or processor is not used; where none can be written, the log tells.
+/// A folder, which must exist, in which networks are kept as ONNX Runtime has optimized them, so that creating the same
+/// segmenter again is faster. NULL, the default, keeps none. Entries lie in `fcn-cache-UID`, a folder of mode 0700 that is
+/// created there. An entry is used only if its model, options, version, provider and processor are the same (by SHA-256), and
+/// if the folder and the entry belong to this process's effective user and no other user can write them; otherwise the model
+/// itself is used. If no entry can be written, the log says why. Needs /proc.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses; `folder` is NULL or a NUL-terminated string.

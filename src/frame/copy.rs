@@ -3,7 +3,7 @@
 use std::array;
 
 use super::Frame;
-use crate::{Result, mask::resize};
+use crate::{Result, memory::set_length};
 
 /// A copy of a frame: the rows and columns that it looks at, without padding.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl FrameCopy {
             array::from_fn(|axis: usize| (corners[0][axis].max(corners[1][axis]) + 1 - first[axis]) as u32);
         let layout = format.contiguous_planes(columns, rows, 0);
         let sizes = [0, 1, 2].map(|plane| format.plane_size(plane, columns, rows));
-        resize(&mut self.bytes, sizes.iter().map(|(rows, row)| rows * row).sum())?;
+        set_length(&mut self.bytes, sizes.iter().map(|(rows, row)| rows * row).sum(), "a copy of the frame")?;
         for (plane, (&(rows, row), &(start, _))) in sizes.iter().zip(&layout).enumerate().take(format.planes()) {
             let (top, left) = format.byte_of(plane, first);
             for (y, copy) in self.bytes[start..start + rows * row].chunks_exact_mut(row).enumerate() {

@@ -11,7 +11,8 @@ use std::ops::Range;
 
 use crate::{
     Result,
-    mask::{MaskData, Rules, Target, resize},
+    mask::{MaskData, Rules, Target},
+    memory::set_length,
     pool::{Pool, Queue},
     resample::Axis,
     runtime::Scores,
@@ -176,7 +177,7 @@ fn prepare(threads: &mut Vec<Scratch>, pool: &Pool, classes: usize) -> Result<()
     threads.resize_with(pool.threads(), Scratch::default);
     for scratch in threads {
         scratch.space.prepare(classes)?;
-        resize(&mut scratch.chosen, classes)?;
+        set_length(&mut scratch.chosen, classes, "a block of scores")?;
         scratch.pixels = Counts::default();
     }
     Ok(())

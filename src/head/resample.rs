@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     Result,
-    mask::{Rules, resize},
+    mask::Rules,
+    memory::set_length,
     resample::{Axis, Tap},
 };
 
@@ -148,9 +149,9 @@ impl Scratch {
     pub(super) fn prepare_rows(&mut self, rows: &Rows<'_>, count: usize) -> Result<()> {
         let Scratch { block, kept, .. } = self;
         kept.width = rows.width();
-        resize(block, rows.channels())?;
-        resize(&mut kept.scores, count * rows.channels() * (rows.width() + BEYOND))?;
-        resize(&mut kept.places, count * rows.width())
+        set_length(block, rows.channels(), "a block of scores")?;
+        set_length(&mut kept.scores, count * rows.channels() * (rows.width() + BEYOND), "rows of scores")?;
+        set_length(&mut kept.places, count * rows.width(), "rows of scores")
     }
 
     /// Fills a part of the mask from rows of its own size.

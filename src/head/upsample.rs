@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    mask::resize,
+    memory::set_length,
     onnx::Tail,
     pool::Pool,
     resample::{Axis, Tap},
@@ -69,8 +69,8 @@ impl Transposed {
 
 impl Upsampling {
     /// What undoes the cut; `classes` is the number of scores that the network answers for a pixel.
-    pub(crate) fn new(tail: Tail, classes: usize) -> Upsampling {
-        match tail {
+    pub(crate) fn new(tail: Tail, classes: usize) -> Result<Upsampling> {
+        Ok(match tail {
             Tail::Whole | Tail::ToInput => Upsampling::Interpolate,
             // Bilinear interpolation by an even factor is a transposed convolution of each class with a tent.
             Tail::Bilinear { factor } if factor % 2 == 0 => {
@@ -82,17 +82,18 @@ impl Upsampling {
                 let taps = 4 * stride * stride;
                 let blocks = if separate { classes } else { classes * classes };
                 // from x to x row x column => row x column x from x to
-                let weights = transpose(&weights, taps, blocks);
+                let weights = transpose(&weights, taps, blocks)?;
                 Upsampling::Transposed(Transposed { stride, separate, weights, bias, border: Border::Zero })
             }
-        }
+        })
     }
 }
 
 /// `columns` x `rows` => `rows` x `columns`, some columns at a time, so that both stay in cache.
-fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+fn transpose(values: &[f32], rows: usize, columns: usize) -> Result<Vec<f32>> {
     const TOGETHER: usize = 16;
-    let mut result = vec![0.0; rows * columns];
+    let mut result = Vec::new();
+    set_length(&mut result, rows * columns, "the upsampling's weights")?;
     for (part, values) in values.chunks(TOGETHER * rows).enumerate() {
         for (row, result) in result.chunks_exact_mut(columns).enumerate() {
             for (value, result) in values.iter().skip(row).step_by(rows).zip(&mut result[part * TOGETHER..]) {
@@ -100,7 +101,7 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
             }
         }
     }
-    result
+    Ok(result)
 }
 
 /// The kernel of bilinear interpolation, 2 s x 2 s (`bilinear_kernel` of d2l 13.11).
@@ -181,7 +182,7 @@ pub(super) struct Space {
 
 impl Space {
     pub(super) fn prepare(&mut self, classes: usize) -> Result<()> {
-        resize(&mut self.block, classes)?;
+        set_length(&mut self.block, classes, "a block of scores")?;
         self.winograd.prepare(classes)
     }
 }
@@ -245,7 +246,7 @@ fn even_factor(from: (usize, usize), size: (usize, usize)) -> Option<usize> {
 fn pad(scores: Scores<'_>, border: Border, padded: &mut Vec<f32>) -> Result<usize> {
     let Scores { channels, height, width, data } = scores;
     let columns = (width + 1).next_multiple_of(BLOCK) + 1;
-    resize(padded, channels * (height + 2) * columns)?;
+    set_length(padded, channels * (height + 2) * columns, "the network's scores")?;
     let planes = padded.chunks_exact_mut((height + 2) * columns);
     for (plane, source) in planes.zip(data.chunks_exact(height * width)) {
         for (y, row) in plane.chunks_exact_mut(columns).enumerate() {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Result,
-    mask::resize,
+    memory::set_length,
     pool::{Pool, Queue},
     runtime::Scores,
 };
@@ -56,8 +56,8 @@ pub(super) struct Space {
 
 impl Space {
     pub(super) fn prepare(&mut self, classes: usize) -> Result<()> {
-        resize(&mut self.filters, PRODUCTS * classes * classes)?;
-        resize(&mut self.results, 4 * classes)
+        set_length(&mut self.filters, PRODUCTS * classes * classes, "the upsampling's filters")?;
+        set_length(&mut self.results, 4 * classes, "a block of scores")
     }
 }
 
@@ -69,7 +69,7 @@ impl Tiles {
         let (rows, columns) = ((height + 1).div_ceil(2), (width + 1).div_ceil(2));
         let eights = (rows * columns).div_ceil(LANES);
         let length = PRODUCTS * channels * LANES;
-        resize(&mut self.values, eights * length)?;
+        set_length(&mut self.values, eights * length, "transformed scores")?;
         (self.classes, self.rows, self.columns, self.height) = (channels, rows, columns, height);
         let share = eights.div_ceil(pool.threads());
         let parts = Queue::new(self.values.chunks_mut(share * length).enumerate());

@@ -1,8 +1,7 @@
 //! Regions: pixels of one label that touch at their sides, or at corners, too. Union-find over the runs of equal labels in each
 //! row, so the work follows the runs, not the pixels.
 
-use super::reserve;
-use crate::Result;
+use crate::{Result, memory::reserve};
 
 /// Pixels of one row with one label, as many as there are side by side.
 #[derive(Clone, Copy)]
@@ -33,8 +32,8 @@ impl Components {
     /// Makes room for labels of this width and height. A run for each pixel is the worst case; memory that is not used is
     /// not touched.
     pub(super) fn prepare(&mut self, (width, height): (usize, usize)) -> Result<()> {
-        reserve(&mut self.rows, height + 1)?;
-        reserve(&mut self.runs, width * height)
+        reserve(&mut self.rows, height + 1, "the regions of labels")?;
+        reserve(&mut self.runs, width * height, "the regions of labels")
     }
 
     /// Finds the regions of labels whose size was prepared; `corners` tells whether pixels that touch at a corner belong

@@ -1,8 +1,8 @@
 //! Borders of a label's pixels as polygons: border following (Suzuki and Abe 1985, "Topological structural analysis of digitized
 //! binary images by border following", appendix I), as OpenCV's `findContours` does.
 
-use super::{LabelMap, resize};
-use crate::Result;
+use super::LabelMap;
+use crate::{Result, memory::set_length};
 
 /// A closed polygon around pixels of one label, or around a hole in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl LabelMap<'_> {
     pub fn contours(&self, label: u8) -> Result<Vec<Contour>> {
         let (width, height) = (self.width() as usize, self.height() as usize);
         let mut marks = Marks { marks: Vec::new(), columns: width + 2 };
-        resize(&mut marks.marks, (width + 2) * (height + 2))?;
+        set_length(&mut marks.marks, (width + 2) * (height + 2), "the borders of labels")?;
         for (y, row) in self.rows().enumerate() {
             let marks = &mut marks.marks[(y + 1) * (width + 2) + 1..][..width];
             marks.iter_mut().zip(row).for_each(|(mark, &found)| *mark = i32::from(found == label));

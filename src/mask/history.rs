@@ -1,8 +1,7 @@
 //! Scores averaged over the frames of a stream (exponentially), at the network's own low resolution: the upsampling that follows is
 //! affine, so it gives what averaging at full size would.
 
-use super::resize;
-use crate::{Result, frame::View, runtime::Scores};
+use crate::{Result, frame::View, memory::set_length, runtime::Scores};
 
 /// What was averaged so far.
 #[derive(Debug, Default)]
@@ -43,7 +42,7 @@ impl History {
         let Scores { channels, height, width, data } = scores;
         let source = Some(Source { answer: (channels, height, width), ..source });
         let runs = source.map_or(0, |source| source.runs);
-        resize(&mut self.scores, runs * data.len())?;
+        set_length(&mut self.scores, runs * data.len(), "smoothed scores")?;
         let place = run * data.len()..(run + 1) * data.len();
         let own = &mut self.scores[place.clone()];
         // Tiles all have one size, so later runs have the first one's source.

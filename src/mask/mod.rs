@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ndarray::ArrayView3;
 
-use crate::{Error, Result};
+use crate::{Result, memory::set_length};
 pub use contours::Contour;
 pub(crate) use history::{History, Source};
 pub(crate) use labels::label_stride;
@@ -268,12 +268,12 @@ impl MaskData {
     ) -> Result<()> {
         let pixels = width * height;
         let wanted = |wanted: bool| if wanted { pixels } else { 0 };
-        resize(&mut self.labels, wanted(own_labels))?;
-        resize(&mut self.confidence, wanted(outputs.confidence))?;
-        resize(&mut self.confidence_u8, wanted(outputs.confidence_u8))?;
-        resize(&mut self.margin, wanted(outputs.margin))?;
-        resize(&mut self.scores, wanted(outputs.scores) * classes)?;
-        resize(&mut self.pixels, 256)?;
+        set_length(&mut self.labels, wanted(own_labels), "the mask's labels")?;
+        set_length(&mut self.confidence, wanted(outputs.confidence), "the mask's confidence")?;
+        set_length(&mut self.confidence_u8, wanted(outputs.confidence_u8), "the mask's confidence")?;
+        set_length(&mut self.margin, wanted(outputs.margin), "the mask's margins")?;
+        set_length(&mut self.scores, wanted(outputs.scores) * classes, "the mask's full-size scores")?;
+        set_length(&mut self.pixels, 256, "the mask's counts")?;
         (self.width, self.height, self.classes) = (width, height, classes);
         self.timings = Timings::default();
         self.not_finite = 0;
@@ -287,20 +287,4 @@ impl MaskData {
             None => (&mut self.labels, self.width),
         }
     }
-}
-
-/// Resizes without aborting where memory is short.
-pub(crate) fn resize<T: Clone + Default>(buffer: &mut Vec<T>, length: usize) -> Result<()> {
-    reserve(buffer, length)?;
-    buffer.resize(length, T::default());
-    Ok(())
-}
-
-/// Makes room for `length` values in all.
-fn reserve<T>(buffer: &mut Vec<T>, length: usize) -> Result<()> {
-    buffer.try_reserve_exact(length.saturating_sub(buffer.len())).map_err(|_| out_of_memory::<T>(length))
-}
-
-fn out_of_memory<T>(length: usize) -> Error {
-    Error::OutOfMemory(format!("{} bytes for a frame cannot be had", length.saturating_mul(size_of::<T>())))
 }

@@ -2,8 +2,8 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::{UNKNOWN, components::Components, out_of_memory};
-use crate::Result;
+use super::{UNKNOWN, components::Components};
+use crate::{Result, memory::out_of_memory};
 
 /// What removing specks keeps between frames.
 #[derive(Default)]
@@ -19,7 +19,8 @@ impl Specks {
         self.components.prepare((width, height))?;
         let length = width * height;
         self.small.clear();
-        self.small.try_reserve_exact(length).map_err(|_| out_of_memory::<(u32, u32)>(length))
+        let bytes = length.saturating_mul(size_of::<(u32, u32)>());
+        self.small.try_reserve_exact(length).map_err(|_| out_of_memory(bytes, "the regions of labels"))
     }
 
     /// Gives regions of fewer than `least` pixels the label that borders them most, as

@@ -4,6 +4,7 @@
 use prost::{Message, encoding};
 
 use super::types::{GraphProto, ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation};
+use crate::Result;
 
 /// The name under which the graph refers to the bytes of the model's file.
 pub(crate) const FILE: &str = "fcn.model";
@@ -12,8 +13,8 @@ pub(crate) const FILE: &str = "fcn.model";
 const MIN_BYTES: usize = 1024;
 
 /// The bytes of the model, with tensors that lie in `file` as references to [`FILE`]. Nodes, which may be many, are not copied first.
-pub(crate) fn encode_beside(model: &ModelProto, file: &[u8]) -> Vec<u8> {
-    let Some(graph) = &model.graph else { return model.encode_to_vec() };
+pub(crate) fn encode_beside(model: &ModelProto, file: &[u8]) -> Result<Vec<u8>> {
+    let Some(graph) = &model.graph else { return super::encode(model) };
     let GraphProto {
         node,
         name,
@@ -72,7 +73,7 @@ pub(crate) fn encode_beside(model: &ModelProto, file: &[u8]) -> Vec<u8> {
     }
     .encode_to_vec();
     encoding::bytes::encode(7, &inner, &mut outer);
-    outer
+    Ok(outer)
 }
 
 /// The tensor, whose values stay in `file` if they lie there.

@@ -1,7 +1,7 @@
 //! Short forms for writing ONNX graphs.
 
 use super::{
-    ModelCard, raw,
+    ModelCard,
     types::{
         AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
         TensorShapeProto, TypeProto, ValueInfoProto,
@@ -29,7 +29,7 @@ pub enum Dim {
 
 /// A float32 constant.
 pub fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
-    constant(name, dims, DataType::Float, raw(values))
+    constant(name, dims, DataType::Float, values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
 /// An int8 constant.

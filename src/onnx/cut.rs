@@ -1,13 +1,13 @@
 //! Cutting a network in front of its last upsampling, which [`crate::head`] then does together with the argmax.
 
 use super::{
-    floats,
+    WEIGHTS, floats,
     graph::{self, Index},
     input::ImageInput,
     sizes,
     types::{GraphProto, NodeProto, tensor_proto::DataType},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 
 /// How full-size scores come out of what the (cut) network answers.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,18 +32,24 @@ pub(crate) enum Tail {
 
 impl Tail {
     /// The same with a class in front whose score is `score` everywhere, in the network's answer, too.
-    pub(super) fn with_background(self, score: f32) -> Tail {
-        let Tail::Transposed { stride, classes, separate, weights, bias } = self else { return self };
-        let separate = separate || classes == 1;
-        let nothing = |blocks: usize| vec![0.0; blocks * 4 * stride * stride];
-        let weights = if separate {
-            [nothing(1), weights].concat()
-        } else {
-            let rows = weights.chunks_exact(classes * 4 * stride * stride);
-            let rows = rows.flat_map(|row| [&nothing(1), row].concat());
-            nothing(classes + 1).into_iter().chain(rows).collect()
+    pub(super) fn with_background(self, score: f32) -> Result<Tail> {
+        let Tail::Transposed { stride, classes, separate, weights, bias } = self else { return Ok(self) };
+        let (separate, taps) = (separate || classes == 1, 4 * stride * stride);
+        // Kernels of the background, to itself and to each class, are zero.
+        let (before, row, before_row) = match separate {
+            true => (1, classes, 0),
+            false => (classes + 1, classes, 1),
         };
-        Tail::Transposed { stride, classes: classes + 1, separate, weights, bias: [vec![score], bias].concat() }
+        let rows = weights.len() / (row * taps);
+        let mut extended = Vec::new();
+        memory::reserve(&mut extended, (before + rows * (before_row + row)) * taps, WEIGHTS)?;
+        extended.resize(before * taps, 0.0);
+        for row in weights.chunks_exact(row * taps) {
+            extended.resize(extended.len() + before_row * taps, 0.0);
+            extended.extend(row);
+        }
+        let bias = [vec![score], bias].concat();
+        Ok(Tail::Transposed { stride, classes: classes + 1, separate, weights: extended, bias })
     }
 
     /// How many times as large as the network's answer the scores are, where that is sure.
@@ -115,18 +121,21 @@ fn transposed(index: &Index<'_>, node: &NodeProto) -> Result<Option<Tail>> {
             bias.len()
         )));
     }
-    let (separate, weights) = if separate { (true, weights) } else { diagonal(weights, classes, 4 * stride * stride) };
+    let (separate, weights) = if separate { (true, weights) } else { diagonal(weights, classes, 4 * stride * stride)? };
     Ok(Some(Tail::Transposed { stride, classes, separate, weights, bias }))
 }
 
 /// The diagonal blocks alone, where all others are zero (an upsampling that was frozen at its bilinear kernel).
-fn diagonal(weights: Vec<f32>, classes: usize, taps: usize) -> (bool, Vec<f32>) {
+fn diagonal(weights: Vec<f32>, classes: usize, taps: usize) -> Result<(bool, Vec<f32>)> {
     let blocks = || weights.chunks_exact(taps).enumerate();
     let on_diagonal = |block: usize| block / classes == block % classes;
     if blocks().any(|(block, values)| !on_diagonal(block) && values.iter().any(|&value| value != 0.0)) {
-        return (false, weights);
+        return Ok((false, weights));
     }
-    (true, blocks().filter(|(block, _)| on_diagonal(*block)).flat_map(|(_, values)| values.iter().copied()).collect())
+    let mut kept = Vec::new();
+    memory::reserve(&mut kept, classes * taps, WEIGHTS)?;
+    kept.extend(blocks().filter(|(block, _)| on_diagonal(*block)).flat_map(|(_, values)| values));
+    Ok((true, kept))
 }
 
 fn bilinear(index: &Index<'_>, node: &NodeProto, input: &ImageInput) -> Option<Tail> {

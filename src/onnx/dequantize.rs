@@ -5,12 +5,13 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    build, expect_count, floats,
+    WEIGHTS, build, expect_count, floats,
     graph::{drop_unused, drop_unused_weights},
-    raw,
     types::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
-use crate::{Error, Result, error::plain};
+use prost::bytes::Bytes;
+
+use crate::{Error, Result, error::plain, memory};
 
 /// Replaces each DequantizeLinear node whose inputs are all constants by its float32 result, unless a node that reads it
 /// also reads a DequantizeLinear of values that are computed.
@@ -187,33 +188,40 @@ fn dequantize(node: &NodeProto, inputs: &[&TensorProto]) -> Result<TensorProto> 
     if zeros.len() != 1 && zeros.len() != channels {
         return Err(bad("zero points", zeros.len()));
     }
-    let floats: Vec<f32> = values
-        .iter()
-        .enumerate()
-        .map(|(i, &value)| {
-            let channel = i / inner % channels;
-            (i64::from(value) - i64::from(zeros[channel % zeros.len()])) as f32 * scales[channel]
-        })
-        .collect();
+    let floats = values.iter().enumerate().map(|(i, &value)| {
+        let channel = i / inner % channels;
+        (i64::from(value) - i64::from(zeros[channel % zeros.len()])) as f32 * scales[channel]
+    });
+    let floats = memory::collect(floats, WEIGHTS)?;
     Ok(TensorProto {
         name: node.output.first().cloned(),
         dims: x.dims.clone(),
         data_type: Some(DataType::Float as i32),
-        raw_data: Some(raw(&floats)),
+        raw_data: Some(raw(&floats)?),
         ..TensorProto::default()
     })
+}
+
+/// Little-endian bytes of float32 values, as `raw_data` holds them.
+fn raw(values: &[f32]) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    memory::reserve(&mut bytes, size_of_val(values), WEIGHTS)?;
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    Ok(bytes.into())
 }
 
 /// The values of a tensor of 8-bit integers or of int32.
 fn integers(tensor: &TensorProto) -> Result<Vec<i32>> {
     let bytes = tensor.raw_data();
     let values: Vec<i32> = match tensor.data_type() {
-        _ if bytes.is_empty() => tensor.int32_data.clone(),
+        _ if bytes.is_empty() => memory::copy(&tensor.int32_data, WEIGHTS)?,
         kind if kind == DataType::Int32 as i32 => {
-            bytes.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+            memory::collect(bytes.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])), WEIGHTS)?
         }
-        kind if kind == DataType::Int8 as i32 => bytes.iter().map(|byte| i32::from(byte.cast_signed())).collect(),
-        _ => bytes.iter().map(|&byte| i32::from(byte)).collect(),
+        kind if kind == DataType::Int8 as i32 => {
+            memory::collect(bytes.iter().map(|byte| i32::from(byte.cast_signed())), WEIGHTS)?
+        }
+        _ => memory::collect(bytes.iter().map(|&byte| i32::from(byte)), WEIGHTS)?,
     };
     expect_count(tensor, values.len())?;
     Ok(values)

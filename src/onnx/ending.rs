@@ -89,7 +89,10 @@ pub(crate) fn end(
     };
     let simple = is_scores && end.rank == 4 && end.layout == TensorLayout::Nchw && values == Values::Logits;
     let (tail, mut whole) = if simple { cut(&mut graph, input)? } else { (Tail::Whole, None) };
-    let tail = background.map_or(tail.clone(), |score| tail.with_background(score));
+    let tail = match background {
+        None => tail,
+        Some(score) => tail.with_background(score)?,
+    };
     if is_scores {
         for graph in std::iter::once(&mut graph).chain(&mut whole) {
             end.append(graph, values, background, opset);

@@ -16,7 +16,7 @@ use super::{
     scan::{self, each_tensor, is_external},
     types::{ModelProto, TensorProto, tensor_proto::DataType},
 };
-use crate::{Error, Result, error::plain, file};
+use crate::{Error, Result, error::plain, file, memory};
 
 /// A model with the bytes that its tensors are parts of.
 pub(crate) type Loaded = (Arc<[u8]>, ModelProto);
@@ -35,6 +35,7 @@ struct Place {
 
 /// The model in these bytes, whose tensors must all lie in them.
 pub(crate) fn from_memory(bytes: &[u8]) -> Result<Loaded> {
+    memory::check_available(bytes.len(), "a copy of the model")?;
     let bytes: Arc<[u8]> = Arc::from(bytes);
     let model = scan::parse_shared(Bytes::from_owner(Arc::clone(&bytes)))?;
     Ok((bytes, model))

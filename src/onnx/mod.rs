@@ -21,7 +21,7 @@ mod shape;
 mod sizes;
 mod trial;
 
-use prost::{Message, bytes::Bytes};
+use prost::Message;
 
 pub(crate) use beside::{FILE, encode_beside};
 pub use card::{ModelCard, NATIVE_SIDES};
@@ -40,12 +40,18 @@ pub(crate) use scan::parse_shared;
 pub use shape::TensorLayout;
 pub(crate) use trial::{Run, sizes as trial_sizes};
 
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use types::{ModelProto, TensorProto, tensor_proto::DataType};
 
+/// What there is no memory for if a tensor cannot be copied.
+const WEIGHTS: &str = "the model's weights";
+
 /// The bytes of a model.
-pub fn encode(model: &ModelProto) -> Vec<u8> {
-    model.encode_to_vec()
+pub fn encode(model: &ModelProto) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    memory::reserve(&mut bytes, model.encoded_len(), "the model's graph")?;
+    model.encode_raw(&mut bytes);
+    Ok(bytes)
 }
 
 /// The values of a float32 tensor, however they are stored.
@@ -58,9 +64,10 @@ pub(crate) fn floats(tensor: &TensorProto) -> Result<Vec<f32>> {
         )));
     }
     let values = if tensor.raw_data().is_empty() {
-        tensor.float_data.clone()
+        memory::copy(&tensor.float_data, WEIGHTS)?
     } else {
-        tensor.raw_data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        let values = tensor.raw_data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        memory::collect(values, WEIGHTS)?
     };
     expect_count(tensor, values.len())?;
     Ok(values)
@@ -77,9 +84,4 @@ fn expect_count(tensor: &TensorProto, found: usize) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// Little-endian bytes of float32 values, as `raw_data` holds them.
-pub(crate) fn raw(values: &[f32]) -> Bytes {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }

@@ -66,7 +66,7 @@ impl DeviceNetwork {
             self.bound = None;
             self.bound = Some(Bound::new(&self.memory, layout).map_err(|error| {
                 Error::OutOfMemory(format!(
-                    "memory for frames of {} x {} pixels cannot be had: {}",
+                    "cannot allocate memory for frames of {} x {} pixels: {}",
                     layout.width,
                     layout.height,
                     one_line(&error.to_string())

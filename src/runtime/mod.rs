@@ -28,10 +28,10 @@ use ort::{
 
 use crate::{
     Error, Result,
-    cache::{Entry, Kept},
+    cache::{Cached, Entry, Folder},
     onnx::{self, types::ModelProto},
     options::{LogCallback, LogLevel, Options, Provider},
-    threads,
+    signals, threads,
 };
 pub(crate) use device::{DeviceNetwork, Layout};
 pub(crate) use interrupt::{Call, Interrupts, Limit, Subject};
@@ -286,24 +286,29 @@ impl Loader<'_> {
         let &Request { file, options, .. } = self.request;
         let plain = || self.session(&Source::Beside(network, file), &Ok);
         let Some(folder) = &options.cache else { return plain() };
-        let name = format!("{}{form}", self.provider.name());
-        let entry = Entry::new(folder, file, &onnx::encode_beside(network, file), self.runtime.version(), &name);
-        // Whatever is wrong with a cached network, the model itself is as good.
-        if let Some(session) = entry.read().and_then(|kept| self.optimized(&kept)) {
-            return Ok(session);
-        }
-        let temporary = entry.temporary();
-        let optimizing = |builder: SessionBuilder| Ok(builder.with_optimized_model_path(&temporary)?);
-        let kept = self
-            .session(&Source::File(&onnx::encode(network)), &optimizing)
-            .and_then(|session| entry.keep(&temporary).map(|()| session));
-        kept.or_else(|error| {
-            // What ONNX Runtime may have written of it.
-            let _ = std::fs::remove_file(&temporary);
+        self.load_cached(network, form, folder).or_else(|error| {
             let session = plain()?;
             log(options.log.as_ref(), LogLevel::Warning, &format!("the optimized network is not kept: {error}"));
             Ok(session)
         })
+    }
+
+    /// A session of the network that the cache has, or of `network`, which it has from now on.
+    fn load_cached(&self, network: &ModelProto, form: &str, folder: &Path) -> Result<Session> {
+        let file = self.request.file;
+        let folder = Folder::open(folder)?;
+        let name = format!("{}{form}", self.provider.name());
+        let entry = Entry::new(&folder, file, &onnx::encode_beside(network, file)?, self.runtime.version(), &name);
+        // If anything is wrong with a cached network, the model takes its place.
+        if let Some(session) = entry.read().and_then(|cached| self.optimized(&cached)) {
+            return Ok(session);
+        }
+        let temporary = entry.temporary()?;
+        let optimizing = |builder: SessionBuilder| Ok(builder.with_optimized_model_path(temporary.path())?);
+        let session =
+            signals::without_file_size_signal(|| self.session(&Source::File(&onnx::encode(network)?), &optimizing))?;
+        entry.keep(temporary)?;
+        Ok(session)
     }
 
     /// Whether the provider works here at all, before anything is made for it.
@@ -315,9 +320,9 @@ impl Loader<'_> {
     }
 
     /// A session of an optimized network.
-    fn optimized(&self, kept: &Kept) -> Option<Session> {
-        let network = onnx::parse_shared(kept.network()).ok()?;
-        self.session(&Source::Beside(&network, &kept.content), &as_it_is).ok()
+    fn optimized(&self, cached: &Cached) -> Option<Session> {
+        let network = onnx::parse_shared(cached.network()).ok()?;
+        self.session(&Source::Beside(&network, &cached.content), &as_it_is).ok()
     }
 
     fn session(
@@ -349,7 +354,7 @@ impl Loader<'_> {
                     Ok(builder.with_external_initializer_file_in_memory(onnx::FILE, Arc::clone(file))?)
                 };
                 let mut builder = builder.and_then(weights).map_err(made)?;
-                let graph = onnx::encode_beside(network, file);
+                let graph = onnx::encode_beside(network, file)?;
                 check_threads()?;
                 let running = call.begin_load(&builder)?;
                 running.end(builder.commit_from_memory(&graph).map_err(taken))

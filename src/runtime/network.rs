@@ -113,7 +113,7 @@ impl Network {
             self.bound = None;
             let image = Tensor::new(&Allocator::default(), [1, 3, height, width]).map_err(|error| {
                 Error::OutOfMemory(format!(
-                    "the network's input for {width} x {height} pixels cannot be had: {}",
+                    "cannot allocate the network's input for {width} x {height} pixels: {}",
                     one_line(&error.to_string())
                 ))
             })?;

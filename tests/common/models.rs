@@ -1,6 +1,11 @@
 //! Small networks for the tests, written with the crate's own ONNX types.
 #![allow(unreachable_pub, dead_code, missing_docs, reason = "each suite takes what it needs")]
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
 use fcn::{
     Provider,
     onnx::{
@@ -23,6 +28,27 @@ pub fn provider() -> Provider {
         Ok(other) => panic!("FCN_TEST_PROVIDER is '{other}', and may be cpu, cuda or tensorrt"),
     }
 }
+
+/// The files of the private folder that a cache makes in `parent`, sorted; none if it made no folder.
+pub fn cache_entries(parent: &Path) -> Vec<PathBuf> {
+    let folders: Vec<_> = fs::read_dir(parent).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let folder = match &folders[..] {
+        [] => return Vec::new(),
+        [folder] => folder,
+        _ => panic!("one folder, not {folders:?}"),
+    };
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// Splits the content of a cache entry behind its header, five lines.
+pub fn split_header(content: &[u8]) -> (&[u8], &[u8]) {
+    content.split_at(content.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(4).unwrap().0 + 1)
+}
+
+/// Bytes of the checksum that follows the header of a cache entry.
+pub const CACHE_CHECKSUM: usize = 32;
 
 /// How the last upsampling of a [`Spec`] is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

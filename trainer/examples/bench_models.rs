@@ -88,5 +88,5 @@ fn save(path: &Path, network: &Network, form: &Form) -> Result<()> {
         progress: Progress::default(),
     };
     let card = export::card(&state, "none".to_owned(), BTreeMap::new());
-    Ok(file::write(path, &onnx::encode(&export::onnx(network, form, &card)?))?)
+    Ok(file::write(path, &onnx::encode(&export::onnx(network, form, &card)?)?)?)
 }

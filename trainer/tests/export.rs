@@ -188,7 +188,7 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
         let truth = Vec::<f32>::try_from(scores.to_kind(Kind::Float).flatten(0, -1)).unwrap();
         let card = card(&state(&network), "test".into(), BTreeMap::new());
 
-        let full = fcn::onnx::encode(&onnx(&network, &Form::Full, &card).unwrap());
+        let full = fcn::onnx::encode(&onnx(&network, &Form::Full, &card).unwrap()).unwrap();
         let (scores, versions) = python(folder.path(), &full, &photo.image);
         let worst = largest_difference(&scores, &truth) / range(&truth);
         println!("{name}: {worst:.1e} of the range, {}", versions.trim());
@@ -197,7 +197,7 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
         let worst = largest_difference(&exact, &cut(&truth, &photo)) / range(&truth);
         assert!(worst < 1e-4, "{name}: libfcn differs from libtorch by {worst} of the range");
 
-        let compact = fcn::onnx::encode(&onnx(&network, &Form::Compact, &card).unwrap());
+        let compact = fcn::onnx::encode(&onnx(&network, &Form::Compact, &card).unwrap()).unwrap();
         let share = compact.len() as f64 / full.len() as f64;
         assert!(share < 0.27, "{name}: the compact file has {share} of the size");
         let (scores, _) = python(folder.path(), &compact, &photo.image);
@@ -223,7 +223,7 @@ fn integers_and_halves_score_close_to_floats() {
         let name = network.spec.name();
         let photo = photo(&network);
         let card = card(&state(&network), "test".into(), BTreeMap::new());
-        let full = fcn::onnx::encode(&onnx(&network, &Form::Full, &card).unwrap());
+        let full = fcn::onnx::encode(&onnx(&network, &Form::Full, &card).unwrap()).unwrap();
         let exact = libfcn(&full, &photo);
 
         let calibration = Calibration::new(&network, None, &dataset, 3, &mut |_| {}).unwrap();
@@ -232,7 +232,7 @@ fn integers_and_halves_score_close_to_floats() {
             Calibration::new(&network, None, &dataset, 3, &mut |_| {}).unwrap(),
             "{name}: the same photos, the same ranges"
         );
-        let int8 = fcn::onnx::encode(&onnx(&network, &Form::Int8(calibration), &card).unwrap());
+        let int8 = fcn::onnx::encode(&onnx(&network, &Form::Int8(calibration), &card).unwrap()).unwrap();
         let share = int8.len() as f64 / full.len() as f64;
         assert!(share < 0.3, "{name}: the int8 file has {share} of the size");
         let (scores, said) = python(folder.path(), &int8, &photo.image);
@@ -243,7 +243,7 @@ fn integers_and_halves_score_close_to_floats() {
         let error_int8 = error(&own, &exact);
         assert!(error_int8 < 0.05, "{name}: int8 changes scores by {error_int8} of their range");
 
-        let half = fcn::onnx::encode(&onnx(&network, &Form::Half, &card).unwrap());
+        let half = fcn::onnx::encode(&onnx(&network, &Form::Half, &card).unwrap()).unwrap();
         let (scores, _) = python(folder.path(), &half, &photo.image);
         let worst = largest_difference(&cut(&scores, &photo), &exact) / range(&exact);
         assert!(worst < 1e-2, "{name}: float16 changes scores by {worst} of their range");
@@ -270,7 +270,7 @@ fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
             let truth = Vec::<f32>::try_from(scores.flatten(0, -1)).unwrap();
             let photo = Photo { rgb: picture.to_vec(), width, height, image: vec![] };
             let card = card(&state(&network), "test".into(), BTreeMap::new());
-            let scores = |form| libfcn(&fcn::onnx::encode(&onnx(&network, &form, &card).unwrap()), &photo);
+            let scores = |form| libfcn(&fcn::onnx::encode(&onnx(&network, &form, &card).unwrap()).unwrap(), &photo);
 
             let exact = scores(Form::Full);
             let worst = largest_difference(&exact, &truth) / range(&truth);
@@ -299,7 +299,7 @@ fn the_card_tells_what_the_checkpoint_knows() {
     let metrics = BTreeMap::from([("miou".to_owned(), 0.5)]);
     let written = card(&state(&network), "photos of cats, CC0".into(), metrics);
     let model = onnx(&network, &Form::Full, &written).unwrap();
-    let segmenter = Segmenter::from_memory(&fcn::onnx::encode(&model), &fcn::Options::default()).unwrap();
+    let segmenter = Segmenter::from_memory(&fcn::onnx::encode(&model).unwrap(), &fcn::Options::default()).unwrap();
     let card = segmenter.card().unwrap();
     assert_eq!(*card, written);
     assert_eq!((card.architecture.as_str(), card.stride, card.void_index), ("fcn32s-resnet18", 32, 255));

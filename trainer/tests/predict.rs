@@ -55,7 +55,7 @@ fn models() -> &'static (Vec<u8>, Vec<u8>) {
         let file = folder.path().join("checkpoint");
         checkpoint::save(&file, &network, None, &state).expect("a checkpoint");
         let card = export::card(&state, "none".to_owned(), BTreeMap::new());
-        let onnx = onnx::encode(&export::onnx(&network, &Form::Full, &card).expect("a model"));
+        let onnx = onnx::encode(&export::onnx(&network, &Form::Full, &card).expect("a model")).expect("bytes");
         (fs::read(file).expect("a checkpoint"), onnx)
     })
 }

@@ -109,7 +109,7 @@ impl Export {
         let folder = || state.config.data.file_name().map(|name| name.to_string_lossy().into_owned());
         let dataset = self.dataset.clone().or_else(folder).unwrap_or_default();
         let mut card = export::card(state, dataset, BTreeMap::new());
-        let mut bytes = onnx::encode(&export::onnx(&network, &form, &card)?);
+        let mut bytes = onnx::encode(&export::onnx(&network, &form, &card)?)?;
         if let Some(folder) = &self.measure {
             let dataset = Place::new(folder, self.missing_masks).open(&self.split)?;
             let bar = Output::Text.bar(dataset.len() as u64).with_prefix("measure");
@@ -121,7 +121,7 @@ impl Export {
             })?;
             bar.finish_and_clear();
             card.metrics = confusion.metrics(dataset.classes());
-            bytes = onnx::encode(&export::onnx(&network, &form, &card)?);
+            bytes = onnx::encode(&export::onnx(&network, &form, &card)?)?;
         }
         file::write(&self.onnx, &bytes)?;
         super::say(&format!(

@@ -1,0 +1,53 @@
+//! Keeps the signal of the file size limit from the host. Unsafe code: POSIX's functions for signals.
+
+use std::{mem::MaybeUninit, ptr};
+
+/// Runs `write`, in which a file that grows past the process's limit (`ulimit -f`) is the error EFBIG. Without this the kernel
+/// also sends SIGXFSZ, whose default action ends the process.
+pub(crate) fn without_file_size_signal<T>(write: impl FnOnce() -> T) -> T {
+    let _blocked = Blocked::new();
+    write()
+}
+
+/// SIGXFSZ is blocked on this thread, which is the one that the kernel sends it to, until this is dropped.
+struct Blocked {
+    set: libc::sigset_t,
+    /// The thread's mask before.
+    mask: libc::sigset_t,
+    /// Whether one was pending before, which is not ours to take.
+    was_pending: bool,
+}
+
+impl Blocked {
+    fn new() -> Blocked {
+        let mut set = MaybeUninit::uninit();
+        let mut mask = MaybeUninit::uninit();
+        // SAFETY: sigemptyset initializes the set, and pthread_sigmask, which cannot fail with SIG_BLOCK, the mask.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            libc::sigaddset(set.as_mut_ptr(), libc::SIGXFSZ);
+            libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), mask.as_mut_ptr());
+            Blocked { set: set.assume_init(), mask: mask.assume_init(), was_pending: is_pending() }
+        }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: both sets are initialized, and no information about the signal is asked for.
+        unsafe {
+            if !self.was_pending && is_pending() {
+                libc::sigtimedwait(&self.set, ptr::null_mut(), &now);
+            }
+            libc::pthread_sigmask(libc::SIG_SETMASK, &self.mask, ptr::null_mut());
+        }
+    }
+}
+
+/// Whether SIGXFSZ waits to be delivered to this thread.
+fn is_pending() -> bool {
+    let mut pending = MaybeUninit::uninit();
+    // SAFETY: sigpending initializes the set.
+    unsafe { libc::sigpending(pending.as_mut_ptr()) == 0 && libc::sigismember(pending.as_ptr(), libc::SIGXFSZ) == 1 }
+}
