@@ -68,7 +68,7 @@ def bars(results):
                 quotient(large.get("libfcn"), large.get("ort-numpy"), "peak"), 1, True),
             Bar(f"{MODELS[model]}: create at most 1.25 x ort-whole's session",
                 quotient(small.get("libfcn"), small.get("ort-whole"), "create"), 1.25, True),
-            Bar(f"{MODELS[model]}: create from the cache takes at most that of ort-whole's session",
+            Bar(f"{MODELS[model]}: create from the cache at most 1 x ort-whole's session",
                 quotient(small.get("libfcn-cached"), small.get("ort-whole"), "create"), 1, True),
         ]
     return result
