@@ -1,4 +1,4 @@
-"""Writes a run of the benchmark as Markdown, and judges it by the bars the project has set itself."""
+"""Formats a benchmark run as Markdown and compares it with the project's targets."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ def find(results, model, size, threads=2):
 @dataclass(frozen=True)
 class Bar:
     what: str
-    # The measured value; None where the run lacks a row it needs.
+    # None if the run lacks a row that it needs.
     value: float | None
     bound: float
     at_most: bool

@@ -1,4 +1,4 @@
-"""What the benchmark measures: networks, sizes, and the rows of its tables."""
+"""The benchmark's networks, sizes and rows."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ class Row:
     name: str
     peer: str
     what: str
-    # The class in peers.py; libfcn has none.
+    # The class in peers.py; none for libfcn.
     runner: str = ""
-    # The model's file is NAME + suffix + ".onnx"; a row whose file is not there is left out.
+    # The model's file is NAME + suffix + ".onnx"; a row without its file is skipped.
     suffix: str = ""
-    # Whether its labels must be those of libfcn.
+    # Whether its labels must equal libfcn's.
     labels: bool = True
     smallest_only: bool = False
-    # Whether optimized networks are kept in a folder, and found there.
+    # Whether it uses a cache of optimized networks.
     cached: bool = False
 
 
