@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Compares the trainer's speed and memory with PyTorch's, on the same networks, batches and crops. `make bench-train`
-prepares everything it needs and calls it.
+"""Compares the trainer's speed and memory with PyTorch's, on the same networks, batches and crops.
+`make bench-train` prepares its input and calls it.
 
     scripts/bench_train.py [--data FOLDER] [--rounds N] [--seconds S]
 
-Each measurement is a process of its own, and the rows of a network take turns, so that whatever else the machine does
-meets all of them. Prints a table and writes it to docs/training-speed.md. --data is a folder in the Pascal VOC layout; without it
-the rows of real photos are left out.
+Each measurement runs in its own process, and the rows of a network take turns, so that other load on the
+machine affects all of them. Prints a table and writes it to docs/training-speed.md. --data is a folder in
+the Pascal VOC layout; without it, rows of real photos are skipped.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def rows_of(options, architecture, backbone):
     rows = [row for row in ROWS if options.data or not row.endswith("photos")]
     runs = {row: [] for row in rows}
     for index in range(options.rounds):
-        # Each round begins with another row.
+        # Each round starts with a different row.
         turn = index % len(rows)
         for row in rows[turn:] + rows[:turn]:
             runs[row].append(measure(row, architecture, backbone, options))
