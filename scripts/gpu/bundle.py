@@ -36,9 +36,10 @@ BUNDLE = GPU / "bundle"
 WHEEL = "onnxruntime-gpu==1.31.1"
 TESTS = ("gpu", "segment", "frames", "foreign_models", "outputs", "outputs_together", "size_modes", "external_data", "stream",
          "memory")
-# A transfer takes 64 MiB, the repository included.
+# One transfer is limited to 64 MiB, including the repository.
 PART = 52 << 20
-# Without link-time optimization, which takes minutes: the suites judge results. What is timed is target/release/libfcn.so.
+# Without link-time optimization, which takes minutes: the suites only check results. Timings use
+# target/release/libfcn.so.
 QUICK = {"CARGO_TARGET_DIR": str(GPU / "build"), "CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_STRIP": "symbols",
          "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"}
 
