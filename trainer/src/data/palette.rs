@@ -5,9 +5,9 @@
 //! part of the palette that the mask uses is therefore compared with the classes' colours:
 //!
 //! - No colour belongs to a class other than its index: the values are indices. Colours of no class
-//! are decoration.
+//!   are decoration.
 //! - Each colour belongs to a class or void, some at another index: the colours determine the
-//! classes.
+//!   classes.
 //! - Some colours belong to classes at another index, some to none: the mask is rejected.
 //!
 //! A value of 255 is void, whatever its colour. Pascal VOC's palette and a grey ramp are written by

@@ -9,7 +9,7 @@
 //! - colours: one class each, black is the background;
 //! - only 0 and 255: background and object;
 //! - values: class indices, unless most numbers up to the largest one are missing; then one class
-//! each, in order.
+//!   each, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
