@@ -34,7 +34,8 @@ pub struct State {
     pub mean: [f32; 3],
     /// Divides each of red, green, blue after the subtraction.
     pub std: [f32; 3],
-    /// The size of photos that the network labels best: see [`ModelCard::native_side`](fcn::onnx::ModelCard).
+    /// The size of photos that the network labels best: see
+    /// [`ModelCard::native_side`](fcn::onnx::ModelCard).
     #[serde(default)]
     pub native_side: Option<u32>,
     /// The run's progress.

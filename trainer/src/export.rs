@@ -59,7 +59,8 @@ pub fn card(state: &State, dataset: String, metrics: BTreeMap<String, f64>) -> M
     }
 }
 
-/// The network as an ONNX model with input `image` (N x 3 x H x W) and output `scores` (N x classes x H x W).
+/// The network as an ONNX model with input `image` (N x 3 x H x W) and output `scores` (N x classes
+/// x H x W).
 pub fn onnx(network: &Network, form: &Form, card: &ModelCard) -> Result<ModelProto> {
     let graph = network.graph.folded()?;
     let calibration = match form {

@@ -15,7 +15,8 @@ const GREY: [f32; 3] = [0.2989, 0.587, 0.114];
 pub struct Jitter {
     /// Colours are multiplied by a factor between 1 - this and 1 + this.
     pub brightness: f32,
-    /// The distance to the crop's mean grey is multiplied by a factor between 1 - this and 1 + this.
+    /// The distance to the crop's mean grey is multiplied by a factor between 1 - this and 1 +
+    /// this.
     pub contrast: f32,
     /// The distance to the pixel's grey is multiplied by a factor between 1 - this and 1 + this.
     pub saturation: f32,

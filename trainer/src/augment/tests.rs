@@ -114,8 +114,8 @@ fn flips_come_half_of_the_time() {
     assert!((150..250).contains(&flipped.count()));
 }
 
-// F.interpolate of PyTorch 2.13.0 on [[10, 20, 40], [100, 50, 200]], mode "bilinear" with align_corners=False, and mode
-// "nearest-exact" on [[0, 1, 2], [3, 4, 5]].
+// F.interpolate of PyTorch 2.13.0 on [[10, 20, 40], [100, 50, 200]], mode "bilinear" with
+// align_corners=False, and mode "nearest-exact" on [[0, 1, 2], [3, 4, 5]].
 #[test]
 fn resampling_equals_that_of_pytorch() {
     struct Case {
@@ -157,7 +157,8 @@ fn resampling_equals_that_of_pytorch() {
     }
 }
 
-/// The specification of `resample_image`: every value on its own, from its four pixels, in double precision.
+/// The specification of `resample_image`: every value on its own, from its four pixels, in double
+/// precision.
 fn reference(sample: &Sample, scaled: (usize, usize), start: (i64, i64), crop: (usize, usize), flip: bool) -> Vec<f64> {
     let byte = |x: usize, y: usize, c: usize| sample.image[3 * (y * sample.width + x) + c] as f64;
     let center = |place: i64, source: usize, scaled: usize| {

@@ -43,7 +43,8 @@ impl Chapter {
     }
 }
 
-/// "Constructing a Model": ResNet-18's last block, the head, and why its kernel, padding and stride fit.
+/// "Constructing a Model": ResNet-18's last block, the head, and why its kernel, padding and stride
+/// fit.
 fn network() -> Result<()> {
     let (architecture, backbone) = (Architecture::Fcn32s, Backbone::ResNet18);
     let (upsample, init) = (Upsampling::Learned, Init::Bilinear);

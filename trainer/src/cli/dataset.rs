@@ -150,7 +150,8 @@ pub(super) struct Cityscapes {
     /// The folder with leftImg8bit and gtFine.
     folder: PathBuf,
 
-    /// The folder to write: a new one, or one with other splits of the same classes. Nothing is overwritten.
+    /// The folder to write: a new one, or one with other splits of the same classes. Nothing is
+    /// overwritten.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
 
@@ -180,7 +181,8 @@ pub(super) struct Masks {
     #[arg(long, value_name = "FOLDER")]
     masks: PathBuf,
 
-    /// The folder to write: a new one, or one with other splits of the same classes. Nothing is overwritten.
+    /// The folder to write: a new one, or one with other splits of the same classes. Nothing is
+    /// overwritten.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
 

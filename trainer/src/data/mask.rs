@@ -1,4 +1,5 @@
-//! Masks: PNG files whose pixels are class indices (palette or greyscale) or the classes' colours (RGB, RGBA).
+//! Masks: PNG files whose pixels are class indices (palette or greyscale) or the classes' colours
+//! (RGB, RGBA).
 
 use std::collections::BTreeSet;
 use std::io::BufReader;

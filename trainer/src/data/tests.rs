@@ -154,7 +154,8 @@ fn all_kinds_of_masks_give_the_same_indices() {
 
 #[test]
 fn packed_palettes_are_unpacked() {
-    // 5 x 2 pixels, written out by hand: the first pixel of a byte is in its highest bits, and rows start a new byte.
+    // 5 x 2 pixels, written out by hand: the first pixel of a byte is in its highest bits, and rows
+    // start a new byte.
     let cases: [(BitDepth, &[u8], [u8; 10]); 3] = [
         (BitDepth::One, &[0b1011_0000, 0b0100_1111], [1, 0, 1, 1, 0, 0, 1, 0, 0, 1]),
         (BitDepth::Two, &[0b00_01_10_11, 0b10_00_00_00, 0b11_10_01_00, 0b01_11_11_11], [0, 1, 2, 3, 2, 3, 2, 1, 0, 1]),

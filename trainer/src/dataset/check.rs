@@ -33,7 +33,8 @@ pub struct Split {
     pub broken: Vec<String>,
     /// IDs that are in the list more than once.
     pub repeated: Vec<String>,
-    /// Widths and heights in pixels with the number of photos that have them, the most frequent first.
+    /// Widths and heights in pixels with the number of photos that have them, the most frequent
+    /// first.
     pub sizes: Vec<Size>,
     /// The classes in index order.
     pub classes: Vec<Class>,

@@ -122,7 +122,8 @@ pub enum Mask {
         /// The class index, or void, of each value.
         values: Box<[u8; 256]>,
     },
-    /// A mask file of class indices or of the classes' colours, as in a data set in the Pascal VOC layout.
+    /// A mask file of class indices or of the classes' colours, as in a data set in the Pascal VOC
+    /// layout.
     Classes {
         /// A PNG file with at most 8 bits per channel.
         path: PathBuf,

@@ -2,7 +2,8 @@
 
 use tch::{Device, Kind, Tensor};
 
-/// He et al. 2015, "Delving Deep into Rectifiers", in torchvision's form: normal, variance 2 / (out x k x k / groups).
+/// He et al. 2015, "Delving Deep into Rectifiers", in torchvision's form: normal, variance 2 / (out
+/// x k x k / groups).
 pub fn he_normal(size: [i64; 4], groups: i64, device: Device) -> Tensor {
     let fan_out = (size[0] * size[2] * size[3] / groups) as f64;
     Tensor::randn(size, (Kind::Float, device)) * (2.0 / fan_out).sqrt()

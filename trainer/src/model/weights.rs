@@ -44,7 +44,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Reads the tensors of a .safetensors file, or of a state dict that `torch.save` wrote (.pth, .pt, .bin).
+/// Reads the tensors of a .safetensors file, or of a state dict that `torch.save` wrote (.pth, .pt,
+/// .bin).
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let failed = |why: &dyn fmt::Display| Error::new(format!("{} cannot be read as weights: {why}", path.display()));
     let bytes = fcn::file::read_whole(path).map_err(|error| failed(&error))?;

@@ -22,7 +22,8 @@ pub enum Format {
     Png,
     /// ID.json with polygons, for labelme.
     Labelme,
-    /// annotations.json with polygons of all photos: COCO instances, for Label Studio, CVAT, Roboflow and others.
+    /// annotations.json with polygons of all photos: COCO instances, for Label Studio, CVAT,
+    /// Roboflow and others.
     Coco,
     /// SegmentationClass/ID.png in colours, labelmap.txt and a list: CVAT's "Segmentation mask".
     Cvat,
