@@ -1,24 +1,26 @@
 # make            builds libfcn into target/release
-# make demo       segments a photo of a cat and one of a pagoda; needs cargo, cc and python3 with pip
-# make picture    writes docs/cat.jpg, the README's picture, of what the demo draws; needs Pillow
-# make test       every check of the project; needs no more than that, and says what it left out
-# make bench      compares libfcn with its peers and writes BENCHMARKS.md; 40 minutes on an idle machine; PEERS="libfcn ort"
-#                 chooses, RUNS=5 are rounds, QUICK=1 is a check that stays in target/bench; PyTorch is 3 GB to download
-# make bench-train   compares training speed with PyTorch's and writes docs/training-speed.md; DATA=FOLDER adds rows of
-#                 real photos, RUNS=5 are rounds; PyTorch is 3 GB to download
-# make gpu-check  tries on this machine's GPU what only a GPU shows, to target/gpu/out; needs CUDA 13, cuDNN 9 and python3 with numpy,
-#                 onnx and pillow (and torch, to compare with); docs/gpu.md
-# make install    libfcn, headers, fcn.pc, CMake's files, models and ONNX Runtime below PREFIX (/usr/local) and DESTDIR; LIBDIR=lib64
-#                 names another folder for libraries; WITHOUT_ORT=1 leaves ONNX Runtime out; FROM=target/release installs
-#                 without building (for sudo)
-# make deb        Debian packages, to target/debian (OUT): libfcn0.1, with ONNX Runtime and models, and libfcn-dev; needs cargo-deb
-#                 (cargo install cargo-deb --locked) and dpkg-dev; DEB_FLAGS=--fast compresses less
-# make install-trainer   the trainer below PREFIX, with libtorch and ONNX Runtime beside it; with LIBTORCH=FOLDER it uses that one
-#                 where it is
-# make weights    ImageNet weights for training, to .deps/weights
-# make header     writes include/fcn.h anew from src/ffi
-# make abi        writes tests/abi/libfcn.abi anew, which programs that are built already depend on
-# make deps       all native libraries, to .deps; deps-runtime: what the demo needs; deps-torch: what the trainer needs
+# make demo       labels a photo of a cat and one of a pagoda; needs cargo, cc and python3 with pip
+# make picture    writes docs/cat.jpg, the README's image, from the demo's output; needs Pillow
+# make test       runs every check; needs nothing more than the demo, and lists what it skipped
+# make bench      compares libfcn with its peers and writes BENCHMARKS.md; 40 minutes on an idle machine.
+#                 PEERS="libfcn ort" selects peers, RUNS=5 sets the rounds, QUICK=1 is a short run that
+#                 writes to target/bench only; PyTorch is a 3 GB download
+# make bench-train   compares training speed with PyTorch's and writes docs/training-speed.md. DATA=FOLDER
+#                 adds rows for real photos, RUNS=5 sets the rounds; PyTorch is a 3 GB download
+# make gpu-check  runs the checks that need a GPU and writes to target/gpu/out; needs CUDA 13, cuDNN 9 and
+#                 python3 with numpy, onnx and pillow (and torch, to compare with); docs/gpu.md
+# make install    libfcn, headers, fcn.pc, CMake's files, models and ONNX Runtime below PREFIX (/usr/local)
+#                 and DESTDIR. LIBDIR=lib64 sets the library folder; WITHOUT_ORT=1 leaves ONNX Runtime out;
+#                 FROM=target/release installs without building (for sudo)
+# make deb        Debian packages in target/debian (OUT): libfcn0.1, with ONNX Runtime and models, and
+#                 libfcn-dev; needs cargo-deb (cargo install cargo-deb --locked) and dpkg-dev;
+#                 DEB_FLAGS=--fast compresses less
+# make install-trainer   the trainer below PREFIX, with libtorch and ONNX Runtime; with LIBTORCH=FOLDER it
+#                 uses that libtorch in place
+# make weights    downloads ImageNet weights for training to .deps/weights
+# make header     regenerates include/fcn.h from src/ffi
+# make abi        regenerates tests/abi/libfcn.abi, the ABI that built programs depend on
+# make deps       all native libraries, in .deps; deps-runtime: for the demo only; deps-torch: for the trainer
 # make clean      removes target and keeps .deps
 
 PREFIX ?= /usr/local
@@ -75,8 +77,8 @@ gpu-check: deps
 	$(PYTHON) scripts/gpu/bundle.py
 	$(PYTHON) scripts/gpu/check.py target/gpu/bundle target/gpu/out
 
-# ONNX Runtime is laid below libfcn even for those who use another one while building. Its folder carries the version, so
-# that two versions of libfcn can be installed at once.
+# Installs the pinned ONNX Runtime even if another one was used to build. Its folder's name has libfcn's
+# version, so that two versions of libfcn can be installed together.
 install: INSTALL_LIB = $(DESTDIR)$(PREFIX)/$(LIBDIR)
 install: INSTALL_MODELS = $(DESTDIR)$(PREFIX)/share/fcn-$(SOVERSION)/models
 install: INSTALL_DOC = $(DESTDIR)$(PREFIX)/share/doc/fcn
@@ -100,7 +102,7 @@ ifndef WITHOUT_ORT
 	install -m 644 .deps/onnxruntime/LICENSE .deps/onnxruntime/ThirdPartyNotices.txt "$(INSTALL_DOC)/onnxruntime"
 endif
 
-# The trainer finds its libraries by its own place, so the installed folder can be moved as a whole.
+# The trainer finds its libraries relative to itself, so the installed folder can be moved as a whole.
 install-trainer: TRAINER_LIB = $(DESTDIR)$(PREFIX)/$(LIBDIR)/trainer-$(SOVERSION)
 install-trainer: $(if $(LIBTORCH),,deps-torch)
 	env -u ORT_DYLIB_PATH $(PYTHON) scripts/deps.py onnxruntime
@@ -111,7 +113,7 @@ install-trainer: $(if $(LIBTORCH),,deps-torch)
 	cp -P .deps/onnxruntime/lib/libonnxruntime.so.1* "$(TRAINER_LIB)"
 	$(if $(LIBTORCH),,cp -P .deps/libtorch/lib/*.so* "$(TRAINER_LIB)")
 
-# cargo-deb names the folder of the machine's libraries itself, so the packages' files are at target/package/lib.
+# cargo-deb adds the multiarch folder itself, so the packages' files are in target/package/lib.
 deb: MULTIARCH = $(shell dpkg-architecture -q DEB_HOST_MULTIARCH)
 deb: deb-tools $(if $(FROM),,build)
 	rm -rf target/package
@@ -122,7 +124,7 @@ deb: deb-tools $(if $(FROM),,build)
 	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant library
 	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant dev
 
-# Before anything is built.
+# Checked before anything is built.
 deb-tools:
 	@{ command -v cargo-deb && command -v dpkg-architecture; } > /dev/null || { echo "make deb needs cargo-deb (cargo install cargo-deb --locked) and" \
 		"dpkg-dev (apt-get install dpkg-dev)" >&2; exit 1; }

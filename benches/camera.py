@@ -1,10 +1,11 @@
-"""A camera's frame to the network's input, libfcn against OpenCV: 1920 x 1080 NV12 to a normalised tensor of 480 x 320, 2 threads each.
+"""Camera frame to network input, libfcn against OpenCV: 1920 x 1080 NV12 to a normalised tensor of
+480 x 320, 2 threads each.
 
     python3 benches/camera.py [target/release/libfcn.so]      needs numpy and opencv-python-headless
 
-OpenCV converts (cvtColor), resizes (INTER_LINEAR) and normalises (blobFromImage with mean, scale and exchanged channels). libfcn's time
-is fcn_timings.preprocess of whole frames. The two take turns, so that each finds the caches as a network has left them; where the machine
-has something else to do, the fastest of all runs says most.
+OpenCV converts (cvtColor), resizes (INTER_LINEAR) and normalises (blobFromImage with mean, scale and
+swapped channels). libfcn's time is fcn_timings.preprocess of whole frames. The two take turns, so that
+each finds the caches as a network leaves them; on a busy machine, the fastest run is the most meaningful.
 """
 
 import ctypes
@@ -27,7 +28,7 @@ class Frame(ctypes.Structure):
 
 
 def segmenter(fcn):
-    """Gives a function that labels a frame and tells how long its preprocessing took, in milliseconds."""
+    """Returns a function that labels a frame and returns its preprocessing time in milliseconds."""
     for name in ("fcn_options_new", "fcn_mask_new"):
         getattr(fcn, name).restype = ctypes.c_void_p
     fcn.fcn_frame_contiguous.restype = Frame

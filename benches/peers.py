@@ -1,10 +1,10 @@
 """Runs one peer of the benchmark in this process and prints its measurements as JSON.
 
-    peers.py PEER JOB      a job is JSON: {model, frame, height, width, threads, seconds, mean, std, stride, labels}; with
-                           device, cpu or cuda, and half, whether PyTorch computes in float16
+    peers.py PEER JOB      JOB is JSON: {model, frame, height, width, threads, seconds, mean, std, stride,
+                           labels}, optionally device (cpu or cuda) and half (PyTorch in float16)
 
-Each peer is a class: its constructor measures the time to create, and run() is what a frame takes. Where the row says
-"tensor in, scores out", the tensor is ready before the clock starts, and labels() is computed after it has stopped.
+Each peer is a class: its constructor measures the time to create, and run() labels a frame. For rows with
+"tensor in, scores out", the tensor is ready before the clock starts, and labels() runs after it has stopped.
 """
 
 import json
@@ -25,7 +25,7 @@ class Job:
         self.frame = numpy.fromfile(self.frame, numpy.uint8).reshape(self.height, self.width, 3)
         self.mean = numpy.array(self.mean, numpy.float32)
         self.std = numpy.array(self.std, numpy.float32)
-        # The network's sides: multiples of its stride.
+        # The network's input size: multiples of its stride.
         self.padded = tuple(-(-side // self.stride) * self.stride for side in (self.height, self.width))
         self.bottom, self.right = self.padded[0] - self.height, self.padded[1] - self.width
 
@@ -42,7 +42,7 @@ class Job:
 
 class Peer:
     def prepare(self):
-        """What is ready before the clock of the first frame starts."""
+        """Work that is done before the clock of the first frame starts."""
 
     def first(self):
         self.run()
@@ -52,7 +52,7 @@ class Peer:
 
 
 class OnnxRuntime(Peer):
-    """Tensor in, scores out, both bound: nothing is allocated or copied for a frame."""
+    """Tensor in, scores out, both bound: no allocation or copy per frame."""
 
     def __init__(self, job):
         import onnxruntime
@@ -86,7 +86,7 @@ class OnnxRuntime(Peer):
 
 
 class OnnxRuntimeOnDevice(OnnxRuntime):
-    """Tensor in, scores out, both in the GPU's memory: what the network alone takes."""
+    """Tensor in, scores out, both in GPU memory: the network alone."""
 
     def first(self):
         import onnxruntime
@@ -106,7 +106,7 @@ class OnnxRuntimeOnDevice(OnnxRuntime):
 
 
 class OnnxRuntimeNumpy(OnnxRuntime):
-    """Frame in, labels out, in the numpy that people write."""
+    """Frame in, labels out, in straightforward numpy."""
 
     prepare, first, labels = Peer.prepare, Peer.first, Peer.labels
 
@@ -128,7 +128,7 @@ class OpenVino(Peer):
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": job.threads,
-            # Some processors compute in bfloat16 unless told not to.
+            # The default is bfloat16 on some processors.
             "INFERENCE_PRECISION_HINT": "f32",
         }
         self.request = core.compile_model(self.model(core), "CPU", settings).create_infer_request()
@@ -150,7 +150,7 @@ class OpenVino(Peer):
 
 
 class OpenVinoFrame(OpenVino):
-    """Frame in, labels out: colours and normalisation are part of the compiled graph (PrePostProcessor)."""
+    """Frame in, labels out; colours and normalisation are part of the compiled graph (PrePostProcessor)."""
 
     prepare, labels = Peer.prepare, Peer.labels
 
@@ -193,7 +193,7 @@ class Ncnn(Peer):
         start = time.perf_counter()
         self.net = ncnn.Net()
         self.net.opt.num_threads = job.threads
-        # float32 throughout, as in every other row.
+        # float32, as in every other row.
         self.net.opt.use_fp16_packed = self.net.opt.use_fp16_storage = self.net.opt.use_fp16_arithmetic = False
         self.net.opt.use_bf16_storage = self.net.opt.use_bf16_packed = False
         for status in (self.net.load_param(f"{stem}.param"), self.net.load_model(f"{stem}.bin")):
@@ -246,7 +246,7 @@ class OpenCv(Peer):
 
 
 class PyTorch(Peer):
-    """Frame in, labels out: eager mode, channels last, inference mode, batch normalisations already folded."""
+    """Frame in, labels out: eager mode, channels last, inference mode, folded batch normalisation."""
 
     def __init__(self, job):
         import torch
@@ -266,7 +266,7 @@ class PyTorch(Peer):
     def run(self):
         torch, job = self.torch, self.job
         with torch.inference_mode():
-            # HWC => NCHW without moving a byte is just channels last; BGR => RGB.
+            # HWC => NCHW as a view is channels last; BGR => RGB.
             image = torch.from_numpy(job.frame).to(job.device).permute(2, 0, 1)[None].flip(1).float()
             image = ((image - self.mean) / self.std).to(self.kind)
             image = torch.nn.functional.pad(image, (0, job.right, 0, job.bottom))
@@ -287,7 +287,7 @@ PEERS = {
 
 
 def peak_memory():
-    """The most memory this process ever had, in KiB."""
+    """The process's peak memory in KiB."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 
@@ -303,7 +303,7 @@ def main():
     peer = PEERS[sys.argv[1]](job)
     peer.prepare()
     first = timed(peer.first)
-    # As in examples/bench.c: unmeasured for a tenth of the time, measured for all of it.
+    # As in examples/bench.c: a warm-up of a tenth of the time.
     begin = time.perf_counter()
     while True:
         peer.run()

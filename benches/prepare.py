@@ -1,9 +1,10 @@
-"""Makes what all peers of the benchmark get: frames of one photo, and the models in each peer's own format.
+"""Prepares the benchmark's input: frames of one photo, and the models in each peer's format.
 
     prepare.py FOLDER PHOTO PNNX HEIGHTxWIDTH...
 
-Each FOLDER/NAME.onnx, but for the frozen ones that only libfcn measures, yields NAME.json (what its card says),
-NAME-backbone.onnx (without the last upsampling), and ncnn/NAME.ncnn.param and .bin, where pnnx makes "_" of "-".
+Each FOLDER/NAME.onnx, except the frozen ones that only libfcn measures, yields NAME.json (from its card),
+NAME-backbone.onnx (without the last upsampling), and ncnn/NAME.ncnn.param and .bin, in which pnnx
+replaces "-" by "_".
 """
 
 import json
@@ -18,15 +19,15 @@ from rows import MODELS
 
 
 def frame(photo, height, width):
-    """The photo at its own scale, mirrored at its edges until it fills the frame: the same pixels per object at every
-    size. HWC, BGR."""
+    """The photo at its own scale, mirrored at its edges to fill the frame, so that objects have the same
+    size in pixels in every frame. HWC, BGR."""
     rgb = numpy.asarray(Image.open(photo).convert("RGB"))
     pads = [(0, max(0, height - rgb.shape[0])), (0, max(0, width - rgb.shape[1])), (0, 0)]
     return numpy.ascontiguousarray(numpy.pad(rgb, pads, mode="symmetric")[:height, :width, ::-1])
 
 
 def cut(model):
-    """Takes away the last node, an upsampling: what is left is the backbone and the layers that score."""
+    """Removes the last node, an upsampling, and keeps the backbone and the score layers."""
     graph = model.graph
     last = graph.node[-1]
     if last.op_type != "ConvTranspose" or last.output[0] != graph.output[0].name:
@@ -48,7 +49,7 @@ def describe(model):
 
 
 def ncnn(path, pnnx):
-    """pnnx writes its files beside the model that it reads; two shapes tell it that height and width may vary."""
+    """pnnx writes its files next to the model; two shapes mark height and width as variable."""
     folder = path.parent / "ncnn"
     folder.mkdir(exist_ok=True)
     param = folder / path.with_suffix(".ncnn.param").name.replace("-", "_")
@@ -57,7 +58,7 @@ def ncnn(path, pnnx):
     link = folder / path.name
     link.unlink(missing_ok=True)
     link.symlink_to(Path("..", path.name))
-    # fp16=0: the weights stay float32, as in every other row.
+    # fp16=0: float32 weights, as in every other row.
     command = [pnnx, path.name, "inputshape=[1,3,320,480]f32", "inputshape2=[1,3,640,960]f32", "fp16=0"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0 or not param.exists():

@@ -1,4 +1,4 @@
-"""What the benchmark measures: networks, sizes, and the rows of its tables."""
+"""The benchmark's networks, sizes and rows."""
 
 from dataclasses import dataclass
 
@@ -16,29 +16,29 @@ class Row:
     name: str
     peer: str
     what: str
-    # The class in peers.py; libfcn has none.
+    # The class in peers.py; none for libfcn.
     runner: str = ""
-    # The model's file is NAME + suffix + ".onnx"; a row whose file is not there is left out.
+    # The model's file is NAME + suffix + ".onnx"; a row without its file is skipped.
     suffix: str = ""
-    # Whether its labels must be those of libfcn.
+    # Whether its labels must equal libfcn's.
     labels: bool = True
     smallest_only: bool = False
-    # Whether optimized networks are kept in a folder, and found there.
+    # Whether it uses a cache of optimized networks.
     cached: bool = False
 
 
 ROWS = [
     Row("libfcn", "libfcn", "frame in, labels out, through the C interface (`examples/bench.c`)"),
     Row("libfcn-int8", "libfcn", "the same on the int8 file of the network", suffix="-int8", labels=False),
-    Row("libfcn-cached", "libfcn", "libfcn with `fcn_options_set_cache`, from the second start on", smallest_only=True,
+    Row("libfcn-cached", "libfcn", "libfcn with `fcn_options_set_cache`, warm cache", smallest_only=True,
         cached=True),
-    Row("libfcn-frozen", "libfcn", "libfcn on the network whose last upsampling is bilinear and was not trained",
+    Row("libfcn-frozen", "libfcn", "libfcn on the network with a frozen bilinear upsampling",
         suffix="-frozen", labels=False, smallest_only=True),
     Row("ort-backbone", "ort", "ONNX Runtime, the network without its last upsampling: tensor in, low-resolution "
-        "scores out, both bound, so nothing is allocated or copied for a frame", "ort", "-backbone", labels=False),
+        "scores out, both bound, so no allocation or copy per frame", "ort", "-backbone", labels=False),
     Row("ort-whole", "ort", "ONNX Runtime, the whole network: tensor in, scores out, both bound", "ort"),
     Row("ort-int8", "ort", "the same on the int8 file", "ort", "-int8", labels=False),
-    Row("ort-numpy", "ort-numpy", "ONNX Runtime from Python as people write it: frame, normalisation in numpy, "
+    Row("ort-numpy", "ort-numpy", "ONNX Runtime from Python in the usual way: frame, normalisation in numpy, "
         "network, argmax in numpy, labels", "ort-numpy"),
     Row("openvino", "openvino", "OpenVINO, frame in, labels out: colours and normalisation compiled into the graph "
         "(PrePostProcessor), argmax in numpy", "openvino"),

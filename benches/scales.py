@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What default options make of photos that are smaller or larger than those a model was trained on.
+"""Accuracy with default options on photos smaller or larger than a model's training photos.
 
     benches/scales.py TRAINER MODEL DATA [SPLIT]
 
-Writes copies of a split of DATA (Pascal VOC's layout) at several scales, photos by bilinear interpolation and masks by the
-nearest pixel, and lets `TRAINER evaluate MODEL` measure each with default options. Needs Pillow.
+Writes copies of a split of DATA (Pascal VOC layout) at several scales, photos with bilinear interpolation
+and masks with the nearest pixel, and measures each with `TRAINER evaluate MODEL`. Needs Pillow.
 """
 
 import json

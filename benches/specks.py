@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How many specks labels and contours have, and what removing them does to accuracy.
+"""Counts specks in labels and contours, and measures how removing them affects accuracy.
 
     benches/specks.py LIBFCN MODEL DATA [SPLIT [PHOTOS]]
 
-LIBFCN is the library with ONNX Runtime beside it or in ORT_DYLIB_PATH. Labels the first PHOTOS (40) of a split of DATA (Pascal
-VOC's layout, masks as palette PNG) with default options, and counts the contours of all classes but the background, and
-those of at most 6 corners. Needs NumPy and Pillow.
+LIBFCN is the library, with ONNX Runtime next to it or in ORT_DYLIB_PATH. Labels the first PHOTOS (40) of a
+split of DATA (Pascal VOC layout, palette PNG masks) with default options, and counts the contours of all
+classes except background, and those with at most 6 corners. Needs NumPy and Pillow.
 """
 
 import ctypes
@@ -18,12 +18,12 @@ from PIL import Image
 
 RGB8 = 1
 
-# min_region and min_area; those of one min_region follow each other, and 0 comes first.
+# min_region and min_area, grouped by min_region, which starts with 0.
 SETTINGS = ((0, 0), (0, 64), (16, 0), (64, 0), (64, 64), (256, 0))
 
 
 class Frame(ctypes.Structure):
-    """`fcn_frame`, whose layout is frozen."""
+    """`fcn_frame`; its layout is frozen."""
 
     _fields_ = [
         ("planes", c_void_p * 3), ("strides", c_size_t * 3), ("width", c_uint32), ("height", c_uint32), ("format", c_uint32),
@@ -61,7 +61,7 @@ class Fcn:
         return np.ctypeslib.as_array(self["fcn_mask_labels"](self.mask), (height, width)).copy()
 
     def contours(self, min_area):
-        """How many there are, and how many of at most 6 corners."""
+        """The number of contours, and of those with at most 6 corners."""
         counts = [0, 0]
         for label in set(range(self.classes)) - {self.background}:
             contours, corners = c_void_p(), c_size_t()
@@ -79,7 +79,7 @@ def main():
     data, fcn = Path(data), Fcn(library, model)
     ids = (data / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()[: int(photos)]
     print(f"{len(ids)} photos\nmin_region  min_area  contours  of at most 6 corners  changed pixels  pixel accuracy  mean IoU")
-    # Of each setting: contours, those of few corners, changed pixels, and the confusions of classes.
+    # For each setting: contours, those with few corners, changed pixels, and the confusion matrix.
     sums = {setting: [np.zeros(2, int), 0, np.zeros((fcn.classes, fcn.classes), int)] for setting in SETTINGS}
     for name in ids:
         with Image.open(data / "JPEGImages" / f"{name}.jpg") as photo:
@@ -99,7 +99,7 @@ def main():
     for (min_region, min_area), (counts, changed, confusion) in sums.items():
         right, total = confusion.diagonal(), confusion.sum()
         union = confusion.sum(0) + confusion.sum(1) - right
-        # Of the classes that the masks show.
+        # The mean over the classes in the masks.
         shown = confusion.sum(1) > 0
         iou = (right[shown] / union[shown]).mean()
         print(

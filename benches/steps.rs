@@ -1,6 +1,6 @@
-//! Time of preprocess and head, as [`Mask::timings`] tells it: `cargo bench`.
+//! Time of preprocess and head, from [`Mask::timings`]: `cargo bench`.
 //!
-//! The networks between the two are a single convolution; sizes and classes are those of real ones.
+//! The networks in between are a single convolution; sizes and classes are realistic.
 
 #[path = "../tests/common/models.rs"]
 mod models;
@@ -91,7 +91,7 @@ fn head(criterion: &mut Criterion) {
         min_region: 0,
         step,
     };
-    // The scores of random weights are noise: the best class changes from pixel to pixel, which is the slowest case.
+    // Random weights give noise: the best class changes from pixel to pixel, the slowest case.
     let camera = Case { size: (1920, 1080), size_mode: Some(SizeMode::Resize { width: 480, height: 320 }), ..small };
     for case in [
         Case { name: "learned, stride 32", spec: spec(32, End::Transposed), ..small },
@@ -119,8 +119,8 @@ fn head(criterion: &mut Criterion) {
     }
 }
 
-/// The default model (fcn8s, 21 classes) on a photo, as large as a camera's frame and small, where it lies beside the library
-/// (`make deps-runtime`).
+/// The default model (fcn8s, 21 classes) on a photo, at a camera frame's size and small, if the photo has
+/// been downloaded (`make deps-runtime`).
 #[cfg(feature = "image")]
 fn photo(criterion: &mut Criterion) {
     let Ok(photo) = fcn::read_image(".deps/photos/chelsea.png") else { return };
@@ -137,7 +137,7 @@ fn photo(criterion: &mut Criterion) {
             .collect();
         let frame = Frame::packed(PixelFormat::Rgb8, &pixels, width, height, 0).expect("the frame is sound");
         let confidence = Outputs { confidence: true, ..Outputs::default() };
-        // What the last row takes longer than the first is the time for specks.
+        // The last row minus the first is the time for removing specks.
         for (name, outputs, min_region) in [
             ("photo, fcn8s, from 480 x 320", Outputs::default(), 0),
             ("photo, fcn8s, from 480 x 320, with confidence", confidence, 0),

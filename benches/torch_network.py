@@ -12,7 +12,7 @@ def attributes(node):
 
 
 def padding(module, pads):
-    """`pads` are top, left, bottom, right; torch's convolutions only know the same at both ends."""
+    """`pads` are top, left, bottom, right; torch's convolutions only pad both ends equally."""
     top, left, bottom, right = pads
     if (top, left) == (bottom, right):
         module.padding = (top, left)
@@ -67,7 +67,7 @@ class Network(nn.Module):
             else:
                 self.steps.append((len(self.layers), inputs, node.output[0]))
                 self.layers.append(layer(node, weights))
-        # After its last use a value is dropped, as a hand-written forward() would.
+        # A value is dropped after its last use, as in a hand-written forward().
         last = {name: index for index, (_, inputs, _) in enumerate(self.steps) for name in inputs}
         self.unused = [[name for name in step[1] if last[name] == index] for index, step in enumerate(self.steps)]
 

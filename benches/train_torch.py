@@ -1,9 +1,9 @@
-"""Measures steps of learning with PyTorch, for `make bench-train`: the trainer's networks as PyTorch's users write them.
+"""Measures training steps in PyTorch for `make bench-train`: the trainer's networks in idiomatic PyTorch.
 
     train_torch.py ARCH BACKBONE CLASSES BATCH HEIGHT WIDTH THREADS SECONDS [contiguous]
 
-Tensors lie in memory, channels last unless "contiguous" is said. Prints a JSON object: seconds of each step, and the
-peak of the process's memory in KiB.
+Tensors are channels last unless "contiguous" is given. Prints a JSON object: the seconds of each step and
+the process's peak memory in KiB.
 """
 
 import json
@@ -60,7 +60,7 @@ class ResNet18(nn.Module):
 
 
 class Convolution(nn.Sequential):
-    """TensorFlow's SAME padding, batch normalisation, and ReLU6 where `activate` says so."""
+    """TensorFlow's SAME padding, batch normalisation, and ReLU6 if `activate` is set."""
 
     def __init__(self, inputs, outputs, kernel, stride=1, groups=1, activate=True):
         total = kernel - stride

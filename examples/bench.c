@@ -1,11 +1,12 @@
-/* bench: how long a model takes to load, for its first frame, and for each of the warm ones after it. Prints JSON.
+/* bench: measures the time to load a model, for its first frame and for each warm frame. Prints JSON.
  *
  *     cc -std=c99 -O2 bench.c -o bench $(pkg-config --cflags --libs fcn)
  *     ./bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE [PROVIDER]]
  *
- * FRAME.bgr holds height x width x 3 bytes. Frames are measured for SECONDS, at least one and at most MAX_FRAMES. The
- * labels of the last go to the file LABELS, a byte for each pixel. CACHE is a folder for optimized networks,
- * or "" for none. PROVIDER is cpu (the default), cuda or tensorrt. `make bench` calls this. */
+ * FRAME.bgr holds height x width x 3 bytes. Frames are measured for SECONDS, at least one and at most
+ * MAX_FRAMES. The labels of the last one are written to the file LABELS, one byte per pixel. CACHE is a
+ * folder for optimized networks, or "" for none. PROVIDER is cpu (default), cuda or tensorrt. Used by
+ * `make bench`. */
 
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 
@@ -25,14 +26,14 @@ typedef struct {
     fcn_timings steps[MAX_FRAMES];
 } measured;
 
-/* Milliseconds on a clock that never jumps. */
+/* Milliseconds of a monotonic clock. */
 static double now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
 }
 
-/* The most memory this process ever had, in KiB; 0 where the system does not tell. */
+/* The process's peak memory in KiB; 0 if unknown. */
 static long peak_memory(void) {
     char line[256];
     long peak = 0;
@@ -45,7 +46,7 @@ static long peak_memory(void) {
     return peak;
 }
 
-/* Reads `length` bytes, no more and no less; NULL where that fails. */
+/* Reads a file of exactly `length` bytes; returns NULL on failure. */
 static uint8_t *read_frame(const char *path, size_t length) {
     FILE *file = fopen(path, "rb");
     uint8_t *pixels = malloc(length);
@@ -56,7 +57,7 @@ static uint8_t *read_frame(const char *path, size_t length) {
     return NULL;
 }
 
-/* Segments until `seconds` have passed: unmeasured for the first tenth of them, measured for the rest. */
+/* Warms up for a tenth of `seconds`, then measures frames for `seconds`. */
 static fcn_status run(const fcn_segmenter *segmenter, const fcn_frame *frame, fcn_mask *mask, double seconds,
                       measured *result) {
     double begin = now(), end;
@@ -90,7 +91,7 @@ static void print(double create, double first, long peak, const fcn_segmenter *s
     printf("]}\n");
 }
 
-/* The provider of this name; a number that libfcn refuses where there is none. */
+/* Returns -1, which libfcn rejects, for an unknown name. */
 static int32_t provider(const char *name) {
     if (strcmp(name, "cpu") == 0) return FCN_PROVIDER_CPU;
     if (strcmp(name, "cuda") == 0) return FCN_PROVIDER_CUDA;

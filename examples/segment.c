@@ -1,9 +1,9 @@
-/* segment: labels a photo, tells what is in it, and writes the photo with the classes' colours and outlines over it.
+/* segment: labels a photo, prints each class's share of it, and writes the photo with an overlay.
  *
  *     cc -std=c99 segment.c -o segment $(pkg-config --cflags --libs fcn) -Wl,-rpath,$(pkg-config --variable=libdir fcn)
  *     ./segment MODEL.onnx PHOTO.jpg OVERLAY.png [RUNS]
  *
- * RUNS (default 5) is how many times the photo is segmented for the time per frame. */
+ * RUNS (default 5) is the number of frames that are timed. */
 
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 
@@ -14,7 +14,7 @@
 
 #include "fcn.h"
 
-/* Milliseconds on a clock that never jumps. */
+/* Milliseconds of a monotonic clock. */
 static double now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -26,7 +26,7 @@ static int ascending(const void *a, const void *b) {
     return (difference > 0) - (difference < 0);
 }
 
-/* Says what went wrong, and gives the exit code. */
+/* Prints the error and returns the exit code. */
 static int failed(const char *what) {
     fprintf(stderr, "segment: %s: %s\n", what, fcn_last_error());
     return 1;
@@ -41,7 +41,7 @@ static int run(const fcn_segmenter *segmenter, fcn_image *photo, fcn_mask *mask,
     uint32_t class;
     int i;
 
-    /* Specks are left out. The first frame of a size is slower: memory is set up. */
+    /* Without specks. The first frame of a size is slower because it allocates buffers. */
     if (fcn_mask_set_min_region(mask, width * height / 2000) != FCN_OK) return failed("setting up the mask");
     if (fcn_segment(segmenter, &frame, mask) != FCN_OK) return failed("segmenting the photo");
 
@@ -50,7 +50,7 @@ static int run(const fcn_segmenter *segmenter, fcn_image *photo, fcn_mask *mask,
     pixels = fcn_mask_pixels(mask);
     for (class = 0; class < fcn_class_count(segmenter); class++) {
         double share = 100.0 * (double)pixels[class] / ((double)width * (double)height);
-        /* Less is written as 0.00. */
+        /* Skip what would be printed as 0.00. */
         if (share >= 0.005) printf("%7.2f %%  %s\n", share, fcn_class_name(segmenter, class));
     }
 
@@ -68,7 +68,7 @@ static int run(const fcn_segmenter *segmenter, fcn_image *photo, fcn_mask *mask,
     free(times);
     if (i < runs) return failed("segmenting the photo again");
 
-    /* Lines that can be seen in pictures of any size. */
+    /* Outlines that are visible at any image size. */
     style.outline = 1 + (width < height ? width : height) / 300;
     if (fcn_overlay_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, fcn_image_pixels(photo), width, height, 0) != FCN_OK)
         return failed("drawing the overlay");

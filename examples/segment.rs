@@ -1,9 +1,9 @@
-//! segment: labels a photo, tells what is in it, and writes the photo with the classes' colours and outlines over it.
+//! segment: labels a photo, prints each class's share of it, and writes the photo with an overlay.
 //!
 //!     cargo run --release --example segment -- MODEL.onnx PHOTO.jpg OVERLAY.png [RUNS]
 //!
-//! RUNS (default 5) is how many times the photo is segmented for the time per frame.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to its user")]
+//! RUNS (default 5) is the number of frames that are timed.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 use std::{
     env,
@@ -37,7 +37,7 @@ fn run(model: &str, photo: &str, overlay_file: &str, runs: usize) -> Result<()> 
     let (width, height) = (image.width, image.height);
     let frame = Frame::packed(PixelFormat::Rgb8, &image.pixels, width, height, 0)?;
     let mut mask = Mask::new();
-    // Specks are left out. The first frame of a size is slower: memory is set up.
+    // Without specks. The first frame of a size is slower because it allocates buffers.
     mask.set_min_region(width * height / 2000);
     segmenter.segment(&frame, &mut mask)?;
 
@@ -45,7 +45,7 @@ fn run(model: &str, photo: &str, overlay_file: &str, runs: usize) -> Result<()> 
     println!("running  ONNX Runtime {} on {}", segmenter.runtime_version(), segmenter.provider());
     for (class, &pixels) in segmenter.classes().iter().zip(mask.pixels()) {
         let share = 100.0 * pixels as f64 / (f64::from(width) * f64::from(height));
-        // Less is written as 0.00.
+        // Skip what would be printed as 0.00.
         if share >= 0.005 {
             println!("{share:7.2} %  {}", class.name);
         }
@@ -60,7 +60,7 @@ fn run(model: &str, photo: &str, overlay_file: &str, runs: usize) -> Result<()> 
     times.sort();
     println!("time     {:.1} ms per frame (median of {runs})", times[runs / 2].as_secs_f64() * 1e3);
 
-    // Lines that can be seen in pictures of any size.
+    // Outlines that are visible at any image size.
     let style = OverlayStyle { alpha: 0.4, outline: 1 + width.min(height) / 300, legend: true };
     let labels = LabelMap::new(mask.labels(), width, height, 0)?;
     let (classes, background) = (segmenter.classes(), segmenter.background());

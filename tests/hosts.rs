@@ -1,4 +1,4 @@
-//! Programs that are hosts of libfcn: built with the host's own packages, run, and compared with the plain functions.
+//! Host programs: built against the host's packages, run, and compared with the plain functions.
 
 mod common;
 #[path = "common/models.rs"]
@@ -14,14 +14,14 @@ use common::{build_with, have, have_packages, make, root, run};
 use fcn::{ColorMatrix, ColorRange, Frame, Image, Mask, Options, OverlayStyle, PixelFormat, Segmenter, overlay_styled};
 use models::{Spec, network, random_bytes};
 
-/// The model of these tests in `folder`: 5 classes, stride 8, a card.
+/// Writes the tests' model to `folder`: 5 classes, stride 8, a card.
 fn model(folder: &Path) -> PathBuf {
     let path = folder.join("model.onnx");
     fs::write(&path, network(Spec::default())).unwrap();
     path
 }
 
-/// Labels a picture without padding and draws the overlay into it as examples/opencv does, through libfcn alone.
+/// Labels an image without padding and draws the overlay into it like examples/opencv, with libfcn only.
 fn draw(segmenter: &Segmenter, format: PixelFormat, pixels: &mut [u8], width: u32, height: u32) -> Mask {
     let mut mask = Mask::new();
     segmenter.segment(&Frame::packed(format, pixels, width, height, 0).unwrap(), &mut mask).unwrap();
@@ -30,13 +30,13 @@ fn draw(segmenter: &Segmenter, format: PixelFormat, pixels: &mut [u8], width: u3
     mask
 }
 
-/// What pkg-config says about the packages; their headers are the system's, whose warnings do not count.
+/// pkg-config's flags for the packages, with their headers as system headers to suppress warnings.
 fn flags(packages: &[&str]) -> Vec<String> {
     let answer = run(Command::new("pkg-config").args(["--cflags", "--libs"]).args(packages));
     answer.split_whitespace().map(|flag| flag.replacen("-I", "-isystem", 1)).collect()
 }
 
-/// Builds a C++ program with the oldest and the newest standard, and runs it, once under valgrind.
+/// Builds a C++ program with the oldest and the newest standard and runs both, one under valgrind.
 fn check_in_cpp(what: &str, source: &str, more: &[String]) {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path());
@@ -46,7 +46,7 @@ fn check_in_cpp(what: &str, source: &str, more: &[String]) {
             assert_eq!(run(Command::new(program).arg(&model)), "0 failures\n", "{compiler} {standard}");
         }
     }
-    // The last one: valgrind reads gcc's debug information.
+    // gcc comes last: valgrind reads its debug information.
     if let Some(mut valgrind) = common::valgrind(what) {
         let program = folder.path().join(Path::new(source).file_stem().unwrap());
         assert_eq!(run(valgrind.arg(program).arg(&model)), "0 failures\n");
@@ -60,7 +60,7 @@ fn opencv_gives_and_takes_matrices_without_a_copy() {
         return;
     }
     let mut more = flags(&["opencv4"]);
-    // All of OpenCV's libraries are many; the header needs one.
+    // The header needs only one of OpenCV's many libraries.
     more.retain(|flag| !flag.starts_with("-lopencv_") || flag == "-lopencv_core");
     more.extend(["-I".into(), root().join("examples/opencv").display().to_string()]);
     check_in_cpp(what, "tests/c/opencv.cpp", &more);
@@ -94,7 +94,7 @@ fn opencv_example_is_built_with_cmake_alone() {
         let files = [&model, &path("picture.png"), &path("overlay.png")];
         let answer = run(Command::new(path("build/segment")).args(files).args(numbers));
 
-        // The same through libfcn alone: the part is cut out by hand.
+        // The same with libfcn only: the region is cut out by hand.
         let [x, y, w, h] = part.unwrap_or([0, 0, width, height]).map(|value| value as usize);
         let row = |row: usize| (row * width as usize + x) * 3..(row * width as usize + x + w) * 3;
         let mut pixels: Vec<u8> = (y..y + h).flat_map(|y| &picture.pixels[row(y)]).copied().collect();
@@ -130,7 +130,7 @@ struct Gstreamer {
 }
 
 impl Gstreamer {
-    /// `None` where something is missing; the test is listed as skipped then.
+    /// `None` if something is missing; the test is then listed as skipped.
     fn new() -> Option<Gstreamer> {
         let what = "GStreamer";
         if !have_packages(what, &["gstreamer-1.0", "gstreamer-video-1.0"]) || !have(what, &["cc", "gst-launch-1.0"]) {
@@ -149,8 +149,8 @@ impl Gstreamer {
         self.folder.path().join(name)
     }
 
-    /// Gives a command gst-launch-1.0's arguments for this pipeline, in which FOLDER and FCN stand for the folder and for
-    /// the element with the model.
+    /// Adds gst-launch-1.0's arguments for this pipeline; FOLDER and FCN stand for the folder and for the
+    /// element with the model.
     fn launch(&self, mut command: Command, pipeline: &str) -> Command {
         let pipeline = pipeline
             .replace("FOLDER", &self.folder.path().display().to_string())
@@ -176,12 +176,12 @@ impl Gstreamer {
     }
 }
 
-/// How frames lie in a file.
+/// The layout of frames in a file.
 struct Layout {
     format: PixelFormat,
     width: usize,
     height: usize,
-    /// Bytes before the first row, and from one row to the next.
+    /// Bytes before the first row, and between rows.
     offset: usize,
     stride: usize,
     /// Bytes of a frame.
@@ -189,14 +189,14 @@ struct Layout {
 }
 
 impl Layout {
-    /// As GStreamer lays frames out by itself: rows are padded to multiples of 4 bytes.
+    /// GStreamer's default layout: rows are padded to multiples of 4 bytes.
     fn plain(format: PixelFormat, width: usize, height: usize) -> Layout {
         let stride = (width * format.bytes()).next_multiple_of(4);
         Layout { format, width, height, offset: 0, stride, size: stride * height }
     }
 
-    /// Compares frames before and after the element with plain arithmetic on the labels of the Rust API, byte by byte:
-    /// halfway to the colour of the class where there is one, and not a bit changed elsewhere.
+    /// Compares frames before and after the element with plain arithmetic on the Rust API's labels, byte by
+    /// byte: halfway to the class colour where there is one, unchanged elsewhere.
     fn check(&self, segmenter: &Segmenter, before: &[u8], after: &[u8], frames: usize) {
         let Layout { format, width, height, offset, stride, size } = *self;
         assert_eq!((before.len(), after.len()), (frames * size, frames * size), "{frames} frames of {size} bytes");
@@ -237,7 +237,7 @@ fn gstreamer_element_draws_into_every_frame() {
     let Some(gstreamer) = Gstreamer::new() else { return };
     let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
     for (name, format) in [("RGB", PixelFormat::Rgb8), ("BGR", PixelFormat::Bgr8), ("BGRx", PixelFormat::Bgra8)] {
-        // The same buffers go to a file and to the element, which so must not write into them.
+        // The same buffers go to a file and to the element, which therefore must not write to them.
         gstreamer.run(&format!(
             "videotestsrc num-buffers=5 pattern=smpte75 ! video/x-raw,format={name},width=90,height=61 ! tee name=t \
              t. ! queue ! filesink location=FOLDER/before t. ! queue ! FCN ! filesink location=FOLDER/after"
@@ -283,7 +283,7 @@ fn gstreamer_element_takes_a_clip_and_changing_sizes() {
 fn gstreamer_element_follows_strides_and_offsets() {
     let Some(gstreamer) = Gstreamer::new() else { return };
     let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
-    // rawvideoparse gives its buffers a GstVideoMeta with this layout; nothing repacks them on the way to the file.
+    // rawvideoparse attaches a GstVideoMeta with this layout; nothing repacks the buffers on the way.
     let layout =
         Layout { format: PixelFormat::Bgr8, width: 50, height: 37, offset: 24, stride: 300, size: 24 + 300 * 37 };
     let before = random_bytes(3, 3 * layout.size);
@@ -313,7 +313,7 @@ fn gstreamer_element_tells_what_is_wrong() {
         let pipeline = "videotestsrc num-buffers=3 ! video/x-raw,format=RGB,width=64,height=48 ! FCN ! fakesink";
         run(&mut gstreamer.launch(valgrind, pipeline));
     }
-    // A frame that is too large ends the pipeline, not the process.
+    // A frame that is too large stops the pipeline, not the process.
     let output = gstreamer
         .command("videotestsrc num-buffers=1 ! video/x-raw,format=RGB,width=40000,height=2 ! FCN ! fakesink")
         .output()
@@ -322,11 +322,11 @@ fn gstreamer_element_tells_what_is_wrong() {
     assert!(output.status.code() == Some(1) && errors.contains("40000"), "{:?}: {errors}", output.status);
 }
 
-/// How NV12 frames lie in a file.
+/// The layout of NV12 frames in a file.
 struct Nv12 {
     width: usize,
     height: usize,
-    /// Bytes before the first row of each plane, and from one row to the next.
+    /// Bytes before the first row of each plane, and between rows.
     offsets: [usize; 2],
     strides: [usize; 2],
     /// Bytes of a frame.
@@ -343,7 +343,7 @@ impl Nv12 {
         [16.0 + 219.0 * y, 128.0 + 112.0 * (b - y) / (1.0 - kb), 128.0 + 112.0 * (r - y) / (1.0 - kr)]
     }
 
-    /// As [`Layout::check`]; samples of colour follow the first of the pixels that share them.
+    /// As [`Layout::check`]; chroma samples follow the first of the pixels that share them.
     fn check(&self, segmenter: &Segmenter, before: &[u8], after: &[u8], frames: usize) {
         let Nv12 { width, height, offsets, strides, size, matrix } = *self;
         assert_eq!((before.len(), after.len()), (frames * size, frames * size), "{frames} frames of {size} bytes");
@@ -388,7 +388,7 @@ impl Nv12 {
 fn gstreamer_element_takes_nv12_as_it_lies() {
     let Some(gstreamer) = Gstreamer::new() else { return };
     let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
-    // What a camera gives: an odd size, planes anywhere in the buffer, rows with padding.
+    // As from a camera: an odd size, planes anywhere in the buffer, rows with padding.
     let layout = Nv12 {
         width: 51,
         height: 37,

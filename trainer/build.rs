@@ -1,5 +1,6 @@
-//! Gives the trainer an rpath to libtorch and to ONNX Runtime, so that it runs without `LD_LIBRARY_PATH` and `ORT_DYLIB_PATH`,
-//! and libtorch's version. TRAINER_RPATH takes the place of both folders, for a trainer that is installed elsewhere.
+//! Sets the trainer's rpath to libtorch and ONNX Runtime, so that it runs without `LD_LIBRARY_PATH`
+//! and `ORT_DYLIB_PATH`, and records libtorch's version. TRAINER_RPATH replaces both folders for a
+//! trainer that is installed elsewhere.
 
 use std::{
     env, fs,
@@ -27,10 +28,10 @@ fn main() {
         println!("cargo:rustc-env=LIBTORCH_VERSION=unknown");
         return;
     };
-    // A relative LIBTORCH is meant from the folder in which cargo was called, which is not this script's.
+    // A relative LIBTORCH is relative to the folder where cargo was called, not to this script's.
     let libtorch = std::fs::canonicalize(&libtorch).unwrap_or(libtorch);
     add(&libtorch.join("lib"));
-    // Nothing names a symbol of this library, which brings CUDA to libtorch when it is loaded.
+    // No symbol refers to this library, which adds CUDA to libtorch when it is loaded.
     let cuda = libtorch.join("lib/libtorch_cuda.so");
     if cuda.exists() {
         println!("cargo:rustc-link-arg=-Wl,--no-as-needed,{},--as-needed", cuda.display());

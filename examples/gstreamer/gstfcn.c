@@ -1,4 +1,4 @@
-/* fcn: a GStreamer element that labels the frames of a video and blends the colours of the classes into them, in place.
+/* fcn: a GStreamer element that labels video frames and blends class colours into them, in place.
  *
  *     cc -shared -fPIC gstfcn.c -o libgstfcn.so $(pkg-config --cflags --libs fcn gstreamer-video-1.0)
  *     export GST_PLUGIN_PATH=$PWD
@@ -6,8 +6,9 @@
  *     gst-launch-1.0 filesrc location=cat.mp4 ! decodebin ! fcn model=animals.onnx width=480 height=320 \
  *         ! x264enc ! mp4mux ! filesink location=labelled.mp4
  *
- * Programs use it by name in gst_parse_launch() or gst_element_factory_make(). The base class does caps, EOS, flushes and
- * quality of service: with a sink that plays in time, frames that come too late are dropped before they are labelled. */
+ * Programs use it by name in gst_parse_launch() or gst_element_factory_make(). The base class handles
+ * caps, EOS, flushes and quality of service: with a synchronised sink, late frames are dropped before
+ * they are labelled. */
 
 #include <fcn.h>
 #include <gst/gst.h>
@@ -20,14 +21,14 @@ G_DECLARE_FINAL_TYPE(GstFcn, gst_fcn, GST, FCN, GstVideoFilter)
 
 struct _GstFcn {
     GstVideoFilter parent;
-    /* Properties; the object lock guards them. */
+    /* Properties, guarded by the object lock. */
     gchar *model;
     gdouble alpha;
     guint width, height, threads;
-    /* From start to stop; only the streaming thread uses the mask. */
+    /* Valid from start to stop; only the streaming thread uses the mask. */
     fcn_segmenter *segmenter;
     fcn_mask *mask;
-    /* The class that is left as it is; -1 for none. */
+    /* The class that is not drawn; -1 for none. */
     gint background;
 };
 
@@ -66,7 +67,7 @@ static void gst_fcn_get_property(GObject *object, guint property, GValue *value,
     GST_OBJECT_UNLOCK(self);
 }
 
-/* Loads the model: before the first frame, so that a wrong one ends the pipeline at once. */
+/* Loads the model before the first frame, so that a bad one stops the pipeline at once. */
 static gboolean gst_fcn_start(GstBaseTransform *transform) {
     GstFcn *self = GST_FCN(transform);
     fcn_options *options = fcn_options_new();
@@ -113,13 +114,13 @@ static fcn_status describe(const GstVideoFrame *video, fcn_frame *frame) {
     frame->range = color->range == GST_VIDEO_COLOR_RANGE_0_255 ? FCN_RANGE_FULL : FCN_RANGE_LIMITED;
     for (guint plane = 0; plane < GST_VIDEO_FRAME_N_PLANES(video); plane++) {
         frame->planes[plane] = GST_VIDEO_FRAME_PLANE_DATA(video, plane);
-        /* A negative stride becomes one that is refused for its size. */
+        /* A negative stride becomes a huge one, which libfcn rejects. */
         frame->strides[plane] = (size_t)GST_VIDEO_FRAME_PLANE_STRIDE(video, plane);
     }
     return fcn_format_from_name(gst_video_format_to_string(GST_VIDEO_FRAME_FORMAT(video)), &frame->format);
 }
 
-/* The colour of a class as the video's Y, Cb and Cr. */
+/* A class colour as the video's Y, Cb and Cr. */
 static void yuv_of(const GstVideoFrame *video, const uint8_t *rgb, gdouble *yuv) {
     gint offset[GST_VIDEO_MAX_COMPONENTS], scale[GST_VIDEO_MAX_COMPONENTS];
     gdouble kr = 0.299, kb = 0.114, y;
@@ -132,7 +133,7 @@ static void yuv_of(const GstVideoFrame *video, const uint8_t *rgb, gdouble *yuv)
     yuv[2] = offset[2] + scale[2] * (rgb[0] / 255.0 - y) / (2 * (1 - kr));
 }
 
-/* fcn_overlay() for Y'CbCr, whatever its planes: samples that pixels share take the class of the first one. */
+/* fcn_overlay() for Y'CbCr of any plane layout: a shared sample takes the class of its first pixel. */
 static void overlay_yuv(const GstFcn *self, gdouble alpha, GstVideoFrame *video) {
     const uint8_t *labels = fcn_mask_labels(self->mask);
     const GstVideoFormatInfo *info = video->info.finfo;

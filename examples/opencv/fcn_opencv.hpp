@@ -1,4 +1,4 @@
-/* cv::Mat for fcn: pictures go in and results come out where they are, nothing is copied. Copy this file into your program. */
+/* cv::Mat for fcn, without copies of images or results. Copy this file into your program. */
 
 #ifndef FCN_OPENCV_HPP
 #define FCN_OPENCV_HPP
@@ -11,7 +11,8 @@
 
 namespace fcn_opencv {
 
-/* FCN_FORMAT_* of a picture as OpenCV reads and captures them: BGR, BGRA or grey, 8 bits a channel, or 16 for grey. */
+/* FCN_FORMAT_* of an image as OpenCV reads and captures it: BGR, BGRA or grey with 8 bits per channel, or
+ * grey with 16 bits. */
 inline fcn_format format(const cv::Mat &image) {
     if (image.dims == 2) {
         switch (image.type()) {
@@ -26,7 +27,8 @@ inline fcn_format format(const cv::Mat &image) {
                          " dimensions is no frame: CV_8UC1, CV_16UC1, CV_8UC3 and CV_8UC4 with 2 dimensions are");
 }
 
-/* The frame borrows the picture's memory. A part of a picture, image(cv::Rect(...)), works as well: its step is the stride. */
+/* The frame borrows the image's memory. A region, image(cv::Rect(...)), works as well: its step is the
+ * stride. */
 inline fcn_frame frame(const cv::Mat &image) {
     return fcn::frame(format(image), image.data, static_cast<std::uint32_t>(image.cols),
                       static_cast<std::uint32_t>(image.rows), image.step[0]);
@@ -34,7 +36,7 @@ inline fcn_frame frame(const cv::Mat &image) {
 
 namespace detail {
 
-/* A cv::Mat header over the mask's memory, with a distance of rows in bytes; an empty one where there is none. */
+/* A cv::Mat header over the mask's memory, with rows `step` bytes apart; empty if `memory` is NULL. */
 template <typename T>
 cv::Mat header(const fcn::Mask &mask, int type, const T *memory, std::size_t step = cv::Mat::AUTO_STEP) {
     if (memory == nullptr) return cv::Mat();
@@ -43,13 +45,14 @@ cv::Mat header(const fcn::Mask &mask, int type, const T *memory, std::size_t ste
 
 }  // namespace detail
 
-/* Class indices, CV_8UC1. Read only, and only valid until the next segment() into this mask: clone() what is to stay. */
+/* Class indices, CV_8UC1. Read-only, and valid until the next segment() into this mask: clone() to keep. */
 inline cv::Mat labels(const fcn::Mask &mask) { return detail::header(mask, CV_8UC1, mask.labels(), mask.stride()); }
 
-/* The highest softmax probabilities, CV_32FC1; empty without FCN_OUTPUT_CONFIDENCE. As long valid as the labels. */
+/* The highest softmax probabilities, CV_32FC1; empty without FCN_OUTPUT_CONFIDENCE. Valid as long as the
+ * labels. */
 inline cv::Mat confidence(const fcn::Mask &mask) { return detail::header(mask, CV_32FC1, mask.confidence()); }
 
-/* Blends the colours of the classes into a picture of the mask's size, CV_8UC3 or CV_8UC4, or a part of a picture. */
+/* Blends class colours into an image of the mask's size, CV_8UC3 or CV_8UC4, or a region of one. */
 inline void overlay(const fcn::Segmenter &segmenter, const fcn::Mask &mask, float alpha, cv::Mat &image) {
     segmenter.overlay(mask, alpha, format(image), image.data, static_cast<std::uint32_t>(image.cols),
                       static_cast<std::uint32_t>(image.rows), image.step[0]);

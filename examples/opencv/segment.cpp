@@ -1,4 +1,4 @@
-/* segment: labels a picture, or a part of it, and writes the picture with the classes' colours and outlines over that part.
+/* segment: labels an image, or a region of it, and writes the image with an overlay on that region.
  *
  *     cmake -S . -B build -DCMAKE_PREFIX_PATH=$HOME/fcn && cmake --build build
  *     build/segment MODEL.onnx PICTURE OVERLAY.png [X Y WIDTH HEIGHT] */
@@ -14,7 +14,7 @@
 static void run(char **argv, bool part) {
     cv::Mat picture = cv::imread(argv[2]);
     if (picture.empty()) throw std::runtime_error(std::string(argv[2]) + " is no picture that OpenCV reads");
-    /* A part shares the picture's memory; OpenCV throws where it is not inside. */
+    /* A region shares the image's memory; OpenCV throws if it is not inside. */
     cv::Mat seen = picture;
     if (part) seen = picture(cv::Rect(std::atoi(argv[4]), std::atoi(argv[5]), std::atoi(argv[6]), std::atoi(argv[7])));
 
@@ -29,7 +29,7 @@ static void run(char **argv, bool part) {
     }
     fcn_overlay_style style = {};
     style.alpha = 0.4f;
-    style.outline = 1 + static_cast<std::uint32_t>(std::min(seen.cols, seen.rows)) / 300; /* lines that can be seen */
+    style.outline = 1 + static_cast<std::uint32_t>(std::min(seen.cols, seen.rows)) / 300; /* visible at any size */
     style.legend = 1;
     fcn_opencv::overlay(segmenter, mask, style, seen);
     if (!cv::imwrite(argv[3], picture)) throw std::runtime_error(std::string(argv[3]) + " could not be written");

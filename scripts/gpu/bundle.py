@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Lays what scripts/gpu/check.py needs into target/gpu/bundle: programs, ONNX Runtime for CUDA, networks, photos.
+"""Puts what scripts/gpu/check.py needs into target/gpu/bundle: programs, ONNX Runtime for CUDA, networks, photos.
 
     scripts/gpu/bundle.py [--torch FOLDER --data FOLDER] [--python 312] [--pack ARCH]
 
---torch names a libtorch built for CUDA, which the trainer is linked with (its version is not checked); --data a dataset in the Pascal
-VOC layout to train on. Without both, the trainer is left out. --python is the version that runs check.py, by default this one. --pack is for a machine that has no network and takes only small
-files: it packs the bundle into parts of at most 52 MiB at target/gpu/parts, each for one transfer, and keeps of CUDA's kernels
-only those for compute capability ARCH, for example 90. There `scripts/gpu/unpack.sh PARTS FOLDER` puts it together again.
+--torch is a libtorch built for CUDA to link the trainer with (its version is not checked); --data is a data
+set in the Pascal VOC layout to train on. Without both, the trainer is left out. --python is the version that
+runs check.py, by default this one. --pack is for a machine without a network that accepts only small files:
+it packs the bundle into parts of at most 52 MiB in target/gpu/parts, one per transfer, and keeps only the
+CUDA kernels for compute capability ARCH, for example 90. There, `scripts/gpu/unpack.sh PARTS FOLDER`
+restores the bundle.
 """
 
 import argparse
@@ -34,9 +36,10 @@ BUNDLE = GPU / "bundle"
 WHEEL = "onnxruntime-gpu==1.31.1"
 TESTS = ("gpu", "segment", "frames", "foreign_models", "outputs", "outputs_together", "size_modes", "external_data", "stream",
          "memory")
-# A transfer takes 64 MiB, the repository included.
+# One transfer is limited to 64 MiB, including the repository.
 PART = 52 << 20
-# Without link-time optimization, which takes minutes: the suites judge results. What is timed is target/release/libfcn.so.
+# Without link-time optimization, which takes minutes: the suites only check results. Timings use
+# target/release/libfcn.so.
 QUICK = {"CARGO_TARGET_DIR": str(GPU / "build"), "CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_STRIP": "symbols",
          "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"}
 
@@ -67,7 +70,7 @@ def programs():
 
 
 def torch_sys(torch):
-    """A copy of the crate torch-sys whose functions that this libtorch lacks throw instead; gives its folder."""
+    """Copies the crate torch-sys with functions that this libtorch lacks replaced by throws; returns its folder."""
     metadata = json.loads(run("cargo", "metadata", "--format-version=1"))
     [crate] = [package for package in metadata["packages"] if package["name"] == "torch-sys"]
     folder = GPU / "torch-sys"
@@ -88,14 +91,14 @@ def torch_sys(torch):
 
 
 def trainer(torch, data):
-    # In a copy, because the patch would change Cargo.lock.
+    # In a copy, because the patch changes Cargo.lock.
     copy = GPU / "source"
     shutil.rmtree(copy, ignore_errors=True)
     for name in run("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
-    # The libraries that libtorch's own need are the other machine's.
+    # libtorch's own dependencies come from the other machine.
     run("cargo", "build", "--release", "--package", "trainer", "--manifest-path", copy / "Cargo.toml",
         "--config", f"patch.crates-io.torch-sys.path='{torch_sys(torch)}'", LIBTORCH=str(torch), LIBTORCH_BYPASS_VERSION_CHECK="1",
         RUSTFLAGS="-C link-arg=-Wl,--allow-shlib-undefined", **QUICK)
@@ -116,7 +119,7 @@ def trainer(torch, data):
 
 
 def runtime(python):
-    """ONNX Runtime with its Python interface, and without TensorRT's provider, whose library is 2 GB more."""
+    """ONNX Runtime with its Python interface, without the TensorRT provider, which needs 2 GB more."""
     folder = GPU / f"wheel-{python}"
     if not list(folder.glob("*.whl")):
         run(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--python-version", python, "--dest", folder,
@@ -141,7 +144,7 @@ def models():
 
 
 def slim(path, arch):
-    """Overwrites the kernels of other compute capabilities with zeros, which compress to nothing; CUDA picks by the headers.
+    """Zeroes the kernels of other compute capabilities, so that they compress to nothing; CUDA selects by the headers.
 
     A fat binary is a header (magic, version, header's size, size) and entries (kind, header's size, size, architecture)."""
     data = bytearray(path.read_bytes())
@@ -162,7 +165,7 @@ def slim(path, arch):
 
 
 def coarsen(path):
-    """Takes the last bits from a network's weights, which are random and would not compress; its speed is the same."""
+    """Clears the low bits of a network's random weights, so that they compress; its speed is unchanged."""
     model = onnx.load(path)
     for tensor in model.graph.initializer:
         words = {onnx.TensorProto.FLOAT: ("<u4", 0xFFFF0000), onnx.TensorProto.FLOAT16: ("<u2", 0xFFC0)}.get(tensor.data_type)

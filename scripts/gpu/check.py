@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Tries on a GPU what only a GPU shows. `make gpu-check` prepares what it needs and calls it.
+"""Runs the checks that need a GPU. `make gpu-check` prepares their input and calls it.
 
     scripts/gpu/check.py BUNDLE OUT [STEP...]
 
-BUNDLE is the folder that scripts/gpu/bundle.py made. Every step is a process of its own with a limit of its own; what it printed
-goes to OUT/gpu.log, its figures to OUT/gpu.json. All steps are run unless some are named. Without a GPU each step says so.
-This Python needs numpy, pillow and onnx; with torch, PyTorch is measured, too. CUDA 13 and cuDNN 9 are the system's, or this
-Python's packages nvidia-*.
+BUNDLE is the folder that scripts/gpu/bundle.py made. Each step runs in its own process with its own time
+limit; its output goes to OUT/gpu.log, its figures to OUT/gpu.json. All steps run unless some are named.
+Without a GPU each step says so. This Python needs numpy, pillow and onnx; with torch, PyTorch is measured
+as well. CUDA 13 and cuDNN 9 are the system's, or this Python's packages nvidia-*.
 """
 
 import ctypes
@@ -49,7 +49,7 @@ class Check:
         }
 
     def step(self, name, limit, command, parse=None, **environment):
-        """Adds a step: a command, how many seconds it may take, and what makes figures of what it prints."""
+        """Adds a step: a command, its limit in seconds, and a function that turns its output into figures."""
         self.steps.append((name, limit, [str(word) for word in command], parse, environment))
 
     def run(self, wanted):
@@ -84,7 +84,7 @@ class Check:
 
 
 def suite(text):
-    """The figures of a test program: what passed, what was skipped, and the lines that it marks as figures."""
+    """A test program's figures: passed and skipped tests, and the lines that it marks as figures."""
     lines = text.splitlines()
     told = [line.removeprefix("figure: ") for line in lines if line.startswith("figure: ")]
     [summary] = [line.removeprefix("test result: ") for line in lines if line.startswith("test result: ")]
@@ -151,7 +151,7 @@ def main():
     for how in ("free", "leak", "stream", "busy", "atexit"):
         check.step(f"exit {how}", 20, [bundle / "bin/exit", ROOT / "models/street.onnx", how], last_lines(1))
     for name in ("gpu", *SUITES):
-        # TF32, which cuDNN and cuBLAS use by default, keeps 10 bits; the suites compare with more.
+        # The suites compare with more than the 10 bits of TF32, the default in cuDNN and cuBLAS.
         exact = {} if name == "gpu" else {"NVIDIA_TF32_OVERRIDE": "0"}
         check.step(f"test {name}", 90, [bundle / "tests" / name, "--nocapture"], suite, FCN_TEST_PROVIDER=provider, **exact)
     if (bundle / "bin/trainer").exists():

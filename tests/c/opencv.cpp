@@ -1,4 +1,5 @@
-// fcn_opencv.hpp: a cv::Mat goes in and comes out without a copy, and gives what the plain C functions give. Argument: a model.
+// fcn_opencv.hpp: passes a cv::Mat in and out without copies and gives the same results as the plain C
+// functions. Argument: a model.
 
 #include "fcn_opencv.hpp"
 
@@ -14,7 +15,7 @@ int main(int argc, char **argv) {
     fcn::Mask mask(FCN_OUTPUT_CONFIDENCE);
     CHECK(fcn_opencv::labels(mask).empty());
 
-    // A picture as OpenCV lays it out, and a part of it, whose rows are as far apart as those of the whole.
+    // An image in OpenCV's layout, and a region of it with the stride of the whole image.
     cv::Mat picture(60, 90, CV_8UC3);
     cv::theRNG().state = 7;
     cv::randu(picture, cv::Scalar::all(0), cv::Scalar::all(256));
@@ -24,7 +25,7 @@ int main(int argc, char **argv) {
     CHECK(fcn_opencv::frame(part).planes[0] == picture.ptr(5, 13));
 
     for (int channels = 1; channels <= 4; channels += channels == 1 ? 2 : 1) {
-        // The plain C functions on the pixels of the part, closely packed.
+        // The plain C functions on the region's pixels, packed.
         const std::uint32_t format = channels == 1 ? FCN_FORMAT_GRAY8 : channels == 3 ? FCN_FORMAT_BGR8 : FCN_FORMAT_BGRA8;
         cv::Mat converted(picture.size(), CV_8UC(channels));
         for (int y = 0; y < picture.rows; y++)
@@ -49,7 +50,7 @@ int main(int argc, char **argv) {
         CHECK(confidence.ptr<float>() == mask.confidence() && confidence.type() == CV_32FC1);
         CHECK(static_cast<std::uint64_t>(cv::countNonZero(labels == 1)) == fcn_mask_pixels(plain)[1]);
 
-        // The overlay changes the part, as the plain function does, and nothing around it.
+        // The overlay changes the region, like the plain function, and nothing around it.
         if (channels > 1) {
             cv::Mat drawn = converted.clone(), inside = drawn(place);
             fcn_opencv::overlay(segmenter, mask, 0.5f, inside);
@@ -61,7 +62,7 @@ int main(int argc, char **argv) {
         fcn_mask_free(plain);
     }
 
-    // The high byte of 16 bits of grey counts.
+    // Of 16-bit grey, the high byte is used.
     cv::Mat grey(37, 50, CV_8UC1), deep(37, 50, CV_16UC1);
     cv::randu(grey, cv::Scalar::all(0), cv::Scalar::all(256));
     grey.convertTo(deep, CV_16U, 256, 255);

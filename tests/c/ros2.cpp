@@ -1,4 +1,5 @@
-// fcn_ros/image.hpp with a struct of the shape of sensor_msgs/Image, against the plain C functions. Argument: a model.
+// fcn_ros/image.hpp with a struct of sensor_msgs/Image's shape, against the plain C functions.
+// Argument: a model.
 
 #include "fcn_ros/image.hpp"
 
@@ -95,7 +96,7 @@ int main(int argc, char **argv) {
     swapped.is_bigendian = 1;
     CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "is_bigendian", [&] { fcn_ros::frame(swapped); }));
 
-    // What a message can have wrong: an encoding that is not taken, data that is too short, a step that is.
+    // Invalid messages: unsupported encoding, data too short, step too short.
     CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "bayer_rggb8", [] { fcn_ros::frame(make("bayer_rggb8", 1, 0)); }));
     Image image = make("rgb8", 3, 0);
     image.data.pop_back();

@@ -1,5 +1,5 @@
-//! Writes the networks of `make bench`: 21 classes, and weights that nobody trained, because time does not depend on
-//! them.
+//! Writes the networks of `make bench`: 21 classes and untrained weights, because they do not
+//! affect the time.
 //!
 //!     bench_models FOLDER EFFICIENTNET_WEIGHTS.pth PHOTO
 
@@ -31,7 +31,8 @@ fn main() -> Result<()> {
     save(&folder.join("resnet18-fcn32s-fp16.onnx"), &learned, &Form::Half)?;
     save(&folder.join("resnet18-fcn32s-frozen.onnx"), &resnet(Upsampling::Frozen)?, &Form::Full)?;
     let lite0 = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, Upsampling::Learned)?;
-    // Its random start has activations that fade to nothing; ImageNet's weights keep them in the usual range.
+    // With random weights its activations fade to nothing; ImageNet weights keep them in the usual
+    // range.
     weights::load(&lite0.graph, &weights::read(&pretrained)?)?;
     save(&folder.join("efficientnet_lite0-fcn8s.onnx"), &lite0, &Form::Full)?;
     let int8 = Form::Int8(Calibration::new(&lite0, None, &photos, 1, &mut |_| {})?);
@@ -39,7 +40,7 @@ fn main() -> Result<()> {
     save(&folder.join("efficientnet_lite0-fcn8s-fp16.onnx"), &lite0, &Form::Half)
 }
 
-/// A dataset of one photo, to calibrate on.
+/// A data set of one photo for calibration.
 fn one_photo(folder: &Path, photo: &Path) -> Result<Dataset> {
     for name in ["JPEGImages", "SegmentationClass", "ImageSets/Segmentation"] {
         std::fs::create_dir_all(folder.join(name))?;
@@ -53,8 +54,8 @@ fn one_photo(folder: &Path, photo: &Path) -> Result<Dataset> {
     Dataset::open(folder, "val")
 }
 
-/// A network at its start, with noise in what training would have changed: the bilinear kernel a learned upsampling
-/// starts from is diagonal, and the zeros that skips start from make them vanish.
+/// An initial network with noise in what training would change: the bilinear kernel of a learned
+/// upsampling is diagonal, and the zero-initialised skips have no effect.
 fn network(architecture: Architecture, backbone: Backbone, upsample: Upsampling) -> Result<Network> {
     let spec = Spec { architecture, backbone, classes: 21, upsample, init: Init::Bilinear };
     let network = Network::new(spec, 1, Device::Cpu);

@@ -1,9 +1,9 @@
-//! Measures steps of learning for `make bench-train`: on one batch that lies in memory, or on a dataset's photos with
-//! every augmentation.
+//! Measures training steps for `make bench-train`: on one batch in memory, or on a data set's
+//! photos with every augmentation.
 //!
 //!     bench_train memory|DATASET ARCH BACKBONE CLASSES BATCH HEIGHT WIDTH THREADS SECONDS
 //!
-//! Prints a JSON object: seconds of each step, and the peak of the process's memory in KiB.
+//! Prints a JSON object: the seconds of each step and the process's peak memory in KiB.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use trainer::loader::{self, Batch, Plan};
 use trainer::model::Spec;
 use trainer::optimizer::Method;
 
-/// Steps before the clock starts: libtorch lays out its memory in them.
+/// Steps before the clock starts, in which libtorch allocates its memory.
 const WARM_UP: usize = 3;
 
 #[expect(clippy::print_stdout, reason = "the figures are its answer")]
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
         backbone,
         batch,
         crop: (height, width),
-        // As the peer's script.
+        // As in the peer's script.
         optimizer: Method::Sgd,
         weight_decay: 1e-4,
         head_lr_factor: 1.0,
@@ -62,7 +62,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Seconds of each step, from one to the next: what it takes to get the batch is part of it.
+/// Seconds of each step, including the wait for its batch.
 fn measure(learner: &mut Learner, seconds: usize, batches: impl Iterator<Item = Result<Batch>>) -> Result<Vec<f64>> {
     let mut times: Vec<f64> = Vec::new();
     let mut since = Instant::now();
@@ -79,7 +79,7 @@ fn measure(learner: &mut Learner, seconds: usize, batches: impl Iterator<Item = 
     Ok(times)
 }
 
-/// Batches of a dataset, epoch after epoch, with every augmentation there is.
+/// Batches of a data set, epoch after epoch, with every augmentation.
 fn photos(folder: &str, config: &Config) -> Result<impl Iterator<Item = Result<Batch>>> {
     let dataset = Arc::new(Dataset::open(folder.as_ref(), "train")?);
     let augment = Arc::new(Augment {
@@ -102,7 +102,7 @@ fn random_batch(classes: usize, n: usize, (h, w): (usize, usize)) -> Batch {
     Batch { n, h, w, images, labels, ids: vec![String::new(); n] }
 }
 
-/// The most memory of the process so far, in KiB.
+/// The process's peak memory in KiB.
 fn peak() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").map_err(|error| Error::new(error.to_string()))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,5 +1,5 @@
-//! Augmentation: random scale, random crop, random flip and normalisation, in one pass over the pixels of the crop; where
-//! they are asked for, random colours and blur in passes of their own.
+//! Augmentation: random scale, random crop, random flip and normalisation, in one pass over the
+//! pixels of the crop; optional random colours and blur in separate passes.
 
 mod blur;
 mod color;
@@ -16,23 +16,23 @@ use rand::{Rng, RngExt};
 use crate::data::{Sample, VOID};
 use planes::Planes;
 
-/// How many crops are tried for one in which no class has too large a share (PSPNet's training code, and mmsegmentation's
-/// `RandomCrop`, try as many); the last one is taken as it is.
+/// The number of crops tried to find one in which no class has too large a share (as many as
+/// PSPNet's training code and mmsegmentation's `RandomCrop`); the last one is used as it is.
 const TRIES: usize = 10;
-/// The smallest standard deviation of a blur in pixels; less changes nothing.
+/// The smallest standard deviation of a blur in pixels; below it nothing changes.
 pub const LEAST_BLUR: f32 = 0.1;
 
-/// How bytes become the network's input: `(v / 255 - mean) / std` for each of red, green, blue.
+/// The normalisation of the network's input: `(v / 255 - mean) / std` for each of red, green, blue.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Normalise {
-    /// Means of red, green, blue, of values 0 to 1.
+    /// Means of red, green, blue, for values 0 to 1.
     pub mean: [f32; 3],
-    /// Standard deviations of red, green, blue, of values 0 to 1.
+    /// Standard deviations of red, green, blue, for values 0 to 1.
     pub std: [f32; 3],
 }
 
 impl Normalise {
-    /// Values from 0 to 1.
+    /// No normalisation: values from 0 to 1.
     const NONE: Normalise = Normalise { mean: [0.0; 3], std: [1.0; 3] };
 
     /// The input value of each byte of channel `c`.
@@ -41,28 +41,29 @@ impl Normalise {
     }
 }
 
-/// Random changes that keep a photo's meaning.
+/// Random changes that preserve the labels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Augment {
     /// Height and width of the crop in pixels.
     pub crop: (usize, usize),
-    /// The smallest and the largest factor the photo is scaled by; (1, 1) keeps its pixels as they are.
+    /// The smallest and the largest scale factor; (1, 1) keeps the pixels unchanged.
     pub scale: (f32, f32),
-    /// The largest share of a crop's pixels that one class may have; 1 is no limit. Where a crop has only one class, or
-    /// more of one than this, another place on the photo is tried.
+    /// The largest share of a crop's pixels that one class may have; 1: no limit. If a crop has a
+    /// single class, or more of one than this, another position is tried.
     pub max_class_share: f32,
-    /// Whether to mirror left and right, every other time.
+    /// Whether to mirror half of the crops.
     pub flip: bool,
-    /// Random colours.
+    /// Random colour changes.
     pub jitter: Jitter,
-    /// Every other crop is blurred, with a random standard deviation of at most this many pixels; 0 is never.
+    /// Every other crop is blurred, with a random standard deviation of at most this many pixels;
+    /// 0: never.
     pub blur: f32,
     /// The normalisation of the image.
     pub normalise: Normalise,
 }
 
 impl Augment {
-    /// Crops at random places, and nothing else.
+    /// Only crops at random positions.
     pub fn crops(crop: (usize, usize), normalise: Normalise) -> Augment {
         Augment {
             crop,
@@ -75,10 +76,11 @@ impl Augment {
         }
     }
 
-    /// Scales the photo by a random factor, cuts a crop at a random place, and mirrors it at random. The image is
-    /// resampled bilinearly, the mask by nearest pixel, both with half-pixel centres. Then the colours are changed and the
-    /// image is blurred. Where the scaled photo is smaller than the crop it lies at a random place within, surrounded by
-    /// 0.0 (the mean colour) and [`VOID`].
+    /// Scales the photo by a random factor, cuts a crop at a random position, and mirrors it at
+    /// random. The image is resampled bilinearly, the mask by nearest pixel, both with half-pixel
+    /// centres. Then the image's colours are changed and it is blurred. If the scaled photo is
+    /// smaller than the crop, it is placed at random inside it, surrounded by 0.0 (the mean colour)
+    /// and [`VOID`].
     ///
     /// `image_out` is 3 x crop height x crop width, `mask_out` crop height x crop width.
     pub fn apply(&self, sample: &Sample, rng: &mut impl Rng, image_out: &mut [f32], mask_out: &mut [u8]) {
@@ -122,8 +124,8 @@ impl Augment {
     }
 }
 
-/// Normalises a whole photo of `w` x `h` pixels (RGB, row by row) exactly, into 3 x `padded_h` x `padded_w` values:
-/// to its right and below it 0.0.
+/// Normalises a whole photo of `w` x `h` pixels (RGB, row by row) to 3 x `padded_h` x `padded_w`
+/// values, padded with 0.0 at the right and bottom.
 pub fn normalise_whole(
     sample_rgb: &[u8],
     w: usize,
@@ -147,13 +149,13 @@ pub fn normalise_whole(
     }
 }
 
-/// Where the pixels of one side of the crop come from.
+/// The source pixels of one side of the crop.
 struct Axis {
     /// The crop's pixels that the photo covers.
     covered: Range<usize>,
-    /// One entry for each covered pixel.
+    /// One entry per covered pixel.
     taps: Vec<Tap>,
-    /// Every tap is exactly one pixel of the photo.
+    /// Whether every tap is exactly one pixel of the photo.
     whole: bool,
     /// Length of the crop's side.
     crop: usize,
@@ -167,15 +169,15 @@ struct Tap {
     /// The two source pixels around the centre, ...
     first: usize,
     second: usize,
-    /// ... and the second one's weight.
+    /// ... and the weight of the second one.
     weight: f32,
 }
 
 impl Axis {
-    /// A side of `source` pixels scaled by `factor`, and a random place on it for `crop` pixels.
+    /// A side of `source` pixels scaled by `factor`, and a random position on it for `crop` pixels.
     fn random(source: usize, factor: f32, crop: usize, flip: bool, rng: &mut impl Rng) -> Axis {
         let scaled = ((source as f64 * factor as f64).round() as usize).max(1);
-        // The crop's first pixel on the scaled side: negative where the crop reaches beyond it.
+        // The crop's first pixel on the scaled side; negative if the crop starts before it.
         let slack = scaled as i64 - crop as i64;
         let start = rng.random_range(slack.min(0)..=slack.max(0));
         Axis::at(source, scaled, start, crop, flip)
@@ -224,12 +226,13 @@ fn resample_mask(sample: &Sample, rows: &Axis, columns: &Axis, out: &mut [u8]) {
     }
 }
 
-/// Whether a crop has several classes, none of them with more than `limit` of the pixels that are not void.
+/// Whether a crop has several classes, none of them with more than `limit` of the pixels that are
+/// not void.
 fn is_mixed(mask: &[u8], limit: f32) -> bool {
     if limit >= 1.0 {
         return true;
     }
-    // Four histograms: neighbours are mostly of one class, and one counter would wait for itself.
+    // Four histograms: neighbours mostly have the same class, and a single counter would stall.
     let mut lanes = [[0u32; 256]; 4];
     for pixels in mask.chunks(4) {
         for (lane, &index) in lanes.iter_mut().zip(pixels) {
@@ -250,7 +253,7 @@ fn draw(sample: &Sample, rows: &Axis, columns: &Axis, normalise: &Normalise, out
     }
 }
 
-/// The image where nothing is scaled: every value is exactly a pixel's.
+/// The image without scaling: every value is exactly one pixel's.
 fn copy_image(sample: &Sample, rows: &Axis, columns: &Axis, normalise: &Normalise, out: &mut [f32]) {
     out.fill(0.0);
     // HWC => CHW
@@ -266,14 +269,14 @@ fn copy_image(sample: &Sample, rows: &Axis, columns: &Axis, normalise: &Normalis
     }
 }
 
-/// The image, bilinearly: each row of the crop first blends two rows of the photo, over the columns the crop touches,
-/// then picks its pixels from the blend.
+/// The image, bilinearly: each row of the crop blends two rows of the photo, over the columns that
+/// the crop touches, and then picks its pixels from the blend.
 fn resample_image(sample: &Sample, rows: &Axis, columns: &Axis, normalise: &Normalise, out: &mut [f32]) {
     out.fill(0.0);
     let touched = columns.touched();
     let bytes = 3 * touched.start..3 * touched.end;
     let mut blend = vec![0f32; bytes.len()];
-    // (v / 255 - mean) / std, as one multiplication and one addition.
+    // (v / 255 - mean) / std as one multiply-add.
     let gain = normalise.std.map(|std| 1.0 / (255.0 * std));
     let offset: [f32; 3] = std::array::from_fn(|c| -normalise.mean[c] / normalise.std[c]);
     let plane = rows.crop * columns.crop;

@@ -1,11 +1,12 @@
-//! The exponential moving average of a network's parameters over a run: it is what is measured and exported.
+//! The exponential moving average of a network's parameters over a run: the weights that are
+//! measured and exported.
 
 use tch::no_grad;
 
 use crate::error::Result;
 use crate::model::{Network, weights};
 
-/// A network whose parameters follow another one's slowly.
+/// A network whose parameters slowly follow another one's.
 #[derive(Debug)]
 pub struct Average {
     /// The average.
@@ -21,7 +22,7 @@ impl Average {
         Ok(average)
     }
 
-    /// Starts again at `network`.
+    /// Restarts from `network`.
     pub fn restart(&self, network: &Network) -> Result<()> {
         let own = self.network.graph.parameters();
         for (mut own, parameter) in own.into_iter().zip(network.graph.parameters()) {
@@ -30,9 +31,10 @@ impl Average {
         Ok(())
     }
 
-    /// Moves a little towards `network` after its update number `updates`, counted from 1: running statistics, too. At
-    /// first the average forgets faster, (1 + updates) / (10 + updates) at most as in TensorFlow's
-    /// `ExponentialMovingAverage`, so that the random start does not last.
+    /// Moves a little towards `network` after update number `updates`, counted from 1, running
+    /// statistics included. Early on, the average forgets faster, at most (1 + updates) / (10 +
+    /// updates) as in TensorFlow's `ExponentialMovingAverage`, so that the random initialisation
+    /// does not persist.
     pub fn follow(&self, network: &Network, updates: u64) -> Result<()> {
         let decay = self.decay.min((1.0 + updates as f64) / (10.0 + updates as f64));
         no_grad(|| {

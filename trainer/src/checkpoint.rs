@@ -1,5 +1,6 @@
-//! Checkpoints: one .safetensors file with the parameters under their names, the optimizer's buffers as `momentum/NAME`
-//! and `variance/NAME`, averaged parameters as `average/NAME`, and everything else as JSON in the file's metadata.
+//! Checkpoints: one .safetensors file with the parameters under their names, the optimizer's
+//! buffers as `momentum/NAME` and `variance/NAME`, averaged parameters as `average/NAME`, and
+//! everything else as JSON in the file's metadata.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -17,10 +18,10 @@ use crate::optimizer::Optimizer;
 
 /// The key of the JSON in the file's metadata.
 const KEY: &str = "fcn.checkpoint";
-/// Before the names of averaged parameters.
+/// The prefix of averaged parameters.
 const AVERAGE: &str = "average/";
 
-/// What a checkpoint says beside its tensors.
+/// The contents of a checkpoint other than its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// The run.
@@ -33,38 +34,39 @@ pub struct State {
     pub mean: [f32; 3],
     /// Divides each of red, green, blue after the subtraction.
     pub std: [f32; 3],
-    /// The size of photos that the network labels best: see [`ModelCard::native_side`](fcn::onnx::ModelCard).
+    /// The size of photos that the network labels best: see
+    /// [`ModelCard::native_side`](fcn::onnx::ModelCard).
     #[serde(default)]
     pub native_side: Option<u32>,
-    /// How far the run is.
+    /// The run's progress.
     pub progress: Progress,
 }
 
 impl State {
-    /// Whether nothing is left to train: all epochs are done, or the run is out of patience.
+    /// Whether training is finished: all epochs are done, or patience has run out.
     pub fn is_complete(&self) -> bool {
         self.progress.epoch >= self.config.epochs || self.is_out_of_patience()
     }
 
-    /// Whether as many validations as the configuration bears brought no better mean IoU.
+    /// Whether as many validations as the configuration allows brought no better mean IoU.
     pub fn is_out_of_patience(&self) -> bool {
         self.config.patience.is_some_and(|patience| self.progress.stale >= patience)
     }
 }
 
-/// How far a run is. Together with the seed it determines all random choices to come.
+/// A run's progress. Together with the seed it determines all later random choices.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Progress {
-    /// Epochs that are complete.
+    /// Completed epochs.
     pub epoch: u64,
-    /// Steps done in the epoch under way.
+    /// Steps done in the current epoch.
     pub step: usize,
-    /// What the epoch under way has added up so far.
+    /// The current epoch's sums so far.
     pub running: Running,
-    /// What it had added up at the newest line of `metrics.csv`.
+    /// Its sums at the newest line of `metrics.csv`.
     #[serde(default)]
     pub logged: Running,
-    /// The best mean IoU on the validation split so far, over the classes that occur in its truth; a fraction.
+    /// The best mean IoU on the validation split so far, over the classes in its truth; a fraction.
     pub best_miou: Option<f64>,
     /// Validations since then.
     #[serde(default)]
@@ -74,28 +76,28 @@ pub struct Progress {
     pub updates: u64,
 }
 
-/// What an epoch adds up.
+/// An epoch's sums.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Running {
     /// Losses times the number of crops.
     pub loss: f64,
     /// Crops.
     pub crops: usize,
-    /// Pixels that were right.
+    /// Pixels labelled correctly.
     pub right: i64,
-    /// Pixels that were counted.
+    /// Pixels counted.
     pub counted: i64,
     /// Seconds of training.
     pub seconds: f64,
 }
 
 impl Running {
-    /// The mean loss of a crop.
+    /// The mean loss per crop.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.crops as f64
     }
 
-    /// What was added up since `earlier`.
+    /// The sums since `earlier`.
     pub fn since(&self, earlier: &Running) -> Running {
         Running {
             loss: self.loss - earlier.loss,
@@ -116,30 +118,31 @@ impl std::fmt::Display for Running {
     }
 }
 
-/// What a run needs to go on, beside its parameters.
+/// The state that a run needs to continue, in addition to its parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct Rest<'a> {
     /// The optimizer's buffers.
     pub optimizer: &'a Optimizer,
-    /// The averaged parameters, where the run keeps them.
+    /// The averaged parameters, if the run keeps them.
     pub average: Option<&'a Network>,
 }
 
-/// The name of a run's newest checkpoint.
+/// The file name of a run's newest checkpoint.
 pub const LAST: &str = "last.safetensors";
 
-/// The newest checkpoint of a run folder, with all that a run needs to go on.
+/// The path of a run's newest checkpoint, with everything needed to continue.
 pub fn last(run: &Path) -> PathBuf {
     run.join(LAST)
 }
 
-/// The checkpoint of a run folder with the best mean IoU on the validation split, over the classes that occur in its truth; parameters alone.
+/// The checkpoint of a run folder with the best mean IoU on the validation split, over the classes
+/// in its truth; parameters only.
 pub fn best(run: &Path) -> PathBuf {
     run.join("best.safetensors")
 }
 
-/// Writes a checkpoint: beside its place first, flushed to the disk, then renamed, so that a crash never leaves half a
-/// file. Without `rest` the file holds the parameters alone.
+/// Writes a checkpoint to a temporary file, flushes it to disk and renames it, so that a crash
+/// never leaves half a file. Without `rest` the file holds the parameters only.
 pub fn save(path: &Path, network: &Network, rest: Option<Rest>, state: &State) -> Result<()> {
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     for parameter in network.graph.parameters() {
@@ -172,10 +175,10 @@ fn encode(name: String, tensor: &Tensor) -> Result<(String, Vec<usize>, Vec<u8>)
     Ok((name, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
 }
 
-/// A checkpoint read from its file.
+/// A checkpoint that has been read.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// What it says beside its tensors.
+    /// Its contents other than tensors.
     pub state: State,
     path: PathBuf,
     tensors: BTreeMap<String, Tensor>,
@@ -218,7 +221,8 @@ impl Checkpoint {
         Checkpoint::read(if best.is_file() { &best } else { path })
     }
 
-    /// The network as it is measured and exported: with the averaged parameters where the checkpoint has them.
+    /// The network as it is measured and exported: with the averaged parameters if the checkpoint
+    /// has them.
     pub fn network(&self, device: Device) -> Result<Network> {
         let network = Network::new(self.state.spec, 0, device);
         match self.tensors.keys().any(|name| name.starts_with(AVERAGE)) {

@@ -1,36 +1,37 @@
-//! Weights of classes in the loss.
+//! Class weights in the loss.
 
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Dataset, VOID};
 use crate::error::Result;
 
-/// Where class weights come from.
+/// How class weights are determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// All classes weigh the same.
     #[default]
     Equal,
-    /// A list.
+    /// An explicit list.
     Given,
-    /// The median of the classes' frequencies over the class's own (Eigen and Fergus 2015, section 6.3.2).
+    /// The median of the class frequencies divided by the class's own (Eigen and Fergus 2015,
+    /// section 6.3.2).
     MedianFrequency,
-    /// The square root of that, which lifts rare classes less.
+    /// The square root of that, which boosts rare classes less.
     RootMedianFrequency,
 }
 
-/// Weights of classes in the loss.
+/// Class weights in the loss.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ClassWeights {
-    /// Where they come from.
+    /// How they are determined.
     pub source: Source,
-    /// One for each class; none where all weigh the same, or where the masks have not been counted yet.
+    /// One per class; empty if all weigh the same, or if the masks have not been counted yet.
     pub values: Vec<f64>,
 }
 
 impl ClassWeights {
-    /// Counts the masks of `dataset` where the weights depend on them.
+    /// Counts the masks of `dataset` if the weights depend on them.
     pub fn resolve(&mut self, dataset: &Dataset) -> Result<()> {
         let power = match self.source {
             Source::Equal | Source::Given => return Ok(()),
@@ -43,7 +44,8 @@ impl ClassWeights {
     }
 }
 
-/// For each class its share of the pixels, void not counted, of the photos that it occurs in; `None` where it does not.
+/// Each class's share of the pixels, void excluded, of the photos it occurs in; `None` if it does
+/// not occur.
 pub fn frequencies(dataset: &Dataset) -> Result<Vec<Option<f64>>> {
     let classes = dataset.classes().len();
     let (mut own, mut all) = (vec![0u64; classes], vec![0u64; classes]);
@@ -60,7 +62,7 @@ pub fn frequencies(dataset: &Dataset) -> Result<Vec<Option<f64>>> {
     Ok(own.into_iter().zip(all).map(|(own, all)| (all > 0).then(|| own as f64 / all as f64)).collect())
 }
 
-/// The median of the frequencies over each of them; 1 for classes that do not occur.
+/// The median of the frequencies divided by each of them; 1 for classes that do not occur.
 pub fn median_frequency(frequencies: &[Option<f64>]) -> Vec<f64> {
     let mut known: Vec<f64> = frequencies.iter().flatten().copied().collect();
     known.sort_by(f64::total_cmp);

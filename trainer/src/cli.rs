@@ -36,16 +36,17 @@ enum Command {
     Train(Box<train::Train>),
     /// Measure a checkpoint, or an ONNX file through libfcn, on a split.
     Evaluate(evaluate::Evaluate),
-    /// Label photos, or draw predictions beside the ground truth.
+    /// Label photos, or draw predictions next to the ground truth.
     ///
-    /// Prints a line for each photo: its file, the classes that cover at least 0.1 percent of the pixels with their share, and the
-    /// milliseconds from its pixels to its labels, without reading and writing files.
+    /// Prints a line per photo: its file, the classes that cover at least 0.1 percent of the pixels
+    /// with their shares, and the milliseconds from pixels to labels, without file access.
     Predict(predict::Predict),
     /// Write a checkpoint as an ONNX file.
     Export(export::Export),
-    /// Write a page on a run: curves, classes, confusions, its best and worst photos, data, settings and versions.
+    /// Write a report on a run: curves, classes, confusions, best and worst photos, data, settings
+    /// and versions.
     Report(report::Report),
-    /// Check a data set, or make one out of other programs' files.
+    /// Check a data set, or import one from other tools' files.
     #[command(subcommand)]
     Dataset(dataset::Dataset),
     /// Follow Dive into Deep Learning, section 13.11 (docs/d2l.md).
@@ -53,7 +54,7 @@ enum Command {
     Chapter(chapter::Chapter),
 }
 
-/// Carries out a command line.
+/// Runs a command line.
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Train(command) => command.run(),
@@ -66,20 +67,20 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// Writes to stdout; where nobody listens any more, that is an error like any other.
+/// Writes to stdout; a closed pipe is an error like any other.
 fn say(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Error::new(format!("stdout: {error}")))
 }
 
-/// For whom a command writes.
+/// The audience of a command's output.
 #[derive(Debug, Args)]
 struct Reader {
-    /// Show no progress: errors and results alone.
+    /// Show no progress, only errors and results.
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
 
-    /// For scripts: write JSON objects to stdout, one a line.
+    /// For scripts: write one JSON object per line to stdout.
     #[arg(long)]
     json: bool,
 }
@@ -99,10 +100,10 @@ fn native_sides() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(i64::from(*NATIVE_SIDES.start())..=i64::from(*NATIVE_SIDES.end()))
 }
 
-/// Where to compute.
+/// The device to compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DeviceChoice {
-    /// The first CUDA device where libtorch has one, otherwise the CPU.
+    /// The first CUDA device if libtorch has one, otherwise the CPU.
     Auto,
     /// The CPU.
     Cpu,

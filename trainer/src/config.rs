@@ -1,4 +1,4 @@
-//! Everything a training run is determined by. It is stored in the run's checkpoints.
+//! The settings that determine a training run. They are stored in the run's checkpoints.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -13,33 +13,33 @@ use crate::model::{Architecture, Backbone, Init, Network, Upsampling};
 use crate::optimizer::Method;
 use crate::schedule::Schedule;
 
-/// The split that is trained on where none is named.
+/// The default training split.
 pub const TRAIN_SPLIT: &str = "train";
-/// The longest side of a crop in pixels: a photo of any camera has room in it.
+/// The longest crop side in pixels, enough for photos of any camera.
 const LARGEST_CROP: usize = 16384;
-/// A wider blur leaves nothing to recognise.
+/// A wider blur leaves nothing recognisable.
 const LARGEST_BLUR: f64 = 20.0;
 /// More batches than any step needs.
 const MOST_ACCUMULATED: usize = 10_000;
 /// More crops than any statistics need.
 const MOST_NORM_CROPS: usize = 100_000;
-/// More than anyone has time for.
+/// Longer than any practical run.
 const MOST_EPOCHS: u64 = 1_000_000;
 
 /// A training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// The dataset's folder, or the folder of the photos where `masks` is given.
+    /// The data set's folder, or the folder of the photos if `masks` is given.
     pub data: PathBuf,
     /// The folder of the masks.
     #[serde(default)]
     pub masks: Option<PathBuf>,
-    /// The share of the photos of the training split that is measured on instead.
+    /// The share of the training split that is held out for validation.
     #[serde(default)]
     pub val_share: Option<f64>,
-    /// The split that is trained on.
+    /// The training split.
     pub train_split: String,
-    /// The split that is measured on.
+    /// The validation split.
     pub val_split: String,
     /// The head.
     pub arch: Architecture,
@@ -47,55 +47,56 @@ pub struct Config {
     pub backbone: Backbone,
     /// Whether the final upsampling is trained.
     pub upsample: Upsampling,
-    /// How the final upsampling starts.
+    /// How the final upsampling is initialised.
     pub init: Init,
-    /// Passes over the training split.
+    /// Epochs over the training split.
     pub epochs: u64,
-    /// Crops in a step.
+    /// Crops per step.
     pub batch: usize,
     /// Height and width of the crops.
     pub crop: (usize, usize),
-    /// The smallest and the largest factor that photos are scaled by.
+    /// The smallest and the largest scale factor of photos.
     pub scale: (f32, f32),
     /// Whether crops are mirrored at random.
     pub flip: bool,
-    /// The largest share of a crop that one class may have; 1 is no limit.
+    /// The largest share of a crop that one class may have; 1: no limit.
     #[serde(default = "one")]
     pub max_class_share: f32,
-    /// Random colours.
+    /// Random colour changes.
     #[serde(default)]
     pub jitter: Jitter,
-    /// The largest standard deviation of a blur in pixels; 0 is none.
+    /// The largest standard deviation of the blur in pixels; 0: none.
     #[serde(default)]
     pub blur: f32,
-    /// Whether photos smaller than the crop are left out.
+    /// Whether photos smaller than the crop are skipped.
     pub drop_small: bool,
-    /// What becomes of photos without a mask.
+    /// How photos without a mask are treated.
     #[serde(default)]
     pub missing_masks: MissingMasks,
-    /// Whether void pixels are trained and counted as background (class 0 if none is called so), as the chapter does.
+    /// Whether void pixels are trained and counted as background (class 0 if no class has such a
+    /// name), as in the chapter.
     pub void_is_background: bool,
-    /// The class of the background, found by name when a run begins; 0 if none is called so.
+    /// The background class, found by name when a run starts; 0 if no class has such a name.
     #[serde(default)]
     pub background: u8,
-    /// Whether the loss is the sum over a step's crops, as the chapter does, instead of their mean.
+    /// Whether the loss is the sum over a step's crops, as in the chapter, instead of their mean.
     pub sum_over_batch: bool,
-    /// Weights of classes in the loss.
+    /// Class weights in the loss.
     #[serde(default)]
     pub class_weights: ClassWeights,
-    /// The share of the truth that the loss spreads over all classes.
+    /// Label smoothing: the share of the target spread over all classes.
     #[serde(default)]
     pub label_smoothing: f64,
-    /// Pixels count whose true class gets less probability than this, ...
+    /// Only pixels whose true class has less probability than this count, ...
     #[serde(default)]
     pub ohem_probability: Option<f64>,
     /// ... and at least this share of them.
     #[serde(default)]
     pub ohem_share: Option<f64>,
-    /// How parameters follow their gradients.
+    /// The optimizer.
     #[serde(default)]
     pub optimizer: Method,
-    /// The learning rate at the start.
+    /// The initial learning rate.
     pub lr: f64,
     /// SGD's momentum, AdamW's beta 1.
     pub momentum: f64,
@@ -106,7 +107,7 @@ pub struct Config {
     pub weight_decay: f64,
     /// The factor on the head's learning rate.
     pub head_lr_factor: f64,
-    /// How the learning rate changes.
+    /// The learning rate schedule.
     pub schedule: Schedule,
     /// Epochs after which the schedule `step` lowers the learning rate ...
     #[serde(default)]
@@ -117,34 +118,35 @@ pub struct Config {
     /// Batches over which the learning rate rises at the start.
     #[serde(default)]
     pub warmup: u64,
-    /// Whether batch normalisations stay as they start.
+    /// Whether batch normalisation is frozen.
     #[serde(default)]
     pub freeze_norm: bool,
-    /// Crops over which the statistics of batch normalisation are computed before each validation; 0 keeps the running ones.
+    /// Crops over which batch normalisation statistics are estimated before each validation; 0
+    /// keeps the running ones.
     #[serde(default)]
     pub norm_crops: usize,
-    /// Batches whose gradients make one step of the optimizer.
+    /// Batches accumulated per optimizer step.
     #[serde(default = "one_batch")]
     pub accumulate: usize,
     /// The largest norm of all gradients together.
     #[serde(default)]
     pub clip: Option<f64>,
-    /// The decay of the average of weights that is measured and exported.
+    /// The decay of the averaged weights that are measured and exported.
     #[serde(default)]
     pub ema: Option<f64>,
-    /// Where all random numbers come from.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// Epochs from one validation to the next.
+    /// Epochs between validations.
     pub val_every: u64,
-    /// Validations without a better mean IoU after which the run ends.
+    /// Validations without a better mean IoU after which the run stops.
     #[serde(default)]
     pub patience: Option<u64>,
-    /// Whether the network computes in float16 where libtorch deems it safe; on CUDA alone.
+    /// Whether the network computes in float16 where libtorch considers it safe; CUDA only.
     #[serde(default)]
     pub autocast: bool,
 }
 
-// What runs did before there was a choice.
+// The behaviour of runs from before these settings existed.
 fn one() -> f32 {
     1.0
 }
@@ -159,7 +161,8 @@ fn gamma() -> f64 {
 }
 
 impl Config {
-    /// The recipe `standard` for a data set that is not small; [`Recipe`](crate::recipe::Recipe) fits it to the photos.
+    /// The recipe `standard` for a data set that is not small; [`Recipe`](crate::recipe::Recipe)
+    /// adapts it to the photos.
     pub fn standard() -> Config {
         Config {
             data: PathBuf::new(),
@@ -210,12 +213,12 @@ impl Config {
         }
     }
 
-    /// Where the photos and masks are.
+    /// The location of photos and masks.
     pub fn place(&self) -> Place {
         Place { root: self.data.clone(), masks: self.masks.clone(), missing_masks: self.missing_masks }
     }
 
-    /// Checks the numbers.
+    /// Checks the values.
     pub fn check(&self) -> Result<()> {
         let (height, width) = self.crop;
         let stride = Network::STRIDE;
@@ -237,7 +240,7 @@ impl Config {
         if let Some(path) =
             [Some(&self.data), self.masks.as_ref()].into_iter().flatten().find(|path| path.to_str().is_none())
         {
-            // The checkpoints could not hold it.
+            // JSON in checkpoints cannot hold it.
             return Err(Error::new(format!("{}: the path is not UTF-8; rename it", path.display())));
         }
         if let Some(share) = self.val_share.filter(|share| !(*share > 0.0 && *share < 1.0)) {

@@ -1,12 +1,13 @@
-//! Labelled photos in the Pascal VOC layout: `JPEGImages/ID.jpg` (also `.jpeg`, `.png`), `SegmentationClass/ID.png`,
-//! `ImageSets/Segmentation/SPLIT.txt` with an ID a line, and `labelmap.txt` with the classes. Endings may be in capitals.
+//! Labelled photos in the Pascal VOC layout: `JPEGImages/ID.jpg` (also `.jpeg`, `.png`),
+//! `SegmentationClass/ID.png`, `ImageSets/Segmentation/SPLIT.txt` with one ID per line, and
+//! `labelmap.txt` with the classes. Extensions may be upper case.
 //!
-//! Photos are turned upright, as their EXIF orientation says and as programs for labelling show them. A mask of the upright
-//! photo's size lies on it as it is; one of the stored photo's size is turned with it. If the sizes do not tell, the mask is
-//! upright.
+//! Photos are rotated according to their EXIF orientation, as labelling tools show them. A mask of
+//! the upright photo's size is used as it is; one of the stored photo's size is rotated with it. If
+//! the sizes do not decide, the mask is upright.
 //!
-//! Folders as other programs write them are read as they are: labelme's, YOLO's polygons, a folder of photos beside one of masks.
-//! The folder of a run stands for the photos of that run.
+//! Other tools' folders are read directly: labelme's, YOLO's polygons, and a folder of photos next
+//! to one of masks. A run's folder stands for the photos of that run.
 
 mod divide;
 mod files;
@@ -37,17 +38,18 @@ use layout::Layout;
 use mask::ClassColors;
 use of_run::Photos;
 
-/// The value of a mask's pixel that belongs to no class: it is not learned and not counted.
+/// The mask value of pixels that belong to no class; they are neither trained on nor counted.
 pub const VOID: u8 = 255;
 
-/// What becomes of photos that a split lists and that have no mask: CVAT writes none for photos without annotations.
+/// How to treat photos that a split lists but that have no mask: CVAT writes none for photos
+/// without annotations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MissingMasks {
     /// They are an error.
     #[default]
     Refuse,
-    /// All of their pixels are of the class that is called background.
+    /// All their pixels belong to the class called background.
     Background,
 }
 
@@ -66,14 +68,14 @@ pub struct Sample {
     pub mask: Vec<u8>,
 }
 
-/// Where photos and masks are.
+/// The location of photos and masks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The folder of a data set, or of the photos alone where `masks` is given.
+    /// The folder of a data set, or of the photos only if `masks` is given.
     pub root: PathBuf,
     /// The folder of the masks.
     pub masks: Option<PathBuf>,
-    /// What becomes of photos without a mask.
+    /// How to treat photos without a mask.
     pub missing_masks: MissingMasks,
 }
 
@@ -81,7 +83,7 @@ pub struct Place {
 pub struct Dataset {
     entries: Vec<Entry>,
     classes: Vec<Class>,
-    /// What was assumed, and what was left out: a sentence each.
+    /// Assumptions made and items skipped, a sentence each.
     notes: Vec<String>,
     left_out: Vec<String>,
     /// Photos that had to be unpacked.
@@ -93,20 +95,21 @@ struct Entry {
     id: String,
     photo: PathBuf,
     mask: Mask,
-    /// Once somebody asked.
+    /// Filled on first use.
     layout: OnceLock<ImageLayout>,
 }
 
-/// What had to be decided about a mask.
+/// Decisions made about a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Facts {
-    /// The mask lay as the photo is stored, and was turned with it.
+    /// The mask had the stored photo's orientation and was rotated with it.
     pub turned: bool,
-    /// The photo is turned, and no size tells whether the mask was drawn on the upright one: it is taken to be.
+    /// The photo is rotated, and the sizes do not tell whether the mask is: it is assumed to be
+    /// upright.
     pub unsure: bool,
-    /// The palette has the classes' colours in another order, so the classes are those of the colours.
+    /// The palette has the classes' colours in another order, so the colours determine the classes.
     pub by_color: bool,
-    /// There is no mask: the photo is background everywhere.
+    /// There is no mask: the whole photo is background.
     pub no_mask: bool,
 }
 
@@ -122,7 +125,8 @@ impl Place {
         missing.into_iter().next().map_or(Ok(dataset), Err)
     }
 
-    /// Opens the split to take photos out of for measuring: the one that is named, `train`, or the only one there is.
+    /// Opens the split whose photos are to be held out from: the one named, `train`, or the only
+    /// one there is.
     pub fn open_whole(&self, named: Option<&str>) -> Result<(String, Dataset)> {
         let source = self.source()?;
         let splits = match &source {
@@ -149,7 +153,7 @@ impl Place {
         Ok((split, dataset))
     }
 
-    /// The splits that are looked at if none is named: `train` and `val`, or all where neither is.
+    /// The splits to check if none is named: `train` and `val`, or all if neither exists.
     pub fn usual_splits(&self) -> Result<Vec<String>> {
         let usual = || ["train", "val"].map(str::to_owned);
         let all: Vec<String> = match self.source()? {
@@ -161,7 +165,7 @@ impl Place {
         Ok(if is_usual || all.is_empty() { usual().to_vec() } else { all })
     }
 
-    /// What a folder holds that has no lists of its own.
+    /// The contents of a folder without split lists.
     fn source(&self) -> Result<Option<Source>> {
         let layout = match &self.masks {
             Some(masks) => Layout::Masks { images: self.root.clone(), masks: masks.clone() },
@@ -170,7 +174,8 @@ impl Place {
         layout.source(&self.root, self.missing_masks)
     }
 
-    /// Opens a split as far as its photos and masks exist: it may be empty. An error for each of the others.
+    /// Opens a split with the photos and masks that exist, possibly none, and an error for each of
+    /// the others.
     pub fn survey(&self, split: &str) -> Result<(Dataset, Vec<Error>)> {
         if self.masks.is_none() && Layout::of(&self.root)? == Layout::Run {
             return Photos::survey(&self.root, split, self.missing_masks);
@@ -183,8 +188,8 @@ impl Place {
 }
 
 impl Dataset {
-    /// Opens split `split` (for example `train`) of the folder `root`, and checks that every photo and mask exists.
-    /// Without a `labelmap.txt` the classes are VOC's 21.
+    /// Opens split `split` (for example `train`) of the folder `root`, and checks that every photo
+    /// and mask exists. Without a `labelmap.txt`, the classes are VOC's 21.
     pub fn open(root: &Path, split: &str) -> Result<Dataset> {
         Place::new(root, MissingMasks::Refuse).open(split)
     }
@@ -217,7 +222,7 @@ impl Dataset {
         Ok((Dataset { entries, classes, notes: Vec::new(), left_out: Vec::new(), unpacked: None }, missing))
     }
 
-    /// A split of what was found elsewhere.
+    /// A split of photos from another layout.
     fn of_source(mut source: Source, split: &str, root: &Path) -> Result<Dataset> {
         let Some(items) = source.splits.remove(split) else {
             let splits: Vec<&str> = source.splits.keys().map(String::as_str).collect();
@@ -227,7 +232,7 @@ impl Dataset {
                 splits.join(", ")
             )));
         };
-        // An ID is how a run finds its photo again.
+        // A run identifies its photos by ID.
         let mut names = HashMap::new();
         for item in &items {
             if let Some(other) = names.insert(&item.id, &item.photo) {
@@ -260,17 +265,17 @@ impl Dataset {
         }
     }
 
-    /// What was assumed when the photos were found: a sentence each.
+    /// Assumptions made while finding the photos, a sentence each.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// What was left out when the photos were found: a sentence each.
+    /// Items skipped while finding the photos, a sentence each.
     pub fn left_out(&self) -> &[String] {
         &self.left_out
     }
 
-    /// How many photos the split has: at least one.
+    /// The number of photos in the split, at least one.
     #[expect(clippy::len_without_is_empty, reason = "an empty split does not open")]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -286,7 +291,7 @@ impl Dataset {
         &self.classes
     }
 
-    /// Height and width of photo `i` in pixels, upright, from the file's header. Read once, then remembered.
+    /// Height and width of photo `i` in pixels, upright, from the file's header; cached.
     pub fn size(&self, i: usize) -> Result<(usize, usize)> {
         let (width, height) = self.layout(i)?.upright();
         Ok((height as usize, width as usize))
@@ -301,17 +306,17 @@ impl Dataset {
         Ok(entry.layout.get_or_init(|| layout))
     }
 
-    /// Reads the mask of photo `i` alone: class indices, or [`VOID`], row by row.
+    /// Reads only the mask of photo `i`: class indices, or [`VOID`], row by row.
     pub fn read_mask(&self, i: usize) -> Result<Vec<u8>> {
         Ok(self.read_mask_with_facts(i)?.0)
     }
 
-    /// The same, and what had to be decided for it.
+    /// The same, and the decisions made about it.
     pub fn read_mask_with_facts(&self, i: usize) -> Result<(Vec<u8>, Facts)> {
         let entry = &self.entries[i];
         let layout = self.layout(i)?;
         if let Mask::Background = entry.mask {
-            // Without that class the dataset would not have opened.
+            // The data set would not have opened without that class.
             let label = background(&self.classes).ok_or_else(|| no_background(&self.classes))?;
             let mask = vec![label; layout.width as usize * layout.height as usize];
             return Ok((mask, Facts { no_mask: true, ..Facts::default() }));
@@ -324,7 +329,7 @@ impl Dataset {
         Ok(self.read_with_facts(i)?.0)
     }
 
-    /// The same, and what had to be decided for the mask.
+    /// The same, and the decisions made about the mask.
     pub fn read_with_facts(&self, i: usize) -> Result<(Sample, Facts)> {
         let entry = &self.entries[i];
         let photo = read_image(&entry.photo)?;
@@ -342,7 +347,7 @@ fn no_background(classes: &[Class]) -> Error {
     ))
 }
 
-/// Finds the files of `id`, which stands in `list`.
+/// Finds the files of `id`, which is in `list`.
 fn find(
     files: &mut Files<'_>,
     id: &str,
@@ -389,7 +394,7 @@ fn splits(folder: &Path) -> Vec<String> {
     splits
 }
 
-/// The error for a split that is not there, with those that are.
+/// The error for a missing split, with the existing ones.
 fn missing_split(list: &Path) -> Error {
     let splits = list.parent().map(splits).unwrap_or_default();
     let advice = match splits.as_slice() {

@@ -1,4 +1,4 @@
-//! Data sets as folders: checked before training, and made from what other programs wrote.
+//! Data sets as folders: checking them before training, and importing other tools' formats.
 
 pub mod check;
 pub mod doubts;

@@ -1,16 +1,16 @@
-//! The trainer's error: one sentence for the person at the terminal.
+//! The trainer's error: one sentence for the user.
 
-/// The result of everything in the trainer that can fail.
+/// The result of fallible functions in the trainer.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong: one sentence with the value, its bound and the file's name. No program branches on the kind of
-/// failure, so the sentence is all there is.
+/// One sentence with the offending value, its bound and the file's name. No code branches on the
+/// kind of failure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(pub String);
 
 impl Error {
-    /// An error that says `message`.
+    /// An error with this message.
     pub fn new(message: impl Into<String>) -> Error {
         Error(message.into())
     }
@@ -24,7 +24,7 @@ impl From<std::io::Error> for Error {
 
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Error {
-        // libtorch appends its own stack trace to the sentence.
+        // libtorch appends its stack trace to the message.
         let text = error.to_string();
         Error(text.lines().next().unwrap_or("libtorch failed").to_owned())
     }

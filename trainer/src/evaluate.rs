@@ -14,29 +14,29 @@ use crate::error::{Error, Result};
 use crate::metrics::Confusion;
 use crate::model::{Network, channels_last};
 
-/// Something that labels photos: a checkpoint through libtorch, or an ONNX file through libfcn, as it is deployed.
+/// Labels photos: a checkpoint through libtorch, or an ONNX file through libfcn, as deployed.
 pub enum Labeller {
     /// A checkpoint's network.
     Checkpoint {
         /// The network.
         network: Box<Network>,
-        /// What the checkpoint says beside its tensors.
+        /// The checkpoint's metadata.
         checkpoint: Box<Checkpoint>,
-        /// How each photo is looked at.
+        /// The views of each photo.
         views: Views,
     },
     /// An ONNX file.
     Onnx {
         /// libfcn.
         segmenter: Box<Segmenter>,
-        /// Its result, used again for each photo.
+        /// Its result, reused for each photo.
         mask: Box<Mask>,
     },
 }
 
 impl Labeller {
-    /// Opens an ONNX file (`.onnx`), a checkpoint file, or the best checkpoint of a run folder. A native side takes the place of
-    /// the model's own.
+    /// Opens an ONNX file (`.onnx`), a checkpoint file, or the best checkpoint of a run folder. A
+    /// native side overrides the model's.
     pub fn open(path: &Path, native_side: Option<u32>, device: Device) -> Result<Labeller> {
         if is_onnx(path) {
             let mut options = cpu();
@@ -48,7 +48,7 @@ impl Labeller {
         Labeller::from_checkpoint(checkpoint, device)
     }
 
-    /// Opens an ONNX file whose photos come to the network's size in this way.
+    /// Opens an ONNX file with this size mode.
     pub fn onnx(path: &Path, size_mode: SizeMode) -> Result<Labeller> {
         if !is_onnx(path) {
             return Err(Error::new(format!(
@@ -67,7 +67,7 @@ impl Labeller {
         Ok(Labeller::Checkpoint { network, checkpoint: Box::new(checkpoint), views: Views::default() })
     }
 
-    /// Looks at each photo several times, which only a checkpoint does.
+    /// Averages several views of each photo; checkpoints only.
     pub fn with_views(mut self, wanted: Views) -> Result<Labeller> {
         match &mut self {
             Labeller::Checkpoint { views, .. } => *views = wanted,
@@ -98,7 +98,8 @@ impl Labeller {
         }
     }
 
-    /// The class that means "nothing of interest": a checkpoint's by its name, an ONNX file's as libfcn says.
+    /// The class that means "nothing of interest": by name for a checkpoint, from libfcn for an
+    /// ONNX file.
     pub fn background(&self) -> Option<u8> {
         match self {
             Labeller::Checkpoint { checkpoint, .. } => background(&checkpoint.state.classes),
@@ -106,7 +107,7 @@ impl Labeller {
         }
     }
 
-    /// Whether void pixels were trained as background; an ONNX file does not tell.
+    /// Whether void pixels were trained as background; unknown for an ONNX file.
     pub fn void_is_background(&self) -> bool {
         matches!(self, Labeller::Checkpoint { checkpoint, .. } if checkpoint.state.config.void_is_background)
     }
@@ -128,7 +129,8 @@ impl Labeller {
         }
     }
 
-    /// Labels a photo, and tells how far the highest probability is above the second highest: the mean over the pixels, 0 to 1.
+    /// Labels a photo, and returns the margin between the highest and the second highest
+    /// probability, averaged over the pixels, 0 to 1.
     pub fn label_with_margin(&mut self, rgb: &[u8], width: usize, height: usize) -> Result<(Vec<u8>, f64)> {
         match self {
             Labeller::Checkpoint { network, checkpoint, .. } => {
@@ -150,7 +152,7 @@ impl Labeller {
         }
     }
 
-    /// Checks that a dataset has the classes that this labels, and counts.
+    /// Checks that a data set has the labeller's classes, labels it, and counts.
     pub fn measure(&mut self, dataset: &Dataset, void_is_background: bool) -> Result<Confusion> {
         let mut confusion = Confusion::new(dataset.classes().len());
         self.visit(dataset, void_is_background, |_, sample, labels| {
@@ -160,8 +162,8 @@ impl Labeller {
         Ok(confusion)
     }
 
-    /// Checks that a dataset has the classes that this labels, labels all of its photos, and gives each to `each` with
-    /// its place in the split and its labels.
+    /// Checks that a data set has the labeller's classes, labels all its photos, and passes each to
+    /// `each` with its index in the split and its labels.
     pub fn visit(
         &mut self,
         dataset: &Dataset,
@@ -184,12 +186,12 @@ impl Labeller {
     }
 }
 
-/// How a photo is looked at: the mean of the probabilities of several views is what counts.
+/// The views of a photo, whose probabilities are averaged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Views {
     /// Whether each view is mirrored as well.
     pub flip: bool,
-    /// The factors that the photo is scaled by, after it was brought to the network's native side.
+    /// Scale factors, applied after resampling to the network's native side.
     pub scales: Vec<f64>,
 }
 
@@ -199,7 +201,7 @@ impl Default for Views {
     }
 }
 
-/// The factors that evaluation may scale by.
+/// The bounds of scale factors in evaluation.
 const SCALES: RangeInclusive<f64> = 0.1..=8.0;
 
 impl Views {
@@ -273,7 +275,7 @@ fn is_onnx(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "onnx")
 }
 
-/// libfcn on the CPU: libtorch's CUDA and ONNX Runtime's do not go well together in one process.
+/// libfcn on the CPU: libtorch's CUDA and ONNX Runtime's CUDA conflict in one process.
 fn cpu() -> fcn::Options {
     let mut options = fcn::Options::default();
     options.provider = Provider::Cpu;
@@ -285,8 +287,9 @@ fn working_size(native_side: Option<u32>, height: usize, width: usize) -> Option
     fcn::native_size((height, width), native_side?, Network::STRIDE).map(<[usize; 2]>::from)
 }
 
-/// A whole photo (RGB, row by row) as the network's input: normalised, and padded with the mean colour at the right and
-/// at the bottom to sides that 32 divides, or resampled to its native side. The same as libfcn's size mode auto.
+/// A whole photo (RGB, row by row) as the network's input: normalised, and either padded with the
+/// mean colour at the right and bottom to multiples of 32, or resampled to its native side. The
+/// same as libfcn's size mode auto.
 pub fn input(network: &Network, native_side: Option<u32>, rgb: &[u8], width: usize, height: usize) -> Result<Tensor> {
     if let Some([h, w]) = working_size(native_side, height, width) {
         let mut image = vec![0.0; 3 * height * width];
@@ -308,7 +311,7 @@ pub fn label(network: &Network, native_side: Option<u32>, rgb: &[u8], width: usi
     labels(&scores(network, native_side, rgb, width, height)?, width, height)
 }
 
-/// The scores of a whole photo's pixels, perhaps with padding at the right and at the bottom.
+/// The scores of a whole photo, possibly with padding at the right and bottom.
 fn scores(network: &Network, native_side: Option<u32>, rgb: &[u8], width: usize, height: usize) -> Result<Tensor> {
     let image = input(network, native_side, rgb, width, height)?;
     let mut scores = no_grad(|| network.graph.forward(&image, false))?;
@@ -318,7 +321,7 @@ fn scores(network: &Network, native_side: Option<u32>, rgb: &[u8], width: usize,
     Ok(scores)
 }
 
-/// The class with the highest score of each pixel, in the top left `width` x `height` of them.
+/// The argmax of each pixel in the top left `width` x `height`.
 fn labels(scores: &Tensor, width: usize, height: usize) -> Result<Vec<u8>> {
     let labels = scores.f_argmax(1, false)?.f_narrow(1, 0, height as i64)?.f_narrow(2, 0, width as i64)?;
     let labels = labels.f_to_kind(Kind::Uint8)?.f_to_device(Device::Cpu)?.f_contiguous()?;
@@ -327,7 +330,7 @@ fn labels(scores: &Tensor, width: usize, height: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads photo `index` of a dataset with its truth as it is counted.
+/// Reads photo `index` of a data set with the truth used for counting.
 pub fn read(dataset: &Dataset, index: usize, void_is_background: bool) -> Result<Sample> {
     let mut sample = dataset.read(index)?;
     if void_is_background {
@@ -336,12 +339,12 @@ pub fn read(dataset: &Dataset, index: usize, void_is_background: bool) -> Result
     Ok(sample)
 }
 
-/// The class that void pixels are taken for, if they are to be background: class 0 if none is called so.
+/// The class of void pixels if they count as background: class 0 if no class has such a name.
 pub fn background_or_first(classes: &[Class]) -> u8 {
     background(classes).unwrap_or(0)
 }
 
-/// Gives void pixels the class of the background.
+/// Sets void pixels to the background class.
 pub fn void_to_background(mask: &mut [u8], classes: &[Class]) {
     let background = background_or_first(classes);
     for label in mask {

@@ -1,6 +1,7 @@
-//! Writes a network as ONNX: the same list of operations that training walks, batch normalisations folded into the
-//! convolutions before them, standard operators only, N, H and W left open. Whatever the form, image and scores are
-//! float32, and the last operation is a transposed convolution in float32, which libfcn computes by itself.
+//! Writes a network as ONNX: the list of operations used for training, with batch normalisation
+//! folded into the convolutions before it, standard operators only, and N, H and W left open. In
+//! every form, image and scores are float32, and the last operation is a float32 transposed
+//! convolution, which libfcn computes itself.
 
 pub mod calibrate;
 mod rounding;
@@ -21,21 +22,24 @@ use crate::model::graph::{Op, Value};
 use calibrate::Calibration;
 use writer::{Weights, Writer};
 
-/// What a file stores and computes with.
+/// The number formats of a file's weights and arithmetic.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Form {
     /// Float32.
     Full,
-    /// Weights as int8 with one scale for each output channel: a quarter of the file, float32 arithmetic.
+    /// Weights as int8 with one scale per output channel: a quarter of the file size, float32
+    /// arithmetic.
     Compact,
-    /// Weights and arithmetic in float16, except for the last transposed convolution: half the file, meant for GPUs.
+    /// Weights and arithmetic in float16, except for the last transposed convolution: half the file
+    /// size, intended for GPUs.
     Half,
-    /// Integer arithmetic in the backbone: values uint8, weights int8 with one scale for each output channel. The
-    /// head's transposed convolutions are stored as in [`Form::Compact`].
+    /// Integer arithmetic in the backbone: activations uint8, weights int8 with one scale per
+    /// output channel. The head's transposed convolutions are stored as in [`Form::Compact`].
     Int8(Calibration),
 }
 
-/// The card of a network: what its checkpoint knows, the data's description, and what was measured.
+/// A network's model card: its checkpoint's metadata, the data's description, and the measured
+/// figures.
 pub fn card(state: &State, dataset: String, metrics: BTreeMap<String, f64>) -> ModelCard {
     let (height, width) = state.config.crop;
     ModelCard {
@@ -55,7 +59,8 @@ pub fn card(state: &State, dataset: String, metrics: BTreeMap<String, f64>) -> M
     }
 }
 
-/// The network as an ONNX model with input `image` (N x 3 x H x W) and output `scores` (N x classes x H x W).
+/// The network as an ONNX model with input `image` (N x 3 x H x W) and output `scores` (N x classes
+/// x H x W).
 pub fn onnx(network: &Network, form: &Form, card: &ModelCard) -> Result<ModelProto> {
     let graph = network.graph.folded()?;
     let calibration = match form {
@@ -67,7 +72,7 @@ pub fn onnx(network: &Network, form: &Form, card: &ModelCard) -> Result<ModelPro
         Form::Full => (Weights::Full, Weights::Full),
         Form::Compact => (Weights::Compact, Weights::Compact),
         Form::Half => (Weights::Half, Weights::Half),
-        // Next to stored values, int8 weights would have to be those of integer arithmetic.
+        // Next to quantized values, int8 weights would have to be those of integer arithmetic.
         Form::Int8(_) => (Weights::Full, Weights::Compact),
     };
     let mut writer = Writer::default();
@@ -88,7 +93,7 @@ pub fn onnx(network: &Network, form: &Form, card: &ModelCard) -> Result<ModelPro
                 Some(rounded) => writer.int8_conv(conv, rounded, inputs[0], &output),
                 None => writer.conv(conv, convs, inputs[0], &output)?,
             },
-            // The ends of the stored value's range are the activation's.
+            // The ends of the quantized range are the activation's bounds.
             Op::Relu | Op::Relu6 if is_inside => inputs[0].to_owned(),
             Op::Relu => writer.node("Relu", &inputs, &output, vec![]),
             Op::Relu6 => writer.clip(half, inputs[0], &output),

@@ -1,4 +1,4 @@
-//! `labelmap.txt`, CVAT's list of classes, and the way from a mask's colour back to its class.
+//! `labelmap.txt`, CVAT's list of classes, and the lookup from a mask's colour to its class.
 
 use std::path::Path;
 
@@ -11,14 +11,15 @@ use crate::text;
 /// The most classes a data set may have: a mask's pixel is one byte, and its value 255 is void.
 pub const MAX_CLASSES: usize = 255;
 
-/// The colour VOC draws void in.
+/// VOC's colour for void.
 pub const VOID_COLOR: [u8; 3] = [224, 224, 192];
 
-/// Reads the classes of a labelmap: `name:R,G,B:parts:actions`, a class a line in index order. Parts and actions are
-/// CVAT's own business and may be left out. Blank lines and lines that start with `#` are skipped. A line named
-/// `background` or `void` is a class like any other: it takes the index of its place.
+/// Reads the classes of a labelmap: `name:R,G,B:parts:actions`, one class per line in index order.
+/// Parts and actions are specific to CVAT and may be omitted. Blank lines and lines that start with
+/// `#` are skipped. A line named `background` or `void` is an ordinary class with the index of its
+/// position.
 ///
-/// A single class is refused: a network cannot tell it from anything.
+/// A single class is rejected: there is nothing to distinguish it from.
 pub fn read(path: &Path) -> Result<Vec<Class>> {
     let text = text::read(path)?;
     let mut classes = Vec::new();
@@ -68,13 +69,14 @@ fn parse_line(line: &str) -> Option<Class> {
 /// Finds the class of a colour.
 #[derive(Debug)]
 pub struct ColorIndex {
-    /// Colours with the value of their pixels, sorted by colour.
+    /// Colours with their pixel value, sorted by colour.
     entries: Vec<([u8; 3], u8)>,
 }
 
 impl ColorIndex {
-    /// The index of these classes; VOC's void colour is [`VOID`], unless a class has taken it. Two classes of one
-    /// colour are an error: a coloured mask could not tell them apart.
+    /// The lookup for these classes; VOC's void colour is [`VOID`], unless a class uses it. Two
+    /// classes with the same colour are an error, because a coloured mask could not distinguish
+    /// them.
     pub fn new(classes: &[Class]) -> Result<ColorIndex> {
         let mut entries: Vec<_> = (0u8..).zip(classes).map(|(index, class)| (class.color, index)).collect();
         entries.sort();
@@ -94,7 +96,7 @@ impl ColorIndex {
         Ok(ColorIndex { entries })
     }
 
-    /// The class of a colour, [`VOID`] for the void colour, `None` for a colour nobody knows.
+    /// The class of a colour, [`VOID`] for the void colour, `None` for an unknown colour.
     pub fn class(&self, color: [u8; 3]) -> Option<u8> {
         let place = self.entries.binary_search_by_key(&color, |entry| entry.0).ok()?;
         Some(self.entries[place].1)

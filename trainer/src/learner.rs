@@ -1,4 +1,4 @@
-//! One step of learning: a batch's loss, its gradients, and what the optimizer makes of them.
+//! One training step: a batch's loss, its gradients, and the optimizer's update.
 
 use tch::{Device, Kind, Tensor};
 
@@ -12,56 +12,57 @@ use crate::loss::Loss;
 use crate::model::{Network, Spec, channels_last};
 use crate::optimizer::{Optimizer, Rates};
 
-/// Lifts the gradients of float16 values over their smallest number (Micikevicius et al. 2018, section 3.2).
+/// Loss scale that lifts float16 gradients above their smallest number (Micikevicius et al. 2018,
+/// section 3.2).
 const LOSS_SCALE: f64 = 1024.0;
 
-/// A network, and all that changes it.
+/// A network and the state of its training.
 #[derive(Debug)]
 pub struct Learner {
     network: Network,
     average: Option<Average>,
     optimizer: Optimizer,
     loss: Loss,
-    /// What each label of a mask is trained as.
+    /// The target of each mask label.
     labels: [u8; 256],
     sum_over_batch: bool,
     clip: Option<f64>,
     autocast: bool,
-    /// Whether gradients have been computed since the last step of the optimizer.
+    /// Whether gradients have been computed since the last optimizer step.
     pending: bool,
-    /// Steps of the optimizer so far, over the whole run.
+    /// Optimizer steps so far, over the whole run.
     updates: u64,
 }
 
-/// What a step is told.
+/// Parameters of a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
     /// The learning rate.
     pub learning_rate: f64,
-    /// Batches whose gradients the optimizer's next step takes together.
+    /// Batches accumulated for the next optimizer step.
     pub window: usize,
     /// Whether this batch is the last of them.
     pub is_last: bool,
 }
 
-/// What came of a batch that had pixels to learn from.
+/// The result of a batch with pixels to train on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
     /// The loss.
     pub loss: f64,
-    /// Pixels that were right.
+    /// Pixels labelled correctly.
     pub right: i64,
-    /// Pixels that were counted.
+    /// Pixels counted.
     pub counted: i64,
 }
 
 impl Learner {
-    /// A network whose random numbers come from the configuration's seed, about to learn.
+    /// A learner for a new network, initialised from the configuration's seed.
     pub fn new(spec: Spec, config: &Config, device: Device) -> Result<Learner> {
         Learner::of(Network::new(spec, config.seed, device), config)
     }
 
-    /// The learner that a checkpoint holds.
+    /// A learner restored from a checkpoint.
     pub fn resume(checkpoint: &Checkpoint, device: Device) -> Result<Learner> {
         let mut learner = Learner::of(Network::new(checkpoint.state.spec, 0, device), &checkpoint.state.config)?;
         learner.updates = checkpoint.state.progress.updates;
@@ -96,39 +97,40 @@ impl Learner {
         })
     }
 
-    /// The network that learns.
+    /// The network being trained.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// The network that is measured and exported: the average where one is kept.
+    /// The network that is measured and exported: the average if there is one.
     pub fn measured(&self) -> &Network {
         self.average.as_ref().map_or(&self.network, |average| &average.network)
     }
 
-    /// Steps of the optimizer so far, over the whole run.
+    /// Optimizer steps so far, over the whole run.
     pub fn updates(&self) -> u64 {
         self.updates
     }
 
-    /// What a checkpoint needs beside the network that learns.
+    /// A checkpoint's state in addition to the trained network.
     pub fn rest(&self) -> Rest<'_> {
         Rest { optimizer: &self.optimizer, average: self.average.as_ref().map(|average| &average.network) }
     }
 
-    /// Begins the average anew, after the network's parameters were overwritten.
+    /// Restarts the average after the network's parameters were overwritten.
     pub fn restart_average(&self) -> Result<()> {
         self.average.as_ref().map_or(Ok(()), |average| average.restart(&self.network))
     }
 
-    /// Fits the statistics of what is measured to its weights, over these batches.
+    /// Estimates the statistics of the measured network over these batches.
     pub fn fit_norms(&mut self, batches: impl Iterator<Item = Result<Batch>>) -> Result<()> {
         let network = self.average.as_mut().map_or(&mut self.network, |average| &mut average.network);
         let device = network.graph.device;
         network.graph.fit_norms(batches.map(|batch| images(&batch?, device)))
     }
 
-    /// The share of pixels of these batches that the measured network labels right in evaluation; `None` where all are void.
+    /// The share of these batches' pixels that the measured network labels correctly in evaluation
+    /// mode; `None` if all are void.
     pub fn accuracy(&self, batches: impl Iterator<Item = Result<Batch>>) -> Result<Option<f64>> {
         let _guard = tch::no_grad_guard();
         let network = self.measured();
@@ -144,13 +146,13 @@ impl Learner {
         Ok((counted > 0).then(|| right as f64 / counted as f64))
     }
 
-    /// Learns from a batch; `None` where all its pixels are void, which teaches nothing. Once a loss, a gradient or a
-    /// weight is no number that is an error, and the learner is of no more use.
+    /// Trains on a batch; `None` if all its pixels are void. If a loss, a gradient or a weight
+    /// becomes NaN or infinite, this returns an error and the learner must not be used any more.
     pub fn learn(&mut self, mut batch: Batch, step: Step) -> Result<Option<Outcome>> {
         let labels = self.labels(&mut batch, self.network.graph.device)?;
         let counted = batch.labels.iter().filter(|label| **label != VOID).count() as i64;
         let outcome = match counted {
-            // The mean over no pixel is no number.
+            // The mean over no pixels is NaN.
             0 => None,
             _ => Some(self.descend(&batch, &labels, counted, step)?),
         };
@@ -185,19 +187,19 @@ impl Learner {
         Ok(Outcome { loss: value, right: right.f_int64_value(&[])?, counted })
     }
 
-    /// A batch's labels as they are trained, also in the batch.
+    /// A batch's targets, written back to the batch as well.
     fn labels(&self, batch: &mut Batch, device: Device) -> Result<Tensor> {
         batch.labels.iter_mut().for_each(|label| *label = self.labels[usize::from(*label)]);
         let size = [batch.n as i64, batch.h as i64, batch.w as i64];
         Ok(Tensor::f_from_slice(&batch.labels)?.f_view(size)?.f_to_device(device)?.f_to_kind(Kind::Int64)?)
     }
 
-    /// What the loss is multiplied by, and the gradients are divided by.
+    /// The factor on the loss, by which gradients are divided.
     fn loss_scale(&self) -> f64 {
         if self.autocast { LOSS_SCALE } else { 1.0 }
     }
 
-    /// One step of the optimizer.
+    /// One optimizer step.
     fn update(&mut self, step: Step) -> Result<()> {
         if self.autocast {
             self.optimizer.scale_gradients(1.0 / LOSS_SCALE)?;
@@ -217,7 +219,7 @@ impl Learner {
         self.average.as_ref().map_or(Ok(()), |average| average.follow(&self.network, self.updates))
     }
 
-    /// The largest magnitude of all parameters, running statistics included; NaN where one is no number.
+    /// The largest magnitude of all parameters, running statistics included; NaN if one is NaN.
     fn largest_weight(&self) -> Result<f64> {
         let _guard = tch::no_grad_guard();
         let parameters = self.network.graph.parameters();
@@ -227,14 +229,14 @@ impl Learner {
     }
 }
 
-/// The crops of a batch on a device, in the layout that networks compute in.
+/// A batch's crops on a device, in the networks' memory layout.
 fn images(batch: &Batch, device: Device) -> Result<Tensor> {
     let shape = [batch.n as i64, 3, batch.h as i64, batch.w as i64];
     Ok(channels_last(&Tensor::f_from_slice(&batch.images)?.f_view(shape)?.f_to_device(device)?))
 }
 
-/// What each label of a mask is trained as: void may be the background, and pixels of a class without weight teach
-/// nothing, like void.
+/// The target of each mask label: void may become background, and pixels of a class without weight
+/// are ignored like void.
 fn labels(config: &Config) -> [u8; 256] {
     let mut labels: [u8; 256] = std::array::from_fn(|label| label as u8);
     if config.void_is_background {

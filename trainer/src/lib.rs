@@ -1,4 +1,5 @@
-//! Trains fully convolutional networks on photos and masks in the Pascal VOC layout, for use with libfcn.
+//! Trains fully convolutional networks on photos and masks in the Pascal VOC layout, for use with
+//! libfcn.
 
 pub mod augment;
 pub mod average;

@@ -16,14 +16,14 @@ use crate::augment::Augment;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 
-/// The bounds of the factors photos are scaled by: beyond them nothing is left to recognise.
+/// The bounds of scale factors; beyond them nothing is recognisable.
 const SMALLEST_SCALE: f32 = 0.01;
 const LARGEST_SCALE: f32 = 100.0;
 
-/// What one training step takes.
+/// The input of one training step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// How many crops.
+    /// The number of crops.
     pub n: usize,
     /// Height of each crop in pixels.
     pub h: usize,
@@ -37,30 +37,31 @@ pub struct Batch {
     pub ids: Vec<String>,
 }
 
-/// How a split is cut into batches.
+/// How a split is divided into batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Crops in a batch, at least 1.
+    /// Crops per batch, at least 1.
     pub batch: usize,
-    /// Threads that decode and augment, at least 1. Each works on a batch of its own, so as many batches are under way.
+    /// Threads that decode and augment, at least 1. Each works on its own batch, so as many batches
+    /// are in progress.
     pub workers: usize,
-    /// Where all randomness comes from.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// Leave out photos that are smaller than the crop, as d2l does.
+    /// Skip photos that are smaller than the crop, as d2l does.
     pub drop_small: bool,
-    /// Leave out the last batch of an epoch where it is not full.
+    /// Skip the last batch of an epoch if it is not full.
     pub drop_last: bool,
 }
 
 impl Plan {
-    /// How many batches `photos` photos make.
+    /// The number of batches of `photos` photos.
     pub fn steps(&self, photos: usize) -> usize {
         if self.drop_last { photos / self.batch } else { photos.div_ceil(self.batch) }
     }
 }
 
-/// Checks the plan and returns the photos it trains on: all of them, or with `drop_small` those that hold a crop.
-/// An error where they do not make a single batch.
+/// Checks the plan and returns the photos to train on: all, or with `drop_small` those that can
+/// hold a crop. Returns an error if they do not fill a single batch.
 pub fn select(dataset: &Dataset, augment: &Augment, plan: &Plan) -> Result<Vec<usize>> {
     let (height, width) = augment.crop;
     let (low, high) = augment.scale;
@@ -101,9 +102,9 @@ pub fn select(dataset: &Dataset, augment: &Augment, plan: &Plan) -> Result<Vec<u
     Ok(photos)
 }
 
-/// Starts epoch number `epoch` at step `first_step`. The order of the photos and every random choice depend only on the
-/// plan's seed, the epoch and the photo: batches are the same for any number of workers and any first step. A failure
-/// to start is the only item.
+/// Starts epoch number `epoch` at step `first_step`. The order of the photos and every random
+/// choice depend only on the plan's seed, the epoch and the photo: batches are the same for any
+/// number of workers and any first step. If starting fails, the error is the only item.
 pub fn epoch(dataset: &Arc<Dataset>, augment: &Arc<Augment>, plan: &Plan, epoch: u64, first_step: usize) -> Epoch {
     Epoch::start(dataset, augment, plan, epoch, first_step).unwrap_or_else(|error| Epoch {
         photos: 0,
@@ -117,7 +118,7 @@ pub fn epoch(dataset: &Arc<Dataset>, augment: &Arc<Augment>, plan: &Plan, epoch:
     })
 }
 
-/// The batches of an epoch, in order. Dropping it ends its workers.
+/// The batches of an epoch, in order. Dropping it stops its workers.
 pub struct Epoch {
     photos: usize,
     steps: usize,
@@ -126,7 +127,7 @@ pub struct Epoch {
     next: usize,
     failure: Option<Error>,
     stop: Arc<AtomicBool>,
-    /// One for each worker: they take turns, so they arrive in order by themselves.
+    /// One per worker; they take turns, so batches arrive in order.
     queues: Vec<Receiver<Result<Batch>>>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -156,7 +157,8 @@ impl Epoch {
         };
         let workers = plan.workers.min(steps.saturating_sub(first_step));
         for number in 0..workers {
-            // No room in the queue: a worker that is done waits with its batch in hand, which bounds the memory.
+            // A rendezvous channel: a finished worker holds its batch until it is taken, which
+            // bounds the memory.
             let (sender, receiver) = sync_channel(0);
             let worker = Worker {
                 dataset: dataset.clone(),
@@ -178,12 +180,12 @@ impl Epoch {
         Ok(started)
     }
 
-    /// How many photos the epoch draws from: with `drop_small` those that are left.
+    /// The number of photos in the epoch: with `drop_small` the remaining ones.
     pub fn photos(&self) -> usize {
         self.photos
     }
 
-    /// How many batches the whole epoch has, those before the first step included.
+    /// The number of batches in the whole epoch, including those before the first step.
     pub fn steps(&self) -> usize {
         self.steps
     }
@@ -211,10 +213,10 @@ impl Iterator for Epoch {
 impl Drop for Epoch {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // Without receivers a worker that waits with a batch in hand wakes up.
+        // Without receivers, workers that hold a batch wake up.
         self.queues.clear();
         for worker in self.workers.drain(..) {
-            // A panic has been reported by the batch that did not arrive.
+            // A panic was already reported by the missing batch.
             drop(worker.join());
         }
     }
@@ -238,7 +240,7 @@ impl Worker {
         }
     }
 
-    /// The batch of these photos; `None` where nobody waits for it any more.
+    /// The batch of these photos; `None` if it is no longer wanted.
     fn batch(&self, photos: &[usize]) -> Option<Result<Batch>> {
         let (h, w) = self.augment.crop;
         let n = photos.len();
@@ -262,17 +264,17 @@ impl Worker {
     }
 }
 
-/// Orders the photos of an epoch.
+/// The random generator for the order of an epoch's photos.
 fn order_rng(seed: u64, epoch: u64) -> ChaCha8Rng {
     rng([seed, epoch, 0, 0])
 }
 
-/// Augments one photo of an epoch.
+/// The random generator for augmenting one photo of an epoch.
 fn sample_rng(seed: u64, epoch: u64, photo: usize) -> ChaCha8Rng {
     rng([seed, epoch, photo as u64, 1])
 }
 
-/// A generator of its own for each four words: no stream depends on how much another one drew.
+/// A separate generator per four words, so that no stream depends on how much another one drew.
 fn rng(words: [u64; 4]) -> ChaCha8Rng {
     let mut seed = [0; 32];
     for (bytes, word) in seed.chunks_exact_mut(8).zip(words) {

@@ -1,4 +1,5 @@
-//! The loss of a step: cross-entropy, with class weights, label smoothing and hard-pixel mining where they are asked for.
+//! The loss of a step: cross-entropy, with optional class weights, label smoothing and hard-pixel
+//! mining.
 
 use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
@@ -6,27 +7,28 @@ use crate::config::Config;
 use crate::data::VOID;
 use crate::error::Result;
 
-/// What the scores of a crop's pixels are measured by. Void pixels do not count.
+/// Computes the loss of a batch. Void pixels do not count.
 #[derive(Debug)]
 pub struct Loss {
-    /// One factor for each class.
+    /// One factor per class.
     weights: Option<Tensor>,
-    /// The share of the truth that is spread over all classes.
+    /// The share of the target spread over all classes.
     smoothing: f64,
     hard: Hard,
 }
 
-/// Which pixels count: the hardest ones (Shrivastava et al. 2016, online hard example mining, for pixels).
+/// Hard-pixel selection (online hard example mining, Shrivastava et al. 2016, applied to pixels).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Hard {
-    /// Pixels whose true class gets less probability than this count.
+    /// Pixels whose true class has less probability than this count.
     pub below: Option<f64>,
-    /// At least this share of the pixels counts, those with the least probability of their true class.
+    /// At least this share of the pixels counts, those with the lowest probability of their true
+    /// class.
     pub share: Option<f64>,
 }
 
 impl Loss {
-    /// The loss that a run is configured with.
+    /// The loss configured for a run.
     pub fn new(config: &Config, device: Device) -> Loss {
         let weights = (!config.class_weights.values.is_empty())
             .then(|| Tensor::from_slice(&config.class_weights.values).to_kind(Kind::Float).to_device(device));
@@ -34,13 +36,13 @@ impl Loss {
         Loss { weights, smoothing: config.label_smoothing, hard }
     }
 
-    /// The mean loss of the pixels that count, weighted by their classes' weights: `scores` are N x classes x H x W,
-    /// `labels` N x H x W class indices or [`VOID`].
+    /// The mean loss of the counted pixels, weighted by their classes' weights: `scores` are N x
+    /// classes x H x W, `labels` N x H x W class indices or [`VOID`].
     pub fn of(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let (void, weights) = (i64::from(VOID), self.weights.as_ref());
         let classes = scores.size()[1];
-        // A row for each pixel, as channels last lie in memory: libtorch takes softmax and gradients of rows three times as
-        // fast as those across a strided axis.
+        // One row per pixel, the memory layout of channels last: libtorch computes softmax and
+        // gradients of rows three times as fast as across a strided axis.
         let scores = scores.f_permute([0, 2, 3, 1])?.f_reshape([-1, classes])?;
         let labels = labels.f_flatten(0, -1)?;
         if self.hard == Hard::default() {
@@ -48,7 +50,7 @@ impl Loss {
         }
         let log = scores.f_log_softmax(1, Kind::Float)?;
         let mut losses = log.f_nll_loss(&labels, weights, Reduction::None, void)?;
-        // How hard a pixel is, no weight or smoothing changes.
+        // Hardness is independent of weights and smoothing.
         let hardness = match weights {
             None => losses.detach(),
             Some(_) => no_grad(|| log.detach().f_nll_loss::<Tensor>(&labels, None, Reduction::None, void))?,
@@ -67,7 +69,7 @@ impl Loss {
         let bound = self.hard.bound(&hardness.f_masked_select(&counted)?)?;
         let chosen = hardness.f_ge(bound)?.f_logical_and(&counted)?.f_to_kind(Kind::Float)?;
         let share = match weights {
-            // Void has no weight; whatever stands in for it does not count.
+            // Void has no weight; the value used in its place does not count.
             Some(weights) => weights.f_index_select(0, &labels.f_clamp_max(classes - 1)?)?.f_mul(&chosen)?,
             None => chosen.shallow_clone(),
         };
@@ -76,10 +78,11 @@ impl Loss {
 }
 
 impl Hard {
-    /// The least loss of the pixels that count, out of the losses of all pixels that are not void, at least one.
+    /// The smallest loss that counts, given the losses of all pixels that are not void (at least
+    /// one).
     fn bound(self, losses: &Tensor) -> Result<f64> {
         let count = losses.numel() as i64;
-        // A pixel counts anyway: the mean of none is no number.
+        // At least one pixel counts, because the mean of none is NaN.
         let least = ((self.share.unwrap_or(0.0) * count as f64).ceil() as i64).clamp(1, count);
         let (value, _) = losses.f_kthvalue(count - least + 1, 0, false)?;
         let nth = value.f_double_value(&[])?;

@@ -11,7 +11,8 @@ fn main() -> ExitCode {
     match trainer::cli::run(trainer::cli::Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            // Names in it may be anybody's. Where even stderr is closed, the exit code has to do.
+            // File names in the message may contain anything. If stderr is closed, the exit code
+            // has to do.
             let _ = writeln!(std::io::stderr(), "trainer: {}", fcn::plain(&error.to_string()));
             ExitCode::FAILURE
         }

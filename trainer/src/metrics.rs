@@ -6,12 +6,12 @@ use fcn::palette::Class;
 
 use crate::data::VOID;
 
-/// Counts of pixels by true and predicted class. All rates are fractions, 0 to 1.
+/// Pixel counts by true and predicted class. All rates are fractions, 0 to 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confusion {
     classes: usize,
-    /// A row a true class; a column a predicted class, and a last one for predictions that are no class (void, say):
-    /// they are wrong, and belong to nobody.
+    /// One row per true class; one column per predicted class, and a last one for predictions that
+    /// are not a class, such as void: they are wrong, and count for no class.
     counts: Vec<u64>,
 }
 
@@ -21,10 +21,11 @@ impl Confusion {
         Confusion { classes, counts: vec![0; classes * (classes + 1)] }
     }
 
-    /// Counts pixels. Those whose truth is void are left out; a prediction that is no class counts as wrong.
+    /// Counts pixels. Those whose truth is void are skipped; a prediction that is not a class
+    /// counts as wrong.
     ///
     /// # Panics
-    /// Where the two differ in length, or a true class is outside the matrix.
+    /// If the two differ in length, or a true class is outside the matrix.
     pub fn add(&mut self, truth: &[u8], prediction: &[u8]) {
         assert_eq!(truth.len(), prediction.len(), "truth and prediction have the same number of pixels");
         for (&truth, &prediction) in truth.iter().zip(prediction) {
@@ -35,7 +36,7 @@ impl Confusion {
         }
     }
 
-    /// Adds the counts of `other`, a matrix of the same classes.
+    /// Adds the counts of `other`, a matrix for the same classes.
     pub fn merge(&mut self, other: &Confusion) {
         assert_eq!(self.classes, other.classes, "matrices of the same classes");
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
@@ -43,76 +44,79 @@ impl Confusion {
         }
     }
 
-    /// The share of pixels that are right. NaN where none was counted.
+    /// The share of correct pixels. NaN if none were counted.
     pub fn pixel_accuracy(&self) -> f64 {
         let right: u64 = (0..self.classes).map(|class| self.right(class)).sum();
         right as f64 / self.total() as f64
     }
 
-    /// The share of a class's pixels that are right, averaged over the classes that occur in the truth: for others
-    /// there is no such share. NaN where none was counted.
+    /// The share of correct pixels per class, averaged over the classes in the truth; it is
+    /// undefined for others. NaN if none were counted.
     pub fn mean_accuracy(&self) -> f64 {
         mean((0..self.classes).filter_map(|class| self.accuracy(class)))
     }
 
-    /// The share of a class's pixels that are right; `None` where it does not occur in the truth.
+    /// The share of a class's pixels that are correct; `None` if it does not occur in the truth.
     pub fn accuracy(&self, class: usize) -> Option<f64> {
         let truth = self.truth_pixels(class);
         (truth > 0).then(|| self.right(class) as f64 / truth as f64)
     }
 
-    /// Intersection over union, averaged over the classes that occur in the truth or in the prediction. NaN where none
-    /// was counted.
+    /// Intersection over union, averaged over the classes that occur in the truth or the
+    /// prediction. NaN if none were counted.
     pub fn mean_iou(&self) -> f64 {
         mean((0..self.classes).filter_map(|class| self.iou(class)))
     }
 
-    /// How many classes [`Confusion::mean_iou`] is the mean of.
+    /// The number of classes that [`Confusion::mean_iou`] averages.
     pub fn classes_counted(&self) -> usize {
         (0..self.classes).filter(|&class| self.iou(class).is_some()).count()
     }
 
-    /// Intersection over union, averaged over the classes that occur in the truth: a class that is only predicted lowers the
-    /// others' figures alone. NaN where none was counted.
+    /// Intersection over union, averaged over the classes in the truth: a class that is only
+    /// predicted lowers only the others' figures. NaN if none were counted.
     pub fn mean_iou_of_truth(&self) -> f64 {
         mean((0..self.classes).filter(|&class| self.truth_pixels(class) > 0).filter_map(|class| self.iou(class)))
     }
 
-    /// How many classes occur in the truth: those that [`Confusion::mean_iou_of_truth`] and [`Confusion::mean_accuracy`] are
-    /// means of.
+    /// The number of classes in the truth, which [`Confusion::mean_iou_of_truth`] and
+    /// [`Confusion::mean_accuracy`] average.
     pub fn classes_in_truth(&self) -> usize {
         (0..self.classes).filter(|&class| self.truth_pixels(class) > 0).count()
     }
 
-    /// Intersection over union, weighted by the classes' share of the true pixels. NaN where none was counted.
+    /// Intersection over union, weighted by the classes' share of the true pixels. NaN if none were
+    /// counted.
     pub fn frequency_weighted_iou(&self) -> f64 {
         let weighted = (0..self.classes).filter_map(|class| Some(self.truth_pixels(class) as f64 * self.iou(class)?));
         weighted.sum::<f64>() / self.total() as f64
     }
 
-    /// Intersection over union of one class; `None` where it occurs neither in the truth nor in the prediction.
+    /// Intersection over union of one class; `None` if it occurs neither in the truth nor in the
+    /// prediction.
     pub fn iou(&self, class: usize) -> Option<f64> {
         let union = self.truth_pixels(class) + self.predicted_pixels(class) - self.right(class);
         (union > 0).then(|| self.right(class) as f64 / union as f64)
     }
 
-    /// The share of pixels predicted to be of a class that are right; `None` where none is predicted.
+    /// Precision: the share of correct pixels among those predicted as a class; `None` if there are
+    /// none.
     pub fn precision(&self, class: usize) -> Option<f64> {
         let predicted = self.predicted_pixels(class);
         (predicted > 0).then(|| self.right(class) as f64 / predicted as f64)
     }
 
-    /// How many of the counted pixels truly are of this class.
+    /// The number of counted pixels of this class in the truth.
     pub fn truth_pixels(&self, class: usize) -> u64 {
         (0..=self.classes).map(|prediction| self.count(class, prediction)).sum()
     }
 
-    /// How many of the counted pixels are predicted to be of this class.
+    /// The number of counted pixels predicted as this class.
     fn predicted_pixels(&self, class: usize) -> u64 {
         (0..self.classes).map(|truth| self.count(truth, class)).sum()
     }
 
-    /// A row for each true class, of the pixels that are predicted to be of each class.
+    /// One row per true class, with the number of pixels predicted as each class.
     pub fn rows(&self) -> impl Iterator<Item = &[u64]> {
         self.counts.chunks_exact(self.classes + 1).map(|row| &row[..self.classes])
     }
@@ -163,7 +167,8 @@ mod tests {
         assert!((value - expected).abs() < 1e-12, "{value} instead of {expected}");
     }
 
-    // Worked out by hand from Long et al. 2015, section 5: n_ij pixels of class i predicted as j, t_i = sum_j n_ij.
+    // Calculated by hand from Long et al. 2015, section 5: n_ij pixels of class i predicted as j,
+    // t_i = sum_j n_ij.
     #[test]
     fn three_classes_by_hand() {
         let (mut truth, mut prediction) = pixels(&[&[3, 1, 0], &[0, 4, 2], &[1, 1, 4]]);
@@ -192,7 +197,8 @@ mod tests {
 
     #[test]
     fn absent_classes_do_not_count() {
-        // Class 1 occurs nowhere, class 2 only in the prediction: its IoU is 0, its accuracy has no meaning.
+        // Class 1 occurs nowhere; class 2 only in the prediction: its IoU is 0, its accuracy
+        // undefined.
         let mut confusion = Confusion::new(3);
         confusion.add(&[0, 0, 0, 0], &[0, 0, 0, 2]);
         assert_eq!([0, 1, 2].map(|class| confusion.iou(class)), [Some(0.75), None, Some(0.0)]);

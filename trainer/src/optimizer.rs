@@ -1,5 +1,5 @@
-//! Stochastic gradient descent with momentum and AdamW, as `torch.optim` computes them. Their buffers are ours, so that
-//! they can be saved: tch's own optimizers keep theirs to themselves.
+//! Stochastic gradient descent with momentum, and AdamW, as in `torch.optim`. They are implemented
+//! here so that their buffers can be saved, which tch's optimizers do not allow.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,10 @@ use tch::{Tensor, no_grad};
 use crate::error::Result;
 use crate::model::{Graph, graph::Parameter, is_head};
 
-/// AdamW's addition to the root of the second moment.
+/// AdamW's epsilon.
 const EPSILON: f64 = 1e-8;
 
-/// How parameters follow their gradients.
+/// The kinds of optimizers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
@@ -23,18 +23,18 @@ pub enum Method {
     AdamW,
 }
 
-/// What stays the same over a run.
+/// Settings that stay constant over a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Rates {
-    /// How parameters follow their gradients.
+    /// The kind of optimizer.
     pub method: Method,
     /// The share of the last update in the next one, 0 to 1; AdamW's beta 1.
     pub momentum: f64,
-    /// AdamW's beta 2: the share of the squared gradients so far in their average.
+    /// AdamW's beta 2: the decay of the average of squared gradients.
     pub beta2: f64,
-    /// How strongly parameters are drawn to zero.
+    /// The weight decay.
     pub weight_decay: f64,
-    /// The factor on the learning rate of the head's layers.
+    /// The factor on the head's learning rate.
     pub head_factor: f64,
 }
 
@@ -48,7 +48,7 @@ pub struct Optimizer {
 #[derive(Debug)]
 struct Slot {
     parameter: Parameter,
-    /// Zero before the first step, which is what `torch.optim` amounts to.
+    /// Zero before the first step, which is equivalent to `torch.optim`.
     momentum: Option<Tensor>,
     /// AdamW's average of squared gradients.
     variance: Option<Tensor>,
@@ -56,7 +56,7 @@ struct Slot {
 }
 
 impl Optimizer {
-    /// An optimizer for the learned parameters of `graph`.
+    /// An optimizer for the trainable parameters of `graph`.
     pub fn new(graph: &Graph, rates: Rates) -> Optimizer {
         let adam = rates.method == Method::AdamW;
         let learned = graph.parameters().into_iter().filter(|parameter| parameter.learned);
@@ -72,14 +72,14 @@ impl Optimizer {
         Optimizer { rates, slots: slots.collect() }
     }
 
-    /// Clears the gradients, which otherwise add up.
+    /// Clears the gradients, which otherwise accumulate.
     pub fn zero_grad(&mut self) {
         for slot in &mut self.slots {
             slot.parameter.tensor.zero_grad();
         }
     }
 
-    /// The root of the sum of all squared gradients.
+    /// The norm of all gradients together.
     pub fn gradient_norm(&self) -> Result<f64> {
         let _guard = tch::no_grad_guard();
         let mut norms = Vec::with_capacity(self.slots.len());
@@ -107,7 +107,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Moves every parameter by its gradient. `number` counts the steps of the run from 1 on: AdamW's averages start
+    /// Updates every parameter. `number` counts the steps of the run from 1: AdamW's averages start
     /// from zero, and it corrects for that.
     pub fn step(&mut self, learning_rate: f64, number: u64) -> Result<()> {
         let _guard = tch::no_grad_guard();
@@ -124,7 +124,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The buffers under the names that checkpoints have for them: `momentum/PARAMETER`, `variance/PARAMETER`.
+    /// The buffers under their checkpoint names: `momentum/PARAMETER`, `variance/PARAMETER`.
     pub fn buffers(&self) -> impl Iterator<Item = (String, &Tensor)> {
         self.slots.iter().flat_map(|slot| {
             let kinds = [("momentum", &slot.momentum), ("variance", &slot.variance)];

@@ -1,4 +1,4 @@
-//! Photos and labels as people look at them: scaled down to a longest side, labels in their classes' colours.
+//! Photos and labels for display: scaled down to a longest side, labels in class colours.
 
 use fcn::palette::Class;
 use image::codecs::jpeg::JpegEncoder;
@@ -8,10 +8,10 @@ use image::{GrayImage, Rgb, RgbImage};
 use crate::error::{Error, Result};
 use crate::labelmap::VOID_COLOR;
 
-/// Of JPEG files: hard to tell from the original, and a tenth of a PNG file.
+/// JPEG quality: hardly distinguishable from the original, and a tenth of the size of a PNG file.
 const QUALITY: u8 = 88;
 
-/// The size of a photo and of its labels, and the size they are shown with: never enlarged.
+/// The size of a photo and its labels, and their display size: never enlarged.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown {
     original: (u32, u32),
@@ -19,7 +19,7 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// For photos of `width` x `height` pixels, whose longest side is at most `longest` when shown.
+    /// For photos of `width` x `height` pixels, displayed with a longest side of at most `longest`.
     pub fn new(width: usize, height: usize, longest: u32) -> Shown {
         let scale = (f64::from(longest) / width.max(height) as f64).min(1.0);
         let fitted = [width, height].map(|side| ((side as f64 * scale).round() as u32).max(1)).into();
@@ -29,16 +29,17 @@ impl Shown {
     /// A photo (RGB, row by row), scaled bilinearly.
     ///
     /// # Panics
-    /// Where it has another size.
+    /// If it has another size.
     pub fn photo(&self, rgb: Vec<u8>) -> RgbImage {
         let photo = RgbImage::from_raw(self.original.0, self.original.1, rgb).expect("a photo of this size");
         resize(&photo, self.fitted.0, self.fitted.1, FilterType::Triangle)
     }
 
-    /// Labels scaled to their nearest neighbours, in the classes' colours; those without a class in VOC's colour of void.
+    /// Labels scaled by nearest neighbour, in class colours; those without a class in VOC's void
+    /// colour.
     ///
     /// # Panics
-    /// Where they are of another size.
+    /// If they have another size.
     pub fn labels(&self, labels: Vec<u8>, classes: &[Class]) -> RgbImage {
         let labels = self.scaled(labels);
         RgbImage::from_fn(self.fitted.0, self.fitted.1, |x, y| {
@@ -46,7 +47,7 @@ impl Shown {
         })
     }
 
-    /// Labels scaled to their nearest neighbours.
+    /// Labels scaled by nearest neighbour.
     pub(crate) fn scaled(&self, labels: Vec<u8>) -> GrayImage {
         let labels = GrayImage::from_raw(self.original.0, self.original.1, labels).expect("labels of this size");
         resize(&labels, self.fitted.0, self.fitted.1, FilterType::Nearest)

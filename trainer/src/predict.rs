@@ -1,4 +1,4 @@
-//! Labels photos and shows what a network makes of them.
+//! Labels photos and displays the results.
 
 mod compare;
 mod formats;
@@ -18,29 +18,31 @@ pub use outlines::{Detail, Outline, outlines};
 use crate::error::{Error, Result};
 use crate::evaluate::Labeller;
 
-/// What was found in a photo.
+/// The result for a photo.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
-    /// The names of the classes that occur with their share of the pixels in percent, the largest first.
+    /// The names of the classes that occur with their share of the pixels in percent, largest
+    /// first.
     pub shares: Vec<(String, f64)>,
-    /// How far the highest probability is above the second highest, the mean over the pixels, 0 to 1; if it was asked for.
+    /// The margin between the highest and the second highest probability, averaged over the pixels,
+    /// 0 to 1; if requested.
     pub margin: Option<f64>,
-    /// How long the network took, from pixels to labels.
+    /// The network's time, from pixels to labels.
     pub time: Duration,
 }
 
-/// How photos are labelled, and what becomes of them.
+/// Settings for labelling photos.
 pub struct Predictor<'a> {
     /// The network.
     pub labeller: &'a mut Labeller,
-    /// How strongly overlays cover photos, from 0 (photo alone) to 1 (colours alone).
+    /// The overlays' opacity, from 0 (photo only) to 1 (colours only).
     pub alpha: f32,
     /// Whether margins are computed.
     pub margin: bool,
 }
 
 impl Predictor<'_> {
-    /// Labels a photo, turned upright where its EXIF data says how, and writes what `format` has for it.
+    /// Labels a photo, rotated according to its EXIF data, and writes `format`'s files for it.
     pub fn run(&mut self, job: &Job, annotations: &mut Annotations<'_>, format: Format) -> Result<Found> {
         let mut image = read_image(&job.photo)?;
         let (width, height) = (image.width, image.height);
@@ -66,7 +68,7 @@ impl Predictor<'_> {
     }
 }
 
-/// The classes that occur, with their share of the pixels in percent, the largest first.
+/// The classes that occur, with their share of the pixels in percent, largest first.
 fn shares(labels: &[u8], classes: &[Class]) -> Vec<(String, f64)> {
     let mut counts = [0usize; 256];
     labels.iter().for_each(|&label| counts[label as usize] += 1);

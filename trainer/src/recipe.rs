@@ -1,4 +1,4 @@
-//! Recipes: the settings of a run that nobody set by hand.
+//! Recipes: the default settings of a run.
 
 use clap::ValueEnum;
 
@@ -8,32 +8,35 @@ use crate::model::{Architecture, Backbone, Upsampling};
 use crate::optimizer::Method;
 use crate::schedule::Schedule;
 
-/// Data sets with fewer photos to train on are small.
+/// Data sets with fewer training photos are small.
 const SMALL: usize = 200;
-/// Steps that a small data set is trained for: so many that its few photos are learned, and few enough to try things.
+/// Steps for a small data set: enough to fit its few photos, and few enough to experiment.
 const SMALL_STEPS: usize = 300;
-/// Validations in a run: enough to see how it goes, and few enough that training takes most of the time.
+/// Validations in a run: enough to follow its progress, and few enough that training takes most of
+/// the time.
 const VALIDATIONS: usize = 15;
 /// The longest warm-up in batches; shorter runs warm up for a twentieth of their length.
 const LONGEST_WARM_UP: usize = 100;
 
-/// Settings to begin with, which options change one by one.
+/// Base settings, which options override.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Recipe {
-    /// What the models of this project are made with: AdamW with a warm-up, random scales and colours, an average of the weights.
+    /// The settings behind the bundled models: AdamW with a warm-up, random scales and colours, an
+    /// average of the weights.
     Standard,
-    /// The same for fewer than 200 photos: so many passes over them that a run has 300 steps, with batch normalisations that stay as
-    /// they were on ImageNet, for few photos have no statistics worth following.
+    /// The same for fewer than 200 photos: as many epochs as 300 steps need, with batch
+    /// normalisation frozen at ImageNet's statistics, because a few photos provide no better ones.
     Small,
-    /// Dive into Deep Learning, section 13.11, to the letter: ResNet-18, fcn32s, 320 x 480 crops of the photos that are
-    /// not smaller, batch 32, plain SGD with rate 0.001, 5 epochs, void as background, losses summed over the batch.
+    /// Dive into Deep Learning, section 13.11, exactly: ResNet-18, fcn32s, 320 x 480 crops without
+    /// smaller photos, batch 32, plain SGD with rate 0.001, 5 epochs, void as background, losses
+    /// summed over the batch.
     D2l,
 }
 
 /// The optimizer's settings in a recipe.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rates {
-    /// The learning rate at the start.
+    /// The initial learning rate.
     pub lr: f64,
     /// The weight decay.
     pub weight_decay: f64,
@@ -42,7 +45,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// What goes well with an optimizer that is not the recipe's own.
+    /// Defaults for an optimizer other than the recipe's.
     pub fn of(method: Method) -> Rates {
         match method {
             Method::Sgd => Rates { lr: 0.02, weight_decay: 1e-4, head_lr_factor: 1.0 },
@@ -52,7 +55,7 @@ impl Rates {
 }
 
 impl Recipe {
-    /// The recipe for a data set with this many photos to train on.
+    /// The recipe for a data set with this many training photos.
     pub fn for_photos(photos: usize) -> Recipe {
         if photos < SMALL { Recipe::Small } else { Recipe::Standard }
     }
@@ -66,8 +69,8 @@ impl Recipe {
         }
     }
 
-    /// The settings for a data set with this many photos to train on, in batches of `batch` and over `epochs` passes where
-    /// those are chosen already.
+    /// The settings for a data set with this many training photos, given `batch` and `epochs` if
+    /// they are already chosen.
     pub fn config(self, photos: usize, batch: Option<usize>, epochs: Option<u64>) -> Config {
         if self == Recipe::D2l {
             let d2l = Recipe::d2l();
@@ -86,8 +89,8 @@ impl Recipe {
         config
     }
 
-    /// Its training step adds up the losses of the batch's photos, and its labels give void pixels, which its colour table
-    /// does not have, class 0.
+    /// Its training step sums the losses of the batch's photos, and its labels map void pixels,
+    /// which its colour table does not contain, to class 0.
     fn d2l() -> Config {
         Config {
             arch: Architecture::Fcn32s,

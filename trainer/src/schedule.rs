@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// It stays as it is.
+    /// Constant.
     Constant,
-    /// It falls to zero as (1 - step / steps) to the power of 0.9 (Chen et al. 2017, DeepLab, section 4.1).
+    /// Falls to zero as (1 - step / steps) ^ 0.9 (Chen et al. 2017, DeepLab, section 4.1).
     Poly,
-    /// It falls to zero as half a cosine (Loshchilov and Hutter 2017, SGDR, without restarts).
+    /// Falls to zero as half a cosine (Loshchilov and Hutter 2017, SGDR, without restarts).
     Cosine,
-    /// It is multiplied by --lr-gamma after each of the epochs --lr-steps.
+    /// Multiplied by --lr-gamma after each of the epochs --lr-steps.
     Step,
 }
 
 /// The factor on the learning rate over a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Factor<'a> {
-    /// Its form.
+    /// Its shape.
     pub schedule: Schedule,
     /// Steps of the run.
     pub steps: u64,

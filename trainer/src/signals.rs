@@ -1,9 +1,9 @@
-//! Signals that the trainer has an answer to.
+//! Signal handling.
 #![expect(unsafe_code, reason = "POSIX is called here")]
 
-/// Lets a file that grows past the limit of its size (`ulimit -f`) be an error of the write, which removes what it began, instead of
-/// the end of the process.
+/// Turns writing past the file size limit (`ulimit -f`) into a write error, which removes the
+/// partial file, instead of ending the process.
 pub fn ignore_file_size_limit() {
-    // SAFETY: to ignore a signal installs no code.
+    // SAFETY: ignoring a signal installs no handler.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }

@@ -1,13 +1,15 @@
-//! Text files, as editors of all systems write them.
+//! Text files in the encodings and line endings of all systems.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// The mark that Windows editors begin a file with. Files put one behind the other have it in front of later lines, too.
+/// The byte order mark that Windows editors write first. Concatenated files have it at the start of
+/// later lines, too.
 const MARK: char = '\u{feff}';
 
-/// Reads a file of UTF-8 text: without byte order marks, and with `\n` alone at the ends of lines.
+/// Reads a UTF-8 text file, without byte order marks and with `
+/// ` as line ending.
 pub fn read(path: &Path) -> Result<String> {
     let bytes = fcn::file::read_whole(path).map_err(|error| unreadable(path, error))?;
     decode(bytes).map_err(|error| unreadable(path, error))
@@ -17,9 +19,9 @@ fn unreadable(path: &Path, error: impl std::fmt::Display) -> Error {
     Error::new(format!("{} cannot be read: {error}", path.display()))
 }
 
-/// The text of a file's bytes.
+/// Decodes a file's bytes.
 fn decode(bytes: Vec<u8>) -> std::result::Result<String, String> {
-    // UTF-16 without its mark passes as UTF-8 with zeros in it.
+    // UTF-16 without a byte order mark passes as UTF-8 with zeros in it.
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || bytes.contains(&0) {
         return Err("it is UTF-16 or no text at all; save it as UTF-8".to_owned());
     }
@@ -50,7 +52,7 @@ mod tests {
             ("\u{feff}a\r\nb\r\n", "a\nb\n"),
             ("\u{feff}\u{feff}a\rb", "a\nb"),
             ("a\n\u{feff}b\n", "a\nb\n"),
-            // Elsewhere in a line it is a character of a name.
+            // Elsewhere in a line it belongs to a name.
             ("a\u{feff}b", "a\u{feff}b"),
             ("Stra\u{df}e", "Stra\u{df}e"),
         ] {

@@ -26,27 +26,28 @@ use crate::record::{self, Output, Recorder, Validation};
 use crate::schedule::Factor;
 use fcn::onnx::NATIVE_SIDES;
 
-/// Crops of training photos that are evaluated beside each validation.
+/// Crops of training photos that are evaluated at each validation.
 const COMPARED_CROPS: usize = 32;
-/// Accuracy in training is that of an epoch whose weights were worse at its start, and other crops: more than this is no chance.
+/// Training accuracy comes from weights that were worse at the epoch's start, and from other crops;
+/// a larger difference than this is significant.
 const LARGEST_GAP: f64 = 0.15;
 
-/// How a run is carried out. None of it changes what is learned.
+/// How a run is executed. None of this affects the result.
 #[derive(Debug, Clone)]
 pub struct Execution {
     /// The folder of the run's checkpoints.
     pub folder: PathBuf,
-    /// Where the network computes.
+    /// The network's device.
     pub device: Device,
     /// Threads that decode and augment.
     pub workers: usize,
-    /// Steps from one checkpoint to the next, beside those around each validation.
+    /// Steps between checkpoints, in addition to those around each validation.
     pub checkpoint_every: usize,
-    /// Steps from one line of `metrics.csv` to the next, at least 1; each epoch ends with one, too.
+    /// Steps between lines of `metrics.csv`, at least 1; each epoch ends with one, too.
     pub log_every: u64,
-    /// For whom `train` writes.
+    /// The audience of the output.
     pub output: Output,
-    /// Set from outside to stop after the step under way.
+    /// Set from outside to stop after the current step.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -55,11 +56,11 @@ pub struct Execution {
 pub enum End {
     /// All epochs are done.
     Complete,
-    /// It was stopped; the newest checkpoint holds everything up to there.
+    /// Stopped; the newest checkpoint contains everything up to that point.
     Stopped,
 }
 
-/// What is trained, and how far it is.
+/// A run's data, learner and progress.
 pub struct Run {
     learner: Learner,
     train: Arc<Dataset>,
@@ -69,7 +70,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run from the beginning.
+    /// Starts a new run.
     pub fn start(mut config: Config, device: Device) -> Result<Run> {
         config.check()?;
         let (train, val) = open(&config)?;
@@ -94,7 +95,7 @@ impl Run {
         Ok(Run { learner, train: Arc::new(train), val, photos, state })
     }
 
-    /// A run from a checkpoint on, with the photos that it began with.
+    /// Resumes a run from a checkpoint, with its original photos.
     pub fn resume(checkpoint: Checkpoint, photos: Option<Photos>, device: Device) -> Result<Run> {
         let learner = Learner::resume(&checkpoint, device)?;
         let state = checkpoint.state;
@@ -119,7 +120,7 @@ impl Run {
         Ok(Run { learner, train: Arc::new(train), val, photos, state })
     }
 
-    /// Starts from a file's parameters where it has them: a backbone's, or those of a run with the same backbone.
+    /// Initialises parameters from a file: a backbone's, or those of a run with the same backbone.
     pub fn load_weights(&mut self, path: &Path) -> Result<weights::Report> {
         let tensors = weights::of_checkpoint(weights::read(path)?);
         let report = weights::load(&self.learner.network().graph, &tensors);
@@ -128,7 +129,7 @@ impl Run {
         Ok(report)
     }
 
-    /// What is trained on what.
+    /// A summary of the run's setup.
     pub fn describe(&self) -> Description {
         let parameters = self.learner.network().graph.parameters();
         Description {
@@ -141,7 +142,7 @@ impl Run {
         }
     }
 
-    /// What looks wrong with the photos to train on: reads all of their masks.
+    /// Suspicious properties of the training photos; reads all their masks.
     pub fn doubts(&self) -> Result<Doubts> {
         let mut tally = Tally::of(&self.train)?;
         if self.state.config.void_is_background {
@@ -155,7 +156,8 @@ impl Run {
         Ok(doubts)
     }
 
-    /// Trains until the last epoch is done, writes one line an epoch to `out`, and records in the run's folder.
+    /// Trains until the last epoch is done, writes one line per epoch to `out`, and records in the
+    /// run's folder.
     pub fn train(&mut self, execution: &Execution, out: &mut dyn Write) -> Result<End> {
         remove_leftovers(&execution.folder)?;
         self.photos.write(&execution.folder)?;
@@ -198,7 +200,8 @@ impl Run {
             drops: &drops,
             gamma: config.lr_gamma,
         };
-        // Batches that the optimizer takes together, the last few of an epoch as well, have the first one's rate.
+        // Batches accumulated for one optimizer step, including the last few of an epoch, use the
+        // first one's rate.
         let first_of = |step: usize| step - step % config.accumulate;
         let rate = |epoch: u64, step: usize| config.lr * factor.at(epoch * steps as u64 + first_of(step) as u64);
         let recorder = &mut Recorder::open(execution, &self.state, steps, out)?;
@@ -217,7 +220,7 @@ impl Run {
                 progress.step += 1;
                 progress.running.seconds += seconds;
                 recorder.step(progress, learning_rate, seconds)?;
-                // Gradients are not saved: what was added up is first made use of.
+                // Gradients are not saved, so accumulated ones are applied first.
                 let stop = is_last && execution.stop.load(Ordering::Relaxed);
                 since_save += 1;
                 if stop || is_last && since_save >= execution.checkpoint_every || progress.step == steps {
@@ -230,7 +233,7 @@ impl Run {
                 since = Instant::now();
             }
             if self.is_validated(epoch) {
-                // The same crops each time, of epochs that no run comes to.
+                // The same crops each time, from epoch numbers that no run reaches.
                 let epochs = || (0..).map(|number| loader::epoch(&self.train, &augment, &plan, u64::MAX - number, 0));
                 if config.norm_crops > 0 && !config.freeze_norm {
                     let crops = epochs().flatten();
@@ -248,7 +251,7 @@ impl Run {
         Ok(End::Complete)
     }
 
-    /// Learns from a batch.
+    /// Trains on a batch.
     fn step(&mut self, batch: Batch, step: Step) -> Result<()> {
         let (crops, ids) = (batch.n, batch.ids.clone());
         let outcome = self.learner.learn(batch, step).map_err(|error| {
@@ -276,7 +279,8 @@ impl Run {
         Ok(())
     }
 
-    /// Measures, records the epoch, whose last step had this learning rate, and writes checkpoints.
+    /// Validates, records the epoch, whose last step had this learning rate, and writes
+    /// checkpoints.
     fn end_epoch(&mut self, execution: &Execution, learning_rate: f64, recorder: &mut Recorder) -> Result<End> {
         let epoch = self.state.progress.epoch + 1;
         let (mut val, mut best) = (None, false);
@@ -285,7 +289,8 @@ impl Run {
             let Some(confusion) = self.validate(execution, recorder)? else { return Ok(End::Stopped) };
             let measured = Validation::new(&confusion, self.state.classes.len(), since.elapsed().as_secs_f64());
             let progress = &mut self.state.progress;
-            // A class that some pixels are taken for and that no photo has makes the mean over all classes leap.
+            // The mean over all classes would jump with pixels predicted as a class that no photo
+            // contains.
             let miou = confusion.mean_iou_of_truth();
             best = progress.best_miou.is_none_or(|best| miou > best);
             if best {
@@ -313,7 +318,7 @@ impl Run {
         (epoch + 1).is_multiple_of(val_every) || epoch + 1 == epochs
     }
 
-    /// `None` where it was stopped.
+    /// `None` if it was stopped.
     fn validate(&self, execution: &Execution, recorder: &mut Recorder) -> Result<Option<Confusion>> {
         let photos = self.val.len();
         let mut confusion = Confusion::new(self.val.classes().len());
@@ -338,7 +343,7 @@ impl Run {
     }
 }
 
-/// A sentence where training and evaluation disagree on how well the training photos are labelled.
+/// A warning if training and evaluation disagree on how well the training photos are labelled.
 fn gap(running: &Running, evaluated: Option<f64>) -> Option<String> {
     let trained = (running.counted > 0).then(|| running.right as f64 / running.counted as f64)?;
     let evaluated = evaluated.filter(|evaluated| trained - evaluated > LARGEST_GAP)?;
@@ -349,8 +354,8 @@ fn gap(running: &Running, evaluated: Option<f64>) -> Option<String> {
     ))
 }
 
-/// The size of photos that a run makes a network know: the median over the photos, as the square root of width times height,
-/// times the middle of the random scales.
+/// The native side of a network trained on these photos: the median over the photos of the square
+/// root of width times height, multiplied by the middle of the random scales.
 fn native_side(photos: &Dataset, scale: (f32, f32)) -> Result<u32> {
     let side = |(height, width): (usize, usize)| (height as f64 * width as f64).sqrt();
     let mut sides = (0..photos.len()).map(|i| photos.size(i).map(side)).collect::<Result<Vec<f64>>>()?;
@@ -359,22 +364,22 @@ fn native_side(photos: &Dataset, scale: (f32, f32)) -> Result<u32> {
     Ok((native.round() as u32).clamp(*NATIVE_SIDES.start(), *NATIVE_SIDES.end()))
 }
 
-/// What is trained on what; shown as one line.
+/// A summary of the run's setup, displayed as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     network: String,
-    /// Learned numbers.
+    /// The number of trainable parameters.
     parameters: usize,
     classes: Vec<String>,
-    /// Photos to train on.
+    /// The number of training photos.
     train: usize,
-    /// Photos to measure on.
+    /// The number of validation photos.
     val: usize,
     epochs: u64,
 }
 
 impl Description {
-    /// The same for programs.
+    /// The same for scripts.
     pub fn json(&self, run: &Path) -> Value {
         json!({
             "event": "start",
@@ -403,14 +408,14 @@ impl fmt::Display for Description {
     }
 }
 
-/// Removes what a run that was killed left of files that never came to their places.
+/// Removes temporary files left by a run that was killed.
 fn remove_leftovers(folder: &Path) -> Result<()> {
     let files = [checkpoint::last(folder), checkpoint::best(folder), of_run::path(folder)];
     let mut files = files.into_iter().chain(record::whole_files(folder));
     Ok(files.try_for_each(|path| fcn::file::remove_leftovers(&path))?)
 }
 
-/// Checks that each class has a weight, or none.
+/// Checks that there is one weight per class, or none.
 fn check_class_weights(config: &Config, dataset: &Dataset) -> Result<()> {
     let (weights, classes) = (config.class_weights.values.len(), dataset.classes().len());
     match weights == 0 || weights == classes {
@@ -430,7 +435,7 @@ fn open(config: &Config) -> Result<(Dataset, Dataset)> {
     }
 }
 
-/// Where a run computes, in words.
+/// A device's description.
 pub(crate) fn device_name(device: Device) -> String {
     match device {
         Device::Cpu => format!("cpu ({} threads)", tch::get_num_threads()),
@@ -450,7 +455,7 @@ mod tests {
         assert!(told.contains("0.846") && told.contains("0.545"), "{told}");
         assert!(gap(&running, Some(0.846 - LARGEST_GAP - 1e-9)).is_some());
         assert_eq!(gap(&running, Some(0.846 - LARGEST_GAP + 1e-9)), None);
-        // Better in evaluation is what one expects after an epoch of learning.
+        // Better accuracy in evaluation is expected after an epoch of training.
         assert_eq!(gap(&running, Some(0.99)), None);
         assert_eq!(gap(&running, None), None);
         assert_eq!(gap(&Running::default(), Some(0.1)), None);

@@ -1,13 +1,13 @@
-/* segment_node: labels the images of a camera.
+/* segment_node: labels a camera's images.
  *
  * Subscribes  image            sensor_msgs/Image, best effort, the latest one
  * Publishes   labels           sensor_msgs/Image, mono8: class indices, with the header of the image
- *             overlay          sensor_msgs/Image: the image with the classes' colours, only where somebody listens
+ *             overlay          sensor_msgs/Image: the image with class colours, only if there are subscribers
  *             label_info       vision_msgs/LabelInfo, latched: the names of the classes
  * Parameters  model            the ONNX file (required)
- *             width, height    the size at which images are labelled; 0, the default: their own
- *             threads          threads for an image; 0, the default: one for each CPU
- *             alpha            0 to 1: how much of the colours the overlay has (0.5) */
+ *             width, height    the size at which images are labelled; 0 (default): their own
+ *             threads          threads per image; 0 (default): one per CPU
+ *             alpha            opacity of the overlay's colours, 0 to 1 (0.5) */
 
 #include "fcn_ros/image.hpp"
 
@@ -30,7 +30,7 @@ public:
         overlay_ = create_publisher<Image>("overlay", rclcpp::SensorDataQoS());
         info_ = create_publisher<LabelInfo>("label_info", rclcpp::QoS(1).transient_local());
         publish_info();
-        /* One image is kept: while one is being labelled, older ones than the latest are dropped. */
+        /* A queue of one: while an image is being labelled, only the latest is kept. */
         images_ = create_subscription<Image>("image", rclcpp::SensorDataQoS().keep_last(1),
                                              [this](Image::UniquePtr image) { segment(std::move(image)); });
     }
@@ -46,7 +46,7 @@ private:
         return fcn::Segmenter(model, options);
     }
 
-    /* A whole number from 0 on; the library has the upper bounds. */
+    /* A non-negative integer; the library checks the upper bounds. */
     std::uint32_t parameter(const char *name) {
         const std::int64_t value = declare_parameter<std::int64_t>(name, 0);
         if (value < 0 || value > UINT32_MAX)

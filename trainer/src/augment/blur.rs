@@ -1,8 +1,9 @@
-//! Gaussian blur of a crop, as `GaussianBlur` of torchvision computes it: separable, with mirrored borders.
+//! Gaussian blur of a crop, like torchvision's `GaussianBlur`: separable, with reflected borders.
 
 use super::planes::Planes;
 
-/// The weights of a Gaussian with this standard deviation in pixels, up to three of them away; they add up to 1.
+/// The weights of a Gaussian with this standard deviation in pixels, up to three of them away; they
+/// sum to 1.
 pub(super) fn kernel(sigma: f32) -> Vec<f32> {
     let radius = (3.0 * sigma).ceil() as i32;
     let weights: Vec<f32> = (-radius..=radius).map(|at| (-0.5 * (at as f32 / sigma).powi(2)).exp()).collect();
@@ -48,7 +49,8 @@ fn add(target: &mut [f32], source: &[f32], weight: f32) {
     }
 }
 
-/// A place beyond a side of `length` pixels, reflected at the centre of its outermost pixel, as often as it takes.
+/// A position beyond a side of `length` pixels, reflected at the centres of the outermost pixels as
+/// often as necessary.
 fn mirrored(place: isize, length: usize) -> usize {
     let last = length as isize - 1;
     if last == 0 {

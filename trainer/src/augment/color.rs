@@ -1,5 +1,5 @@
-//! Random changes of a crop's colours: brightness, contrast, saturation and hue, as torchvision's `ColorJitter` makes
-//! them of floating point images.
+//! Random changes of a crop's colours: brightness, contrast, saturation and hue, like torchvision's
+//! `ColorJitter` on floating-point images.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
@@ -7,19 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use super::planes::Planes;
 
-/// The share of red, green and blue in a pixel's grey (ITU-R BT.601, as torchvision rounds it).
+/// The weights of red, green and blue in a pixel's grey (ITU-R BT.601, rounded as in torchvision).
 const GREY: [f32; 3] = [0.2989, 0.587, 0.114];
 
-/// How far colours are changed at most. 0 leaves them as they are.
+/// The largest colour changes; 0 means none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Jitter {
     /// Colours are multiplied by a factor between 1 - this and 1 + this.
     pub brightness: f32,
-    /// The distance to the crop's mean grey is multiplied by a factor between 1 - this and 1 + this.
+    /// The distance to the crop's mean grey is multiplied by a factor between 1 - this and 1 +
+    /// this.
     pub contrast: f32,
     /// The distance to the pixel's grey is multiplied by a factor between 1 - this and 1 + this.
     pub saturation: f32,
-    /// Hues are turned by at most this share of the colour circle, 0 to 0.5.
+    /// Hues are shifted by at most this share of the colour circle, 0 to 0.5.
     pub hue: f32,
 }
 
@@ -33,7 +34,7 @@ pub(super) enum Change {
 }
 
 impl Jitter {
-    /// Whether nothing is ever changed.
+    /// Whether nothing ever changes.
     pub fn is_none(&self) -> bool {
         *self == Jitter::default()
     }
@@ -90,8 +91,8 @@ fn mean_grey(planes: &Planes) -> f32 {
     (sum / planes.len().max(1) as f64) as f32
 }
 
-/// Turns a pixel's hue in the HSV cone by `turn` of the circle: value and chroma stay. Without branches, so that the
-/// compiler computes several pixels at a time.
+/// Shifts a pixel's hue in the HSV cone by `turn` of the circle: value and chroma stay.
+/// Branch-free, so that the compiler vectorises it.
 fn turn_hue([red, green, blue]: [f32; 3], turn: f32) -> [f32; 3] {
     let value = red.max(green).max(blue);
     let chroma = value - red.min(green).min(blue);
@@ -101,7 +102,7 @@ fn turn_hue([red, green, blue]: [f32; 3], turn: f32) -> [f32; 3] {
     let of_blue = 4.0 + (red - green) * scale;
     let of_red = (green - blue) * scale;
     let hue = if red == value { of_red } else { if green == value { of_green } else { of_blue } } + 6.0 * turn;
-    // From -4 to 8 to the circle: 0 to 6.
+    // Wraps -4 to 8 to the circle, 0 to 6.
     let channel = |offset: f32| {
         let k = hue + offset;
         let k = if k < 0.0 { k + 6.0 } else { k };

@@ -1,4 +1,4 @@
-//! The part of a crop that a photo covers, as three planes.
+//! The part of a crop covered by the photo, as three planes.
 
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ impl<'a> Planes<'a> {
         y * self.width + self.columns.start..y * self.width + self.columns.end
     }
 
-    /// Shows red, green and blue of each row.
+    /// Visits red, green and blue of each row.
     pub(super) fn for_rows(&self, mut see: impl FnMut([&[f32]; 3])) {
         for y in self.rows.clone() {
             let row = self.row(y);
@@ -50,12 +50,12 @@ impl<'a> Planes<'a> {
         }
     }
 
-    /// Replaces each value, whatever its colour.
+    /// Replaces each value of every channel.
     pub(super) fn for_values(&mut self, change: impl Fn(f32) -> f32) {
         self.for_each_row(|_, row| row.iter_mut().for_each(|value| *value = change(*value)));
     }
 
-    /// Hands out each row of each plane, with the number of its plane.
+    /// Visits each row of each plane, with the plane's index.
     pub(super) fn for_each_row(&mut self, mut change: impl FnMut(usize, &mut [f32])) {
         for y in self.rows.clone() {
             let row = self.row(y);
@@ -65,7 +65,7 @@ impl<'a> Planes<'a> {
         }
     }
 
-    /// One of the planes, whole, and where the rectangle's rows lie in it.
+    /// One whole plane, and the range of the rectangle's rows in it.
     pub(super) fn plane(&mut self, c: usize) -> (&mut [f32], impl Fn(usize) -> Range<usize> + use<>) {
         let (width, columns) = (self.width, self.columns.clone());
         let plane = match c {

@@ -3,7 +3,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 
-/// Leaves bytes as they are, but for rounding.
+/// Keeps bytes unchanged, except for rounding.
 const BYTES: Normalise = Normalise { mean: [0.0; 3], std: [1.0 / 255.0; 3] };
 /// ImageNet's.
 const IMAGENET: Normalise = Normalise { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
@@ -35,7 +35,7 @@ fn noise(width: usize, height: usize) -> Sample {
 
 fn apply(augment: &Augment, sample: &Sample, seed: u64) -> (Vec<f32>, Vec<u8>) {
     let pixels = augment.crop.0 * augment.crop.1;
-    // Neither may shine through.
+    // Neither may show in the result.
     let (mut image, mut mask) = (vec![f32::NAN; 3 * pixels], vec![99; pixels]);
     augment.apply(sample, &mut ChaCha8Rng::seed_from_u64(seed), &mut image, &mut mask);
     (image, mask)
@@ -114,8 +114,8 @@ fn flips_come_half_of_the_time() {
     assert!((150..250).contains(&flipped.count()));
 }
 
-// F.interpolate of PyTorch 2.13.0 on [[10, 20, 40], [100, 50, 200]], mode "bilinear" with align_corners=False, and mode
-// "nearest-exact" on [[0, 1, 2], [3, 4, 5]].
+// F.interpolate of PyTorch 2.13.0 on [[10, 20, 40], [100, 50, 200]], mode "bilinear" with
+// align_corners=False, and mode "nearest-exact" on [[0, 1, 2], [3, 4, 5]].
 #[test]
 fn resampling_equals_that_of_pytorch() {
     struct Case {
@@ -157,7 +157,8 @@ fn resampling_equals_that_of_pytorch() {
     }
 }
 
-/// The specification of `resample_image`: every value on its own, from its four pixels, in double precision.
+/// The specification of `resample_image`: every value on its own, from its four pixels, in double
+/// precision.
 fn reference(sample: &Sample, scaled: (usize, usize), start: (i64, i64), crop: (usize, usize), flip: bool) -> Vec<f64> {
     let byte = |x: usize, y: usize, c: usize| sample.image[3 * (y * sample.width + x) + c] as f64;
     let center = |place: i64, source: usize, scaled: usize| {
@@ -213,8 +214,8 @@ fn fast_resampling_equals_the_plain_one() {
 
 #[test]
 fn image_and_mask_stay_together() {
-    // Red is the column, green the row; the mask is the one, then the other: after any change the mask's pixel is the
-    // nearest to where the image's was taken.
+    // Red is the column, green the row; the mask is one, then the other: after any change the
+    // mask's pixel is the nearest to the image's source position.
     let by_column = sample(120, 90, |x, y| [x as u8, y as u8, 50], |x, _| x as u8);
     let by_row = sample(120, 90, |x, y| [x as u8, y as u8, 50], |_, y| y as u8);
     let augment = Augment { scale: (0.5, 2.0), flip: true, ..Augment::crops((64, 80), BYTES) };
@@ -257,7 +258,7 @@ fn whole_photos_are_padded_to_the_right_and_below() {
     }
 }
 
-/// What torchvision and OpenCV make of pictures; tests/reference/recipe.py made it.
+/// Results of torchvision and OpenCV, from tests/reference/recipe.py.
 fn fixture() -> serde_json::Value {
     serde_json::from_str(include_str!("../../tests/reference/recipe.json")).unwrap()
 }
@@ -266,7 +267,7 @@ fn numbers(value: &serde_json::Value) -> Vec<f32> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap() as f32).collect()
 }
 
-/// Applies `change` to a picture within a larger crop, whose other values must stay.
+/// Applies `change` to an image within a larger crop, whose other values must not change.
 fn changed(image: &[f32], (height, width): (usize, usize), change: impl Fn(&mut Planes)) -> Vec<f32> {
     let (crop_height, crop_width) = (height + 3, width + 5);
     let mut crop = vec![7.0; 3 * crop_height * crop_width];
@@ -310,7 +311,7 @@ fn colors_change_as_in_torchvision() {
 fn hues_turn_as_in_opencv() {
     let reference = &fixture()["hue_of_opencv"];
     let got = changed(&numbers(&reference["image"]), (6, 9), |planes| color::Change::Hue(0.2).apply(planes));
-    // OpenCV's hues are degrees in single precision.
+    // OpenCV computes hues in degrees in single precision.
     assert_close(&got, &numbers(&reference["turned"]), 2e-5, "hue");
 }
 
@@ -325,7 +326,8 @@ fn blurs_are_those_of_torchvision() {
         let got = changed(&image, (12, 15), |planes| blur::blur(planes, &blur::kernel(sigma)));
         assert_close(&got, &numbers(&case["image"]), 2e-6, &format!("sigma {sigma}"));
     }
-    // Wider than the picture: the border is mirrored several times, and the mean stays about what it was.
+    // Wider than the image: the border is reflected several times, and the mean stays about the
+    // same.
     let got = changed(&image[..3 * 2 * 3], (2, 3), |planes| blur::blur(planes, &blur::kernel(9.0)));
     assert!(got.iter().all(|value| (0.0..=1.0).contains(value)), "{got:?}");
     let one = changed(&[0.25; 3], (1, 1), |planes| blur::blur(planes, &blur::kernel(2.0)));
@@ -372,7 +374,7 @@ fn colors_leave_masks_places_and_padding_alone() {
             }
         }
         changed += usize::from(image != other);
-        // Without a change, the long way gives what the short one gives.
+        // Without a change, the long path gives the same as the short one.
         assert_close(&apply(&neutral, &sample, seed).0, &image, 1e-4, &format!("seed {seed}"));
     }
     assert_eq!(changed, 50);
@@ -380,7 +382,7 @@ fn colors_leave_masks_places_and_padding_alone() {
 
 #[test]
 fn crops_of_one_class_are_avoided() {
-    // Class 1 is a strip at the right; a third of the crops has none of it.
+    // Class 1 is a strip at the right; a third of the crops do not contain it.
     let sample = sample(64, 8, |_, _| [0; 3], |x, _| if x >= 40 { 1 } else { 0 });
     let limited = |limit| Augment { max_class_share: limit, ..Augment::crops((8, 16), BYTES) };
     let share = |mask: &[u8]| {
@@ -388,7 +390,8 @@ fn crops_of_one_class_are_avoided() {
         ones.max(mask.len() - ones) as f32 / mask.len() as f32
     };
     let many = |limit: f32| (0..400).filter(|&seed| share(&apply(&limited(limit), &sample, seed).1) > 0.75).count();
-    // 49 places, of which 9 share both classes within 4 : 12 pixels; all ten tries fail once in (40 / 49) ^ 10 = 0.13.
+    // 49 positions, of which 9 divide the classes within 4 : 12 pixels; all ten tries fail once in
+    // (40 / 49) ^ 10 = 0.13.
     assert!(many(1.0) > 300, "{}", many(1.0));
     let left = many(0.75);
     assert!((25..90).contains(&left), "{left} of 400, 52 on average");

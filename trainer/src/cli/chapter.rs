@@ -1,5 +1,5 @@
-//! `trainer chapter`: what Dive into Deep Learning, section 13.11, prints and no other command shows. docs/d2l.md goes through the
-//! whole section.
+//! `trainer chapter`: outputs of Dive into Deep Learning, section 13.11, that no other command
+//! prints. docs/d2l.md goes through the whole section.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::model::graph::{Op, Value};
 use crate::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, init, is_head};
 
-/// The classes of Pascal VOC.
+/// Pascal VOC's classes.
 const CLASSES: i64 = 21;
 /// Height and width of the section's crops.
 const CROP: [i64; 2] = [320, 480];
@@ -21,9 +21,10 @@ const CROP: [i64; 2] = [320, 480];
 /// Commands of `trainer chapter`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Chapter {
-    /// Print the last layers of the section's network, and their shapes for a picture of 320 x 480 pixels.
+    /// Print the last layers of the section's network, and their shapes for an image of 320 x 480
+    /// pixels.
     Network,
-    /// Double a picture by a transposed convolution with the bilinear kernel.
+    /// Double an image by a transposed convolution with the bilinear kernel.
     Double {
         /// A JPEG or PNG file.
         picture: PathBuf,
@@ -42,7 +43,8 @@ impl Chapter {
     }
 }
 
-/// "Constructing a Model": ResNet-18's last block, the head, and why its kernel, padding and stride fit.
+/// "Constructing a Model": ResNet-18's last block, the head, and why its kernel, padding and stride
+/// fit.
 fn network() -> Result<()> {
     let (architecture, backbone) = (Architecture::Fcn32s, Backbone::ResNet18);
     let (upsample, init) = (Upsampling::Learned, Init::Bilinear);
@@ -68,7 +70,7 @@ fn network() -> Result<()> {
         }
     }
     say(&format!("net(X).shape: {}", shape(&values[network.features.stride32.value.0 - 1].size())))?;
-    // The shape of a convolution's output, for the one that the upsampling transposes.
+    // A convolution's output shape, for the one that the upsampling transposes.
     let Some(Op::ConvTranspose(up)) = graph.nodes.last().map(|node| &node.op) else { return Ok(()) };
     let (kernel, padding, stride) = (up.weight.size()[2], up.padding, up.stride);
     for side in CROP {
@@ -78,7 +80,8 @@ fn network() -> Result<()> {
     Ok(())
 }
 
-/// "Initializing the Transposed Convolution Layer": pixels as numbers from 0 to 1, and zeros around the picture.
+/// "Initializing the Transposed Convolution Layer": pixels as numbers from 0 to 1, and zeros around
+/// the image.
 fn double(picture: &Path, doubled: &Path) -> Result<()> {
     let picture = read_image(picture)?;
     let (height, width) = (i64::from(picture.height), i64::from(picture.width));
@@ -97,7 +100,7 @@ fn double(picture: &Path, doubled: &Path) -> Result<()> {
     Ok(write_png(doubled, &Image { width: 2 * picture.width, height: 2 * picture.height, pixels })?)
 }
 
-/// As Python writes it.
+/// In Python's notation.
 fn shape(size: &[i64]) -> String {
     let sides: Vec<String> = size.iter().map(i64::to_string).collect();
     format!("({})", sides.join(", "))

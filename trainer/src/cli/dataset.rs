@@ -11,15 +11,15 @@ use crate::dataset::check::check;
 use crate::dataset::import::{Settings, Source, cityscapes, coco, labelme, masks, yolo};
 use crate::error::{Error, Result};
 
-/// What is done with a data set.
+/// Operations on data sets.
 #[derive(Debug, Subcommand)]
 pub(super) enum Dataset {
-    /// Read every photo and mask, and tell sizes, how frequent each class is, and what is wrong.
+    /// Read every photo and mask, and report sizes, class frequencies and problems.
     ///
-    /// Broken files, photos listed twice and photos with the same pixels, within a split or in two, are problems: the
-    /// exit code is 1 where there is one, 0 where there is none.
+    /// Broken files, photos listed twice and photos with identical pixels, within a split or across
+    /// two, are problems: the exit code is 1 if there is one, otherwise 0.
     Check(Check),
-    /// Make a folder in the Pascal VOC layout out of what other programs wrote.
+    /// Convert other tools' files to a folder in the Pascal VOC layout.
     #[command(subcommand)]
     Import(Import),
 }
@@ -27,18 +27,19 @@ pub(super) enum Dataset {
 /// Options of `trainer dataset check`.
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// The folder of the data set, as for `trainer train`; of photos alone with --masks.
+    /// The folder of the data set, as for `trainer train`; of photos only with --masks.
     folder: PathBuf,
 
     /// The folder of the masks.
     #[arg(long, value_name = "FOLDER")]
     masks: Option<PathBuf>,
 
-    /// The splits to look at, with commas between them [default: train and val, or all that there are where neither is].
+    /// The splits to check, separated by commas [default: train and val, or all existing ones if
+    /// neither exists].
     #[arg(long, value_name = "SPLITS", value_delimiter = ',')]
     splits: Option<Vec<String>>,
 
-    /// What becomes of photos that a split lists and that have no mask.
+    /// How to treat photos that a split lists but that have no mask.
     #[arg(long, value_name = "WHAT", value_enum, default_value = "refuse")]
     missing_masks: MissingMasks,
 
@@ -47,54 +48,58 @@ pub(super) struct Check {
     json: bool,
 }
 
-/// What is imported.
+/// The source format.
 #[derive(Debug, Subcommand)]
 pub(super) enum Import {
-    /// A folder of labelme's .json files with their photos: polygons, rectangles, circles and masks. Points and lines are left
-    /// out.
+    /// A folder of labelme's .json files with their photos: polygons, rectangles, circles and
+    /// masks. Points and lines are skipped.
     Labelme(Labelme),
     /// COCO instances: a .json file with polygons and run-length masks, and a folder of photos.
     Coco(Coco),
     /// The folders leftImg8bit and gtFine of Cityscapes, 19 classes.
     Cityscapes(Cityscapes),
-    /// Polygons as YOLO's segmentation networks take them: folders images and labels, and names in data.yaml or classes.txt.
+    /// Polygons in the format of YOLO's segmentation networks: folders images and labels, and names
+    /// in data.yaml or classes.txt.
     Yolo(Yolo),
-    /// A folder of photos and a folder of masks of the same names, also with an ending such as _mask. Classes stand in a labelmap.txt, or
-    /// a list of names (class_names.txt, classes.txt), in the folder of masks or above both; without one, colours or values are classes.
+    /// A folder of photos and a folder of masks with the same names, optionally with a suffix such
+    /// as _mask. Classes are read from labelmap.txt, or a list of names (class_names.txt,
+    /// classes.txt), in the folder of masks or above both; otherwise each colour or value is a
+    /// class.
     Masks(Masks),
 }
 
-/// What labelme and COCO have in common.
+/// Options shared by several formats.
 #[derive(Debug, Args)]
 struct Target {
-    /// The folder to write: a new one, or one with other splits of the same classes. Nothing is overwritten.
+    /// The folder to write: a new one, or one with other splits of the same classes. Nothing is
+    /// overwritten.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
 
-    /// The split that the photos belong to.
+    /// The split for the photos.
     #[arg(long, value_name = "SPLIT", default_value = "train", value_parser = split_name)]
     split: String,
 
-    /// The share of the photos that goes into the split val instead, chosen at random but always the same.
+    /// The share of photos that go into the split val instead, chosen at random but reproducibly.
     #[arg(long, value_name = "SHARE")]
     val_share: Option<f64>,
 
-    /// The classes after the background, in index order, with commas between them; what is labelled otherwise is
+    /// The classes after the background, in index order, separated by commas; other labels become
     /// background [default: all labels].
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = trimmed)]
     classes: Option<Vec<String>>,
 
-    /// Stop at the first thing that cannot be imported [default: leave it out, and list it at the end].
+    /// Stop at the first item that cannot be imported [default: skip it, and list it at the end].
     #[arg(long)]
     strict: bool,
 
-    /// The encoding of .json files, for example gbk, of which no first bytes tell one [default: UTF-8, and Windows-1252 for
-    /// files that are not].
+    /// The encoding of .json files without a byte order mark, for example gbk [default: UTF-8, and
+    /// Windows-1252 for files that are not valid UTF-8].
     #[arg(long, value_name = "NAME", value_parser = encoding)]
     encoding: Option<&'static Encoding>,
 }
 
-/// A split is a file's name.
+/// A split is the name of a file.
 fn split_name(name: &str) -> std::result::Result<String, String> {
     let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\']);
     match is_plain && !name.contains(char::is_control) {
@@ -145,11 +150,12 @@ pub(super) struct Cityscapes {
     /// The folder with leftImg8bit and gtFine.
     folder: PathBuf,
 
-    /// The folder to write: a new one, or one with other splits of the same classes. Nothing is overwritten.
+    /// The folder to write: a new one, or one with other splits of the same classes. Nothing is
+    /// overwritten.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
 
-    /// The splits to import, with commas between them.
+    /// The splits to import, separated by commas.
     #[arg(long, value_name = "SPLITS", value_delimiter = ',', default_value = "train,val", value_parser = split_name)]
     splits: Vec<String>,
 }
@@ -157,7 +163,7 @@ pub(super) struct Cityscapes {
 /// Options of `trainer dataset import yolo`.
 #[derive(Debug, Args)]
 pub(super) struct Yolo {
-    /// The folder with images and labels, or with train and val that have them.
+    /// The folder that contains images and labels, or train and val that contain them.
     folder: PathBuf,
 
     #[command(flatten)]
@@ -175,15 +181,16 @@ pub(super) struct Masks {
     #[arg(long, value_name = "FOLDER")]
     masks: PathBuf,
 
-    /// The folder to write: a new one, or one with other splits of the same classes. Nothing is overwritten.
+    /// The folder to write: a new one, or one with other splits of the same classes. Nothing is
+    /// overwritten.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
 
-    /// The split that the photos belong to.
+    /// The split for the photos.
     #[arg(long, value_name = "SPLIT", default_value = "train", value_parser = split_name)]
     split: String,
 
-    /// What becomes of photos without a mask.
+    /// How to treat photos without a mask.
     #[arg(long, value_name = "WHAT", value_enum, default_value = "refuse")]
     missing_masks: MissingMasks,
 }

@@ -19,11 +19,12 @@ use crate::record::Output;
 /// Options of `trainer evaluate`.
 #[derive(Debug, Args)]
 pub(super) struct Evaluate {
-    /// An ONNX file (.onnx; measured through libfcn on the CPU, as it is deployed), a checkpoint file, or a run folder,
-    /// whose best checkpoint is taken.
+    /// An ONNX file (.onnx; measured through libfcn on the CPU, as deployed), a checkpoint file, or
+    /// a run folder, whose best checkpoint is used.
     model: PathBuf,
 
-    /// The folder of the data set, as for `trainer train`, or of a run, whose photos are taken [default: the run that is measured].
+    /// The folder of the data set, as for `trainer train`, or of a run, whose photos are used
+    /// [default: the run being measured].
     #[arg(long, value_name = "FOLDER", conflicts_with = "images")]
     data: Option<PathBuf>,
 
@@ -35,47 +36,51 @@ pub(super) struct Evaluate {
     #[arg(long, value_name = "FOLDER", requires = "images")]
     masks: Option<PathBuf>,
 
-    /// The split to measure on: a list in ImageSets/Segmentation, without .txt, a part of the run (train, val), or all where nobody
-    /// divided the photos.
+    /// The split to measure on: a list in ImageSets/Segmentation, without .txt, a part of the run
+    /// (train, val), or all if the photos are not split.
     #[arg(long, value_name = "SPLIT", default_value = "val")]
     split: String,
 
-    /// What becomes of photos that a split lists and that have no mask.
+    /// How to treat photos that a split lists but that have no mask.
     #[arg(long, value_name = "WHAT", value_enum, default_value = "refuse")]
     missing_masks: MissingMasks,
 
-    /// Look at each photo mirrored as well, and take the mean of the probabilities; checkpoints only.
+    /// Also label each photo mirrored, and average the probabilities; checkpoints only.
     #[arg(long)]
     flip: bool,
 
-    /// The factors to look at each photo with, with commas between them, for example 0.75,1,1.25; checkpoints only.
+    /// Scale factors to label each photo at, separated by commas, for example 0.75,1,1.25;
+    /// checkpoints only.
     #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_value = "1")]
     scales: Vec<f64>,
 
-    /// Measure as if the model's native side were this many pixels, 16 to 32767: the square root of width times height of the
-    /// photos that it labels best. Photos near that size are padded, others are resampled to it [default: as the model says].
+    /// Measure as if the model's native side were this many pixels, 16 to 32767: the square root of
+    /// width times height of the photos that it labels best. Photos near that size are padded,
+    /// others are resampled to it [default: the model's].
     #[arg(long, value_name = "PIXELS", value_parser = native_sides(), conflicts_with_all = ["resize", "tile"])]
     native_side: Option<u32>,
 
-    /// Resample each photo to this height and width, and the scores back; both are rounded up to multiples of 32, and 0
-    /// stands for the photo's own side. ONNX files only [default: see --native-side].
+    /// Resample each photo to this height and width, and the scores back; both are rounded up to
+    /// multiples of 32, and 0 means the photo's own side. ONNX files only [default: see
+    /// --native-side].
     #[arg(long, value_name = "HxW", conflicts_with = "tile")]
     resize: Option<Pair<u32, 'x'>>,
 
-    /// Cover each photo with rectangles of this height and width, and take the mean of the scores where they overlap.
-    /// ONNX files only.
+    /// Cover each photo with tiles of this height and width, and average the scores where they
+    /// overlap. ONNX files only.
     #[arg(long, value_name = "HxW")]
     tile: Option<Pair<u32, 'x'>>,
 
-    /// With --tile, the least number of pixels that neighbours share.
+    /// With --tile, the minimum overlap of neighbours in pixels.
     #[arg(long, value_name = "PIXELS", default_value = "0", requires = "tile")]
     overlap: u32,
 
-    /// Where a checkpoint computes.
+    /// The device for checkpoints.
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
 
-    /// Count void pixels as background (class 0 if none is called so), as the recipe d2l trains them [default: as the checkpoint was trained].
+    /// Count void pixels as background (class 0 if no class has such a name), as the recipe d2l
+    /// trains them [default: as the checkpoint was trained].
     #[arg(long)]
     void_is_background: bool,
 
@@ -110,7 +115,7 @@ impl Evaluate {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Where the photos are.
+    /// The location of the photos.
     fn place(&self) -> Result<Place> {
         let run = (self.model.is_dir() && of_run::path(&self.model).exists()).then_some(&self.model);
         let root = self.data.as_ref().or(self.images.as_ref()).or(run).ok_or_else(|| {
@@ -122,14 +127,14 @@ impl Evaluate {
         Ok(Place { root: root.clone(), masks: self.masks.clone(), missing_masks: self.missing_masks })
     }
 
-    /// How photos come to the network's size, where it was asked for.
+    /// How photos are fitted to the network's size, if requested.
     fn size_mode(&self) -> Option<SizeMode> {
         let resize = self.resize.map(|Pair(height, width)| SizeMode::Resize { width, height });
         let overlap = self.overlap;
         resize.or(self.tile.map(|Pair(height, width)| SizeMode::Tile { width, height, overlap }))
     }
 
-    /// All that was counted, for programs. The matrix has a row for each true class and a column for each predicted one.
+    /// All counts, for scripts. The matrix has a row per true class and a column per predicted one.
     fn json(&self, confusion: &Confusion, dataset: &Dataset, place: &Place, void_is_background: bool) -> Value {
         let classes = dataset.classes().iter().enumerate().map(|(index, class)| {
             json!({
@@ -165,7 +170,7 @@ impl Evaluate {
     }
 }
 
-/// Five means with the classes that they are of, and the IoU of each class with its share of the true pixels.
+/// Five means with the classes they cover, and each class's IoU with its share of the true pixels.
 fn table(confusion: &Confusion, dataset: &Dataset) -> String {
     let (all, counted, in_truth) = (dataset.classes().len(), confusion.classes_counted(), confusion.classes_in_truth());
     let of_truth = format!("(mean of {in_truth} classes that occur in the truth)");

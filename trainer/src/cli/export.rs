@@ -23,29 +23,33 @@ use fcn::file;
 /// Options of `trainer export`.
 #[derive(Debug, Args)]
 pub(super) struct Export {
-    /// A checkpoint file, or a run folder, whose best checkpoint is taken.
+    /// A checkpoint file, or a run folder, whose best checkpoint is used.
     checkpoint: PathBuf,
 
     /// The ONNX file to write.
     #[arg(long, value_name = "OUT")]
     onnx: PathBuf,
 
-    /// Store weights as int8 with one scale for each channel: a quarter of the file, float32 arithmetic.
+    /// Store weights as int8 with one scale per channel: a quarter of the file size, float32
+    /// arithmetic.
     #[arg(long)]
     compact: bool,
 
-    /// Compute in integers, for speed on CPUs: values uint8 with one scale for each tensor, weights int8 (-64 to 63, those
-    /// of depthwise convolutions -128 to 127) with one for each channel. The scores' layers stay float32.
+    /// Compute in integers, for speed on CPUs: activations uint8 with one scale per tensor, weights
+    /// int8 (-64 to 63, those of depthwise convolutions -128 to 127) with one per channel. The
+    /// score layers stay float32.
     ///
-    /// Weights are rounded one after the other, each making up for what rounding the ones before it changed in the photos of
-    /// --calibrate (GPTQ, Frantar et al. 2023).
+    /// Weights are rounded one after the other, each compensating for the error that the ones
+    /// before it caused on the photos of --calibrate (GPTQ, Frantar et al. 2023).
     ///
-    /// A tensor's range is that of its smallest and its largest value over the photos of --calibrate, each whole and
-    /// at the size that evaluation gives it, and always contains 0. ReLU and ReLU6 become the ends of the range.
+    /// A tensor's range spans its smallest and largest value over the photos of --calibrate, each
+    /// whole and at the size used in evaluation, and always contains 0. ReLU and ReLU6 become the
+    /// ends of the range.
     #[arg(long, requires = "calibrate", conflicts_with = "compact")]
     int8: bool,
 
-    /// The folder of a data set, as for `trainer train`, or of a run, whose photos tell ranges and rounding for --int8.
+    /// The folder of a data set, as for `trainer train`, or of a run, whose photos determine ranges
+    /// and rounding for --int8.
     #[arg(long, value_name = "FOLDER", requires = "int8")]
     calibrate: Option<PathBuf>,
 
@@ -57,23 +61,24 @@ pub(super) struct Export {
     #[arg(long, value_name = "N", default_value = "64", requires = "calibrate")]
     calibrate_photos: NonZeroUsize,
 
-    /// Store weights and compute in float16, meant for GPUs: half the file. Image and scores stay float32. It was never run
-    /// on a GPU; CPUs are slower with it.
+    /// Store weights and compute in float16, intended for GPUs: half the file size. Input and
+    /// scores stay float32. It has never run on a GPU; it is slower on CPUs.
     #[arg(long, conflicts_with_all = ["compact", "int8"])]
     fp16: bool,
 
-    /// The size of photos that the network labels best, for the model card: the square root of width times height, in pixels, 16
-    /// to 32767; `trainer evaluate --native-side` measures it [default: from the sizes of the photos it was trained on, and the
-    /// range of their random scale].
+    /// The size of photos that the network labels best, for the model card: the square root of
+    /// width times height, in pixels, 16 to 32767; `trainer evaluate --native-side` measures it
+    /// [default: from the sizes of the training photos and their range of random scales].
     #[arg(long, value_name = "PIXELS", value_parser = native_sides())]
     native_side: Option<u32>,
 
-    /// What the model card says of the training data and its licence [default: the name of the data's folder].
+    /// The training data and its licence, for the model card [default: the name of the data's
+    /// folder].
     #[arg(long, value_name = "TEXT")]
     dataset: Option<String>,
 
-    /// Measure the written file, through libfcn, on this data set, or on the photos of the folder of a run, and note the figures in
-    /// the model card.
+    /// Measure the written file, through libfcn, on this data set, or on the photos of a run's
+    /// folder, and write the figures to the model card.
     #[arg(long, value_name = "FOLDER")]
     measure: Option<PathBuf>,
 
@@ -81,7 +86,7 @@ pub(super) struct Export {
     #[arg(long, value_name = "SPLIT", default_value = "val", requires = "measure")]
     split: String,
 
-    /// What becomes of photos to calibrate or measure on that have no mask.
+    /// How to treat photos to calibrate or measure on that have no mask.
     #[arg(long, value_name = "WHAT", value_enum, default_value = "refuse")]
     missing_masks: MissingMasks,
 }

@@ -1,4 +1,4 @@
-//! One trainer at a time in a run's folder.
+//! Allows one trainer at a time in a run's folder.
 
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Keeps other trainers out of a folder for as long as it lives. The kernel lifts it when the process ends, however it does.
+/// Keeps other trainers out of a folder while it lives. The kernel releases it when the process
+/// ends, however it ends.
 #[derive(Debug)]
 pub(super) struct Lock {
     _folder: File,
@@ -33,7 +34,8 @@ impl Lock {
     }
 }
 
-/// The process that locks a file, by the kernel's list: `NUMBER: FLOCK ADVISORY WRITE PROCESS DEVICE:INODE START END`.
+/// The process that locks a file, from the kernel's list: `NUMBER: FLOCK ADVISORY WRITE PROCESS
+/// DEVICE:INODE START END`.
 fn holder(locks: &str, inode: u64) -> Option<&str> {
     locks.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();

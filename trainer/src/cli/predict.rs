@@ -16,45 +16,47 @@ use crate::predict::{Annotations, Format, Predictor, compare, jobs};
 /// Options of `trainer predict`.
 #[derive(Debug, Args)]
 pub(super) struct Predict {
-    /// An ONNX file (.onnx; run through libfcn on the CPU, as it is deployed), a checkpoint file, or a run folder, whose
-    /// best checkpoint is taken.
+    /// An ONNX file (.onnx; run through libfcn on the CPU, as deployed), a checkpoint file, or a
+    /// run folder, whose best checkpoint is used.
     model: PathBuf,
 
-    /// JPEG and PNG files, and folders, whose .jpg, .jpeg and .png files are taken in the order of their names, without
-    /// subfolders. Photos are turned upright where their EXIF data says how.
+    /// JPEG and PNG files, and folders, whose .jpg, .jpeg and .png files are used in the order of
+    /// their names, without subfolders. Photos are rotated according to their EXIF data.
     #[arg(value_name = "PHOTO", required_unless_present = "compare", conflicts_with = "compare")]
     photos: Vec<PathBuf>,
 
-    /// The folder for the results, made where it is missing: ID.png, whose pixels are class indices with the classes'
-    /// colours as palette, and ID_overlay.png, where ID is the photo's name without its ending; or what --format names. With
-    /// --compare, the PNG file to draw.
+    /// The folder for the results, created if missing: ID.png, an image of class indices with the
+    /// class colours as palette, and ID_overlay.png, where ID is the photo's name without its
+    /// extension; or the output of --format. With --compare, the PNG file to draw.
     #[arg(long, value_name = "FOLDER|FILE.png")]
     out: PathBuf,
 
-    /// How strongly the overlay covers the photo, from 0 (photo alone) to 1 (colours alone).
+    /// The overlay's opacity, from 0 (photo only) to 1 (colours only).
     #[arg(long, value_name = "SHARE", default_value = "0.6", value_parser = share, conflicts_with = "compare")]
     alpha: f32,
 
-    /// What is written: pictures, or annotations to correct in a program for labelling. `trainer dataset import` and `trainer train` take
-    /// them back.
+    /// What to write: images, or annotations to correct in a labelling tool. `trainer dataset
+    /// import` and `trainer train` read them back.
     #[arg(long, value_enum, default_value = "png", conflicts_with = "compare")]
     format: Format,
 
-    /// With --format labelme or coco, regions of fewer pixels become no polygon.
+    /// With --format labelme or coco, regions of fewer pixels produce no polygon.
     #[arg(long, value_name = "PIXELS", default_value = "64", value_parser = clap::value_parser!(u32).range(1..))]
     min_area: u32,
 
-    /// List the photos whose labels are least certain first, at the end and in OUT/ranking.csv: by the margin between the highest and the
-    /// second highest probability, the mean over the pixels. They are the ones to correct first.
+    /// List the photos with the least certain labels first, at the end and in OUT/ranking.csv: by
+    /// the margin between the highest and the second highest probability, averaged over the pixels.
+    /// Correct those first.
     #[arg(long, value_enum, value_name = "BY", conflicts_with = "compare")]
     rank: Option<Rank>,
 
-    /// Where a checkpoint computes.
+    /// The device for checkpoints.
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
 
-    /// Draw photos of a split (first row), their predictions (second row) and the ground truth (third row) into one PNG
-    /// file, a column for each photo. Photos with a side above 320 pixels are scaled down to that.
+    /// Draw photos of a split (first row), their predictions (second row) and the ground truth
+    /// (third row) into one PNG file, one column per photo. Photos with a side above 320 pixels are
+    /// scaled down to that.
     #[arg(long, requires = "data")]
     compare: bool,
 
@@ -66,21 +68,21 @@ pub(super) struct Predict {
     #[arg(long, value_name = "SPLIT", default_value = "val", requires = "compare")]
     split: String,
 
-    /// With --compare, what becomes of photos that the split lists and that have no mask.
+    /// With --compare, how to treat photos that the split lists but that have no mask.
     #[arg(long, value_name = "WHAT", value_enum, default_value = "refuse", requires = "compare")]
     missing_masks: MissingMasks,
 
-    /// With --compare, how many photos to draw.
+    /// With --compare, the number of photos to draw.
     #[arg(long, value_name = "N", default_value = "4", requires = "compare",
           value_parser = clap::value_parser!(u8).range(1..=100))]
     count: u8,
 
-    /// With --compare, the place of the first of them in the split, counted from 0.
+    /// With --compare, the index of the first of them in the split, counted from 0.
     #[arg(long, value_name = "N", default_value = "0", requires = "compare")]
     first: u32,
 }
 
-/// What tells how certain labels are.
+/// A measure of how certain labels are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Rank {
     /// The margin between the highest and the second highest probability.
@@ -122,7 +124,7 @@ impl Predict {
         Ok(())
     }
 
-    /// Lists photos, the least certain first.
+    /// Lists photos, least certain first.
     fn tell(&self, mut ranking: Vec<(f64, &PathBuf)>) -> Result<()> {
         ranking.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
         let file = self.out.join("ranking.csv");
@@ -170,13 +172,13 @@ impl Predict {
     }
 }
 
-/// Classes with their shares in percent, as text; those that it would show with 0.0 are left out.
+/// Classes with their shares in percent, as text, without those that would show as 0.0.
 fn shares(found: &[(String, f64)]) -> String {
     let seen = found.iter().filter(|(_, percent)| *percent >= 0.05);
     seen.map(|(name, percent)| format!("{name} {percent:.1} %")).collect::<Vec<_>>().join(", ")
 }
 
-/// Makes a folder where it is missing.
+/// Creates a folder if it is missing.
 fn make_folder(folder: &Path) -> Result<()> {
     if folder.as_os_str().is_empty() {
         return Ok(());

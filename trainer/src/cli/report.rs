@@ -13,20 +13,20 @@ use crate::report;
 /// Options of `trainer report`.
 #[derive(Debug, Args)]
 pub(super) struct Report {
-    /// The folder of a run. Its best checkpoint labels the validation split anew.
+    /// The folder of a run. Its best checkpoint labels the validation split again.
     run: PathBuf,
 
-    /// The folder of the data set [default: where it was when the run began].
+    /// The folder of the data set [default: its location when the run started].
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
 
-    /// The HTML file to write. It refers to no other file [default: RUN/report/index.html].
+    /// The HTML file to write. It is self-contained [default: RUN/report/index.html].
     ///
-    /// The plots are written as PNG files beside it.
+    /// The plots are written as PNG files next to it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
-    /// Where the network computes.
+    /// The device of the network.
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
 

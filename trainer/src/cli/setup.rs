@@ -17,12 +17,13 @@ use crate::schedule::Schedule;
 
 use super::start;
 
-/// What a run is determined by. Defaults are those of the recipe.
+/// The settings of a run. Defaults come from the recipe.
 #[derive(Debug, Default, PartialEq, Args)]
 pub(super) struct Setup {
-    /// The folder of the data set: in the Pascal VOC layout (JPEGImages, SegmentationClass, ImageSets/Segmentation and, for other
-    /// classes than Pascal VOC's, labelmap.txt), labelme's .json files, YOLO's polygons (images, labels), or folders of photos and masks
-    /// side by side (images, masks; JPEGImages, SegmentationClass).
+    /// The folder of the data set: in the Pascal VOC layout (JPEGImages, SegmentationClass,
+    /// ImageSets/Segmentation and, for classes other than Pascal VOC's, labelmap.txt), labelme's
+    /// .json files, YOLO's polygons (images, labels), or folders of photos and masks side by side
+    /// (images, masks; JPEGImages, SegmentationClass).
     #[arg(long, value_name = "FOLDER", required_unless_present_any = ["resume", "images"], conflicts_with = "images")]
     pub(super) data: Option<PathBuf>,
 
@@ -30,84 +31,91 @@ pub(super) struct Setup {
     #[arg(long, value_name = "FOLDER", requires = "masks")]
     pub(super) images: Option<PathBuf>,
 
-    /// The folder of the masks of --images: PNG files of the photos' names, also with an ending such as _mask.
+    /// The folder of the masks of --images: PNG files with the photos' names, optionally with a
+    /// suffix such as _mask.
     #[arg(long, value_name = "FOLDER", requires = "images")]
     masks: Option<PathBuf>,
 
-    /// Measure on this share of the photos, chosen by the seed and their names, and train on the others; RUN/dataset.json lists both.
-    /// For data sets that nobody has divided [default: measure on --val-split].
+    /// Hold out this share of the photos for validation, chosen by the seed and their names, and
+    /// train on the others; RUN/dataset.json lists both. For data sets without splits [default:
+    /// validate on --val-split].
     #[arg(long, value_name = "SHARE", conflicts_with = "val_split")]
     val_share: Option<f64>,
 
-    /// A new folder for the run: the checkpoints last.safetensors and best.safetensors, metrics.csv, TensorBoard's event
-    /// files, and sessions.jsonl, a line for each start of the trainer.
+    /// A new folder for the run: the checkpoints last.safetensors and best.safetensors,
+    /// metrics.csv, TensorBoard event files, and sessions.jsonl, with a line per start of the
+    /// trainer.
     #[arg(long, value_name = "RUN", required_unless_present = "resume")]
     pub(super) out: Option<PathBuf>,
 
-    /// A .safetensors or .pth file with parameters under torchvision's names (or EfficientNet-Lite0's), or a checkpoint
-    /// of a run with the same backbone, for example of an fcn32s to start an fcn16s from; what it lacks, and layers of
-    /// the head that have another shape, start fresh. `none`: all start at random [default: none; the recipe d2l asks for a
-    /// file].
+    /// A .safetensors or .pth file with torchvision's parameter names (or EfficientNet-Lite0's), or
+    /// a checkpoint of a run with the same backbone, for example of an fcn32s to start an fcn16s
+    /// from. Missing parameters, and head layers of another shape, are newly initialised. `none`:
+    /// random initialisation [default: none; the recipe d2l requires a file].
     #[arg(long, value_name = "FILE|none")]
     weights: Option<PathBuf>,
 
-    /// Settings to begin with; every other option given here wins over them [default: small for fewer than 200 photos to train on,
-    /// otherwise standard].
+    /// The base settings; all other options override them [default: small for fewer than 200
+    /// training photos, otherwise standard].
     #[arg(long, value_enum)]
     recipe: Option<Recipe>,
 
-    /// The split to train on: a list in ImageSets/Segmentation, without .txt [default: train; with --val-share also the only one there is].
+    /// The split to train on: a list in ImageSets/Segmentation, without .txt [default: train; with
+    /// --val-share also the only one there is].
     #[arg(long, value_name = "SPLIT")]
     train_split: Option<String>,
 
-    /// The split to measure on [default: val].
+    /// The split to validate on [default: val].
     #[arg(long, value_name = "SPLIT")]
     val_split: Option<String>,
 
-    /// What becomes of photos that a split lists and that have no mask, as CVAT exports photos without annotations
-    /// [default: refuse].
+    /// How to treat photos that a split lists but that have no mask; CVAT exports photos without
+    /// annotations this way [default: refuse].
     #[arg(long, value_name = "WHAT", value_enum)]
     missing_masks: Option<MissingMasks>,
 
-    /// The head: how fine the features are that scores are made of [default: fcn8s].
+    /// The head, which determines how fine its features are [default: fcn8s].
     #[arg(long, value_enum)]
     arch: Option<Architecture>,
 
-    /// The network that makes features out of pixels [default: efficientnet_lite0].
+    /// The network that extracts features [default: efficientnet_lite0].
     #[arg(long, value_enum)]
     backbone: Option<Backbone>,
 
-    /// Whether the final upsampling is trained; a frozen one interpolates: it runs faster and has smoother outlines [default: frozen].
+    /// Whether the final upsampling is trained; a frozen one interpolates, is faster and gives
+    /// smoother outlines [default: frozen].
     #[arg(long, value_enum)]
     upsample: Option<Upsampling>,
 
-    /// How the final upsampling starts [default: bilinear].
+    /// The initialisation of the final upsampling [default: bilinear].
     #[arg(long, value_enum)]
     init: Option<Init>,
 
-    /// Passes over the training split [default: 30; small: so many that there are 300 steps].
+    /// Epochs over the training split [default: 30; small: as many as 300 steps need].
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
 
-    /// Crops in a step [default: 8, or all photos if there are fewer].
+    /// Crops per step [default: 8, or all photos if there are fewer].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
 
-    /// Height and width of the crops in pixels; 32 must divide both [default: 320x320].
+    /// Height and width of the crops in pixels, multiples of 32 [default: 320x320].
     #[arg(long, value_name = "HxW")]
     crop: Option<Pair<usize, 'x'>>,
 
-    /// The smallest and the largest factor that photos are scaled by before the crop [default: 0.5,2].
+    /// The smallest and the largest scale factor applied to photos before the crop [default:
+    /// 0.5,2].
     #[arg(long, value_name = "MIN,MAX")]
     scale: Option<Pair<f32, ','>>,
 
-    /// The largest share of a crop's pixels that one class may have, 0.01 to 1; up to ten places on the photo are tried.
-    /// Below 1, crops of one class alone are avoided as well; 1 is no limit [default: 0.75].
+    /// The largest share of a crop's pixels that one class may have, 0.01 to 1; up to ten positions
+    /// are tried. Below 1, crops with a single class are avoided as well; 1: no limit [default:
+    /// 0.75].
     #[arg(long, value_name = "SHARE")]
     max_class_share: Option<f32>,
 
-    /// Multiply colours by a random factor from 1 - this to 1 + this, as torchvision's ColorJitter does; 0 to 1
-    /// [default: 0.3].
+    /// Multiply colours by a random factor from 1 - this to 1 + this, as in torchvision's
+    /// ColorJitter; 0 to 1 [default: 0.3].
     #[arg(long, value_name = "SPREAD")]
     brightness: Option<f32>,
 
@@ -119,12 +127,12 @@ pub(super) struct Setup {
     #[arg(long, value_name = "SPREAD")]
     saturation: Option<f32>,
 
-    /// Turn hues at random by at most this share of the colour circle, 0 to 0.5 [default: 0.05].
+    /// Shift hues at random by at most this share of the colour circle, 0 to 0.5 [default: 0.05].
     #[arg(long, value_name = "SHARE")]
     hue: Option<f32>,
 
-    /// Blur every other crop with a Gaussian whose standard deviation is at most this many pixels, 0.1 to 20 [default:
-    /// 0, no blur].
+    /// Blur every other crop with a Gaussian whose standard deviation is at most this many pixels,
+    /// 0.1 to 20 [default: 0, no blur].
     #[arg(long, value_name = "PIXELS")]
     blur: Option<f32>,
 
@@ -132,29 +140,29 @@ pub(super) struct Setup {
     #[arg(long)]
     no_flip: bool,
 
-    /// Weights of classes in the loss: a number for each class with commas between them, median-frequency (counted on
-    /// the training split), root-median-frequency, or equal [default: equal].
+    /// Class weights in the loss: one number per class, separated by commas, median-frequency
+    /// (counted on the training split), root-median-frequency, or equal [default: equal].
     #[arg(long, value_name = "WEIGHTS")]
     class_weights: Option<Weights>,
 
-    /// The share of the truth that the loss spreads over all classes, 0 to 1 [default: 0].
+    /// Label smoothing: the share of the target spread over all classes, 0 to 1 [default: 0].
     #[arg(long, value_name = "SHARE")]
     label_smoothing: Option<f64>,
 
-    /// Learn from hard pixels alone: those whose true class gets less probability than this, 0 to 1; with --ohem-share
-    /// at least that share of them [default: all pixels].
+    /// Train on hard pixels only: those whose true class has a probability below this, 0 to 1; with
+    /// --ohem-share at least that share of them [default: all pixels].
     #[arg(long, value_name = "PROBABILITY")]
     ohem_probability: Option<f64>,
 
-    /// Learn from this share of a step's pixels, the hardest ones, 0 to 1 [default: all pixels].
+    /// Train on this share of a step's pixels, the hardest ones, 0 to 1 [default: all pixels].
     #[arg(long, value_name = "SHARE")]
     ohem_share: Option<f64>,
 
-    /// How parameters follow their gradients [default: adamw].
+    /// The optimizer [default: adamw].
     #[arg(long, value_enum)]
     optimizer: Option<Method>,
 
-    /// The learning rate at the start [default: 0.0005; sgd: 0.02].
+    /// The initial learning rate [default: 0.0005; sgd: 0.02].
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
 
@@ -170,15 +178,15 @@ pub(super) struct Setup {
     #[arg(long, value_name = "RATE")]
     weight_decay: Option<f64>,
 
-    /// The factor on the learning rate of the head's layers [default: 2; sgd: 1].
+    /// The factor on the head's learning rate [default: 2; sgd: 1].
     #[arg(long, value_name = "FACTOR")]
     head_lr_factor: Option<f64>,
 
-    /// How the learning rate changes from step to step [default: poly].
+    /// The learning rate schedule [default: poly].
     #[arg(long, value_enum)]
     schedule: Option<Schedule>,
 
-    /// The epochs after which the schedule step lowers the learning rate, with commas between them.
+    /// The epochs after which the schedule step lowers the learning rate, separated by commas.
     #[arg(long, value_name = "EPOCHS", value_delimiter = ',')]
     lr_steps: Option<Vec<u64>>,
 
@@ -186,46 +194,51 @@ pub(super) struct Setup {
     #[arg(long, value_name = "FACTOR")]
     lr_gamma: Option<f64>,
 
-    /// Batches over which the learning rate rises to its full value at the start [default: a twentieth of the run, at most 100].
+    /// Batches over which the learning rate rises to its full value at the start [default: a
+    /// twentieth of the run, at most 100].
     #[arg(long, value_name = "BATCHES")]
     warmup: Option<u64>,
 
-    /// Keep batch normalisations as they start, yes or no: for few photos, or batches too small to have statistics [default: no; small:
-    /// yes].
+    /// Freeze batch normalisation, yes or no: for few photos, or batches too small for statistics
+    /// [default: no; small: yes].
     #[arg(long, value_name = "YES|NO", num_args = 0..=1, default_missing_value = "yes", value_parser = yes_or_no)]
     freeze_norm: Option<bool>,
 
-    /// Crops of the training photos over which the statistics of batch normalisation are computed before each validation, under the
-    /// weights of that moment: the running ones lag behind weights that change fast, as in small runs. 0 keeps those [default: 96].
+    /// Training crops over which batch normalisation statistics are estimated before each
+    /// validation, with the current weights: the running ones lag behind weights that change fast,
+    /// as in small runs. 0 uses the running ones [default: 96].
     #[arg(long, value_name = "N")]
     norm_crops: Option<usize>,
 
-    /// Batches whose gradients make one step of the optimizer [default: 1].
+    /// Batches accumulated per optimizer step [default: 1].
     #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
 
-    /// Shorten gradients whose norm, over all parameters, is larger than this [default: no limit].
+    /// Clip gradients whose norm over all parameters exceeds this [default: no limit].
     #[arg(long, value_name = "NORM")]
     clip: Option<f64>,
 
-    /// Measure and export an exponential average of the weights, with this decay a step; 0 is no average [default: 0.998].
+    /// Measure and export an exponential average of the weights with this decay per step; 0: no
+    /// average [default: 0.998].
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
 
-    /// Where all random numbers come from: the same seed gives the same run [default: 1].
+    /// The seed of all random numbers: the same seed gives the same run [default: 1].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Epochs from one validation to the next; the last epoch always has one [default: so many that there are about 15].
+    /// Epochs between validations; the last epoch always has one [default: as many as give about 15
+    /// validations].
     #[arg(long, value_name = "N")]
     val_every: Option<u64>,
 
-    /// End the run after this many validations without a better mean IoU over the classes that occur in the truth [default: train all epochs].
+    /// Stop after this many validations without a better mean IoU over the classes in the truth
+    /// [default: train all epochs].
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
 
-    /// Compute in float16 where libtorch deems it safe (its autocast), with a constant loss scale; CUDA only. No run
-    /// with it has been seen to its end yet.
+    /// Compute in float16 where libtorch considers it safe (autocast), with a constant loss scale;
+    /// CUDA only. No run has completed with it yet.
     #[arg(long)]
     autocast: bool,
 }
@@ -238,7 +251,7 @@ fn yes_or_no(text: &str) -> std::result::Result<bool, String> {
     }
 }
 
-/// Two numbers with a sign between them.
+/// Two numbers with a separator between them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Pair<T, const SIGN: char>(pub(super) T, pub(super) T);
 
@@ -251,7 +264,7 @@ impl<T: FromStr, const SIGN: char> FromStr for Pair<T, SIGN> {
     }
 }
 
-/// Class weights as they are written on the command line.
+/// Class weights as given on the command line.
 #[derive(Debug, Clone, PartialEq)]
 struct Weights(ClassWeights);
 
@@ -276,7 +289,7 @@ impl FromStr for Weights {
 }
 
 impl Setup {
-    /// The file whose parameters a new run starts from.
+    /// The file with a new run's initial parameters.
     pub(super) fn start(&self) -> Result<Option<&Path>> {
         start::file(self.weights.as_deref(), self.recipe == Some(Recipe::D2l))
     }
@@ -298,7 +311,7 @@ impl Setup {
         Ok((recipe, self.fill(recipe.config(photos as usize, self.batch, self.epochs), place, train_split)))
     }
 
-    /// A recipe with what was chosen by hand.
+    /// A recipe with the options given by the user.
     fn fill(&self, recipe: Config, place: Place, train_split: String) -> Config {
         let optimizer = self.optimizer.unwrap_or(recipe.optimizer);
         let own = Rates { lr: recipe.lr, weight_decay: recipe.weight_decay, head_lr_factor: recipe.head_lr_factor };

@@ -1,14 +1,14 @@
-//! What a new run's parameters start from.
+//! The initial parameters of a new run.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// `--weights` of a run that starts at random.
+/// The value of `--weights` for random initialisation.
 const NONE: &str = "none";
 
-/// The weights file of a new run; `None` starts at random. The chapter's recipe starts from an ImageNet network, so leaving
-/// `--weights` out is an error there.
+/// A new run's weights file; `None` means random initialisation. The chapter's recipe starts from
+/// an ImageNet network, so omitting `--weights` is an error there.
 pub(super) fn file(weights: Option<&Path>, is_chapter: bool) -> Result<Option<&Path>> {
     match weights {
         Some(path) if path.as_os_str() == NONE => Ok(None),
@@ -35,7 +35,7 @@ mod tests {
         for is_chapter in [true, false] {
             assert_eq!(file(Some(none), is_chapter), Ok(None));
             assert_eq!(file(Some(model), is_chapter), Ok(Some(model)));
-            // A file of that name is one in a folder.
+            // A file with that name can be given as a path with a folder.
             let file_none = Path::new("./none");
             assert_eq!(file(Some(file_none), is_chapter), Ok(Some(file_none)));
         }

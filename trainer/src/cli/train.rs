@@ -25,28 +25,29 @@ pub(super) struct Train {
     #[command(flatten)]
     setup: Setup,
 
-    /// Continue the run in this folder with the settings it was begun with, to the same weights as if it had never
-    /// stopped (on the same device, with the same --threads).
+    /// Continue the run in this folder with its original settings, to the same weights as without
+    /// the interruption (on the same device, with the same --threads).
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
 
-    /// Where to compute.
+    /// The device to compute on.
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
 
-    /// Threads of the network's arithmetic on the CPU [default: one for each physical core].
+    /// CPU threads of the network's arithmetic [default: one per physical core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
     threads: Option<i32>,
 
-    /// Threads that decode and augment photos ahead of the training; their number changes no result.
+    /// Threads that decode and augment photos ahead of training; their number does not affect the
+    /// result.
     #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
 
-    /// Steps from one checkpoint to the next, beside those around each validation.
+    /// Steps between checkpoints, in addition to those around each validation.
     #[arg(long, value_name = "STEPS", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
     checkpoint_every: u32,
 
-    /// Steps from one line of metrics.csv, and one point of TensorBoard's curves, to the next.
+    /// Steps between lines of metrics.csv and points of TensorBoard's curves.
     #[arg(long, value_name = "STEPS", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
     log_every: u32,
 
@@ -95,7 +96,7 @@ impl Train {
                     Error::new(format!("--out {}: the folder cannot be made: {error}", folder.display()))
                 })?;
                 let lock = Lock::take(folder)?;
-                // Another one may have begun meanwhile.
+                // Another one may have started in the meantime.
                 check_new(folder)?;
                 (folder, run, lock)
             }
@@ -139,13 +140,13 @@ impl Train {
                 let resume = format!("trainer train --resume {}", folder.display());
                 let object = json!({"event": "stopped", "resume": resume});
                 output.say(out, &format!("stopped and saved; continue with: {resume}"), &object)?;
-                // As a shell reports a command that Ctrl-C ended.
+                // As a shell reports a command ended by Ctrl-C.
                 ExitCode::from(130)
             }
         })
     }
 
-    /// The run in `folder` from its newest checkpoint on.
+    /// The run in `folder`, from its newest checkpoint.
     fn resume(&self, folder: &Path, device: Device) -> Result<Run> {
         let shown = folder.display();
         if self.setup != Setup::default() {
@@ -184,7 +185,7 @@ fn check_new(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Set by Ctrl-C and by SIGTERM; a second one ends the program at once.
+/// Set by Ctrl-C and SIGTERM; a second one ends the program at once.
 fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

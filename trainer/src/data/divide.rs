@@ -1,4 +1,4 @@
-//! Divides photos into some to learn from and some to measure on.
+//! Divides photos into a training and a validation split.
 
 use std::collections::HashMap;
 use std::hash::Hasher;
@@ -7,7 +7,7 @@ use super::Dataset;
 use crate::dataset::on_all_processors;
 use crate::error::{Error, Result};
 
-/// A hash that is the same on every machine and in every version: FNV-1a of 64 bits.
+/// A hash that is the same on every machine and in every version: 64-bit FNV-1a.
 struct Fnv(u64);
 
 impl Hasher for Fnv {
@@ -22,7 +22,8 @@ impl Hasher for Fnv {
     }
 }
 
-/// FNV-1a's hash of bytes, its last bits mixed into all (Stafford 2011, variant 13), for names differ in few.
+/// FNV-1a of bytes, with its last bits mixed into all (Stafford 2011, variant 13), because names
+/// differ in few bits.
 fn hash(parts: &[&[u8]]) -> u64 {
     let mut fnv = Fnv(0xcbf2_9ce4_8422_2325);
     parts.iter().for_each(|part| fnv.write(part));
@@ -33,8 +34,9 @@ fn hash(parts: &[&[u8]]) -> u64 {
 }
 
 impl Dataset {
-    /// Holds out a share of the photos: those to learn from, and those to measure on. Which ones follows from the seed and their
-    /// names alone, so the order of a list does not matter. Photos of the same pixels stay together.
+    /// Holds out a share of the photos and returns the training and the validation photos. The
+    /// choice depends only on the seed and the photos' names, not on the order of a list. Photos
+    /// with identical pixels stay together.
     pub fn divide(&self, share: f64, seed: u64) -> Result<(Dataset, Dataset)> {
         let pixels = on_all_processors(self.len(), |index| self.pixels(index));
         let mut groups: HashMap<u64, Vec<usize>> = HashMap::new();
@@ -50,7 +52,7 @@ impl Dataset {
         let wanted = ((share * self.len() as f64).round() as usize).max(1);
         let mut is_val = vec![false; self.len()];
         let mut held = 0;
-        // The last group always stays, so that there is something to learn from.
+        // The last group always stays, so that there is something to train on.
         for group in &groups[..groups.len() - 1] {
             if held >= wanted {
                 break;

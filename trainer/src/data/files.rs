@@ -1,4 +1,5 @@
-//! Finds the photo and the mask of an ID, whatever the case of their endings: cameras and programs write `.JPG` and `.PNG`, too.
+//! Finds the photo and the mask of an ID, whatever the case of their extensions: cameras and tools
+//! also write `.JPG` and `.PNG`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ impl Files<'_> {
     }
 
     fn only(&mut self, folder: &str, id: &str, endings: &[&str]) -> Result<Option<PathBuf>> {
-        // IDs may lie in folders of their own.
+        // IDs may contain folders.
         let (below, name) = id.rsplit_once('/').map_or((None, id), |(below, name)| (Some(below), name));
         let folder = self.root.join(folder).join(below.unwrap_or_default());
         if !self.folders.contains_key(&folder) {
@@ -58,7 +59,8 @@ impl Files<'_> {
     }
 }
 
-/// The files of a folder by their names without the ending, each in the order of the names; none if there is no folder.
+/// The files of a folder by their names without the extension, each in name order; none if the
+/// folder does not exist.
 fn list(folder: &Path) -> std::io::Result<HashMap<String, Vec<PathBuf>>> {
     let mut files: HashMap<String, Vec<PathBuf>> = HashMap::new();
     let entries = match folder.read_dir() {

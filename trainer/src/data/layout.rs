@@ -1,4 +1,4 @@
-//! How a folder holds photos and masks.
+//! The layouts of folders with photos and masks.
 
 use std::path::{Path, PathBuf};
 
@@ -7,15 +7,15 @@ use super::of_run;
 use crate::dataset::import::{self, Settings, Source};
 use crate::error::{Error, Result};
 
-/// The split of photos that nobody has divided.
+/// The split of photos that are not divided.
 pub(super) const ALL: &str = "all";
 
-/// The kinds of folders that are read as they are.
+/// The kinds of folders that can be used directly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Layout {
     /// Pascal VOC's: lists in `ImageSets/Segmentation`.
     Voc,
-    /// A run of the trainer, which knows its photos.
+    /// A run of the trainer, with its list of photos.
     Run,
     /// labelme's .json files.
     Labelme,
@@ -30,7 +30,7 @@ pub(super) enum Layout {
     },
 }
 
-/// What folders of photos and of masks are called, side by side.
+/// Common names of photo and mask folders side by side.
 const PAIRS: [(&str, &[&str]); 3] = [
     ("JPEGImages", &["SegmentationClassPNG", "SegmentationClass"]),
     ("images", &["masks", "annotations", "labels"]),
@@ -63,12 +63,12 @@ impl Layout {
         if has_file(root, "json") {
             return Ok(Layout::Labelme);
         }
-        // The commonest layout: what it lacks is told by who looks for it.
+        // The most common layout: the error will name what is missing.
         Ok(Layout::Voc)
     }
 
-    /// What a folder of this layout holds; its photos are in the split [`ALL`], if its folders do not name splits. `None` for
-    /// layouts that have lists of their own.
+    /// The contents of a folder of this layout; its photos are in the split [`ALL`] if its folders
+    /// do not name splits. `None` for layouts with lists of their own.
     pub(super) fn source(&self, root: &Path, missing: MissingMasks) -> Result<Option<Source>> {
         let settings = Settings { split: ALL, names: None, is_strict: false, encoding: None };
         match self {

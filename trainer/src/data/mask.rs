@@ -1,4 +1,5 @@
-//! Masks: PNG files whose pixels are class indices (palette or greyscale) or the classes' colours (RGB, RGBA).
+//! Masks: PNG files whose pixels are class indices (palette or greyscale) or the classes' colours
+//! (RGB, RGBA).
 
 use std::collections::BTreeSet;
 use std::io::BufReader;
@@ -13,12 +14,12 @@ use super::{Facts, VOID, unreadable};
 use crate::error::{Error, Result};
 use crate::labelmap::{ColorIndex, color_text};
 
-/// The colours of classes, and the way from a mask's colour back to its class.
+/// Class colours, and the lookup from a mask's colour to its class.
 #[derive(Debug)]
 pub struct ClassColors {
     /// In index order.
     colors: Vec<[u8; 3]>,
-    /// An error if classes share a colour, which only matters once a coloured mask turns up.
+    /// An error if classes share a colour, which only matters for a coloured mask.
     index: Result<ColorIndex>,
 }
 
@@ -28,7 +29,7 @@ impl ClassColors {
     }
 }
 
-/// What pixels a mask has, whatever they mean.
+/// The pixel values of a mask, whatever they mean.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// The values that occur, and the palette that gives them colours.
@@ -37,15 +38,15 @@ pub(crate) enum Content {
     Colors(BTreeSet<[u8; 3]>),
 }
 
-/// More colours than these are no classes.
+/// More colours than these cannot be classes.
 pub(crate) const MOST_COLORS: usize = 256;
 
-/// A mask as it stands in its file.
+/// A mask as stored in its file.
 pub(crate) struct RawMask<'a> {
     path: &'a Path,
     photo: &'a ImageLayout,
-    /// Whether it has the size of the stored photo, not of the upright one. If both are equal, the mask is taken to be upright, as
-    /// programs for labelling show the photo.
+    /// Whether it has the size of the stored photo, not of the upright one. If both are equal, the
+    /// mask is assumed to be upright, as labelling tools show the photo.
     is_stored: bool,
     width: usize,
     channels: usize,
@@ -54,11 +55,11 @@ pub(crate) struct RawMask<'a> {
     bytes: Vec<u8>,
 }
 
-/// Reads the mask of a photo to the end of its file, so that one that is cut off is an error.
+/// Reads a photo's mask to the end of its file, so that a truncated one is an error.
 pub(crate) fn open<'a>(path: &'a Path, (photo, layout): (&Path, &'a ImageLayout)) -> Result<RawMask<'a>> {
     let file = fcn::file::open(path).map_err(|error| unreadable(path, error))?;
     let mut decoder = Decoder::new(BufReader::new(file));
-    // The palette is read for itself: its colours must not take the place of the indices.
+    // The palette is read separately, because the pixels must stay indices.
     decoder.set_transformations(Transformations::IDENTITY);
     let mut reader = decoder.read_info().map_err(|error| unreadable(path, error))?;
     let info = reader.info();
@@ -73,7 +74,7 @@ pub(crate) fn open<'a>(path: &'a Path, (photo, layout): (&Path, &'a ImageLayout)
             depth as u8
         )));
     }
-    // Before there is memory for it: a small file can claim to be a huge picture.
+    // Checked before allocating: a small file can claim to be a huge image.
     let (own, (upright_width, upright_height)) = (info_size, layout.upright());
     let is_upright = own == (upright_width, upright_height);
     if !is_upright && own != (layout.width, layout.height) {
@@ -98,7 +99,8 @@ pub(crate) fn open<'a>(path: &'a Path, (photo, layout): (&Path, &'a ImageLayout)
 }
 
 impl RawMask<'_> {
-    /// The class indices of the upright photo, row by row, and what had to be decided for them. Alpha is not looked at.
+    /// The class indices of the upright photo, row by row, and the decisions made about them. Alpha
+    /// is ignored.
     pub(crate) fn read(self, classes: &ClassColors) -> Result<(Vec<u8>, Facts)> {
         let ClassColors { colors: classes, index: colors } = classes;
         let (photo, is_stored) = (self.photo, self.is_stored);
@@ -133,7 +135,7 @@ impl RawMask<'_> {
         Ok((if is_stored { photo.turn(mask) } else { mask }, facts))
     }
 
-    /// What its pixels are.
+    /// Its pixel values.
     pub(crate) fn content(self) -> Content {
         if self.channels == 1 {
             let mut used = Box::new([false; 256]);
@@ -152,7 +154,7 @@ impl RawMask<'_> {
         Content::Colors(colors)
     }
 
-    /// The values of a palette or greyscale mask, whatever they mean, for the upright photo.
+    /// The raw values of a palette or greyscale mask, for the upright photo.
     pub(crate) fn values(self) -> Result<Vec<u8>> {
         if self.channels != 1 {
             return Err(Error::new(format!("{} holds colours; take the file that holds IDs", self.path.display())));
@@ -161,7 +163,7 @@ impl RawMask<'_> {
     }
 }
 
-/// One byte a pixel from rows that hold several pixels in a byte, the first in the highest bits.
+/// Unpacks rows with several pixels per byte, the first in the highest bits, to one byte per pixel.
 fn unpack(bytes: Vec<u8>, depth: usize, width: usize) -> Vec<u8> {
     if depth == 8 || width == 0 {
         return bytes;

@@ -1,5 +1,5 @@
-//! `dataset.json` in a run's folder: which photos the run learns from and which ones measure it. So a run that goes on has the same
-//! photos, and its folder stands for them wherever a data set is asked for.
+//! `dataset.json` in a run's folder lists the run's training and validation photos. A resumed run
+//! thus has the same photos, and its folder stands for them wherever a data set is expected.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,30 +14,30 @@ use crate::error::{Error, Result};
 pub struct Photos {
     /// The folder of the data set, or of the photos alone.
     data: PathBuf,
-    /// The folder of the masks, if it was named.
+    /// The folder of the masks, if given.
     masks: Option<PathBuf>,
     missing_masks: MissingMasks,
-    /// To learn from.
+    /// The training photos.
     train: List,
-    /// To measure on.
+    /// The validation photos.
     val: List,
 }
 
 /// Photos of a split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct List {
-    /// The split of the data set that they are in.
+    /// The data set's split that contains them.
     split: String,
     ids: Vec<String>,
 }
 
-/// Where it stands.
+/// Its path.
 pub fn path(run: &Path) -> PathBuf {
     run.join("dataset.json")
 }
 
 impl Photos {
-    /// The photos of two data sets, which were found in these splits of `place`.
+    /// The photos of two data sets, found in these splits of `place`.
     pub fn new(place: &Place, train: (&str, &Dataset), val: (&str, &Dataset)) -> Result<Photos> {
         refuse_run(place)?;
         let list = |(split, dataset): (&str, &Dataset)| List {
@@ -57,7 +57,7 @@ impl Photos {
         })
     }
 
-    /// Reads what a run wrote; `None` for runs that wrote nothing yet.
+    /// Reads a run's list; `None` for runs without one.
     pub fn read(run: &Path) -> Result<Option<Photos>> {
         let path = path(run);
         if path.symlink_metadata().is_err() {
@@ -74,7 +74,8 @@ impl Photos {
         Ok(fcn::file::write(&path(run), text.as_bytes())?)
     }
 
-    /// The photos of a run under the names `train` and `val`, and under the names of the splits that they came from.
+    /// A run's photos under the names `train` and `val`, and under the names of the splits that
+    /// they came from.
     pub(super) fn survey(run: &Path, split: &str, missing_masks: MissingMasks) -> Result<(Dataset, Vec<Error>)> {
         let file = path(run);
         let Some(photos) = Photos::read(run)? else {
@@ -99,7 +100,7 @@ impl Photos {
         Photos { data: data.to_owned(), ..self }
     }
 
-    /// The photos to learn from, and those to measure on.
+    /// The training and the validation photos.
     pub fn open(&self) -> Result<(Dataset, Dataset)> {
         let open = |list: &List| self.place()?.open(&list.split)?.choose(&list.ids, &self.data);
         Ok((open(&self.train)?, open(&self.val)?))
@@ -112,7 +113,7 @@ impl Photos {
     }
 }
 
-/// A run's photos are those of a data set: runs that name each other would lead nowhere.
+/// A run's photos must come from a data set: runs that refer to each other would never resolve.
 fn refuse_run(place: &Place) -> Result<()> {
     match place.masks.is_none() && path(&place.root).exists() {
         false => Ok(()),

@@ -1,16 +1,18 @@
-//! What the values of a mask with a palette mean.
+//! Interprets the values of a mask with a palette.
 //!
-//! They are class indices, and the palette is decoration, unless the palette says otherwise: programs that make a palette
-//! of a coloured mask number the colours as they find them. So a palette is compared with the classes' colours, as far as
-//! the mask uses it:
+//! They are class indices, and the palette is decoration, unless the palette indicates otherwise:
+//! tools that derive a palette from a coloured mask number the colours in order of appearance. The
+//! part of the palette that the mask uses is therefore compared with the classes' colours:
 //!
-//! - No colour is that of another class than its index says: the values are indices. Colours of no class are decoration.
-//! - Each colour is that of a class, or of void, and some stand at another index: the values go by colour.
-//! - Some colours are those of classes at another index, some those of no class: the mask is refused.
+//! - No colour belongs to a class other than its index: the values are indices. Colours of no class
+//!   are decoration.
+//! - Each colour belongs to a class or void, some at another index: the colours determine the
+//!   classes.
+//! - Some colours belong to classes at another index, some to none: the mask is rejected.
 //!
-//! A value of 255 may have any colour: it is void. Pascal VOC's palette and a ramp of greys are what programs write who know
-//! no classes. They go by colour only if their first colours are those of all classes; a colour that happens to be the same
-//! means nothing.
+//! A value of 255 is void, whatever its colour. Pascal VOC's palette and a grey ramp are written by
+//! tools without knowledge of the classes. They go by colour only if their first colours are those
+//! of all classes; a single coincidence means nothing.
 
 use fcn::palette::voc_color;
 
@@ -18,12 +20,12 @@ use super::VOID;
 use crate::error::{Error, Result};
 use crate::labelmap::{ColorIndex, color_text};
 
-/// What the values of a mask mean.
+/// The meaning of a mask's values.
 #[derive(Debug)]
 pub(super) enum Meaning {
     /// They are class indices.
     Index,
-    /// Each stands for the class of its colour.
+    /// Each stands for the class with its colour.
     Color(Box<[u8; 256]>),
 }
 
@@ -41,7 +43,7 @@ pub(super) fn meaning(palette: &[u8], values: &[u8], classes: &[[u8; 3]], colors
         }
     }
     let used = || (0..256).filter(|&value| used[value]);
-    // A value of 255 without a colour of a class.
+    // A value of 255 whose colour belongs to no class.
     let is_void = |value: usize| value == usize::from(VOID) && class_of(value).is_none();
     let contradicts = |value: usize| class_of(value).is_some_and(|class| usize::from(class) != value);
     let Some(other) = used().find(|&value| contradicts(value)) else { return Ok(Meaning::Index) };

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A small data set in a folder of its own.
+/// A small data set in its own folder.
 pub(crate) struct Folder {
     dir: TempDir,
 }
@@ -35,7 +35,7 @@ impl Folder {
         self.write("ImageSets/Segmentation/train.txt", ids.join("\n"));
     }
 
-    /// A lossless photo, so that tests can tell its pixels.
+    /// A lossless photo, so that tests can identify its pixels.
     pub(crate) fn photo(&self, id: &str, width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 3]) {
         let photo = RgbImage::from_fn(width, height, |x, y| image::Rgb(pixel(x, y)));
         photo.save(self.root().join(format!("JPEGImages/{id}.png"))).unwrap();
@@ -47,14 +47,14 @@ impl Folder {
         self.png(id, ColorType::Indexed, BitDepth::Eight, (width, height), &indices);
     }
 
-    /// A mask from raw rows as the PNG format packs them.
+    /// A mask from raw rows in PNG's packed form.
     fn png(&self, id: &str, color: ColorType, depth: BitDepth, (width, height): (u32, u32), rows: &[u8]) {
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, width, height);
         encoder.set_color(color);
         encoder.set_depth(depth);
         if color == ColorType::Indexed {
-            // Colours that differ from the labelmap's: only the indices may matter.
+            // Colours that differ from the labelmap's: only the indices should matter.
             let entries = 1usize << (depth as usize);
             encoder.set_palette((0..3 * entries).map(|i| (i * 7 % 256) as u8).collect::<Vec<u8>>());
         }
@@ -154,7 +154,8 @@ fn all_kinds_of_masks_give_the_same_indices() {
 
 #[test]
 fn packed_palettes_are_unpacked() {
-    // 5 x 2 pixels, written out by hand: the first pixel of a byte is in its highest bits, and rows start a new byte.
+    // 5 x 2 pixels, written out by hand: the first pixel of a byte is in its highest bits, and rows
+    // start a new byte.
     let cases: [(BitDepth, &[u8], [u8; 10]); 3] = [
         (BitDepth::One, &[0b1011_0000, 0b0100_1111], [1, 0, 1, 1, 0, 0, 1, 0, 0, 1]),
         (BitDepth::Two, &[0b00_01_10_11, 0b10_00_00_00, 0b11_10_01_00, 0b01_11_11_11], [0, 1, 2, 3, 2, 3, 2, 1, 0, 1]),
@@ -179,7 +180,7 @@ fn a_class_may_take_the_void_colour() {
     assert_eq!(sample.mask, [1; 10]);
 }
 
-/// Opens and reads everything, and returns the error, which must come.
+/// Opens and reads everything, and returns the expected error.
 fn failure(folder: &Folder) -> String {
     let read_all = |dataset: Dataset| {
         dataset.size(0)?;
@@ -312,7 +313,7 @@ fn endings_may_be_in_capitals_and_ids_in_folders() {
         folder.split(&[id]);
         assert_eq!(Dataset::open(folder.root(), "train").unwrap().read(0).unwrap().id, id);
     }
-    // Another kind of file beside the photo is none.
+    // Other kinds of files next to the photo do not count.
     let folder = one_photo();
     folder.write("JPEGImages/a.json", "{}");
     assert!(Dataset::open(folder.root(), "train").is_ok());
@@ -334,7 +335,7 @@ fn photos_without_a_mask_may_be_background_everywhere() {
 fn without_a_class_called_background_no_photo_is_taken_for_it() {
     let folder = one_photo();
     folder.write("labelmap.txt", "a:0,0,0::\nb:1,1,1::");
-    // As long as every photo has its mask, nobody asks.
+    // A missing background class only matters if a mask is missing.
     assert!(Place::new(folder.root(), MissingMasks::Background).open("train").is_ok());
     fs::remove_file(folder.root().join("SegmentationClass/a.png")).unwrap();
     let error = Place::new(folder.root(), MissingMasks::Background).open("train").err().unwrap().to_string();

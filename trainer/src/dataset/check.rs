@@ -1,4 +1,4 @@
-//! Looks at every photo and mask of a data set.
+//! Checks every photo and mask of a data set.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,27 +13,28 @@ use super::doubts::{Doubts, Tally};
 use crate::data::{Dataset, Facts, Place, VOID};
 use crate::error::Result;
 
-/// What a data set holds.
+/// The contents of a data set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// One for each split that was looked at.
+    /// One per checked split.
     pub splits: Vec<Split>,
     /// Photos with the same pixels, each as `SPLIT/ID`.
     pub duplicates: Vec<Vec<String>>,
 }
 
-/// What a split holds.
+/// The contents of a split.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Split {
     /// The name of its list.
     pub name: String,
     /// Photos that were read.
     pub photos: usize,
-    /// What is wrong with the others: a sentence each.
+    /// The problems of the others, a sentence each.
     pub broken: Vec<String>,
-    /// IDs that stand in the list more than once.
+    /// IDs that are in the list more than once.
     pub repeated: Vec<String>,
-    /// Widths and heights in pixels with the number of photos that have them, the most frequent first.
+    /// Widths and heights in pixels with the number of photos that have them, the most frequent
+    /// first.
     pub sizes: Vec<Size>,
     /// The classes in index order.
     pub classes: Vec<Class>,
@@ -41,9 +42,9 @@ pub struct Split {
     pub void_share: f64,
     /// Photos of which every pixel is void.
     pub all_void: usize,
-    /// What is wrong with its masks as a whole: a sentence each.
+    /// Problems of its masks as a whole, a sentence each.
     pub problems: Vec<String>,
-    /// What was decided for its masks: a sentence each.
+    /// Decisions made about its masks, a sentence each.
     pub notes: Vec<String>,
 }
 
@@ -54,30 +55,30 @@ pub struct Size {
     pub width: usize,
     /// In pixels.
     pub height: usize,
-    /// How many have it.
+    /// The number of photos.
     pub photos: usize,
 }
 
-/// How frequent a class is.
+/// A class's frequency.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Class {
     /// Its name.
     pub name: String,
     /// Its pixels.
     pub pixels: u64,
-    /// Their share in the pixels that are not void, 0 to 1.
+    /// Their share of the pixels that are not void, 0 to 1.
     pub share: f64,
-    /// Photos that have some of it.
+    /// Photos that contain it.
     pub photos: usize,
 }
 
-/// What is counted of one photo.
+/// The counts of one photo.
 struct Look {
     id: String,
     size: (usize, usize),
     counts: [u64; 256],
     facts: Facts,
-    /// Of its size and pixels.
+    /// A hash of its size and pixels.
     hash: u64,
 }
 
@@ -108,7 +109,7 @@ pub fn check(place: &Place, splits: &[String]) -> Result<Report> {
     Ok(Report { splits: reports, duplicates })
 }
 
-/// What `look` finds for each of the numbers below `count`, in order, on all processors.
+/// The results of `look` for each number below `count`, in order, on all processors.
 pub(crate) fn on_all_processors<T: Send>(count: usize, look: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let workers = thread::available_parallelism().map_or(1, usize::from).min(count.max(1));
@@ -182,14 +183,15 @@ fn summary(name: &str, dataset: &Dataset, looks: &[Look], broken: Vec<String>, r
     }
 }
 
-/// Whether a network learns from a split of this name, as far as names tell.
+/// Whether a split of this name is used for training, judging by the name.
 fn is_training(name: &str) -> bool {
     let name = name.to_lowercase();
     !["val", "test", "dev", "eval"].iter().any(|other| name.starts_with(other))
 }
 
 impl Report {
-    /// How much is wrong: broken and repeated entries, masks that teach little, and groups of equal photos.
+    /// The number of problems: broken and repeated entries, problems of masks, and groups of equal
+    /// photos.
     pub fn problems(&self) -> usize {
         let of_splits =
             self.splits.iter().map(|split| split.broken.len() + split.repeated.len() + split.problems.len());
@@ -213,7 +215,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Sizes that are written out; the others are counted.
+/// The number of sizes listed; the others are counted.
 const SHOWN_SIZES: usize = 5;
 
 impl fmt::Display for Split {

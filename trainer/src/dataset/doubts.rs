@@ -1,4 +1,4 @@
-//! What looks wrong with the masks of a split, although each of them can be read.
+//! Suspicious properties of a split's masks, although each of them can be read.
 
 use fcn::palette::Class;
 
@@ -6,16 +6,16 @@ use super::check::on_all_processors;
 use crate::data::{Dataset, Facts, VOID};
 use crate::error::Result;
 
-/// More void than this leaves little to learn.
+/// More void than this leaves little to train on.
 const MOST_VOID: f64 = 0.5;
 
-/// Names that a sentence lists.
+/// The most names in a sentence.
 const SHOWN_NAMES: usize = 10;
 
-/// What the masks of a split hold.
+/// The contents of a split's masks.
 #[derive(Debug, Clone)]
 pub struct Tally {
-    /// Pixels of each label.
+    /// Pixels per label.
     counts: [u64; 256],
     photos: usize,
     by_color: usize,
@@ -27,9 +27,9 @@ pub struct Tally {
 /// Sentences about a split.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Doubts {
-    /// What is wrong.
+    /// Problems.
     pub problems: Vec<String>,
-    /// What was decided.
+    /// Decisions.
     pub notes: Vec<String>,
 }
 
@@ -66,12 +66,12 @@ impl Tally {
         self.no_mask += usize::from(facts.no_mask);
     }
 
-    /// Takes void pixels for those of a class.
+    /// Counts void pixels as a class.
     pub fn void_to(&mut self, class: u8) {
         self.counts[usize::from(class)] += std::mem::take(&mut self.counts[usize::from(VOID)]);
     }
 
-    /// What is doubtful; classes must occur in splits that are trained on.
+    /// The problems; classes must occur in splits used for training.
     pub fn doubts(&self, classes: &[Class], is_training: bool) -> Doubts {
         let mut doubts = Doubts::default();
         let Doubts { problems, notes } = &mut doubts;
@@ -202,7 +202,7 @@ mod tests {
             (vec![unsure, unsure], 0, vec!["2 of 2 masks belong"]),
             (vec![by_color, Facts::default()], 0, vec!["1 of 2 masks have a palette"]),
             (vec![no_mask, Facts::default()], 0, vec!["1 of 2 photos have no mask"]),
-            // Those that cannot be told may lie like the others.
+            // The undecidable ones may be like the others.
             (vec![turned, unsure], 1, vec!["1 of 2 masks lie as", "1 of 2 masks belong"]),
         ] {
             let mut tally = Tally::default();

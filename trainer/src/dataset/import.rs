@@ -1,4 +1,4 @@
-//! Makes data sets in the Pascal VOC layout out of what labelling programs and other data sets have.
+//! Converts labelling tools' files and other data sets to the Pascal VOC layout.
 
 pub mod cityscapes;
 pub mod coco;
@@ -30,19 +30,19 @@ use crate::labelmap::{self, MAX_CLASSES};
 pub use raster::Shape;
 pub use rle::{Counts, Runs};
 
-/// The class of pixels that nothing covers.
+/// The class of uncovered pixels.
 const BACKGROUND: &str = "background";
 
-/// What is wanted of annotation files.
+/// Settings for reading annotation files.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a> {
-    /// The split that the photos belong to.
+    /// The photos' split.
     pub split: &'a str,
     /// The classes after the background, in index order; `None` for all.
     pub names: Option<&'a [String]>,
-    /// Whether the first thing that would be left out is an error.
+    /// Whether the first skipped item is an error.
     pub is_strict: bool,
-    /// The encoding of files whose first bytes do not tell theirs.
+    /// The encoding of files without a byte order mark.
     pub encoding: Option<&'static Encoding>,
 }
 
@@ -53,15 +53,15 @@ pub struct Source {
     pub classes: Vec<Class>,
     /// The splits by name.
     pub splits: BTreeMap<String, Vec<Item>>,
-    /// What was left out: a sentence each, with the photo.
+    /// Skipped items, a sentence each, with the photo.
     pub left_out: Vec<String>,
-    /// What was assumed: a sentence each.
+    /// Assumptions, a sentence each.
     pub notes: Vec<String>,
-    /// Photos that were stored in other files; removed with the last that holds this.
+    /// Photos unpacked from other files; removed with the last reference.
     pub(crate) unpacked: Option<Arc<TempDir>>,
 }
 
-/// Gathers what is left out, or makes it an error.
+/// Collects skipped items, or turns them into errors.
 struct LeftOut {
     is_strict: bool,
     sentences: Vec<String>,
@@ -91,10 +91,10 @@ impl LeftOut {
     }
 }
 
-/// A photo and where its mask comes from.
+/// A photo and the source of its mask.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// The name it gets.
+    /// Its new name.
     pub id: String,
     /// A JPEG or PNG file.
     pub photo: PathBuf,
@@ -102,29 +102,30 @@ pub struct Item {
     pub mask: Mask,
 }
 
-/// Where a mask comes from.
+/// The source of a mask.
 #[derive(Debug, Clone)]
 pub enum Mask {
-    /// Shapes with their class indices, each over those before; class 0 elsewhere. They were drawn on a photo of this
-    /// width and height, and stand in this file.
+    /// Shapes with their class indices, each drawn over those before; class 0 elsewhere. They were
+    /// drawn in this file on a photo of this width and height.
     Shapes {
         /// In pixels.
         size: (usize, usize),
-        /// For messages.
+        /// The file, for messages.
         file: PathBuf,
-        /// In the order of drawing.
+        /// In drawing order.
         shapes: Vec<(Shape, u8)>,
     },
-    /// A mask file whose values stand for other ones.
+    /// A mask file whose values are mapped.
     File {
-        /// A PNG file of 8 bits a pixel.
+        /// A PNG file with 8 bits per pixel.
         path: PathBuf,
         /// The class index, or void, of each value.
         values: Box<[u8; 256]>,
     },
-    /// A mask file of class indices or of the classes' colours, as in a data set in the Pascal VOC layout.
+    /// A mask file of class indices or of the classes' colours, as in a data set in the Pascal VOC
+    /// layout.
     Classes {
-        /// A PNG file of at most 8 bits a channel.
+        /// A PNG file with at most 8 bits per channel.
         path: PathBuf,
         /// The classes' colours.
         colors: Arc<ClassColors>,
@@ -134,7 +135,7 @@ pub enum Mask {
 }
 
 impl Mask {
-    /// The class indices of the upright photo, row by row, and what had to be decided for them.
+    /// The class indices of the upright photo, row by row, and the decisions made about them.
     pub fn labels(&self, photo: &Path, layout: &ImageLayout) -> Result<(Vec<u8>, Facts)> {
         let labels = match self {
             Mask::Shapes { size, shapes, file } => {
@@ -145,7 +146,7 @@ impl Mask {
                         .draw(&mut labels, width, height, *label)
                         .map_err(|error| Error::new(format!("{}: {error}", file.display())))?;
                 }
-                // Drawn on the photo as it is stored, by a program that does not turn it.
+                // Drawn on the stored photo by a tool that ignores EXIF.
                 if is_size(size, layout.upright()) { labels } else { layout.turn(labels) }
             }
             Mask::File { path, values } => {
@@ -161,7 +162,7 @@ impl Mask {
 }
 
 impl Source {
-    /// Moves a share of the photos of `train` into a split `val`: the same ones each time.
+    /// Moves a share of the photos of `train` to a split `val`, always the same ones.
     pub fn hold_out(&mut self, train: &str, val: &str, share: f64) -> Result<()> {
         let items = self.splits.remove(train).unwrap_or_default();
         let count = (share * items.len() as f64).round() as usize;
@@ -181,9 +182,9 @@ impl Source {
         Ok(())
     }
 
-    /// Writes photos as they are, masks, classes and lists into the folder `out`, which may hold other splits of the same
-    /// classes already. Nothing is written where a file is in the way or a photo cannot be opened; the lists come last,
-    /// so that an import that was cut short names no photo.
+    /// Writes photos unchanged, masks, classes and lists to the folder `out`, which may already
+    /// contain other splits with the same classes. Nothing is written if a file exists or a photo
+    /// cannot be opened. The lists come last, so that an interrupted import lists no photo.
     pub fn write(&self, out: &Path) -> Result<()> {
         let lists = out.join("ImageSets/Segmentation");
         let labelmap = out.join("labelmap.txt");
@@ -207,7 +208,7 @@ impl Source {
         }
         let targets = items().flat_map(|item| [item.photo_in(out), item.mask_in(out)]);
         for target in targets.chain(self.splits.keys().map(|split| lists.join(format!("{split}.txt")))) {
-            // A link that leads nowhere is in the way, too.
+            // A dangling link counts as an existing file.
             if target.symlink_metadata().is_ok() {
                 return Err(Error::new(format!(
                     "{} exists already and is not overwritten; import into another folder",
@@ -309,15 +310,15 @@ fn classes(names: impl IntoIterator<Item = String>) -> Result<Vec<Class>> {
     Ok((0u8..).zip(names).map(|(index, name)| Class { color: voc_color(index), name }).collect())
 }
 
-/// Whether a label means the background.
+/// Whether a label means background.
 fn is_background(name: &str) -> bool {
     name.trim().trim_matches('_').eq_ignore_ascii_case(BACKGROUND)
 }
 
-/// Farther away from the picture no corner can be meant.
+/// Corners farther away from the image are errors.
 const FARTHEST: f64 = 1e7;
 
-/// A polygon of x and y in turn.
+/// A polygon as alternating x and y.
 fn polygon(numbers: &[&Value]) -> Result<Vec<(f64, f64)>> {
     if numbers.len() % 2 == 1 {
         return Err(Error::new(format!("a polygon of {} numbers is no list of points", numbers.len())));
@@ -332,22 +333,22 @@ fn polygon(numbers: &[&Value]) -> Result<Vec<(f64, f64)>> {
     }
 }
 
-/// The name of a file without its folder and ending.
+/// A file's name without folder and extension.
 fn stem(path: &Path) -> Result<String> {
     let name = path.file_stem().and_then(|name| name.to_str()).map(str::trim).filter(|name| is_id(name));
     name.map(str::to_owned).ok_or_else(|| Error::new(format!("{} cannot be an ID; rename the file", path.display())))
 }
 
-/// The longest ID in bytes: names of files, also while they are written, have at most 255.
+/// The longest ID in bytes: file names, including temporary ones, have at most 255.
 const LONGEST_ID: usize = 200;
 
-/// Whether a name can stand on a line of its own, and comes back as it is.
+/// Whether a name can be stored on a line of its own and read back unchanged.
 fn is_id(name: &str) -> bool {
     let is_whole = name == name.trim() && !name.starts_with('\u{feff}') && !name.contains(char::is_control);
     is_whole && (1..=LONGEST_ID).contains(&name.len())
 }
 
-/// The entries of a folder in the order of their names.
+/// A folder's entries in name order.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error: std::io::Error| Error::new(format!("{} cannot be read: {error}", folder.display()));
     let entries = std::fs::read_dir(folder).map_err(failed)?;
@@ -356,7 +357,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Every value is void.
+/// Maps every value to void.
 fn all_void() -> Box<[u8; 256]> {
     Box::new([VOID; 256])
 }

@@ -1,11 +1,11 @@
-//! What the numbers of an int8 network stand for: which values are stored as uint8, the range of each, and the weights
-//! rounded for the inputs that they meet.
+//! The quantization of an int8 network: which values are stored as uint8, the range of each, and
+//! weights rounded for their inputs.
 //!
-//! The backbone computes in integers; the head, a hundredth of the work, in float32. A ReLU or ReLU6 is no operation of
-//! its own: the value before it is stored with the activation's range, whose ends cut off the rest. Ranges are the
-//! smallest and the largest value over the calibration photos, whole and padded as in evaluation, of the network with
-//! its batch normalisations folded; 0 always lies within (Jacob et al. 2018, section 3). The image's range follows from
-//! the normalisation.
+//! The backbone computes in integers; the head, a hundredth of the work, in float32. ReLU and ReLU6
+//! are not separate operations: the value before them is stored with the activation's range, which
+//! clips the rest. Ranges span the smallest and the largest value over the calibration photos,
+//! whole and padded as in evaluation, of the network with folded batch normalisation; they always
+//! contain 0 (Jacob et al. 2018, section 3). The image's range follows from the normalisation.
 
 use tch::{Tensor, no_grad};
 
@@ -16,22 +16,22 @@ use crate::evaluate;
 use crate::model::graph::{Graph, Op, Value};
 use crate::model::{Network, is_head};
 
-/// How much of the time photos take; the rest is rounding.
+/// The photos' share of the time; the rest is rounding.
 const PHOTOS_SHARE: f64 = 0.8;
 
-/// What a stored number stands for: `(number - zero) * scale`.
+/// An affine quantization: `(number - zero) * scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scale {
     /// The step from one number to the next.
     pub scale: f32,
-    /// The number that stands for 0.
+    /// The number for 0.
     pub zero: u8,
 }
 
 impl Scale {
     /// Spreads 0 to 255 over a range that contains 0.
     fn of(least: f32, most: f32) -> Scale {
-        // A value that is always 0 needs some scale.
+        // A value that is always 0 needs a positive scale.
         let scale = if most > least { (most - least) / 255.0 } else { 1.0 };
         Scale { scale, zero: (-least / scale).round() as u8 }
     }
@@ -44,23 +44,23 @@ enum Storage {
     Float,
     /// As uint8.
     Int,
-    /// Not at all: it goes into the ReLU or ReLU6 that alone uses it.
+    /// Not stored: it goes into the ReLU or ReLU6 that is its only user.
     Inside,
 }
 
-/// The scales of a network's values and its weights as integers, for the ONNX writer.
+/// The scales of a network's values and its integer weights, for the ONNX writer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
-    /// One for each value of the folded graph that is stored as uint8.
+    /// One per value of the folded graph that is stored as uint8.
     scales: Vec<Option<Scale>>,
     storages: Vec<Storage>,
-    /// One for each value of the folded graph that a convolution computes in integers.
+    /// One per value of the folded graph that a convolution computes in integers.
     rounded: Vec<Option<Rounded>>,
 }
 
 impl Calibration {
-    /// Measures ranges and moments on at most `photos` photos, spread evenly over a split. `progress` hears what share of the work is
-    /// done, from 0 to 1.
+    /// Measures ranges and moments on at most `photos` photos, spread evenly over a split.
+    /// `progress` receives the share of work done, from 0 to 1.
     pub fn new(
         network: &Network,
         native_side: Option<u32>,
@@ -106,7 +106,7 @@ impl Calibration {
             let node = value.checked_sub(1).map(|index| &graph.nodes[index]);
             scales.push(match (storage, node) {
                 (Storage::Float | Storage::Inside, _) => None,
-                // The largest numbers of windows stay what they are.
+                // Max pooling keeps its input's scale.
                 (_, Some(node)) if matches!(node.op, Op::MaxPool(_)) => scales[node.inputs[0].0],
                 _ => Some(Scale::of(ranges[value].0, ranges[value].1)),
             });
@@ -123,17 +123,17 @@ impl Calibration {
         Ok(Calibration { scales, storages, rounded })
     }
 
-    /// The scale of a value, where it is stored as uint8.
+    /// The scale of a value, if it is stored as uint8.
     pub(super) fn scale(&self, value: Value) -> Option<Scale> {
         self.scales[value.0]
     }
 
-    /// Whether a value goes into the activation after it.
+    /// Whether a value is fused into the activation after it.
     pub(super) fn is_inside(&self, value: Value) -> bool {
         self.storages[value.0] == Storage::Inside
     }
 
-    /// The integers of the convolution that computes a value, where it computes in integers.
+    /// The integers of the convolution that computes a value, if it computes in integers.
     pub(super) fn rounded(&self, value: Value) -> Option<&Rounded> {
         self.rounded[value.0].as_ref()
     }

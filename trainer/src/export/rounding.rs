@@ -1,9 +1,10 @@
-//! The integers that stand for the weights of a convolution which computes in integers.
+//! Rounds the weights of a convolution that computes in integers.
 //!
-//! Rounding each weight to the nearest step adds errors that need not cancel. Instead the weights are rounded one after the
-//! other, and what each one's rounding changes in the convolution's results is made up for by those still to come, as
-//! far as inputs go together: Hassibi and Stork 1993, section 2, in the order and with the Cholesky factor of Frantar et
-//! al. 2023 (GPTQ), section 3. How inputs go together is told by their second moments over the calibration photos.
+//! Rounding each weight to the nearest step adds errors that need not cancel. Instead, the weights
+//! are rounded one after the other, and the remaining ones compensate for each one's effect on the
+//! convolution's results, as far as inputs are correlated: Hassibi and Stork 1993, section 2, in
+//! the order and with the Cholesky factor of Frantar et al. 2023 (GPTQ), section 3. The correlation
+//! is measured by the inputs' second moments over the calibration photos.
 
 use tch::{Kind, Tensor};
 
@@ -12,17 +13,17 @@ use super::writer::values;
 use crate::error::Result;
 use crate::model::graph::{Conv, Padding};
 
-/// Weights that make up for each other's rounding, at most: their moments are a matrix with this many rows.
+/// The most weights that compensate for each other: their moments are a matrix with this many rows.
 const MOST_COLUMNS: i64 = 1152;
 
-/// Results of a convolution that are looked at in each photo, about.
+/// The approximate number of a convolution's results sampled per photo.
 const PLACES: f64 = 1000.0;
 
-/// Columns that are rounded before the ones after them hear of it all at once, for speed alone.
+/// Columns rounded before the ones after them are updated together, for speed only.
 const STRIP: i64 = 128;
 
-/// Added to the moments' diagonal, as a share of its mean (Frantar et al. 2023, section 3.3): it limits how far weights
-/// move from their own values for inputs that the photos hardly have.
+/// Added to the moments' diagonal, as a share of its mean (Frantar et al. 2023, section 3.3): it
+/// limits how far weights move for inputs that hardly occur in the photos.
 const DAMPING: f64 = 0.01;
 
 /// A convolution in integers.
@@ -30,28 +31,28 @@ const DAMPING: f64 = 0.01;
 pub(super) struct Rounded {
     /// Out x in / groups x k x k.
     pub weight: Vec<i8>,
-    /// What one step of a weight stands for, one for each output channel.
+    /// The step of the weights, one per output channel.
     pub scales: Vec<f32>,
-    /// One for each output channel.
+    /// One per output channel.
     pub bias: Vec<i32>,
-    /// What one step of a bias stands for: the weight's step times the input's.
+    /// The step of a bias: the weight's step times the input's.
     pub bias_scales: Vec<f32>,
 }
 
-/// How the inputs of a convolution's weights go together: the sums of the products of each two, in blocks along the
+/// Second moments of a convolution's inputs: the sums of all pairwise products, in blocks along the
 /// diagonal, because large convolutions have too many pairs.
 #[derive(Debug)]
 pub(super) struct Moments {
     /// Blocks x columns x columns. Each group of the convolution has the same number of blocks.
     sums: Tensor,
-    /// Blocks in each group.
+    /// Blocks per group.
     splits: i64,
 }
 
 impl Moments {
     pub(super) fn new(conv: &Conv) -> Result<Moments> {
         let [_, inputs, kernel, _] = shape(conv);
-        // A block holds whole channels.
+        // A block contains whole channels.
         let splits = (1..=inputs)
             .find(|splits| inputs % splits == 0 && inputs / splits * kernel * kernel <= MOST_COLUMNS)
             .unwrap_or(inputs);
@@ -60,7 +61,7 @@ impl Moments {
         Ok(Moments { sums, splits })
     }
 
-    /// Counts the inputs that one image gives a convolution: 1 x C x H x W.
+    /// Adds the inputs that a convolution receives for one image: 1 x C x H x W.
     pub(super) fn add(&mut self, conv: &Conv, input: &Tensor) -> Result<()> {
         let [_, inputs, kernel, _] = shape(conv);
         let Padding { before, after } = conv.padding;
@@ -96,7 +97,8 @@ impl Moments {
         let [outputs, ..] = shape(conv);
         let (groups, splits) = (conv.groups, self.splits);
         let (blocks, columns, _) = self.sums.size3()?;
-        // In steps, so that a column is rounded as it is: blocks x outputs x columns.
+        // In units of steps, so that rounding a column is plain rounding: blocks x outputs x
+        // columns.
         let scales = Tensor::f_from_slice(scales)?.f_to_kind(Kind::Double)?.f_view([outputs, 1, 1, 1])?;
         let weight = conv.weight.f_to_kind(Kind::Double)?.f_div(&scales)?;
         let weight = weight.f_reshape([groups, outputs / groups, splits, columns])?.f_transpose(1, 2)?;
@@ -128,7 +130,7 @@ impl Moments {
     /// The upper triangular U of the moments' inverse, `U^T U`.
     fn factor(self) -> Result<Tensor> {
         let diagonal = self.sums.f_diagonal(0, 1, 2)?;
-        // A block whose inputs are all 0 needs some number there.
+        // A block whose inputs are all 0 needs a positive diagonal.
         let damping =
             diagonal.f_mean_dim(1, true, None)?.f_mul_scalar(DAMPING)?.f_clamp_min(f64::MIN_POSITIVE.sqrt())?;
         let _ = diagonal.shallow_clone().f_add_(&damping)?;
@@ -137,26 +139,26 @@ impl Moments {
     }
 }
 
-/// Outputs, inputs of each group, and the kernel's sides.
+/// Outputs, inputs per group, and the kernel's sides.
 fn shape(conv: &Conv) -> [i64; 4] {
     conv.weight.size().try_into().expect("a convolution's weights have four sides")
 }
 
-/// The integers that weights may become. Processors without VNNI add the products of two inputs and two weights in 16
-/// bits, where products with weights of the whole range of int8 would saturate. ONNX Runtime multiplies depthwise
-/// convolutions in 32 bits.
+/// The range of integer weights. Processors without VNNI add the products of two inputs and two
+/// weights in 16 bits, where products with weights of int8's whole range would saturate. ONNX
+/// Runtime multiplies depthwise convolutions in 32 bits.
 fn range(conv: &Conv) -> (i8, i8) {
     let [outputs, inputs, ..] = shape(conv);
     if inputs == 1 && outputs == conv.groups { (i8::MIN, i8::MAX) } else { (-64, 63) }
 }
 
-/// The scale of an output channel's weights: the smallest by which they lie in a range. The bias must fit into int32,
-/// too, with this scale times the input's.
+/// The scale of an output channel's weights: the smallest that keeps them in range. The bias must
+/// also fit into int32 with this scale times the input's.
 fn scale(weights: &[f32], (least, most): (i8, i8), bias: f32, input: f32) -> f32 {
     let (least, most) = (f32::from(least), f32::from(most));
     let weights = weights.iter().fold(0f32, |scale, weight| scale.max(weight / most).max(weight / least));
     let bias = bias.abs() / input / (1 << 30) as f32;
-    // A channel of zeros needs some scale above 0; the product with the input's must be above 0, too.
+    // A channel of zeros needs a positive scale, and so does its product with the input's.
     weights.max(bias).max(1e-20)
 }
 

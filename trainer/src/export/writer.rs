@@ -10,12 +10,12 @@ use super::rounding::Rounded;
 use crate::error::{Error, Result};
 use crate::model::graph::{Conv, ConvTranspose, MaxPool, Padding};
 
-/// How a tensor of weights is stored.
+/// How a weight tensor is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Weights {
     /// As float32.
     Full,
-    /// As int8 with one scale for each output channel, and a DequantizeLinear.
+    /// As int8 with one scale per output channel, and a DequantizeLinear.
     Compact,
     /// As float16.
     Half,
@@ -46,8 +46,8 @@ impl Writer {
         Ok(self.node("Conv", &inputs, output, conv_attributes(conv)))
     }
 
-    /// A convolution whose input, weights and bias are integers, in the form that ONNX Runtime takes for one: each
-    /// comes out of a DequantizeLinear.
+    /// A convolution with integer input, weights and bias, in the form that ONNX Runtime
+    /// recognises: each comes out of a DequantizeLinear.
     pub(super) fn int8_conv(&mut self, conv: &Conv, rounded: &Rounded, input: &str, output: &str) -> String {
         let channels = conv.weight.size()[0];
         let name = |what: &str| format!("{}.{what}", conv.name);
@@ -93,11 +93,11 @@ impl Writer {
         self.node("MaxPool", &[input], output, attributes)
     }
 
-    /// `min(max(x, 0), 6)`, whose bounds are constants that all such nodes share.
+    /// `min(max(x, 0), 6)`, with constant bounds shared by all such nodes.
     pub(super) fn clip(&mut self, half: bool, input: &str, output: &str) -> String {
         if self.constants.iter().all(|tensor| tensor.name() != "zero") {
             self.constants.extend(match half {
-                // The bits of 0 and 6 in float16.
+                // The float16 bits of 0 and 6.
                 true => [build::halves("zero", &[], &[0]), build::halves("six", &[], &[0x4600])],
                 false => [build::floats("zero", &[], &[0.0]), build::floats("six", &[], &[6.0])],
             });
@@ -109,7 +109,8 @@ impl Writer {
         self.node("Cast", &[input], output, vec![build::int("to", to as i64)])
     }
 
-    /// Stores a value as uint8 and reads it back. The nodes around it then become integer arithmetic in ONNX Runtime.
+    /// Stores a value as uint8 and reads it back. ONNX Runtime then turns the nodes around it into
+    /// integer arithmetic.
     pub(super) fn store(&mut self, value: &str, scale: Scale) -> String {
         let [step, zero] = ["scale", "zero"].map(|what| format!("{value}.{what}"));
         self.constants.push(build::floats(&step, &[], &[scale.scale]));
@@ -122,7 +123,7 @@ impl Writer {
         self.node("DequantizeLinear", inputs, output, vec![build::int("axis", axis)])
     }
 
-    /// Stores a weight, whose output channels lie along `axis`.
+    /// Stores a weight whose output channels are along `axis`.
     fn weight(&mut self, name: &str, tensor: &Tensor, weights: Weights, axis: i64) -> Result<String> {
         match weights {
             Weights::Full => self.floats(name, tensor),
@@ -131,7 +132,7 @@ impl Writer {
         }
     }
 
-    /// Stores a layer's bias, where it has one.
+    /// Stores a layer's bias, if it has one.
     fn bias(&mut self, layer: &str, bias: Option<&Tensor>, weights: Weights) -> Result<Option<String>> {
         let name = format!("{layer}.bias");
         bias.map(|bias| match weights {
@@ -163,7 +164,7 @@ impl Writer {
     fn int8s(&mut self, name: &str, tensor: &Tensor, axis: i64) -> Result<String> {
         let others: Vec<i64> = (0..tensor.dim() as i64).filter(|dim| *dim != axis).collect();
         let largest = tensor.f_abs()?.f_amax(&others[..], true)?;
-        // A channel of zeros needs some scale above 0.
+        // A channel of zeros needs a positive scale.
         let scale = largest.f_div_scalar(127.0)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
         let rounded: Vec<i8> =
             values(&tensor.f_div(&scale)?.f_round()?)?.into_iter().map(|value| value as i8).collect();

@@ -90,7 +90,7 @@ fn small_photos_can_be_left_out() {
     let folder = seven();
     let dataset = open(&folder);
     let plan = Plan { drop_small: true, ..PLAN };
-    // e is 12 x 10, d 11 x 9: d lacks height, not width.
+    // e is 12 x 10, d 11 x 9: only d's height is too small.
     let augment = Arc::new(Augment { crop: (10, 11), scale: (1.0, 1.0), ..*augment() });
     let epoch = epoch(&dataset, &augment, &plan, 0, 0);
     assert_eq!((epoch.photos(), epoch.steps()), (3, 2));

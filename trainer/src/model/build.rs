@@ -1,11 +1,11 @@
-//! Adds layers to a [`Graph`] one after the other.
+//! Adds layers to a [`Graph`] one by one.
 
 use tch::{Device, Kind, Tensor};
 
 use super::graph::{BatchNorm, Conv, ConvTranspose, Graph, MaxPool, Node, Op, Padding, Value};
 use super::init;
 
-/// What a convolution looks like.
+/// A convolution's shape.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     pub(super) input: i64,
@@ -19,13 +19,13 @@ pub(super) struct Shape {
 /// A backbone's last features at one stride.
 #[derive(Debug, Clone, Copy)]
 pub struct Feature {
-    /// Where in the graph.
+    /// Its value in the graph.
     pub value: Value,
-    /// How many channels.
+    /// The number of channels.
     pub channels: i64,
 }
 
-/// What a backbone hands to the head: features at strides 8, 16 and 32.
+/// The backbone's features for the head, at strides 8, 16 and 32.
 #[derive(Debug, Clone, Copy)]
 pub struct Features {
     /// One position per 8 x 8 pixels.
@@ -40,7 +40,7 @@ pub struct Features {
 pub(super) struct Builder {
     nodes: Vec<Node>,
     device: Device,
-    /// Of every batch normalisation: what is added to the variance, and the share of the newest batch.
+    /// Epsilon and momentum of all batch normalisations.
     pub(super) norm: (f64, f64),
 }
 
@@ -61,13 +61,13 @@ impl Builder {
         graph
     }
 
-    /// Appends an operation and returns its result.
+    /// Appends an operation and returns its value.
     fn push(&mut self, op: Op, inputs: &[Value]) -> Value {
         self.nodes.push(Node { op, inputs: inputs.to_vec() });
         Value(self.nodes.len())
     }
 
-    /// A convolution without bias, as they stand before batch normalisation.
+    /// A convolution without bias, as used before batch normalisation.
     pub(super) fn conv(&mut self, input: Value, name: &str, shape: Shape) -> Value {
         let Shape { stride, padding, groups, .. } = shape;
         let size = [shape.output, shape.input / groups, shape.kernel, shape.kernel];
@@ -91,14 +91,14 @@ impl Builder {
         self.push(op, &[input])
     }
 
-    /// A 1 x 1 convolution to the classes: weights as given, biases zero.
+    /// A 1 x 1 convolution to the classes, with the given weights and zero biases.
     pub(super) fn score(&mut self, input: Value, name: &str, weight: Tensor) -> Value {
         let bias = Some(Tensor::zeros([weight.size()[0]], (Kind::Float, self.device)));
         let (stride, padding, groups) = (1, Padding::even(0), 1);
         self.push(Op::Conv(Conv { name: name.to_owned(), weight, bias, stride, padding, groups }), &[input])
     }
 
-    /// Enlarges by `stride`: kernel 2 x stride, padding stride / 2.
+    /// Upsamples by `stride`: kernel 2 x stride, padding stride / 2.
     pub(super) fn enlarge(&mut self, input: Value, up: Enlarge) -> Value {
         let Enlarge { name, weight, bias, stride, learned } = up;
         let bias = bias.then(|| Tensor::zeros([weight.size()[1]], (Kind::Float, self.device)));
@@ -124,7 +124,7 @@ impl Builder {
     }
 }
 
-/// What a transposed convolution looks like.
+/// A transposed convolution's shape.
 #[derive(Debug)]
 pub(super) struct Enlarge<'a> {
     pub(super) name: &'a str,

@@ -1,10 +1,11 @@
-//! EfficientNet-Lite0, 1 and 2 (Tan and Le 2019; the "lite" form has ReLU6 and no squeeze-and-excitation) without their last
-//! 1 x 1 convolution, pooling and classifier, under the parameter names of `efficientnet-lite0-57934424.pth`.
+//! EfficientNet-Lite0, 1 and 2 (Tan and Le 2019; the "lite" variant uses ReLU6 and no
+//! squeeze-and-excitation) without their last 1 x 1 convolution, pooling and classifier, with the
+//! parameter names of `efficientnet-lite0-57934424.pth`.
 
 use super::build::{Builder, Feature, Features, Shape};
 use super::graph::{Padding, Value};
 
-/// What TensorFlow's batch normalisations add to the variance, and the share of the newest batch.
+/// TensorFlow's epsilon and momentum of batch normalisation.
 pub(super) const NORM: (f64, f64) = (1e-3, 0.01);
 
 /// A row of the architecture's table.
@@ -20,8 +21,8 @@ const fn stage(repeats: usize, kernel: i64, stride: i64, expand: i64, output: i6
     Stage { repeats, kernel, stride, expand, output }
 }
 
-/// Factors of the number of blocks and of channels (Tan and Le 2019, section 3.3). The lite form applies neither to the stem,
-/// and the first to no stage of one block.
+/// Factors of depth and width (Tan and Le 2019, section 3.3). The lite variant applies neither to
+/// the stem, and no depth factor to stages of one block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scaling {
     depth: f64,
@@ -37,13 +38,14 @@ impl Scaling {
         (self.depth * repeats as f64).ceil() as usize
     }
 
-    /// The nearest multiple of 8. The published rule adds 8 where that is below 90 percent, which is so at none of these widths.
+    /// The nearest multiple of 8. The published rule adds 8 if that is below 90 percent, which
+    /// never happens at these widths.
     fn channels(self, channels: i64) -> i64 {
         (self.width * channels as f64 / 8.0).round() as i64 * 8
     }
 }
 
-/// Lite0's.
+/// The stages of Lite0.
 const STAGES: [Stage; 7] = [
     stage(1, 3, 1, 1, 16),
     stage(2, 3, 2, 6, 24),
@@ -91,7 +93,7 @@ fn inverted_residual(b: &mut Builder, input: Value, name: &str, channels: i64, s
     if stride == 1 && channels == stage.output { b.add(x, input) } else { x }
 }
 
-/// TensorFlow's SAME padding of an even side: kernel minus stride, the odd pixel at the end.
+/// TensorFlow's SAME padding for an even side: kernel minus stride, with the odd pixel at the end.
 fn shape(input: i64, output: i64, kernel: i64, stride: i64, groups: i64) -> Shape {
     let total = kernel - stride;
     let padding = Padding { before: total / 2, after: total - total / 2 };

@@ -1,4 +1,4 @@
-//! The heads: scores from a backbone's features, enlarged to the image's size.
+//! The heads: scores from a backbone's features, upsampled to the image's size.
 
 use tch::{Kind, Tensor};
 
@@ -7,7 +7,7 @@ use super::graph::Value;
 use super::init::{bilinear_kernel, xavier_uniform};
 use super::{Architecture, Init, Spec, Upsampling};
 
-/// Names of the head's layers begin with these.
+/// The prefixes of the head's layer names.
 const PREFIXES: [&str; 3] = ["score", "up2_", "upsample"];
 
 /// Whether a parameter belongs to the head rather than to the backbone.
@@ -15,8 +15,9 @@ pub fn is_head(parameter: &str) -> bool {
     PREFIXES.iter().any(|prefix| parameter.starts_with(prefix))
 }
 
-/// FCN-32s, 16s and 8s (Long et al. 2015, section 4.2). The first score layer starts from Xavier's weights as in d2l
-/// 13.11; those of the skips start from zero, so that training begins with the coarse network.
+/// FCN-32s, 16s and 8s (Long et al. 2015, section 4.2). The first score layer has Xavier
+/// initialisation as in d2l 13.11; those of the skips start from zero, so that training begins with
+/// the coarse network.
 pub(super) fn build(b: &mut Builder, spec: &Spec, features: Features) -> Value {
     let classes = spec.classes;
     let weight = xavier_uniform([classes, features.stride32.channels, 1, 1], b.device());
@@ -38,7 +39,8 @@ pub(super) fn build(b: &mut Builder, spec: &Spec, features: Features) -> Value {
     b.enlarge(scores, Enlarge { name: "upsample", weight, bias: true, stride, learned })
 }
 
-/// The skips of an architecture: names of the score layer and of the enlargement before the sum, and the features.
+/// The skips of an architecture: names of the score layer and of the upsampling before the sum, and
+/// the features.
 fn skips(architecture: Architecture, features: Features) -> Vec<(&'static str, &'static str, Feature)> {
     let skip16 = ("score16", "up2_32", features.stride16);
     let skip8 = ("score8", "up2_16", features.stride8);

@@ -1,4 +1,4 @@
-//! Batch normalisations multiplied into the convolutions before them: the network as it is deployed.
+//! Folds batch normalisation into the convolutions before it: the network as deployed.
 
 use tch::{Kind, Tensor};
 
@@ -6,16 +6,16 @@ use super::graph::{BatchNorm, Conv, ConvTranspose, Graph, Node, Op, Value};
 use crate::error::Result;
 
 impl Graph {
-    /// The same function in fewer operations. Its parameters are apart from this graph's and are not trained.
+    /// The same function in fewer operations. Its parameters are copies and are not trained.
     pub fn folded(&self) -> Result<Graph> {
         let mut nodes: Vec<Node> = Vec::new();
-        // Where the values of this graph are in the folded one.
+        // The values of this graph in the folded one.
         let mut places = vec![Value(0)];
         for (index, node) in self.nodes.iter().enumerate() {
             let inputs: Vec<Value> = node.inputs.iter().map(|input| places[input.0]).collect();
             let op = match &node.op {
                 Op::Conv(conv) => Op::Conv(folded(conv, self.norm_after(Value(index + 1)))?),
-                // It is part of the convolution before it.
+                // Folded into the convolution before it.
                 Op::BatchNorm(_) => {
                     places.push(inputs[0]);
                     continue;
@@ -37,7 +37,7 @@ impl Graph {
         Ok(Graph { nodes, output: places[self.output.0], device: self.device })
     }
 
-    /// The batch normalisation that alone uses a convolution's result.
+    /// The batch normalisation that is the only user of a convolution's result.
     fn norm_after(&self, value: Value) -> Option<&BatchNorm> {
         match self.only_user(value)? {
             Op::BatchNorm(norm) => Some(norm),
@@ -45,14 +45,15 @@ impl Graph {
         }
     }
 
-    /// The operation that uses a value, where only one does.
+    /// The operation that uses a value, if there is exactly one.
     pub fn only_user(&self, value: Value) -> Option<&Op> {
         let mut users = self.nodes.iter().filter(|node| node.inputs.contains(&value));
         users.next().filter(|_| users.next().is_none()).map(|node| &node.op)
     }
 }
 
-/// A convolution with bias, and with the batch normalisation that follows it; computed in double precision.
+/// A convolution with bias, combined with the batch normalisation that follows it, in double
+/// precision.
 fn folded(conv: &Conv, norm: Option<&BatchNorm>) -> Result<Conv> {
     let double = |tensor: &Tensor| tensor.f_detach()?.f_to_kind(Kind::Double);
     let mut weight = double(&conv.weight)?;

@@ -1,5 +1,5 @@
-//! A network as a list of operations. Training, inference and the ONNX writer walk the same list, so none of them can
-//! drift from the others.
+//! A network as a list of operations. Training, inference and the ONNX writer walk the same list,
+//! so they cannot diverge.
 
 use tch::{Device, Tensor};
 
@@ -9,16 +9,16 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value(pub usize);
 
-/// One operation and what it works on.
+/// One operation and its inputs.
 #[derive(Debug)]
 pub struct Node {
-    /// What is computed.
+    /// The operation.
     pub op: Op,
     /// One value, or two for [`Op::Add`].
     pub inputs: Vec<Value>,
 }
 
-/// The operations that networks are made of. Values are N x C x H x W float32.
+/// The operations of networks. Values are N x C x H x W float32.
 #[derive(Debug)]
 pub enum Op {
     /// Convolution.
@@ -29,20 +29,20 @@ pub enum Op {
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
-    /// The sum of two values of one shape.
+    /// The sum of two values of the same shape.
     Add,
     /// The largest value of each window.
     MaxPool(MaxPool),
-    /// Transposed convolution, which enlarges by its stride.
+    /// Transposed convolution, which upsamples by its stride.
     ConvTranspose(ConvTranspose),
 }
 
-/// Zeros around a value, the same for rows and columns.
+/// Zero padding, the same for rows and columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Padding {
-    /// At the top and at the left, in pixels.
+    /// At the top and left, in pixels.
     pub before: i64,
-    /// At the bottom and at the right, in pixels.
+    /// At the bottom and right, in pixels.
     pub after: i64,
 }
 
@@ -53,7 +53,7 @@ impl Padding {
     }
 }
 
-/// A convolution with square kernel.
+/// A convolution with a square kernel.
 #[derive(Debug)]
 pub struct Conv {
     /// The parameters are `NAME.weight` and `NAME.bias`.
@@ -64,13 +64,13 @@ pub struct Conv {
     pub bias: Option<Tensor>,
     /// In pixels, on both axes.
     pub stride: i64,
-    /// Zeros around the input.
+    /// Zero padding of the input.
     pub padding: Padding,
     /// 1, or the number of channels for a depthwise convolution.
     pub groups: i64,
 }
 
-/// Batch normalisation; all tensors hold one number per channel.
+/// Batch normalisation; all tensors have one number per channel.
 #[derive(Debug)]
 pub struct BatchNorm {
     /// The parameters are `NAME.weight`, `NAME.bias`, `NAME.running_mean` and `NAME.running_var`.
@@ -79,20 +79,20 @@ pub struct BatchNorm {
     pub weight: Tensor,
     /// The shift.
     pub bias: Tensor,
-    /// The mean that inference subtracts.
+    /// The mean subtracted in inference.
     pub running_mean: Tensor,
-    /// The variance that inference divides by.
+    /// The variance divided by in inference.
     pub running_var: Tensor,
-    /// Added to the variance.
+    /// Epsilon, added to the variance.
     pub eps: f64,
-    /// The share of the newest batch in the running statistics.
+    /// The momentum of the running statistics.
     pub momentum: f64,
-    /// Whether training normalises by the batch's statistics, updates the running ones, and changes scale and shift;
-    /// otherwise it computes as inference does.
+    /// Whether training normalises by the batch's statistics and updates running statistics, scale
+    /// and shift; otherwise it computes as in inference.
     pub learned: bool,
 }
 
-/// Max pooling with square window; the padding never wins.
+/// Max pooling with a square window; padding never wins.
 #[derive(Debug, Clone, Copy)]
 pub struct MaxPool {
     /// The window's side.
@@ -103,7 +103,7 @@ pub struct MaxPool {
     pub padding: i64,
 }
 
-/// A transposed convolution with square kernel.
+/// A transposed convolution with a square kernel.
 #[derive(Debug)]
 pub struct ConvTranspose {
     /// The parameters are `NAME.weight` and `NAME.bias`.
@@ -112,33 +112,33 @@ pub struct ConvTranspose {
     pub weight: Tensor,
     /// One number per output channel.
     pub bias: Option<Tensor>,
-    /// The enlargement.
+    /// The upsampling factor.
     pub stride: i64,
-    /// Pixels cut off the result on all four sides.
+    /// Pixels cropped from the result on all four sides.
     pub padding: i64,
-    /// Whether training changes the parameters.
+    /// Whether the parameters are trained.
     pub learned: bool,
 }
 
-/// A named tensor of a network. It shares its memory with the network.
+/// A named tensor that shares its memory with the network.
 #[derive(Debug)]
 pub struct Parameter {
     /// For example `layer1.0.conv1.weight`.
     pub name: String,
     /// The numbers.
     pub tensor: Tensor,
-    /// Whether the optimizer changes it: not so for running statistics and frozen upsampling.
+    /// Whether the optimizer updates it; false for running statistics and frozen upsampling.
     pub learned: bool,
 }
 
 /// The whole network.
 #[derive(Debug)]
 pub struct Graph {
-    /// In the order of computation.
+    /// In order of computation.
     pub nodes: Vec<Node>,
-    /// The value that is the result.
+    /// The output value.
     pub output: Value,
-    /// Where the parameters lie.
+    /// The device of the parameters.
     pub device: Device,
 }
 
@@ -171,7 +171,7 @@ impl Graph {
         all
     }
 
-    /// Keeps batch normalisations as they are from now on.
+    /// Freezes batch normalisation from now on.
     pub fn freeze_norms(&mut self) {
         for node in &mut self.nodes {
             if let Op::BatchNorm(norm) = &mut node.op {
@@ -181,12 +181,13 @@ impl Graph {
         self.mark_learned();
     }
 
-    /// Sets the running statistics of batch normalisations to the mean over these images, N x 3 x H x W each, under the weights of
-    /// now (Izmailov et al. 2018, section 3.2). Normalisations that are kept as they are stay so.
+    /// Sets the running statistics of batch normalisation to the mean over these images, N x 3 x H
+    /// x W each, with the current weights (Izmailov et al. 2018, section 3.2). Frozen ones do not
+    /// change.
     pub fn fit_norms(&mut self, images: impl Iterator<Item = Result<Tensor>>) -> Result<()> {
         let usual: Vec<f64> = self.norms().map(|norm| norm.momentum).collect();
         let fitted = images.zip(1u32..).try_for_each(|(image, count)| {
-            // The share of the newest one in the mean of all.
+            // The newest image's share in the mean of all.
             self.norms().for_each(|norm| norm.momentum = 1.0 / f64::from(count));
             let image = image?;
             tch::no_grad(|| self.forward(&image, true)).map(drop)
@@ -195,7 +196,7 @@ impl Graph {
         fitted
     }
 
-    /// The batch normalisations that follow the training.
+    /// The batch normalisations that are not frozen.
     fn norms(&mut self) -> impl Iterator<Item = &mut BatchNorm> {
         self.nodes.iter_mut().filter_map(|node| match &mut node.op {
             Op::BatchNorm(norm) if norm.learned => Some(norm),
@@ -203,14 +204,15 @@ impl Graph {
         })
     }
 
-    /// Has libtorch compute gradients for the learned parameters, and for no others.
+    /// Enables gradients for the trainable parameters only.
     pub(super) fn mark_learned(&self) {
         for parameter in self.parameters() {
             let _ = parameter.tensor.set_requires_grad(parameter.learned);
         }
     }
 
-    /// Computes the network's output. `training` normalises by the batch's statistics and updates the running ones.
+    /// Computes the network's output. `training` normalises by the batch's statistics and updates
+    /// the running ones.
     pub fn forward(&self, image: &Tensor, training: bool) -> Result<Tensor> {
         let mut values = self.evaluate(image, training, &[self.output])?;
         Ok(values.remove(0))
@@ -221,7 +223,7 @@ impl Graph {
         self.walk(image, training, wanted, |_, _| Ok(()))
     }
 
-    /// Computes the network's output as inference does, and shows every value to `see` when it is new.
+    /// Computes the network's output in inference mode, and passes every new value to `see`.
     pub fn observe(&self, image: &Tensor, see: impl FnMut(Value, &Tensor) -> Result<()>) -> Result<()> {
         self.walk(image, false, &[self.output], see).map(|_| ())
     }
@@ -242,14 +244,15 @@ impl Graph {
         values[0] = Some(image.shallow_clone());
         for (index, node) in self.nodes[..last].iter().enumerate() {
             let inputs: Vec<Tensor> = node.inputs.iter().map(|v| shared(&values, *v)).collect();
-            // A value is let go after its last use, so that inference holds few of them at a time.
+            // A value is dropped after its last use, so that inference holds few at a time.
             for input in &node.inputs {
                 uses[input.0] -= 1;
                 if uses[input.0] == 0 {
                     values[input.0] = None;
                 }
             }
-            // Activations overwrite a value that nothing else needs. Value 0 is the caller's.
+            // Activations work in place on values with no other user. Value 0 belongs to the
+            // caller.
             let spare = node.inputs.iter().all(|v| v.0 > 0 && uses[v.0] == 0);
             let result = node.op.apply(inputs, spare, training)?;
             see(Value(index + 1), &result)?;

@@ -21,11 +21,11 @@ pub use graph::Graph;
 use crate::augment::Normalise;
 use build::Builder;
 
-/// Which features the scores are made of.
+/// The features that scores are computed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
-    /// Stride 32 alone; coarse outlines.
+    /// Only stride 32; coarse outlines.
     Fcn32s,
     /// Strides 32 and 16.
     Fcn16s,
@@ -33,11 +33,11 @@ pub enum Architecture {
     Fcn8s,
 }
 
-/// The network that makes features out of pixels.
+/// The network that extracts features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Backbone {
-    /// 11 M parameters; the chapter's.
+    /// 11 M parameters; the chapter's network.
     #[value(name = "resnet18")]
     #[serde(rename = "resnet18")]
     ResNet18,
@@ -64,7 +64,7 @@ pub enum Backbone {
 }
 
 impl Backbone {
-    /// How its ImageNet weights want pixels, in red, green, blue order.
+    /// The normalisation that its ImageNet weights expect, in red, green, blue order.
     pub fn normalise(self) -> Normalise {
         match self {
             Backbone::ResNet18 | Backbone::ResNet34 | Backbone::ResNet50 => {
@@ -83,32 +83,32 @@ impl Backbone {
 pub enum Upsampling {
     /// Trained like every other layer.
     Learned,
-    /// Stays as it started (Long et al. 2015, section 4.3).
+    /// Keeps its initial values (Long et al. 2015, section 4.3).
     Frozen,
 }
 
-/// How the final transposed convolution starts.
+/// The initialisation of the final transposed convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Init {
     /// Bilinear interpolation.
     Bilinear,
-    /// Xavier's random numbers.
+    /// Xavier initialisation.
     Xavier,
 }
 
-/// Everything that determines a network's shape and its start.
+/// Everything that determines a network's shape and initialisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// The head.
     pub architecture: Architecture,
     /// The backbone.
     pub backbone: Backbone,
-    /// How many classes are scored.
+    /// The number of classes.
     pub classes: i64,
     /// Whether the final upsampling is trained.
     pub upsample: Upsampling,
-    /// How the final upsampling starts.
+    /// The initialisation of the final upsampling.
     pub init: Init,
 }
 
@@ -121,22 +121,23 @@ impl Spec {
     }
 }
 
-/// A network that labels pixels: N x 3 x H x W normalised RGB to N x classes x H x W scores; 32 divides H and W.
+/// A network that labels pixels: N x 3 x H x W normalised RGB to N x classes x H x W scores; H and
+/// W are multiples of 32.
 #[derive(Debug)]
 pub struct Network {
-    /// What it was built from.
+    /// Its specification.
     pub spec: Spec,
     /// Its layers and parameters.
     pub graph: Graph,
-    /// The backbone's features, for those who look inside.
+    /// The backbone's features, for inspection.
     pub features: Features,
 }
 
 impl Network {
-    /// The stride of the coarsest features: sides of images must be multiples of it.
+    /// The stride of the coarsest features: image sides must be multiples of it.
     pub const STRIDE: usize = 32;
 
-    /// Builds a network whose random numbers depend on `seed` alone.
+    /// Builds a network whose random initialisation depends only on `seed`.
     pub fn new(spec: Spec, seed: u64, device: Device) -> Network {
         tch::manual_seed(seed as i64);
         let norm = match spec.backbone {
@@ -159,7 +160,8 @@ impl Network {
     }
 }
 
-/// Images as N x C x H x W that lie in memory as N x H x W x C, the order in which convolutions on a CPU are fastest.
+/// Converts N x C x H x W images to channels last in memory, the layout with the fastest
+/// convolutions on a CPU.
 pub fn channels_last(images: &Tensor) -> Tensor {
     images.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }

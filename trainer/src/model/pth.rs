@@ -1,8 +1,8 @@
-//! State dicts that PyTorch's `torch.save` wrote: zip files, and the format before PyTorch 1.6. Little-endian alone,
-//! which is all that PyTorch writes on the machines of today.
+//! Reads state dicts written by PyTorch's `torch.save`: zip files, and the format before PyTorch
+//! 1.6. Little-endian only, as on all current machines.
 //!
-//! Such files hold pickles, which Python reads by carrying out what they say. Nothing is carried out here: a pickle that
-//! asks for more than a state dict needs is an error.
+//! Such files contain pickles, which Python reads by executing their instructions. Nothing is
+//! executed here: a pickle that needs more than a state dict does is an error.
 
 mod pickle;
 #[cfg(test)]
@@ -17,17 +17,18 @@ use crate::error::{Error, Result};
 use pickle::{Input, Pickle, Storage, Value, View};
 use zip::Archive;
 
-/// What a file of the old format begins with: the pickle of its magic number.
+/// The start of a file in the old format: the pickle of its magic number.
 const OLD_MAGIC: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
-/// The only version of the old format there ever was.
+/// The only version of the old format.
 const OLD_VERSION: i64 = 1001;
-/// The keys under which training scripts keep a state dict among other things.
+/// The keys under which training scripts store a state dict among other things.
 const NESTED: [&str; 2] = ["state_dict", "model"];
-/// The most bytes of tensors for each byte of the file. Tensors may share a storage, but without a bound a small file
-/// could fill the memory.
+/// The most tensor bytes per byte of the file. Tensors may share a storage, but without a limit a
+/// small file could fill the memory.
 const LARGEST_SHARING: usize = 4;
 
-/// The tensors of a file's bytes under their names. Entries of the state dict that are no tensors are left out.
+/// The tensors in a file's bytes by name. Entries of the state dict that are not tensors are
+/// skipped.
 pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let (pickle, storages) = if bytes.starts_with(zip::MAGIC) {
         zip_format(bytes)?
@@ -46,7 +47,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         let mut values = values.map_err(|error| Error::new(format!("{name}: {error}")))?;
         room -= values.len();
         if kind == Kind::Bool {
-            // C++ knows no other values of a bool.
+            // Other values of a C++ bool are undefined behaviour.
             values.iter_mut().for_each(|value| *value = u8::from(*value != 0));
         }
         let size: Vec<i64> = view.size.iter().map(|side| *side as i64).collect();
@@ -61,7 +62,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
 /// A pickle, and the bytes of each of its storages.
 type Parts<'a> = (Pickle<'a>, Vec<&'a [u8]>);
 
-/// `NAME/data.pkl`, and a file `NAME/data/KEY` for each storage.
+/// `NAME/data.pkl`, and one file `NAME/data/KEY` per storage.
 fn zip_format(bytes: &[u8]) -> Result<Parts<'_>> {
     let archive = Archive::open(bytes)?;
     let Some(folder) = archive.names().find_map(|name| name.strip_suffix("/data.pkl")) else {
@@ -90,8 +91,8 @@ fn zip_format(bytes: &[u8]) -> Result<Parts<'_>> {
     Ok((pickle, storages))
 }
 
-/// Pickles of the version, of the machine's properties, of the state dict and of the storages' keys; then the storages
-/// in the order of the keys, each as its length and its numbers.
+/// Pickles of the version, the machine's properties, the state dict and the storages' keys; then
+/// the storages in the order of the keys, each as its length and its numbers.
 fn old_format(bytes: &[u8]) -> Result<Parts<'_>> {
     let input = &mut Input::new(bytes);
     if pickle::read(input)?.root != Value::Int(OLD_VERSION) {
@@ -122,14 +123,15 @@ fn old_format(bytes: &[u8]) -> Result<Parts<'_>> {
     Ok((pickle, storages))
 }
 
-/// Keys and values of the state dict, in turn.
+/// Alternating keys and values of the state dict.
 fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<&'p [Value<'a>]> {
     let nested = NESTED.iter().find_map(|key| pickle.dict(pickle.get(pickle.root, key)?));
     let missing = || Error::new("it is not a state dict; save a network's state_dict()");
     nested.or_else(|| pickle.dict(pickle.root)).ok_or_else(missing)
 }
 
-/// The numbers of a tensor, row by row: a view may take those of its storage in another order. At most `room` bytes.
+/// A tensor's numbers, row by row, even if a view has its storage's numbers in another order. At
+/// most `room` bytes.
 fn gather(view: &View, storage: &[u8], kind: Kind, room: usize) -> Result<Vec<u8>> {
     let width = kind.elt_size_in_bytes();
     let outside = || {
@@ -146,7 +148,7 @@ fn gather(view: &View, storage: &[u8], kind: Kind, room: usize) -> Result<Vec<u8
         true => return Ok(Vec::new()),
         false => count.ok_or_else(outside)?,
     };
-    // A side of length 1 is never walked along, so its stride may be anything.
+    // A side of length 1 is never stepped along, so its stride is irrelevant.
     let sides: Vec<(usize, usize)> =
         view.size.iter().copied().zip(view.strides.iter().copied()).filter(|(side, _)| *side > 1).collect();
     let last =
@@ -154,7 +156,7 @@ fn gather(view: &View, storage: &[u8], kind: Kind, room: usize) -> Result<Vec<u8
     if last.is_none_or(|last| last >= storage.len() / width) {
         return Err(outside());
     }
-    // An expanded tensor (stride 0) may be larger than its storage, and than any memory.
+    // An expanded tensor (stride 0) may be larger than its storage, and than the memory.
     if count > room / width {
         return Err(Error::new(format!("{count} numbers are more than a file of this size can be meant to hold")));
     }

@@ -1,10 +1,11 @@
-//! ResNet-18, 34 and 50 (He et al. 2016, table 1) without average pooling and classifier, under torchvision's parameter
-//! names. The bottleneck strides in its 3 x 3 convolution, as torchvision's does.
+//! ResNet-18, 34 and 50 (He et al. 2016, table 1) without average pooling and classifier, with
+//! torchvision's parameter names. The bottleneck has its stride in the 3 x 3 convolution, as in
+//! torchvision.
 
 use super::build::{Builder, Feature, Features, Shape};
 use super::graph::{Padding, Value};
 
-/// What the three sizes differ in.
+/// The differences between the three sizes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Depth {
     blocks: [usize; 4],
@@ -15,7 +16,7 @@ pub(super) const RESNET18: Depth = Depth { blocks: [2, 2, 2, 2], bottleneck: fal
 pub(super) const RESNET34: Depth = Depth { blocks: [3, 4, 6, 3], bottleneck: false };
 pub(super) const RESNET50: Depth = Depth { blocks: [3, 4, 6, 3], bottleneck: true };
 
-/// What torchvision's batch normalisations add to the variance, and their momentum.
+/// torchvision's epsilon and momentum of batch normalisation.
 pub(super) const NORM: (f64, f64) = (1e-5, 0.1);
 
 pub(super) fn build(b: &mut Builder, depth: Depth) -> Features {

@@ -1,4 +1,4 @@
-//! Loads parameters from files, by name.
+//! Loads parameters from files by name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,17 +10,17 @@ use tch::{Kind, Tensor, no_grad};
 use super::{Graph, is_head, pth};
 use crate::error::{Error, Result};
 
-/// What a file had for a network, and what not.
+/// The result of loading a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Parameters that were loaded.
     pub matched: Vec<String>,
-    /// Parameters that the file lacks; they keep their start.
+    /// Parameters that are missing in the file; they keep their initial values.
     pub missing: Vec<String>,
-    /// Layers of the head that have another shape in the file, for example because it has other classes; they keep
-    /// their start.
+    /// Layers of the head that have another shape in the file, for example because of other
+    /// classes; they keep their initial values.
     pub reshaped: Vec<String>,
-    /// Tensors of the file that the network has no place for.
+    /// Tensors of the file that the network does not use.
     pub unused: Vec<String>,
 }
 
@@ -44,7 +44,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Reads the tensors of a .safetensors file, or of a state dict that `torch.save` wrote (.pth, .pt, .bin).
+/// Reads the tensors of a .safetensors file, or of a state dict that `torch.save` wrote (.pth, .pt,
+/// .bin).
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let failed = |why: &dyn fmt::Display| Error::new(format!("{} cannot be read as weights: {why}", path.display()));
     let bytes = fcn::file::read_whole(path).map_err(|error| failed(&error))?;
@@ -55,7 +56,7 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     tensors.map_err(|error| failed(&error))
 }
 
-/// The tensors of a .safetensors file's bytes.
+/// The tensors in a .safetensors file's bytes.
 pub(crate) fn parse_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| Error::new(error.to_string()))?;
     let mut tensors = BTreeMap::new();
@@ -74,8 +75,8 @@ pub(crate) fn parse_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>
     Ok(tensors)
 }
 
-/// The parameters that a run's checkpoint stands for, out of all its tensors: the averaged ones where it has them. What
-/// else the optimizer needs to go on is left out.
+/// The network's parameters out of a checkpoint's tensors: the averaged ones if there are any,
+/// without the optimizer's state.
 pub fn of_checkpoint(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     let averages: Vec<(String, Tensor)> = tensors
         .iter()
@@ -86,9 +87,9 @@ pub fn of_checkpoint(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, 
     tensors
 }
 
-/// Copies what fits by name into the network. A name that fits with another shape is an error in the backbone; in the
-/// head, whose shapes depend on the classes and on the stride, it is passed over. A file of which nothing fits is an
-/// error.
+/// Copies matching tensors by name. A tensor of another shape is an error in the backbone; in the
+/// head, whose shapes depend on the classes and the stride, it is skipped. A file with no matching
+/// tensor is an error.
 pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Report> {
     let mut report = Report::default();
     for mut parameter in graph.parameters() {
@@ -104,7 +105,7 @@ pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Report>
         report.matched.push(parameter.name);
     }
     let matched: BTreeSet<&String> = report.matched.iter().chain(&report.reshaped).collect();
-    // PyTorch's counters of batches serve no one here: our batch normalisations keep a moving average.
+    // PyTorch's batch counters are not needed: batch normalisation here uses a moving average.
     let unused = tensors.keys().filter(|name| !matched.contains(name) && !name.ends_with(".num_batches_tracked"));
     report.unused = unused.cloned().collect();
     if let (true, Some(name)) = (report.matched.is_empty(), report.unused.first()) {
@@ -117,7 +118,7 @@ pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Report>
     Ok(report)
 }
 
-/// Overwrites `target` with `source`, which must have its shape.
+/// Overwrites `target` with `source`, which must have the same shape.
 pub(crate) fn copy(name: &str, target: &mut Tensor, source: &Tensor) -> Result<()> {
     if target.size() != source.size() {
         return Err(Error::new(format!(

@@ -1,4 +1,4 @@
-//! Predictions beside the ground truth in one picture.
+//! Predictions next to the ground truth in one image.
 
 use std::ops::Range;
 
@@ -11,20 +11,20 @@ use crate::error::{Error, Result};
 use crate::evaluate::Labeller;
 use crate::picture::Shown;
 
-/// The longest side in pixels that a photo is shown with; larger ones are scaled down.
+/// The longest displayed side in pixels; larger photos are scaled down.
 pub const CELL: u32 = 320;
 /// The white gap between cells, in pixels.
 pub const GAP: u32 = 4;
 
 const WHITE: Rgb<u8> = Rgb([255; 3]);
 
-/// Draws the photos `range` of a dataset, at least one and none beyond the last, as *Dive into Deep Learning*, section
-/// 13.11, does: the photos in the first row, their predictions in the second, the ground truth in the third, a column
-/// for each photo.
+/// Draws the photos `range` of a data set, at least one and none beyond the last, like *Dive into
+/// Deep Learning*, section 13.11: the photos in the first row, their predictions in the second, the
+/// ground truth in the third, one column per photo.
 ///
-/// Classes have the dataset's colours, and void VOC's (224, 224, 192). All cells are of one size, just large enough
-/// for the largest picture after scaling: photos bilinearly, labels to their nearest neighbours, sides in proportion.
-/// Smaller ones are in the middle of their cells, on white.
+/// Classes have the data set's colours, and void VOC's (224, 224, 192). All cells have the same
+/// size, just large enough for the largest image after scaling: photos bilinearly, labels by
+/// nearest neighbour, with their aspect ratio. Smaller ones are centred in their cells, on white.
 pub fn compare(labeller: &mut Labeller, dataset: &Dataset, range: Range<usize>) -> Result<Image> {
     let (of_data, of_network) = (dataset.classes().len(), labeller.classes().len());
     if of_data != of_network {
@@ -46,7 +46,7 @@ fn column(labeller: &mut Labeller, dataset: &Dataset, index: usize) -> Result<[R
     Ok([shown.photo(image), shown.labels(labels, dataset.classes()), shown.labels(mask, dataset.classes())])
 }
 
-/// Puts the columns side by side.
+/// Places the columns side by side.
 fn draw(columns: &[[RgbImage; 3]]) -> RgbImage {
     let largest = |side: fn(&RgbImage) -> u32| columns.iter().map(|[photo, ..]| side(photo)).max().unwrap_or(0);
     let (cell_width, cell_height) = (largest(RgbImage::width), largest(RgbImage::height));

@@ -1,4 +1,4 @@
-//! Predictions as programs for labelling read them.
+//! Predictions in the formats of labelling tools.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,24 +11,25 @@ use super::outlines::{Detail, Outline, outlines};
 use crate::error::{Error, Result};
 use crate::labelmap;
 
-/// Corners of polygons may lie this many pixels beside the border of the labels.
+/// The farthest that polygon corners may lie from the label border, in pixels.
 const TOLERANCE: f64 = 1.0;
 
-/// What is written of a photo.
+/// The files written for a photo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
-    /// ID.png, whose pixels are class indices, and ID_overlay.png.
+    /// ID.png, an image of class indices, and ID_overlay.png.
     #[default]
     Png,
     /// ID.json with polygons, for labelme.
     Labelme,
-    /// annotations.json with polygons of all photos: COCO instances, for Label Studio, CVAT, Roboflow and others.
+    /// annotations.json with polygons of all photos: COCO instances, for Label Studio, CVAT,
+    /// Roboflow and others.
     Coco,
-    /// SegmentationClass/ID.png in colours, labelmap.txt and a list: what CVAT calls "Segmentation mask".
+    /// SegmentationClass/ID.png in colours, labelmap.txt and a list: CVAT's "Segmentation mask".
     Cvat,
 }
 
-/// A photo that was labelled.
+/// A labelled photo.
 #[derive(Debug)]
 pub struct Labelled<'a> {
     /// Its file.
@@ -41,7 +42,7 @@ pub struct Labelled<'a> {
     pub labels: &'a [u8],
 }
 
-/// Gathers what one file holds of all photos.
+/// Collects the contents of files shared by all photos.
 #[derive(Debug)]
 pub struct Annotations<'a> {
     format: Format,
@@ -55,7 +56,8 @@ pub struct Annotations<'a> {
 }
 
 impl<'a> Annotations<'a> {
-    /// Begins, in the folder `out`. Regions of fewer than `min_area` pixels become no polygon.
+    /// Starts writing to the folder `out`. Regions of fewer than `min_area` pixels produce no
+    /// polygon.
     pub fn new(
         format: Format,
         out: &'a Path,
@@ -89,7 +91,7 @@ impl<'a> Annotations<'a> {
         self.out.join("ImageSets/Segmentation/default.txt")
     }
 
-    /// Writes what belongs to one photo.
+    /// Writes a photo's own files.
     pub fn add(&mut self, labelled: &Labelled<'_>, id: &str) -> Result<()> {
         match self.format {
             Format::Png => Ok(()),
@@ -102,7 +104,7 @@ impl<'a> Annotations<'a> {
         }
     }
 
-    /// Writes what belongs to all of them.
+    /// Writes the files shared by all photos.
     pub fn finish(self) -> Result<()> {
         match self.format {
             Format::Png | Format::Labelme => Ok(()),
@@ -205,7 +207,7 @@ impl<'a> Annotations<'a> {
     }
 }
 
-/// Somebody may have corrected a file that an earlier call wrote.
+/// Returns an error if the file exists, because it may contain corrections.
 fn keep(file: &Path) -> Result<()> {
     match file.symlink_metadata().is_ok() {
         false => Ok(()),
@@ -221,7 +223,7 @@ fn make_folder(folder: &Path) -> Result<()> {
         .map_err(|error| Error::new(format!("the folder {} cannot be made: {error}", folder.display())))
 }
 
-/// The path of a file as it is found from a folder.
+/// The path of a file relative to a folder.
 fn from_folder(folder: &Path, file: &Path) -> Result<PathBuf> {
     let whole = |path: &Path| {
         path.canonicalize().map_err(|error| Error::new(format!("{} cannot be found: {error}", path.display())))

@@ -1,4 +1,4 @@
-//! Which photos to label, and where the results go.
+//! The photos to label, and the output files.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -7,25 +7,25 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// The endings of photos in a folder, in either case.
+/// The file extensions of photos in a folder, in either case.
 const PHOTO_ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
 
-/// A photo and the files to make of it.
+/// A photo and its output files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     /// The JPEG or PNG file.
     pub photo: PathBuf,
-    /// Its name without the ending.
+    /// Its name without the extension.
     pub id: String,
-    /// `ID.png`: a PNG with a palette whose pixels are class indices.
+    /// `ID.png`: a palette PNG of class indices.
     pub labels: PathBuf,
-    /// `ID_overlay.png`: the photo with the classes' colours.
+    /// `ID_overlay.png`: the photo with class colours.
     pub overlay: PathBuf,
 }
 
-/// The photos of `inputs`, files and folders, with the files in folder `out` that they become. A folder gives its JPEG
-/// and PNG files sorted by name, without those of its subfolders and hidden ones. Two results of one name, and a
-/// result that would replace a photo, are errors.
+/// The photos of `inputs`, files and folders, with their output files in folder `out`. A folder
+/// contributes its JPEG and PNG files sorted by name, without subfolders and hidden files. Two
+/// outputs with the same name, and an output that would replace a photo, are errors.
 pub fn jobs(inputs: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     for input in inputs {
@@ -50,7 +50,7 @@ fn job(photo: PathBuf, out: &Path) -> Job {
     Job { labels: result(".png"), overlay: result("_overlay.png"), id, photo }
 }
 
-/// The photos directly in a folder, sorted by name: at least one.
+/// The photos directly in a folder, sorted by name, at least one.
 fn photos_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error| Error::new(format!("{} cannot be read: {error}", folder.display()));
     let mut photos = Vec::new();
@@ -76,7 +76,7 @@ fn is_photo(path: &Path) -> bool {
     !hidden && ending.is_some_and(|ending| PHOTO_ENDINGS.contains(&ending.as_str()))
 }
 
-/// No result may replace another one or a photo.
+/// No output may replace another one or a photo.
 fn check(jobs: &[Job]) -> Result<()> {
     let photos: HashSet<PathBuf> = jobs.iter().filter_map(|job| job.photo.canonicalize().ok()).collect();
     let mut makers = HashMap::new();

@@ -1,29 +1,32 @@
-//! The regions of a label map as polygons that give the same labels when they are drawn one over the other.
+//! The regions of a label map as polygons that reproduce the labels when drawn in order.
 
-/// A closed polygon around connected pixels of one label. Holes are not cut out: what lies in them is drawn later.
+/// A closed polygon around connected pixels of one label. It has no holes: their contents are drawn
+/// later.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outline {
     /// The label.
     pub label: u8,
-    /// Corners, column and row, on the edges of pixels: (0, 0) is the upper left corner of the picture. Clockwise as one sees it.
+    /// Corners, column and row, on pixel edges: (0, 0) is the image's upper left corner. Clockwise
+    /// on screen.
     pub points: Vec<(f64, f64)>,
     /// Pixels of the region, without its holes.
     pub pixels: usize,
 }
 
-/// What is told of the outlines that are wanted.
+/// Settings for outlines.
 #[derive(Debug, Clone, Copy)]
 pub struct Detail {
-    /// Regions of fewer pixels are left out.
+    /// Smaller regions are skipped.
     pub min_area: usize,
-    /// The farthest that a corner left out may lie from its polygon, in pixels; 0 keeps all.
+    /// The largest distance of a removed corner from its polygon, in pixels; 0 keeps all.
     pub tolerance: f64,
-    /// The label that needs no shape, where it lies in no other region.
+    /// The label that needs no polygon, unless it is inside another region.
     pub background: Option<u8>,
 }
 
-/// The outlines of all regions of pixels that touch at their sides, in an order in which each region lies over the one that it is a
-/// hole in. `labels` has rows of `width` pixels. Pixels of label 255 belong to nothing.
+/// The outlines of all regions connected at pixel sides, ordered so that each region comes after
+/// the one that it is a hole in. `labels` has rows of `width` pixels. Pixels of label 255 belong to
+/// no region.
 pub fn outlines(labels: &[u8], width: usize, detail: Detail) -> Vec<Outline> {
     let (regions, pixels, starts) = regions(labels, width);
     let height = labels.len() / width.max(1);
@@ -40,7 +43,7 @@ pub fn outlines(labels: &[u8], width: usize, detail: Detail) -> Vec<Outline> {
         }
         let points: Vec<(f64, f64)> = corners.iter().map(|&(x, y)| (x as f64, y as f64)).collect();
         let points = simplify(points, detail.tolerance);
-        // What is thinner than the tolerance has no area left.
+        // A region thinner than the tolerance has no area left.
         if points.len() >= 3 {
             found.push((filled(&points), Outline { label, points, pixels }));
         }
@@ -50,7 +53,7 @@ pub fn outlines(labels: &[u8], width: usize, detail: Detail) -> Vec<Outline> {
     found.into_iter().map(|(_, outline)| outline).collect()
 }
 
-/// The region of each pixel, and of each region its pixels and the place of its first one.
+/// The region of each pixel, and each region's pixel count and first pixel.
 fn regions(labels: &[u8], width: usize) -> (Vec<u32>, Vec<usize>, Vec<usize>) {
     const NONE: u32 = u32::MAX;
     let mut regions = vec![NONE; labels.len()];
@@ -82,11 +85,12 @@ fn regions(labels: &[u8], width: usize) -> (Vec<u32>, Vec<usize>, Vec<usize>) {
     (regions, pixels, starts)
 }
 
-/// The corners of a region's outer border: along the edges of its pixels, with the region at the right hand.
+/// The corners of a region's outer border, along pixel edges with the region on the right.
 fn trace(regions: &[u32], (width, height): (usize, usize), region: u32, start: usize) -> Vec<(usize, usize)> {
     // Right, down, left, up.
     const STEPS: [(isize, isize); 4] = [(1, 0), (0, 1), (-1, 0), (0, -1)];
-    // The pixels ahead of a corner, at the right and at the left hand, from the corner's own pixel (below and right of it).
+    // The pixels ahead of a corner, on the right and on the left, relative to the corner's own
+    // pixel (below and right of it).
     const RIGHT: [(isize, isize); 4] = [(0, 0), (-1, 0), (-1, -1), (0, -1)];
     const LEFT: [(isize, isize); 4] = [(0, -1), (0, 0), (-1, 0), (-1, -1)];
     let is_in = |(x, y): (isize, isize), (dx, dy): (isize, isize)| {
@@ -94,14 +98,14 @@ fn trace(regions: &[u32], (width, height): (usize, usize), region: u32, start: u
         let inside = x >= 0 && y >= 0 && (x as usize) < width && (y as usize) < height;
         inside && regions[y as usize * width + x as usize] == region
     };
-    // The first pixel of a region has none above it and none at its left.
+    // The first pixel of a region has none of it above or to the left.
     let first = ((start % width) as isize, (start / width) as isize);
     let (mut at, mut direction) = (first, 0);
     let mut corners = Vec::new();
     loop {
         let (dx, dy) = STEPS[direction];
         at = (at.0 + dx, at.1 + dy);
-        // Pixels that touch at a corner alone are two regions.
+        // Pixels that touch only at a corner belong to two regions.
         let next = if !is_in(at, RIGHT[direction]) {
             (direction + 1) % 4
         } else if is_in(at, LEFT[direction]) {
@@ -119,12 +123,13 @@ fn trace(regions: &[u32], (width, height): (usize, usize), region: u32, start: u
     }
 }
 
-/// A closed polygon with fewer corners, none of the others farther from it than `tolerance` (Douglas and Peucker 1973).
+/// A closed polygon with fewer corners, with the removed ones at most `tolerance` away (Douglas and
+/// Peucker 1973).
 fn simplify(points: Vec<(f64, f64)>, tolerance: f64) -> Vec<(f64, f64)> {
     if tolerance <= 0.0 || points.len() < 4 {
         return points;
     }
-    // Two corners far from each other stay; what lies between them is simplified on both sides.
+    // Two corners far from each other stay; both chains between them are simplified.
     let square = |a: (f64, f64), b: (f64, f64)| (a.0 - b.0).powi(2) + (a.1 - b.1).powi(2);
     let farthest =
         (0..points.len()).max_by(|&a, &b| square(points[0], points[a]).total_cmp(&square(points[0], points[b])));
@@ -148,7 +153,7 @@ fn simplify(points: Vec<(f64, f64)>, tolerance: f64) -> Vec<(f64, f64)> {
     points.iter().zip(keep).filter(|(_, keep)| *keep).map(|(point, _)| *point).collect()
 }
 
-/// How far a point is from the line between two others.
+/// The distance of a point from the line between two others.
 fn distance(point: (f64, f64), from: (f64, f64), to: (f64, f64)) -> f64 {
     let (dx, dy) = (to.0 - from.0, to.1 - from.1);
     let length = dx * dx + dy * dy;
@@ -157,7 +162,7 @@ fn distance(point: (f64, f64), from: (f64, f64), to: (f64, f64)) -> f64 {
     (point.0 - from.0 - along * dx).hypot(point.1 - from.1 - along * dy)
 }
 
-/// The area that a polygon encloses.
+/// The area enclosed by a polygon.
 fn filled(points: &[(f64, f64)]) -> f64 {
     let next = points.iter().cycle().skip(1);
     points.iter().zip(next).map(|(a, b)| a.0 * b.1 - b.0 * a.1).sum::<f64>().abs() / 2.0
@@ -207,10 +212,10 @@ mod tests {
         let told: Vec<_> = found.iter().map(|outline| (outline.label, outline.pixels)).collect();
         assert_eq!(told, [(1, 16), (0, 8), (2, 1)]);
         assert_eq!(found[2].points, [(3.0, 2.0), (3.0, 3.0), (2.0, 3.0), (2.0, 2.0)]);
-        // Just large enough, and not.
+        // Just large enough, and just too small.
         let told = |min_area| outlines(&labels, 5, Detail { min_area, ..ALL }).len();
         assert_eq!([told(8), told(9), told(16), told(17)], [2, 1, 1, 0]);
-        // Background at the border needs no shape; void never has one.
+        // Background at the border needs no polygon; void never has one.
         assert_eq!(outlines(&[0, 0, 1], 3, ALL).len(), 1);
         assert_eq!(outlines(&[0, 0, 1], 3, Detail { background: None, ..ALL }).len(), 2);
         assert_eq!(outlines(&[255, 255, 1], 3, ALL).len(), 1);
@@ -218,7 +223,7 @@ mod tests {
 
     #[test]
     fn simpler_outlines_stay_within_the_tolerance() {
-        // A circle of many steps.
+        // A circle with many corners.
         let (width, height) = (60, 60);
         let is_in = |x: usize, y: usize| (x as f64 - 29.5).hypot(y as f64 - 29.5) < 25.0;
         let labels: Vec<u8> = (0..width * height).map(|i| u8::from(is_in(i % width, i / width))).collect();

@@ -1,4 +1,5 @@
-//! What a command says while it works: lines for people, JSON for programs, or nothing; and a bar on terminals.
+//! A command's output while it works: lines for people, JSON for scripts, or nothing; and a
+//! progress bar on terminals.
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,20 +9,21 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// For whom a command writes.
+/// The audience of a command's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Output {
-    /// People: lines on stdout, and a progress bar where stderr is a terminal.
+    /// People: lines on stdout, and a progress bar if stderr is a terminal.
     #[default]
     Text,
-    /// Programs: one JSON object a line on stdout, whose `event` tells its kind; a progress bar as for people.
+    /// Scripts: one JSON object per line on stdout, with its kind in `event`; a progress bar as for
+    /// people.
     Json,
-    /// Nobody: errors alone.
+    /// Errors only.
     Quiet,
 }
 
 impl Output {
-    /// A bar of `length` steps on stderr.
+    /// A progress bar of `length` steps on stderr.
     pub fn bar(self, length: u64) -> ProgressBar {
         let target = match self {
             Output::Quiet => ProgressDrawTarget::hidden(),
@@ -32,7 +34,7 @@ impl Output {
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
 
-    /// Writes `text` for people or `object` for programs, a line, and flushes it.
+    /// Writes `text` for people or `object` for scripts as one line, and flushes it.
     pub fn say(self, out: &mut dyn Write, text: &str, object: &Value) -> Result<()> {
         let written = match self {
             Output::Text => writeln!(out, "{text}"),
@@ -43,12 +45,12 @@ impl Output {
     }
 }
 
-/// A time to wait, to the second: `1h 5m 12s`.
+/// A duration to the second: `1h 5m 12s`.
 pub fn waiting(seconds: f64) -> String {
     humantime::format_duration(Duration::from_secs(seconds.max(0.0) as u64)).to_string()
 }
 
-/// How long the rest of a run takes, from how long its steps and validations took so far.
+/// Estimates a run's remaining time from its steps and validations so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pace {
     steps: u64,
@@ -57,21 +59,22 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// The share of a step in the mean: about the last hundred count, so that the mean follows the machine's load.
+    /// The weight of a step in the mean: about the last hundred count, so that the mean follows the
+    /// machine's load.
     const SHARE: f64 = 0.02;
 
-    /// Takes note of a step's seconds.
+    /// Records the seconds of a step.
     pub(super) fn step(&mut self, seconds: f64) {
         self.steps += 1;
         self.step += (seconds - self.step) * Pace::SHARE.max(1.0 / self.steps as f64);
     }
 
-    /// Takes note of a validation's seconds.
+    /// Records the seconds of a validation.
     pub(super) fn validation(&mut self, seconds: f64) {
         self.validation = seconds;
     }
 
-    /// Seconds that this many steps and validations will take; `None` before the first step.
+    /// The expected seconds for this many steps and validations; `None` before the first step.
     pub(super) fn left(&self, steps: u64, validations: u64) -> Option<f64> {
         (self.steps > 0).then_some(steps as f64 * self.step + validations as f64 * self.validation)
     }
@@ -89,7 +92,7 @@ mod tests {
         assert_eq!(pace.left(10, 1), Some(20.0));
         pace.validation(5.0);
         assert_eq!(pace.left(10, 2), Some(30.0));
-        // The machine gets slower: after some hundreds of steps the old pace is forgotten.
+        // The machine slows down: after some hundreds of steps the old pace is forgotten.
         (0..500).for_each(|_| pace.step(4.0));
         assert!((pace.left(1, 0).unwrap() - 4.0).abs() < 0.01);
     }

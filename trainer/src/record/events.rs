@@ -1,5 +1,6 @@
-//! TensorBoard's event files: records in TFRecord's framing, each a protocol buffer `Event`. The fields are those of
-//! `event.proto` and `summary.proto` in TensorBoard's folder `compat/proto`; only the ones used here are declared.
+//! TensorBoard event files: records in TFRecord's framing, each a protocol buffer `Event`. The
+//! fields are those of `event.proto` and `summary.proto` in TensorBoard's folder `compat/proto`;
+//! unused ones are not declared.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -10,12 +11,12 @@ use prost::{Message, Oneof};
 
 use crate::error::{Error, Result};
 
-/// How the names of event files begin: this, a dot, and the seconds at which the file was begun. TensorBoard reads the
-/// files of a folder in the order of their names.
+/// The prefix of event file names, followed by a dot and the creation time in seconds. TensorBoard
+/// reads a folder's files in name order.
 const NAME: &str = "events.out.tfevents";
-/// The first record of a file, by which readers know the format.
+/// The first record of a file, which identifies the format.
 const VERSION: &str = "brain.Event:2";
-/// The status of a `SessionLog` that says: what older files hold from this step on is done again.
+/// The status of a `SessionLog` that invalidates older files' data from this step on.
 const START: i32 = 1;
 
 #[derive(Clone, PartialEq, Message)]
@@ -60,7 +61,7 @@ enum Content {
     Picture(Picture),
 }
 
-/// A picture as TensorBoard shows it.
+/// An image in TensorBoard's form.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Picture {
     /// Rows.
@@ -83,7 +84,7 @@ struct SessionLog {
     status: i32,
 }
 
-/// An event file that is being written. Each record reaches the system with one write.
+/// An event file being written. Each record is passed to the system in one write.
 #[derive(Debug)]
 pub(super) struct EventFile {
     path: PathBuf,
@@ -91,8 +92,8 @@ pub(super) struct EventFile {
 }
 
 impl EventFile {
-    /// Begins a file in a run's folder. Records of older files from step `first` on count no more: a run that was
-    /// killed behind its last checkpoint does these steps again.
+    /// Starts a file in a run's folder. Older files' records from step `first` on become invalid: a
+    /// run that was killed after its last checkpoint repeats these steps.
     pub(super) fn create(folder: &Path, first: u64) -> Result<EventFile> {
         let path = folder.join(format!("{NAME}.{:010}", next_second(folder)?));
         let file = File::create_new(&path).map_err(|error| failed(&path, &error))?;
@@ -102,19 +103,19 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Writes numbers, each under its tag.
+    /// Writes numbers under their tags.
     pub(super) fn numbers(&mut self, step: u64, numbers: Vec<(String, f64)>) -> Result<()> {
         let value = |(tag, number)| Value { tag, content: Some(Content::Number(number as f32)) };
         self.write(step, What::Summary(Summary { value: numbers.into_iter().map(value).collect() }))
     }
 
-    /// Writes a picture under its tag.
+    /// Writes an image under its tag.
     pub(super) fn picture(&mut self, step: u64, tag: String, picture: Picture) -> Result<()> {
         let value = vec![Value { tag, content: Some(Content::Picture(picture)) }];
         self.write(step, What::Summary(Summary { value }))
     }
 
-    /// Waits until all records are on the disk.
+    /// Flushes all records to disk.
     pub(super) fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|error| failed(&self.path, &error))
     }
@@ -133,12 +134,13 @@ fn frame(data: &[u8]) -> Vec<u8> {
     parts.concat()
 }
 
-/// TFRecord's checksum: CRC-32C, turned and shifted, so that the checksum of data that holds checksums works, too.
+/// TFRecord's checksum: a rotated and offset CRC-32C, so that checksums of data that contains
+/// checksums also work.
 fn masked_crc(data: &[u8]) -> [u8; 4] {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
-/// The present second, or a later one where an older file has it already: names must sort as files were begun.
+/// The current second, or a later one if an older file uses it: names must sort in creation order.
 fn next_second(folder: &Path) -> Result<u64> {
     let mut second = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     for entry in fs::read_dir(folder).map_err(|error| failed(folder, &error))? {

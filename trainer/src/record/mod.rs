@@ -1,7 +1,7 @@
-//! What a run leaves behind of itself: `metrics.csv`, TensorBoard's event files, `sessions.jsonl`, and lines on stdout.
+//! A run's records: `metrics.csv`, TensorBoard event files, `sessions.jsonl`, and lines on stdout.
 //!
-//! A run that goes on behind a checkpoint does the steps since then again. What was recorded of them is cut out of the
-//! table, and declared void in the event files, so that each step stands in both once.
+//! A run that resumes from a checkpoint repeats the steps after it. Their records are cut from the
+//! table and invalidated in the event files, so that both contain each step once.
 
 mod console;
 mod events;
@@ -29,12 +29,12 @@ use console::Pace;
 use events::{EventFile, Picture};
 use table::Table;
 
-/// How many photos of the validation split TensorBoard shows, spread evenly over it.
+/// The number of validation photos shown in TensorBoard, spread evenly over the split.
 const SAMPLES: usize = 4;
-/// The longest side of a sample in pixels: photo, truth and prediction stand side by side.
+/// The longest side of a sample in pixels: photo, truth and prediction are shown side by side.
 const SAMPLE_SIDE: u32 = 320;
 
-/// The files of a run's records that are written as a whole and renamed to their places.
+/// The record files that are written as a whole and renamed into place.
 pub fn whole_files(run: &Path) -> [PathBuf; 2] {
     [table_path(run), sessions_path(run)]
 }
@@ -44,28 +44,28 @@ pub fn whole_files(run: &Path) -> [PathBuf; 2] {
 pub struct Row {
     /// Steps done.
     pub step: u64,
-    /// The epoch of the last of them, counted from 1.
+    /// The epoch of the last step, counted from 1.
     pub epoch: u64,
-    /// The learning rate of the last of them.
+    /// The learning rate of the last step.
     pub learning_rate: f64,
-    /// The training since the line before; `None` where every pixel was void.
+    /// The training since the previous line; `None` if every pixel was void.
     pub train: Option<Window>,
-    /// The validation, where there was one.
+    /// The validation, if there was one.
     pub val: Option<Validation>,
-    /// How many classes there are.
+    /// The number of classes.
     pub classes: usize,
 }
 
 /// Training between two lines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
-    /// The mean loss of a crop.
+    /// The mean loss per crop.
     pub loss: f64,
-    /// The share of pixels that were right.
+    /// The share of correct pixels.
     pub accuracy: f64,
-    /// How long it took.
+    /// The seconds it took.
     pub seconds: f64,
-    /// Crops a second.
+    /// Crops per second.
     pub examples_per_second: f64,
 }
 
@@ -80,25 +80,25 @@ impl Window {
     }
 }
 
-/// A measurement on the validation split.
+/// The figures of a validation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Validation {
-    /// How long it took.
+    /// The seconds it took.
     pub seconds: f64,
-    /// The share of pixels that are right.
+    /// The share of correct pixels.
     pub accuracy: f64,
-    /// The mean of the classes' shares.
+    /// The mean of the classes' accuracies.
     pub mean_accuracy: f64,
     /// Mean intersection over union.
     pub miou: f64,
-    /// Intersection over union, weighted by the classes' shares of the truth.
+    /// Intersection over union, weighted by the classes' share of the truth.
     pub frequency_weighted_iou: f64,
-    /// Intersection over union of each class; `None` where it does not occur.
+    /// Intersection over union per class; `None` if it does not occur.
     pub iou: Vec<Option<f64>>,
 }
 
 impl Validation {
-    /// What a confusion matrix says.
+    /// The figures of a confusion matrix.
     pub fn new(confusion: &Confusion, classes: usize, seconds: f64) -> Validation {
         Validation {
             seconds,
@@ -110,7 +110,7 @@ impl Validation {
         }
     }
 
-    /// The same for programs.
+    /// The same for scripts.
     pub fn json(&self, classes: &[Class]) -> Value {
         let iou: serde_json::Map<_, _> =
             classes.iter().zip(&self.iou).map(|(class, iou)| (class.name.clone(), json!(iou))).collect();
@@ -125,7 +125,7 @@ impl Validation {
     }
 }
 
-/// Records a run while it goes.
+/// Records a run in progress.
 pub struct Recorder<'a> {
     out: &'a mut dyn Write,
     output: Output,
@@ -133,23 +133,23 @@ pub struct Recorder<'a> {
     table: Table,
     events: EventFile,
     pace: Pace,
-    /// Of the validation under way.
+    /// For the current validation.
     samples: Vec<(String, Picture)>,
     classes: Vec<Class>,
-    /// Steps from one line to the next.
+    /// Steps between lines.
     log_every: u64,
-    /// Steps in an epoch.
+    /// Steps per epoch.
     steps: u64,
     epochs: u64,
     val_every: u64,
 }
 
 impl<'a> Recorder<'a> {
-    /// Goes on behind the last step of `state`. An epoch has `steps` steps.
+    /// Continues after the last step of `state`. An epoch has `steps` steps.
     pub fn open(execution: &Execution, state: &State, steps: usize, out: &'a mut dyn Write) -> Result<Recorder<'a>> {
         let (steps, progress) = (steps as u64, &state.progress);
         let done = progress.epoch * steps + progress.step as u64;
-        // The line of an epoch's last step comes with the validation, which is still to be done.
+        // The line of an epoch's last step is written with the validation, which is still pending.
         let first = if progress.step as u64 == steps { done } else { done + 1 };
         session::begin(execution, done)?;
         let bar = execution.output.bar(steps * state.config.epochs);
@@ -170,7 +170,7 @@ impl<'a> Recorder<'a> {
         })
     }
 
-    /// Takes note of a step that took `seconds`.
+    /// Records a step that took `seconds`.
     pub fn step(&mut self, progress: &mut Progress, learning_rate: f64, seconds: f64) -> Result<()> {
         let step = self.done(progress);
         self.pace.step(seconds);
@@ -179,7 +179,7 @@ impl<'a> Recorder<'a> {
         let left = self.left(progress);
         let loss = progress.running.mean_loss();
         self.bar.set_message(format!("loss {loss:.3}, {} left", left.map_or("?".to_owned(), waiting)));
-        // The line of an epoch's last step waits for the validation.
+        // The line of an epoch's last step is written after the validation.
         if !step.is_multiple_of(self.log_every) || progress.step as u64 == self.steps {
             return Ok(());
         }
@@ -194,12 +194,12 @@ impl<'a> Recorder<'a> {
         if self.output == Output::Json { self.say("", &object) } else { Ok(()) }
     }
 
-    /// Shows how far a validation is.
+    /// Shows the progress of a validation.
     pub fn validating(&self, done: usize, photos: usize) {
         self.bar.set_message(format!("validation {done}/{photos}"));
     }
 
-    /// Keeps photo `index` of `photos` for TensorBoard where it is one of the samples.
+    /// Keeps photo `index` of `photos` for TensorBoard if it is one of the samples.
     pub fn sample(&mut self, index: usize, photos: usize, sample: Sample, labels: Vec<u8>) -> Result<()> {
         let samples = SAMPLES.min(photos);
         if !(0..samples).any(|number| number * photos / samples == index) {
@@ -218,8 +218,8 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    /// Takes note of an epoch's end: all of its steps are done, and it was measured where that was due. `best` says
-    /// whether that was the best measurement so far, `device` where it computed.
+    /// Records the end of an epoch, with its validation if there was one. `best` states whether
+    /// that was the best so far, `device` where it was computed.
     pub fn epoch(
         &mut self,
         state: &mut State,
@@ -239,7 +239,7 @@ impl<'a> Recorder<'a> {
         }
         let running = &progress.running;
         let speed = running.crops as f64 / running.seconds;
-        // At the end of a resumed run's epoch that had no step left, nobody knows.
+        // Unknown if a resumed run had no step left in the epoch.
         let left = self.left(progress).filter(|_| !is_last);
         let mut line = format!("epoch {}/{}, {running}", row.epoch, self.epochs);
         let mut object = train_json("epoch", &row, self.epochs);
@@ -259,18 +259,18 @@ impl<'a> Recorder<'a> {
         self.say(&line, &object)
     }
 
-    /// Says what looks wrong.
+    /// Prints a warning.
     pub fn warn(&mut self, sentence: &str) -> Result<()> {
         self.say(&format!("warning: {sentence}"), &json!({"event": "warning", "sentence": sentence}))
     }
 
-    /// Waits until all records are on the disk: a checkpoint must not know of steps that they do not have.
+    /// Flushes all records to disk: a checkpoint must not be ahead of them.
     pub fn sync(&self) -> Result<()> {
         self.table.sync()?;
         self.events.sync()
     }
 
-    /// Writes the line of the newest step to the table and to TensorBoard.
+    /// Writes the newest step's line to the table and to TensorBoard.
     fn row(&mut self, progress: &mut Progress, learning_rate: f64, val: Option<Validation>) -> Result<Row> {
         let train = Window::new(&progress.running.since(&progress.logged));
         progress.logged = progress.running.clone();
@@ -285,7 +285,7 @@ impl<'a> Recorder<'a> {
         progress.epoch * self.steps + progress.step as u64
     }
 
-    /// Seconds to the end of the run.
+    /// The remaining seconds of the run.
     fn left(&self, progress: &Progress) -> Option<f64> {
         let validations = |epochs: u64| epochs.div_ceil(self.val_every);
         let step = self.done(progress);
@@ -298,7 +298,7 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// What all objects of a run say of where it is.
+/// The position in the run, common to all objects.
 fn train_json(event: &str, row: &Row, epochs: u64) -> Value {
     json!({
         "event": event,
@@ -309,7 +309,7 @@ fn train_json(event: &str, row: &Row, epochs: u64) -> Value {
     })
 }
 
-/// A line's numbers under TensorBoard's tags.
+/// A line's numbers with TensorBoard's tags.
 fn numbers(row: &Row, classes: &[Class]) -> Vec<(String, f64)> {
     let mut numbers = vec![("train/learning_rate".to_owned(), row.learning_rate)];
     let mut add = |tag: &str, number: f64| {

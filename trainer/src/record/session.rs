@@ -1,4 +1,4 @@
-//! `sessions.jsonl`: which program carried a run out, a line each time it began or went on.
+//! `sessions.jsonl`: the program and system of a run, one line per start or resumption.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,23 +12,23 @@ use crate::train::{Execution, device_name};
 /// One start of the trainer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Session {
-    /// When, in UTC, as RFC 3339 writes it.
+    /// The time, in UTC, in RFC 3339 format.
     pub started: String,
-    /// How many steps of the run were done before.
+    /// The steps done before.
     pub step: u64,
     /// The command line.
     pub command: Vec<String>,
-    /// Where it computed.
+    /// The device.
     pub device: String,
     /// The trainer's version.
     pub trainer: String,
-    /// libtorch's version, as far as its headers told when the trainer was built.
+    /// libtorch's version, from its headers at build time.
     pub libtorch: String,
-    /// The operating system and the processor's kind.
+    /// The operating system and the processor architecture.
     pub system: String,
 }
 
-/// Takes note that a run begins (`step` 0) or goes on.
+/// Records that a run starts (`step` 0) or resumes.
 pub(super) fn begin(execution: &Execution, step: u64) -> Result<()> {
     let path = path(&execution.folder);
     let session = Session {
@@ -47,14 +47,14 @@ pub(super) fn begin(execution: &Execution, step: u64) -> Result<()> {
     Ok(fcn::file::write(&path, text.as_bytes())?)
 }
 
-/// The starts of the run in a folder, the first one first; none where the file is missing. Lines that are not
-/// whole are left out.
+/// The starts of the run in a folder, the first one first; none if the file is missing. Incomplete
+/// lines are skipped.
 pub fn sessions(run: &Path) -> Vec<Session> {
     let text = fs::read(path(run)).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// The file of a run folder.
+/// The file in a run's folder.
 pub fn path(run: &Path) -> PathBuf {
     run.join("sessions.jsonl")
 }

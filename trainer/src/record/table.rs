@@ -1,4 +1,4 @@
-//! `metrics.csv`: what a run measured, a line for each log point.
+//! `metrics.csv`: a run's measurements, one line per log point.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,7 +11,7 @@ use fcn::palette::Class;
 use super::{Row, Validation, Window};
 use crate::error::{Error, Result};
 
-/// The columns before those of the classes, which are `iou/NAME`.
+/// The columns before the class columns, which are called `iou/NAME`.
 const COLUMNS: [&str; 12] = [
     "step",
     "epoch",
@@ -27,12 +27,12 @@ const COLUMNS: [&str; 12] = [
     "val_frequency_weighted_iou",
 ];
 
-/// The table of a run folder.
+/// The table in a run's folder.
 pub fn path(run: &Path) -> PathBuf {
     run.join("metrics.csv")
 }
 
-/// The table, being written. Each line reaches the system with one write.
+/// A table being written. Each line is passed to the system in one write.
 #[derive(Debug)]
 pub(super) struct Table {
     path: PathBuf,
@@ -40,8 +40,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Opens the table of a run folder behind the lines of the steps before `first`. Lines from there on, which a run
-    /// that was killed behind its last checkpoint leaves, are cut off; the file is replaced as a whole.
+    /// Opens a run's table for appending after the lines of the steps before `first`. Later lines,
+    /// left by a run that was killed after its last checkpoint, are cut off by replacing the whole
+    /// file.
     pub(super) fn open(run: &Path, classes: &[Class], first: u64) -> Result<Table> {
         let path = path(run);
         let header = header(classes);
@@ -62,18 +63,18 @@ impl Table {
         Ok(Table { path, file })
     }
 
-    /// Adds a line.
+    /// Appends a line.
     pub(super) fn append(&mut self, row: &Row) -> Result<()> {
         self.file.write_all(line(&fields(row)).as_bytes()).map_err(|error| failed(&self.path, &error))
     }
 
-    /// Waits until all lines are on the disk.
+    /// Flushes all lines to disk.
     pub(super) fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|error| failed(&self.path, &error))
     }
 }
 
-/// Reads the table of a run folder. Lines that a kill left unfinished are left out.
+/// Reads the table in a run's folder, without incomplete lines.
 pub fn read(run: &Path, classes: &[Class]) -> Result<Vec<Row>> {
     let path = path(run);
     let (found, records) = records(&path)?;
@@ -87,7 +88,7 @@ fn header(classes: &[Class]) -> StringRecord {
     COLUMNS.into_iter().map(str::to_owned).chain(classes.iter().map(|class| format!("iou/{}", class.name))).collect()
 }
 
-/// The header and the whole lines.
+/// The header and the complete lines.
 fn records(path: &Path) -> Result<(StringRecord, Vec<StringRecord>)> {
     let failed = |error: csv::Error| Error::new(format!("{} cannot be read: {error}", path.display()));
     let text = fcn::file::read_whole(path).map_err(|error| failed(error.into()))?;
@@ -152,12 +153,12 @@ fn row(record: &StringRecord) -> Option<Row> {
     })
 }
 
-/// Empty where there is no number.
+/// Empty if there is no number.
 fn number(value: Option<f64>) -> String {
     value.filter(|value| value.is_finite()).map_or(String::new(), |value| value.to_string())
 }
 
-/// A line of the file, with quotes where a class's name needs them.
+/// A line of the file, with class names quoted if necessary.
 fn line(record: &StringRecord) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(record).expect("memory takes every record");
@@ -212,7 +213,7 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let mut table = Table::open(run.path(), &classes(), 1).unwrap();
         (1..=4).for_each(|n| table.append(&row(5 * n, false)).unwrap());
-        // As a kill in the middle of a write leaves it.
+        // The state after a kill in the middle of a write.
         table.file.write_all(b"25,3,0.0").unwrap();
         assert_eq!(steps(&read(run.path(), &classes()).unwrap()), [5, 10, 15, 20]);
         let mut table = Table::open(run.path(), &classes(), 15).unwrap();

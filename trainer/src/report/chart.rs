@@ -1,27 +1,28 @@
-//! Plots as SVG. Colours come from classes in `chart.css`, so that one drawing serves a light page, a dark page and PNG.
+//! Plots as SVG. Colours come from CSS classes in `chart.css`, so that one drawing serves light
+//! pages, dark pages and PNG.
 
 use maud::{Markup, html};
 
-/// The size of a drawing in its own units, which are pixels on a phone.
+/// The size of a drawing in its own units, pixels on a phone.
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 250.0;
-/// Room around the curves: for numbers at the left and below, for title and legend above.
+/// Margins around the curves: numbers at the left and below, title and legend above.
 const LEFT: f64 = 54.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 38.0;
-/// More points than this are averaged in groups: eyes and pages are spared, and noise is smoothed.
+/// Longer curves are averaged in groups, which keeps the page small and smooths noise.
 const MOST_POINTS: usize = 150;
-/// Above this many classes a matrix has no room for numbers in its cells.
+/// With more classes than this, a matrix's cells have no room for numbers.
 const MOST_NUMBERS: usize = 24;
 
 /// One curve.
 pub(super) struct Series {
-    /// What the legend calls it.
+    /// Its name in the legend.
     pub(super) name: &'static str,
-    /// (step, value) in the order of steps.
+    /// (step, value) in step order.
     pub(super) points: Vec<(f64, f64)>,
-    /// Whether each point is marked: for the few of a validation.
+    /// Whether each point is marked, for the few points of validations.
     pub(super) marks: bool,
 }
 
@@ -29,14 +30,14 @@ pub(super) struct Series {
 pub(super) struct Curves {
     pub(super) title: &'static str,
     pub(super) series: Vec<Series>,
-    /// Whether the values are fractions, to be shown in percent.
+    /// Whether the values are fractions, shown in percent.
     pub(super) percent: bool,
-    /// A step to point out, and why.
+    /// A highlighted step, and the reason.
     pub(super) marked: Option<(f64, String)>,
 }
 
 impl Curves {
-    /// The drawing; `None` where there is no point.
+    /// The drawing; `None` without points.
     pub(super) fn draw(&self) -> Option<Markup> {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let last = points().map(|point| point.0).fold(f64::NAN, f64::max);
@@ -102,7 +103,7 @@ impl Curves {
         ))
     }
 
-    /// What a screen reader says.
+    /// The text for screen readers.
     fn describe(&self) -> String {
         let mut text = format!("{} over steps.", self.title);
         for series in &self.series {
@@ -130,7 +131,7 @@ impl Curves {
     }
 }
 
-/// Horizontal bars, one for each class: its name and its value, a fraction; `None` where it does not occur.
+/// Horizontal bars, one per class: its name and its value, a fraction; `None` if it does not occur.
 pub(super) fn bars(title: &str, bars: &[(&str, [u8; 3], Option<f64>)]) -> Markup {
     const ROW: f64 = 21.0;
     let longest = bars.iter().map(|bar| bar.0.chars().count()).max().unwrap_or(0).min(18);
@@ -161,13 +162,14 @@ pub(super) fn bars(title: &str, bars: &[(&str, [u8; 3], Option<f64>)]) -> Markup
     )
 }
 
-/// A confusion matrix in percent of each true class's pixels: a row a true class, a column a predicted one.
+/// A confusion matrix in percent of each true class's pixels: one row per true class, one column
+/// per predicted one.
 pub(super) fn matrix(title: &str, names: &[&str], shares: &[Vec<f64>]) -> Markup {
     let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(14);
     let label = 8.0 + 6.4 * longest as f64;
     let cell = if names.len() > MOST_NUMBERS { 14.0 } else { 36.0 };
     let top = 22.0 + 0.75 * label;
-    // The title needs its room, too.
+    // The title needs room as well.
     let width = (label + cell * names.len() as f64 + 0.7 * label).max(8.4 * title.len() as f64);
     let height = top + cell * names.len() as f64 + 4.0;
     let text = format!("{title}: {} true classes in rows, as many predicted classes in columns.", names.len());
@@ -217,9 +219,9 @@ struct Axis {
 }
 
 impl Axis {
-    /// Holds `low` to `high` with about `count` steps of 1, 2 or 5 times a power of ten.
+    /// Covers `low` to `high` with about `count` steps of 1, 2 or 5 times a power of ten.
     fn new(low: f64, high: f64, count: usize) -> Axis {
-        // A curve that stays near its lowest value is shown from there, any other from zero.
+        // The axis of a curve that stays near its lowest value starts there, any other at zero.
         let low = if low > 0.0 && low < 0.5 * high { 0.0 } else { low };
         let span = if high > low { high - low } else { high.abs().max(1e-12) };
         let rough = span / count as f64;
@@ -237,7 +239,7 @@ impl Axis {
     }
 }
 
-/// At most [`MOST_POINTS`], each the mean of as many neighbours.
+/// At most [`MOST_POINTS`] points, each the mean of equally many neighbours.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let group = points.len().div_ceil(MOST_POINTS).max(1);
     let mean = |group: &[(f64, f64)]| {
@@ -247,7 +249,7 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points.chunks(group).map(mean).collect()
 }
 
-/// A number with as many decimals as the distance of ticks needs; thousands as `k`.
+/// A number with as many decimals as the tick distance needs; thousands as `k`.
 fn plain(value: f64, step: f64) -> String {
     if step >= 1000.0 {
         return format!("{}k", value / 1000.0);
@@ -261,7 +263,7 @@ pub(super) fn percent(value: f64) -> String {
     if value.is_nan() { "–".to_owned() } else { format!("{:.1} %", 100.0 * value) }
 }
 
-/// A colour as CSS writes it.
+/// A colour in CSS notation.
 pub(super) fn hex([r, g, b]: [u8; 3]) -> String {
     format!("#{r:02x}{g:02x}{b:02x}")
 }

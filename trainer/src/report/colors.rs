@@ -1,6 +1,7 @@
-//! The colours of report and plots. Text has a contrast of at least 4.5 to 1 with what it stands on (WCAG 2.2, 1.4.3).
+//! The colours of report and plots. Text has a contrast of at least 4.5 to 1 with its background
+//! (WCAG 2.2, 1.4.3).
 
-/// Names as in the style sheets, with the colour on light and on dark.
+/// Names in the style sheets, with the light and the dark colour.
 const COLORS: [(&str, &str, &str); 8] = [
     ("paper", "#f6f7f9", "#0e1116"),
     ("panel", "#ffffff", "#171b22"),
@@ -12,7 +13,7 @@ const COLORS: [(&str, &str, &str); 8] = [
     ("heat", "#7db0f7", "#1f57a8"),
 ];
 
-/// Definitions of all of them, for a page that follows the reader's choice of light or dark.
+/// Definitions of all colours, for a page that follows the reader's light or dark preference.
 pub(super) fn definitions() -> String {
     let all = |theme: fn(&(&str, &str, &str)) -> String| COLORS.iter().map(theme).collect::<String>();
     format!(
@@ -22,7 +23,7 @@ pub(super) fn definitions() -> String {
     )
 }
 
-/// A style sheet with the light colours in place of their names.
+/// A style sheet with names replaced by the light colours.
 pub(super) fn light(style: &str) -> String {
     COLORS.iter().fold(style.to_owned(), |style, (name, light, _)| style.replace(&format!("var(--{name})"), light))
 }

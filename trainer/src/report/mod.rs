@@ -1,4 +1,4 @@
-//! `trainer report`: a page on a run, whole in itself.
+//! `trainer report`: a self-contained page about a run.
 
 mod chart;
 mod colors;
@@ -23,37 +23,37 @@ use chart::{Curves, Series, bars, matrix};
 use photos::Photo;
 use png::Painter;
 
-/// How many of the best photos are shown, and how many of the worst.
+/// The number of best and of worst photos shown.
 const SHOWN: usize = 4;
 
-/// All that the page tells.
+/// The page's data.
 pub struct Facts {
     /// The run's folder.
     run: PathBuf,
-    /// The data set's folder, as it was read for the page.
+    /// The data set's folder used for the page.
     data: PathBuf,
-    /// The checkpoint that was measured: the best one, or the newest where no validation has been done yet.
+    /// The measured checkpoint: the best one, or the newest if there has been no validation yet.
     best: State,
     /// The newest checkpoint.
     newest: State,
     rows: Vec<Row>,
     sessions: Vec<Session>,
-    /// The best checkpoint on the validation split.
+    /// The confusion matrix of the best checkpoint on the validation split.
     confusion: Confusion,
     train: Split,
     val: Split,
-    /// The best photos, the best one first.
+    /// The best photos, best first.
     top: Vec<Photo>,
-    /// The worst photos, the worst one first.
+    /// The worst photos, worst first.
     bottom: Vec<Photo>,
 }
 
-/// What a split holds.
+/// Pixel counts of a split.
 struct Split {
     photos: usize,
-    /// Of each class.
+    /// Per class.
     pixels: Vec<u64>,
-    /// Of no class.
+    /// Void.
     void: u64,
 }
 
@@ -64,8 +64,8 @@ struct Plot {
 }
 
 impl Facts {
-    /// Labels the validation split with the run's best checkpoint, and gathers what the run recorded. `data` is the
-    /// data set's folder where it is no longer the one that the run was trained on.
+    /// Labels the validation split with the run's best checkpoint, and collects the run's records.
+    /// `data` is the data set's folder if it has moved since training.
     pub fn collect(run: &Path, data: Option<PathBuf>, device: Device, output: Output) -> Result<Facts> {
         let newest = last(run);
         if !newest.is_file() {
@@ -106,7 +106,7 @@ impl Facts {
             bar.inc(1);
             Ok(())
         })?;
-        // A photo without a counted pixel has no rank.
+        // A photo without counted pixels is not ranked.
         ranks.retain(|(miou, _)| miou.is_finite());
         ranks.sort_by(|a, b| b.0.total_cmp(&a.0));
         let bottom = SHOWN.min(ranks.len() / 2);
@@ -127,7 +127,7 @@ impl Facts {
         })
     }
 
-    /// Writes the page, and its plots as PNG files beside it, whose paths it returns.
+    /// Writes the page, and its plots as PNG files next to it, and returns their paths.
     pub fn write(&self, page: &Path) -> Result<Vec<PathBuf>> {
         let folder = page.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)
@@ -145,7 +145,7 @@ impl Facts {
         plots.map(write).collect()
     }
 
-    /// The curves that the run's table has points for.
+    /// The curves with points in the run's table.
     fn curves(&self) -> Vec<Plot> {
         let train = |name, value: fn(&Row) -> Option<f64>| self.series(name, false, value);
         let val = |name, value: fn(&Row) -> Option<f64>| self.series(name, true, value);
@@ -201,7 +201,7 @@ impl Facts {
         Plot { name: "confusion.png", drawing: matrix(title, &names, &self.shares()) }
     }
 
-    /// The confusion matrix in shares of each true class's pixels.
+    /// The confusion matrix as shares of each true class's pixels.
     fn shares(&self) -> Vec<Vec<f64>> {
         let share = |row: &[u64], all: u64| row.iter().map(|&count| count as f64 / all.max(1) as f64).collect();
         self.confusion.rows().enumerate().map(|(class, row)| share(row, self.confusion.truth_pixels(class))).collect()

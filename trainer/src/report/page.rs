@@ -13,7 +13,7 @@ use super::{Facts, Plot, Split, colors};
 use crate::config::Config;
 use crate::record::waiting;
 
-/// How many confusions are listed.
+/// The number of confusions listed.
 const CONFUSIONS: usize = 10;
 
 pub(super) fn page(facts: &Facts, curves: &[Plot], bars: &Markup, matrix: &Markup) -> Markup {
@@ -27,7 +27,7 @@ pub(super) fn page(facts: &Facts, curves: &[Plot], bars: &Markup, matrix: &Marku
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (name) " – training report" }
-                // Browsers ask for an icon unless the page has one.
+                // Browsers request an icon unless the page has one.
                 link rel="icon" href="data:,";
                 style { (PreEscaped(style)) }
             }
@@ -107,7 +107,7 @@ fn measured(facts: &Facts) -> &'static str {
     }
 }
 
-/// The tile on which epoch was measured, and how far the run is.
+/// The tile with the measured epoch and the run's progress.
 fn epochs(facts: &Facts) -> (&'static str, String, String) {
     let (best, newest) = (&facts.best.progress, &facts.newest.progress);
     let end = if facts.newest.is_out_of_patience() { ", ended early" } else { "" };
@@ -160,7 +160,7 @@ fn confusions(facts: &Facts, matrix: &Markup) -> Markup {
     let mut pairs: Vec<_> = cells.filter(|(truth, prediction, share)| truth != prediction && *share >= 0.001).collect();
     pairs.sort_by(|a, b| b.2.total_cmp(&a.2));
     pairs.truncate(CONFUSIONS);
-    // Neither too small to read on a phone, nor blown up where classes are few.
+    // Readable on a phone, and not oversized with few classes.
     let side = 36 * classes.len().min(24) + 140;
     html! {
         section #confusions {
@@ -276,7 +276,7 @@ fn settings(facts: &Facts) -> Markup {
     }
 }
 
-/// A setting, or the settings that it consists of, as people write them.
+/// A setting, or its parts, formatted for people.
 fn single(name: &str, value: &Value) -> Vec<(String, String)> {
     let name = name.replace('_', " ");
     match value {
@@ -287,14 +287,14 @@ fn single(name: &str, value: &Value) -> Vec<(String, String)> {
     }
 }
 
-/// A setting's value as people write it: `320, 480` for a pair.
+/// A setting's value formatted for people: `320, 480` for a pair.
 fn setting(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(values) if values.is_empty() => "–".to_owned(),
         Value::Array(values) => values.iter().map(|value| setting(&rounded(value))).collect::<Vec<_>>().join(", "),
         Value::Number(number) => match number.as_f64().map(|value| (value, value as f32)) {
-            // Single precision shows as it was given, not as its nearest double.
+            // Single-precision numbers print as given, not as their nearest double.
             Some((value, single)) if number.is_f64() && f64::from(single) == value => single.to_string(),
             _ => number.to_string(),
         },
@@ -303,7 +303,7 @@ fn setting(value: &Value) -> String {
     }
 }
 
-/// A number of many digits, as counted weights of classes are, to the fourth.
+/// A long number, such as a counted class weight, to four digits.
 fn rounded(value: &Value) -> Value {
     let long = value.as_f64().filter(|number| number.to_string().len() > 8);
     long.and_then(|number| format!("{number:.3e}").parse::<f64>().ok()).map_or(value.clone(), Value::from)
@@ -317,13 +317,13 @@ fn share(split: &Split, class: usize) -> f64 {
     split.pixels[class] as f64 / split.labelled() as f64
 }
 
-/// The folder's own name, also where it is given as `.`.
+/// The folder's own name, even if it is given as `.`.
 fn run_name(run: &Path) -> String {
     let path = run.canonicalize().unwrap_or_else(|_| run.to_owned());
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// Where the photos are from that measure.
+/// The location of the validation photos.
 fn val_split(config: &Config) -> String {
     match config.val_share {
         Some(share) => format!("the split {}, of which {share} was held out", config.train_split),

@@ -1,4 +1,4 @@
-//! A photo, its truth, what the network made of it, and where the two differ.
+//! A photo, its truth, its prediction, and their differences.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -12,16 +12,16 @@ use crate::evaluate::{Labeller, read};
 use crate::metrics::Confusion;
 use crate::picture::{Shown, jpeg};
 
-/// The longest side in pixels: sharp on a phone, where two stand side by side.
+/// The longest side in pixels: sharp on a phone with two images side by side.
 const SIDE: u32 = 440;
-/// Pixels that are wrong.
+/// The colour of wrong pixels.
 const WRONG: [u8; 3] = [235, 40, 60];
 
-/// One picture of the page.
+/// An image of the page.
 pub(super) struct Picture {
-    /// What it shows, in a word or two.
+    /// A short caption.
     pub(super) caption: &'static str,
-    /// What a screen reader says.
+    /// The text for screen readers.
     pub(super) alt: String,
     /// Its file as a `data:` URI.
     pub(super) uri: String,
@@ -79,7 +79,7 @@ impl Photo {
     }
 }
 
-/// The photo in pale grey, wrong pixels in red over it, void ones white.
+/// The photo in pale grey, with wrong pixels in red and void ones in white.
 fn wrong(photo: &RgbImage, shown: &Shown, truth: Vec<u8>, labels: Vec<u8>) -> RgbImage {
     let (truth, labels) = (shown.scaled(truth), shown.scaled(labels));
     RgbImage::from_fn(photo.width(), photo.height(), |x, y| {
@@ -109,7 +109,7 @@ fn photograph(caption: &'static str, alt: String, picture: &RgbImage) -> Result<
     Ok(inline(caption, alt, picture, "jpeg", &jpeg(picture)?))
 }
 
-/// A picture of few colours, which PNG keeps as they are.
+/// An image of few colours, as a lossless PNG.
 fn flat(caption: &'static str, alt: String, picture: &RgbImage) -> Result<Picture> {
     let mut file = Vec::new();
     let encoder = PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Adaptive);

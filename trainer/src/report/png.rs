@@ -11,11 +11,11 @@ use resvg::usvg::{Options, Tree, fontdb::Database};
 use super::colors;
 use crate::error::{Error, Result};
 
-/// Pixels for each unit of a drawing.
+/// Pixels per unit of a drawing.
 const SCALE: f32 = 2.0;
 
-/// Draws plots in the light colours. Letters come from a font of its own, so that pictures are the same everywhere;
-/// those that it lacks, Chinese class names say, from the system's.
+/// Draws plots in the light colours. The bundled font makes images identical everywhere; missing
+/// characters, such as Chinese class names, come from the system's fonts.
 pub(super) struct Painter(Options<'static>);
 
 impl Painter {

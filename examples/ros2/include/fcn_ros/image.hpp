@@ -1,5 +1,6 @@
-/* sensor_msgs/Image for fcn. Nothing here depends on ROS: `Image` is any struct with the message's fields height, width,
- * encoding, is_bigendian, step and data, so sensor_msgs::msg::Image as well as sensor_msgs::Image of ROS 1. */
+/* sensor_msgs/Image for fcn. Nothing here depends on ROS: `Image` is any struct with the message's fields
+ * height, width, encoding, is_bigendian, step and data, such as sensor_msgs::msg::Image or ROS 1's
+ * sensor_msgs::Image. */
 
 #ifndef FCN_ROS_IMAGE_HPP
 #define FCN_ROS_IMAGE_HPP
@@ -12,15 +13,16 @@
 
 namespace fcn_ros {
 
-/* The frame borrows the message's data. Encodings are those of sensor_msgs/image_encodings.hpp that fcn_format_from_name()
- * knows: "bgr8", "mono16", "yuv422_yuy2", "nv21" and others; the second plane of "nv21" follows the first one. */
+/* The frame borrows the message's data. Supports the encodings of sensor_msgs/image_encodings.hpp that
+ * fcn_format_from_name() accepts: "bgr8", "mono16", "yuv422_yuy2", "nv21" and others; the second plane of
+ * "nv21" follows the first one. */
 template <typename Image>
 fcn_frame frame(const Image &image) {
     const fcn_format format = fcn::format_from_name(image.encoding);
     if (format == FCN_FORMAT_GRAY16 && image.is_bigendian)
         throw fcn::Error(FCN_ERROR_UNSUPPORTED_FORMAT, "mono16 with is_bigendian set is not taken: swap its bytes");
     const fcn_frame frame = fcn::contiguous(format, image.data.data(), image.width, image.height, image.step);
-    /* The last plane ends where the data may end at the earliest; all but the first have half as many rows. */
+    /* The data must reach to the end of the last plane; all but the first have half as many rows. */
     const std::size_t last = frame.planes[2] ? 2 : frame.planes[1] ? 1 : 0;
     const std::size_t before = static_cast<std::size_t>(static_cast<const std::uint8_t *>(frame.planes[last]) -
                                                         static_cast<const std::uint8_t *>(frame.planes[0]));
@@ -34,8 +36,8 @@ fcn_frame frame(const Image &image) {
     return frame;
 }
 
-/* Fills a message with the mask's class indices, "mono8". Its header is the caller's matter: the camera's, so that the labels
- * keep time and place of the picture. The memory of `image` is used again. */
+/* Fills a message with the mask's class indices, "mono8". Reuses the memory of `image`. The caller sets the
+ * header, to the camera's if the labels should keep the image's time and frame. */
 template <typename Image>
 void labels(const fcn::Mask &mask, Image &image) {
     image.height = mask.height();
@@ -47,7 +49,7 @@ void labels(const fcn::Mask &mask, Image &image) {
     image.data.assign(first, first + static_cast<std::size_t>(mask.width()) * mask.height());
 }
 
-/* Blends the colours of the classes into a message in "rgb8", "bgr8", "rgba8" or "bgra8", which has the mask's size. */
+/* Blends class colours into a message of the mask's size in "rgb8", "bgr8", "rgba8" or "bgra8". */
 template <typename Image>
 void overlay(const fcn::Segmenter &segmenter, const fcn::Mask &mask, float alpha, Image &image) {
     const fcn_frame checked = frame(image);

@@ -1,4 +1,4 @@
-//! The folders of Cityscapes: `leftImg8bit/SPLIT/CITY/ID_leftImg8bit.png` and `gtFine/SPLIT/CITY/ID_gtFine_*.png`.
+//! Cityscapes: `leftImg8bit/SPLIT/CITY/ID_leftImg8bit.png` and `gtFine/SPLIT/CITY/ID_gtFine_*.png`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,8 +8,8 @@ use fcn::palette::Class;
 use super::{Item, Mask, Source, all_void, entries};
 use crate::error::{Error, Result};
 
-/// The 19 classes that are evaluated, in the order of their train IDs: the ID in `labelIds` files, name and colour
-/// (cityscapesScripts, `labels.py`). All other IDs are void.
+/// The 19 evaluated classes, in the order of their train IDs: the ID in `labelIds` files, name and
+/// colour (cityscapesScripts, `labels.py`). All other IDs are void.
 const LABELS: [(u8, &str, [u8; 3]); 19] = [
     (7, "road", [128, 64, 128]),
     (8, "sidewalk", [244, 35, 232]),
@@ -34,7 +34,8 @@ const LABELS: [(u8, &str, [u8; 3]); 19] = [
 
 const PHOTO_ENDING: &str = "_leftImg8bit.png";
 
-/// Finds the photos of these splits and their masks: `labelTrainIds` where they are, otherwise `labelIds`.
+/// Finds the photos of these splits and their masks: `labelTrainIds` if present, otherwise
+/// `labelIds`.
 pub fn find(root: &Path, splits: &[String]) -> Result<Source> {
     let classes = LABELS.iter().map(|(_, name, color)| Class { name: (*name).to_owned(), color: *color }).collect();
     let splits = splits.iter().map(|split| Ok((split.clone(), items(root, split)?)));

@@ -1,4 +1,5 @@
-//! COCO's instances: one JSON file for all photos of a folder. Also as Roboflow, Label Studio, VIA and CVAT write them.
+//! COCO instances: one JSON file for all photos of a folder, also as Roboflow, Label Studio, VIA
+//! and CVAT write it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,7 +15,7 @@ use super::{
 use crate::data::photo_size;
 use crate::error::{Error, Result};
 
-/// Entries are read one by one, so that a bad one is left out by itself.
+/// Entries are read one by one, so that a bad one can be skipped.
 #[derive(Deserialize)]
 struct File<'a> {
     #[serde(borrow)]
@@ -35,7 +36,7 @@ struct Image {
     height: Value,
 }
 
-/// What tells where an annotation belongs.
+/// The part of an annotation that identifies its image.
 #[derive(Deserialize)]
 struct Place {
     #[serde(default)]
@@ -64,17 +65,18 @@ struct Category {
     supercategory: Value,
 }
 
-/// A category that can be used.
+/// A usable category.
 struct Named {
     id: String,
     name: String,
     supercategory: Option<String>,
 }
 
-/// Reads an instances file whose photos lie in `photos`. Classes are the categories in the order of their IDs after the
-/// background, or those that are chosen; other categories are then background. Categories of one name are one class, one called
-/// background is the background, and one that only groups others is none. Where instances overlap the smaller one is seen, and
-/// crowds lie below all others.
+/// Reads an instances file whose photos are in `photos`. Classes are the categories after the
+/// background in the order of their IDs, or the selected ones; other categories then become
+/// background. Categories with the same name are one class, a category called background is the
+/// background, and one that only groups others is ignored. Smaller instances are drawn over larger
+/// ones, and crowds below all others.
 pub fn find(file: &Path, photos: &Path, settings: &Settings<'_>) -> Result<Source> {
     let shown = file.display();
     let mut left_out = LeftOut::new(settings);
@@ -159,7 +161,7 @@ pub fn find(file: &Path, photos: &Path, settings: &Settings<'_>) -> Result<Sourc
     Ok(Source { classes, splits, left_out: left_out.sentences, notes: left_out.notes, ..Source::default() })
 }
 
-/// The categories that are classes, in the order of their IDs.
+/// The categories used as classes, in ID order.
 fn categories(
     entries: &[&RawValue],
     annotated: &HashSet<String>,
@@ -180,7 +182,7 @@ fn categories(
             return Err(Error::new(format!("{}: the category ID {id} stands for {other} and {name}", file.display())));
         }
     }
-    // Roboflow writes a category for the whole project, to which the others belong.
+    // Roboflow writes a category for the whole project, the parent of the others.
     let is_group = |category: &Named| {
         let names_it = |other: &Named| other.id != category.id && other.supercategory.as_ref() == Some(&category.name);
         let shares_its_name = |other: &Named| other.id != category.id && other.name == category.name;
@@ -200,10 +202,10 @@ fn categories(
     Ok(categories)
 }
 
-/// An ID, where it could be read, and what is wrong with the image.
+/// An ID, if readable, and the problem of the image.
 type Refused = (Option<String>, Error);
 
-/// An image whose photo is there, with its ID and the size that its annotations were drawn on.
+/// An image whose photo exists, with its ID and the size that its annotations were drawn on.
 fn image(
     entry: &RawValue,
     file: &Path,
@@ -224,7 +226,7 @@ fn image(
         };
         let mask = Mask::Shapes { size, file: file.to_owned(), shapes: Vec::new() };
         let item = Item { id: stem(&photo)?, mask, photo };
-        // Before anything is drawn: what the file says of a size may be anything.
+        // Checked before drawing, because the file can state any size.
         item.check()?;
         if !known.insert(item.photo.clone()) {
             return Err(Error::new(format!("{shown}: {name} is listed twice")));
@@ -237,7 +239,7 @@ fn image(
     }
 }
 
-/// What is drawn on a photo, in the order of drawing.
+/// The shapes of a photo, in drawing order.
 fn shapes(
     annotations: &[&RawValue],
     (width, height): (usize, usize),
@@ -281,7 +283,7 @@ fn shapes(
     Ok(shapes.into_iter().map(|(_, _, shape, index)| (shape, index)).collect())
 }
 
-/// The shape of a segmentation, and what is wrong with those of its parts that are left out.
+/// The shape of a segmentation, and the problems of its skipped parts.
 fn shape(segmentation: &Value) -> Result<(Shape, Vec<Error>)> {
     let list = match segmentation {
         Value::Null => return Err(Error::new("has no segmentation, at most a box")),
@@ -292,7 +294,7 @@ fn shape(segmentation: &Value) -> Result<(Shape, Vec<Error>)> {
     };
     let lists = |values: &[Value]| values.iter().all(Value::is_array);
     let is_point = |value: &Value| value.as_array().is_some_and(|point| point.len() == 2 && !lists(point));
-    // One polygon may stand without a list around it: as numbers, or as points.
+    // A single polygon may lack the list around it: as numbers, or as points.
     let polygons: Vec<&Vec<Value>> = match list.as_slice() {
         points if points.len() >= 3 && points.iter().all(is_point) => vec![list],
         values if !lists(values) => vec![list],

@@ -1,5 +1,5 @@
-//! JSON as annotation programs write it: in several encodings, with Python's numbers, and with values of several types where
-//! others write one.
+//! JSON as annotation tools write it: in several encodings, with Python's numbers, and with varying
+//! value types.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// The text of a JSON file, and whether its encoding had to be assumed.
+/// The text of a JSON file, and whether its encoding was assumed.
 ///
-/// A byte order mark, or the zeros of UTF-16, tell the encoding; then it is the one given; without one, UTF-8, or where that
-/// cannot be, Windows-1252.
+/// The encoding follows from a byte order mark or UTF-16's zeros; otherwise it is the given one, or
+/// without one UTF-8, or Windows-1252 if the file is not valid UTF-8.
 pub(super) fn read(path: &Path, encoding: Option<&'static Encoding>) -> Result<(String, bool)> {
     let bytes = fcn::file::read_whole(path)
         .map_err(|error| Error::new(format!("{} cannot be read: {error}", path.display())))?;
@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path, encoding: Option<&'static Encoding>) -> Result<(
     Ok((without_python_numbers(text.into_owned()), assumed))
 }
 
-/// Python writes NaN, Infinity and -Infinity, which JSON does not have: null takes their places.
+/// Python writes NaN, Infinity and -Infinity, which JSON does not have: replaced by null.
 fn without_python_numbers(text: String) -> String {
     const NUMBERS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
     if !NUMBERS.iter().any(|number| text.contains(number)) {
@@ -49,7 +49,7 @@ fn without_python_numbers(text: String) -> String {
                 rest = &rest[number.len()..];
                 continue;
             }
-            // A backslash and what it escapes.
+            // A backslash and the character it escapes.
             (None, '\\') if in_string => rest.chars().take(2).map(char::len_utf8).sum(),
             (None, '"') => {
                 in_string = !in_string;
@@ -63,7 +63,7 @@ fn without_python_numbers(text: String) -> String {
     result
 }
 
-/// A number, also one that is written as a text.
+/// A number, possibly written as a string.
 pub(super) fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
@@ -73,7 +73,7 @@ pub(super) fn number(value: &Value) -> Option<f64> {
     .filter(|number| number.is_finite())
 }
 
-/// What identifies an entry: 7, 7.0, "7" and "7.0" are the same; "07" is a text of its own.
+/// An entry's identifier: 7, 7.0, "7" and "7.0" are the same; "07" is different.
 pub(super) fn id(value: &Value) -> Option<String> {
     let whole = |number: f64| (number.fract() == 0.0 && number.abs() < 1e15).then(|| format!("{number:.0}"));
     match value {
@@ -92,7 +92,7 @@ pub(super) fn length(value: &Value) -> Option<usize> {
     number(value).filter(|length| (1.0..=1e9).contains(length)).map(|length| length.round() as usize)
 }
 
-/// A name, also one that is written as a number.
+/// A name, possibly written as a number.
 pub(super) fn name(value: &Value) -> Option<String> {
     let name = match value {
         Value::String(text) => text.trim().to_owned(),

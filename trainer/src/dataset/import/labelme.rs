@@ -1,4 +1,4 @@
-//! labelme's JSON files: one for each photo, beside it.
+//! labelme's JSON files: one per photo, next to it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Cursor;
@@ -19,7 +19,7 @@ use super::{
 use crate::data::{VOID, photo_size};
 use crate::error::{Error, Result};
 
-/// Labels of pixels that belong to no class, as labelme's own conversion to VOC has it.
+/// Labels of pixels that belong to no class, as in labelme's own conversion to VOC.
 const IGNORE: &str = "__ignore__";
 
 #[derive(Deserialize)]
@@ -44,12 +44,13 @@ struct Drawn {
     points: Value,
     #[serde(default)]
     shape_type: Option<String>,
-    /// Of a shape of labelme's AI tools: a PNG file in base64, whose top left corner is the first point.
+    /// For shapes of labelme's AI tools: a PNG file in base64, whose top left corner is the first
+    /// point.
     #[serde(default)]
     mask: Option<String>,
 }
 
-/// A file whose photo is there.
+/// A file whose photo exists.
 struct Labelled {
     item: Item,
     file: PathBuf,
@@ -57,9 +58,10 @@ struct Labelled {
     shapes: Vec<(String, Shape)>,
 }
 
-/// Finds the .json files of a folder and their photos: where the files say, in `photos` if given, or else beside them; or
-/// inside of them. Classes are the labels in alphabetical order after the background, or those that are chosen; other labels
-/// are then background. What has no area, such as a point or a line, is left out.
+/// Finds a folder's .json files and their photos: where the files say, in `photos` if given,
+/// otherwise next to them; or stored inside them. Classes are the labels in alphabetical order
+/// after the background, or the selected ones; other labels then become background. Shapes without
+/// an area, such as points and lines, are skipped.
 pub fn find(folder: &Path, photos: Option<&Path>, settings: &Settings<'_>) -> Result<Source> {
     let mut left_out = LeftOut::new(settings);
     let is_json = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
@@ -111,7 +113,7 @@ pub fn find(folder: &Path, photos: Option<&Path>, settings: &Settings<'_>) -> Re
     Ok(Source { classes: classes.clone(), splits, left_out, notes, unpacked: Some(Arc::new(unpacked)) })
 }
 
-/// What a file labels, or what is wrong with it.
+/// A file's labels, or its problem.
 fn labelled(
     path: &Path,
     photos: &Path,
@@ -130,7 +132,7 @@ fn labelled(
         };
         let mask = Mask::Shapes { size, file: path.to_owned(), shapes: Vec::new() };
         let item = Item { id: stem(&photo)?, photo, mask };
-        // Before anything is drawn: what the file says of a size may be anything.
+        // Checked before drawing, because the file can state any size.
         item.check()?;
         Ok((file, item, size, is_assumed))
     };
@@ -148,7 +150,7 @@ fn labelled(
         let is_chosen = |label: &String| label == IGNORE || settings.names.is_none_or(|names| names.contains(label));
         match shape {
             Ok((label, Ok(shape))) => shapes.push((label, shape)),
-            // What is chosen away need not be good.
+            // Unselected shapes need not be valid.
             Ok((label, Err(_))) if !is_chosen(&label) => {}
             Ok((label, Err(error))) => {
                 left_out.add(format!("{} in {}: \"{label}\" {error}", item.id, path.display()))?;
@@ -161,7 +163,7 @@ fn labelled(
     Ok(Ok(Labelled { item, file: path.to_owned(), size, shapes }))
 }
 
-/// The photo of a file: the one it names, or the one that is stored in it.
+/// A file's photo: the one it names, or the one stored in it.
 fn photo(path: &Path, file: &File, folder: &Path, unpacked: &TempDir) -> Result<PathBuf> {
     let named = file.image_path.as_deref().unwrap_or_default();
     if let Some(photo) = photos::find(folder, named) {
@@ -180,7 +182,7 @@ fn photo(path: &Path, file: &File, folder: &Path, unpacked: &TempDir) -> Result<
         Ok(ImageFormat::Png) => "png",
         _ => return Err(Error::new(format!("{}: imageData is neither a JPEG nor a PNG file", path.display()))),
     };
-    // A folder for each, so that no name is in the way of another.
+    // One folder each, so that names cannot collide.
     let folder = tempfile::tempdir_in(unpacked).map(TempDir::keep);
     let folder = folder.map_err(|error| Error::new(format!("a temporary folder cannot be made: {error}")))?;
     let photo = folder.join(format!("{}.{ending}", stem(path)?));
@@ -188,13 +190,13 @@ fn photo(path: &Path, file: &File, folder: &Path, unpacked: &TempDir) -> Result<
     Ok(photo)
 }
 
-/// The bytes of base64, which may be broken into lines.
+/// Decodes base64, which may be broken into lines.
 fn decode(text: &str) -> Result<Vec<u8>> {
     let text: String = text.split_whitespace().collect();
     STANDARD.decode(text).map_err(|error| Error::new(format!("is no base64: {error}")))
 }
 
-/// A shape's label and its form, or what is wrong with the form; an error if it has no label.
+/// A shape's label and its form, or the form's problem; an error if it has no label.
 fn shape(value: Value, (width, height): (usize, usize)) -> Result<(String, Result<Shape>)> {
     let drawn: Drawn = serde_json::from_value(value).map_err(|error| Error::new(format!("cannot be read: {error}")))?;
     let label = json::name(&drawn.label).ok_or_else(|| Error::new("has no label"))?;
@@ -215,7 +217,7 @@ fn form(drawn: &Drawn, size: (usize, usize)) -> Result<Shape> {
     let points =
         points.ok_or_else(|| Error::new(format!("has a point that is no pair of numbers up to {FARTHEST:e}")))?;
     match (drawn.shape_type.as_deref().unwrap_or_default(), points.as_slice()) {
-        // Two opposite corners; some programs write all four.
+        // Two opposite corners; some tools write all four.
         ("rectangle", [a, b]) => Ok(Shape::rectangle(*a, *b)),
         ("" | "polygon" | "rectangle" | "rotation" | "oriented_rectangle", corners) => {
             let numbers: Vec<Value> = corners.iter().flat_map(|(x, y)| [Value::from(*x), Value::from(*y)]).collect();
@@ -234,7 +236,7 @@ fn form(drawn: &Drawn, size: (usize, usize)) -> Result<Shape> {
     }
 }
 
-/// A mask of labelme's AI tools: what is not black is covered.
+/// A mask of labelme's AI tools: all pixels that are not black are covered.
 fn bitmap(text: &str, (x, y): (f64, f64), (width, height): (usize, usize)) -> Result<Shape> {
     let bytes = decode(text)?;
     let mut reader = ImageReader::with_format(Cursor::new(&bytes), ImageFormat::Png);

@@ -1,12 +1,15 @@
-//! A folder of photos and a folder of masks, as labelme2voc, Supervisely, CamVid and others have them.
+//! A folder of photos and a folder of masks, as written by labelme2voc, Supervisely, CamVid and
+//! others.
 //!
-//! A mask belongs to the photo of its name, or of the beginning of its name before a `_`, `-` or `.`: `0001.jpg` and `0001.png`,
-//! `0001_mask.png` or `0001_L.png`. Classes stand in a labelmap.txt, or a list of names (class_names.txt, classes.txt) in the folder
-//! of masks or one of the folders above both. Without one they are what the masks have:
+//! A mask belongs to the photo with its name, or with the beginning of its name before a `_`, `-`
+//! or `.`: `0001.jpg` and `0001.png`, `0001_mask.png` or `0001_L.png`. Classes are read from a
+//! labelmap.txt, or a list of names (class_names.txt, classes.txt) in the folder of masks or one of
+//! the folders above both. Without a list they follow from the masks:
 //!
-//! - colours: a class each, black the background;
-//! - 0 and 255 alone: background and object;
-//! - values: class indices, unless most numbers up to the largest one are missing; then a class each, in their order.
+//! - colours: one class each, black is the background;
+//! - only 0 and 255: background and object;
+//! - values: class indices, unless most numbers up to the largest one are missing; then one class
+//!   each, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::labelmap::{self, MAX_CLASSES, VOID_COLOR};
 use crate::text;
 
-/// What lists of classes are called.
+/// File names of class lists.
 const NAME_LISTS: [&str; 3] = ["class_names.txt", "classes.txt", "obj.names"];
 
 /// Finds the photos of a folder and their masks in another one, all in the split `split`.
@@ -63,7 +66,7 @@ pub fn find(images: &Path, masks: &Path, split: &str, missing: MissingMasks) -> 
     Ok(source)
 }
 
-/// The files of a folder that have one of these endings, in the order of their names.
+/// A folder's files with one of these extensions, in name order.
 fn files(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
     let has_ending = |path: &PathBuf| {
         path.extension().is_some_and(|own| endings.iter().any(|ending| own.eq_ignore_ascii_case(ending)))
@@ -79,9 +82,9 @@ fn by_stem(files: Vec<PathBuf>) -> Result<BTreeMap<String, PathBuf>> {
     files.into_iter().map(|path| Ok((stem(&path)?, path))).collect()
 }
 
-/// The mask of a photo: of the same name, or the only one that begins so.
+/// The mask of a photo: with the same name, or the only one whose name begins with it.
 fn mask_of(id: &str, photo: &Path, masks: &BTreeMap<String, PathBuf>) -> Result<Option<PathBuf>> {
-    // A mask beside its photo is a file of another name.
+    // A mask next to its photo has another name.
     if let Some(mask) = masks.get(id).filter(|mask| *mask != photo) {
         return Ok(Some(mask.clone()));
     }
@@ -98,7 +101,7 @@ fn mask_of(id: &str, photo: &Path, masks: &BTreeMap<String, PathBuf>) -> Result<
     }
 }
 
-/// What pixels the masks have.
+/// The masks' pixel values.
 fn contents(pairs: &[(String, PathBuf, Option<PathBuf>)]) -> Result<Vec<Content>> {
     let masked: Vec<(&PathBuf, &PathBuf)> =
         pairs.iter().filter_map(|(_, photo, mask)| mask.as_ref().map(|mask| (photo, mask))).collect();
@@ -109,11 +112,11 @@ fn contents(pairs: &[(String, PathBuf, Option<PathBuf>)]) -> Result<Vec<Content>
     on_all_processors(masked.len(), look).into_iter().collect()
 }
 
-/// Classes that a file beside the masks gives.
+/// Classes from a file next to the masks.
 enum Named {
     /// With their colours.
     Classes(Vec<Class>),
-    /// Their names alone.
+    /// Only their names.
     Names(Vec<String>, PathBuf),
     Nothing,
 }
@@ -128,7 +131,7 @@ fn named(images: &Path, masks: &Path) -> Result<Named> {
         if let Some(list) = NAME_LISTS.iter().map(|name| folder.join(name)).find(|path| path.is_file()) {
             let text = text::read(&list)?;
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            // labelme's list begins with the name of void, which has no index.
+            // labelme's list begins with void, which has no index.
             let names: Vec<String> = lines.filter(|name| *name != "__ignore__").map(str::to_owned).collect();
             return Ok(Named::Names(names, list));
         }
@@ -136,7 +139,7 @@ fn named(images: &Path, masks: &Path) -> Result<Named> {
     Ok(Named::Nothing)
 }
 
-/// What masks mean.
+/// The meaning of the masks.
 struct Meaning {
     classes: Vec<Class>,
     colors: Arc<ClassColors>,
@@ -189,7 +192,7 @@ impl Meaning {
         Meaning { colors: Arc::new(ClassColors::new(&classes)), classes, values: None }
     }
 
-    /// A class for each colour, black first.
+    /// One class per colour, black first.
     fn colors(colors: &BTreeSet<[u8; 3]>, masks: &Path, notes: &mut Vec<String>) -> Result<Meaning> {
         if colors.len() > MOST_COLORS {
             return Err(Error::new(format!(
@@ -256,7 +259,7 @@ impl Meaning {
             ));
             return Ok(Meaning { values: Some(values), ..Meaning::indices(classes) });
         }
-        // Programs that draw classes as shades of grey leave gaps.
+        // Tools that draw classes as shades of grey leave gaps.
         if largest >= 2 * own.len() {
             let classes = classes(own.iter().filter(|value| **value != 0).map(|value| format!("value_{value}")))?;
             let mut values = all_void();
@@ -275,7 +278,7 @@ impl Meaning {
             )));
         }
         let mut classes = classes((1..=largest).map(|index| format!("class_{index}")))?;
-        // The masks' own colours, if they tell classes apart.
+        // The masks' own colours, if they distinguish the classes.
         let colors: Vec<[u8; 3]> =
             palette.map(|palette| palette.iter().copied().take(largest + 1).collect()).unwrap_or_default();
         let distinct: BTreeSet<[u8; 3]> = colors.iter().copied().collect();

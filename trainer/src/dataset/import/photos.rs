@@ -1,14 +1,14 @@
-//! Finds the photos that annotation files name.
+//! Finds the photos named in annotation files.
 
 use std::path::{Path, PathBuf};
 
-/// The file below `folder` that another program calls `name`: a path of any system, of which as many of the last parts count
-/// as lead to a file. Nothing outside of the folder is found, whatever the path says.
+/// The file below `folder` that another tool calls `name`: a path of any system, from which the
+/// longest trailing part that leads to a file is used. Nothing outside the folder is ever found.
 pub(super) fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     let parts = |separators: &[char]| -> Vec<String> {
         name.split(separators).filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect()
     };
-    // A backslash may also be a part of a name.
+    // A backslash may also be part of a name.
     [parts(&['/']), parts(&['/', '\\'])].into_iter().find_map(|parts| {
         let start = parts.iter().rposition(|part| part == "..").map_or(0, |place| place + 1);
         (start..parts.len()).find_map(|first| {

@@ -1,20 +1,21 @@
-//! Shapes as pixels: a pixel belongs to a shape where its centre lies inside.
+//! Rasterises shapes: a pixel belongs to a shape if its centre lies inside.
 
 use std::ops::Range;
 
 use super::rle::Runs;
 use crate::error::Result;
 
-/// A part of a picture. Coordinates are in pixels from the top left corner: the first pixel's centre is at (0.5, 0.5).
+/// A region of an image. Coordinates are in pixels from the top left corner: the first pixel's
+/// centre is at (0.5, 0.5).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Shape {
-    /// Polygons, of which each covers what lies within it an odd number of times.
+    /// Polygons; each covers the points that it encloses an odd number of times.
     Polygons(Vec<Vec<(f64, f64)>>),
     /// A centre and a radius.
     Circle((f64, f64), f64),
-    /// Pixels of a whole picture.
+    /// Pixels of a whole image.
     Runs(Runs),
-    /// Pixels of a part of it.
+    /// Pixels of a part of an image.
     Bitmap {
         /// Column and row of the top left corner.
         corner: (i64, i64),
@@ -31,7 +32,7 @@ impl Shape {
         Shape::Polygons(vec![vec![(a, b), (c, b), (c, d), (a, d)]])
     }
 
-    /// Gives the shape's pixels a label. Parts outside the picture are cut off.
+    /// Sets the shape's pixels to a label, clipped to the image.
     pub fn draw(&self, labels: &mut [u8], width: usize, height: usize, label: u8) -> Result<()> {
         self.each_span((width, height), |row, columns| labels[row * width..][columns].fill(label));
         if let Shape::Runs(runs) = self {
@@ -40,7 +41,7 @@ impl Shape {
         Ok(())
     }
 
-    /// How many pixels of a picture it covers; those of several polygons count for each.
+    /// The number of pixels it covers; overlapping polygons count each.
     pub(super) fn area(&self, width: usize, height: usize) -> Result<usize> {
         if let Shape::Runs(runs) = self {
             return runs.area(width, height);
@@ -50,7 +51,7 @@ impl Shape {
         Ok(area)
     }
 
-    /// Calls `visit` with each piece of a row that it covers. Runs lie along columns and have none.
+    /// Calls `visit` with each piece of a row that it covers. Runs go along columns and have none.
     fn each_span(&self, (width, height): (usize, usize), mut visit: impl FnMut(usize, Range<usize>)) {
         match self {
             Shape::Polygons(polygons) => {
@@ -103,7 +104,7 @@ fn fill(polygon: &[(f64, f64)], (width, height): (usize, usize), visit: &mut imp
     }
 }
 
-/// The pixels of a side whose centres lie from `start` on and before `end`.
+/// The pixels of a side whose centres are at or after `start` and before `end`.
 fn columns(start: f64, end: f64, length: usize) -> Range<usize> {
     let first = |edge: f64| (edge - 0.5).ceil().clamp(0.0, length as f64) as usize;
     first(start)..first(end).max(first(start))
@@ -122,7 +123,7 @@ mod tests {
         labels
     }
 
-    /// Whether a point is inside, by the number of edges on the way to the right (Shimrat 1962).
+    /// Whether a point is inside, by counting the edges to its right (Shimrat 1962).
     fn inside(polygon: &[(f64, f64)], x: f64, y: f64) -> bool {
         let mut inside = false;
         for (i, &(x0, y0)) in polygon.iter().enumerate() {
@@ -140,7 +141,7 @@ mod tests {
         let (width, height) = (37, 29);
         let mut filled = 0;
         for case in 0..300 {
-            // They cross themselves, and reach beyond the picture.
+            // They intersect themselves and extend beyond the image.
             let corners = rng.random_range(3..9);
             let polygon: Vec<(f64, f64)> =
                 (0..corners).map(|_| (rng.random_range(-20.0..60.0), rng.random_range(-20.0..50.0))).collect();

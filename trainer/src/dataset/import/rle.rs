@@ -1,11 +1,11 @@
-//! COCO's run-length encoding of masks, plain and compressed (cocoapi, `maskApi.c`): lengths of runs down the columns,
-//! outside and inside in turn.
+//! COCO's run-length encoding of masks, plain and compressed (cocoapi, `maskApi.c`): alternating
+//! lengths of runs outside and inside, column by column.
 
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
-/// A mask as it stands in a file.
+/// A mask as stored in a file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Runs {
     /// Height and width in pixels.
@@ -20,7 +20,8 @@ pub struct Runs {
 pub enum Counts {
     /// As numbers.
     Plain(Vec<u64>),
-    /// As text: differences to the length before the last one, in groups of five bits, lowest first.
+    /// As text: differences to the length before the last one, in groups of five bits, lowest
+    /// first.
     Compressed(String),
 }
 
@@ -33,13 +34,13 @@ impl Runs {
         }
     }
 
-    /// Gives the mask's pixels a label.
+    /// Sets the mask's pixels to a label.
     pub(super) fn draw(&self, labels: &mut [u8], width: usize, height: usize, label: u8) -> Result<()> {
         let mut place = 0;
         for (number, length) in self.lengths_for(width, height)?.into_iter().enumerate() {
             let end = place + length as usize;
             if number % 2 == 1 {
-                // Down the columns => along the rows.
+                // Column by column => row by row.
                 (place..end).for_each(|at| labels[at % height * width + at / height] = label);
             }
             place = end;
@@ -47,12 +48,12 @@ impl Runs {
         Ok(())
     }
 
-    /// How many pixels it covers.
+    /// The number of pixels it covers.
     pub(super) fn area(&self, width: usize, height: usize) -> Result<usize> {
         Ok(self.lengths_for(width, height)?.into_iter().skip(1).step_by(2).sum::<u64>() as usize)
     }
 
-    /// The lengths, if they are those of a photo of this size.
+    /// The lengths, if they fit a photo of this size.
     fn lengths_for(&self, width: usize, height: usize) -> Result<Vec<u64>> {
         let [own_height, own_width] = self.size;
         if (own_width, own_height) != (width, height) {
@@ -78,7 +79,7 @@ fn decompress(text: &[u8]) -> Result<Vec<u64>> {
     while let Some(&first) = bytes.next() {
         let (mut value, mut shift, mut byte) = (0i64, 0, first);
         loop {
-            // Characters from '0' on hold six bits: five of the number, and whether more follow.
+            // Characters from '0' on hold six bits: five of the number, and a continuation bit.
             let bits = byte.checked_sub(b'0').filter(|bits| *bits < 64).ok_or_else(broken)?;
             if shift > 55 {
                 return Err(broken());

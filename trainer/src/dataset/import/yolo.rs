@@ -1,6 +1,7 @@
-//! Polygons as YOLO's segmentation networks take them (Ultralytics, Roboflow, Label Studio, CVAT): for each photo below a folder
-//! `images` a text file below a folder `labels`, with a line `class x1 y1 x2 y2 ...` for each object; coordinates are shares of
-//! the photo's width and height. A photo without such a file is background.
+//! Polygons in the format of YOLO's segmentation networks (Ultralytics, Roboflow, Label Studio,
+//! CVAT): for each photo below a folder `images`, a text file below a folder `labels` with a line
+//! `class x1 y1 x2 y2 ...` per object; coordinates are fractions of the photo's width and height. A
+//! photo without such a file is background.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +15,10 @@ use crate::data::photo_size;
 use crate::error::{Error, Result};
 use crate::text;
 
-/// Folders deeper than this are no data set.
+/// Folders deeper than this are not data sets.
 const DEEPEST: usize = 6;
 
-/// What a data set says of itself.
+/// A data set's description.
 #[derive(Deserialize, Default)]
 struct Description {
     #[serde(default)]
@@ -31,15 +32,16 @@ enum Names {
     ByIndex(BTreeMap<usize, String>),
 }
 
-/// Whether a folder looks like one of these data sets.
+/// Whether a folder looks like such a data set.
 pub fn is_one(root: &Path) -> bool {
     let below = |folder: &Path| folder.join("images").is_dir() && folder.join("labels").is_dir();
     below(root) || ["train", "val", "valid"].iter().any(|split| below(&root.join(split)))
 }
 
-/// Finds the photos of a folder and what is drawn on them. The splits are those of its folders (`images/train` or
-/// `train/images`; `valid` is `val`), or else `settings.split`. Class n of the files is index n + 1, after the background; a class that
-/// is called background is the background. Where objects overlap the smaller one is seen.
+/// Finds a folder's photos and their objects. The splits are its folders (`images/train` or
+/// `train/images`; `valid` is `val`), otherwise `settings.split`. Class n of the files is index n +
+/// 1, after the background; a class called background is the background. Smaller objects are drawn
+/// over larger ones.
 pub fn find(root: &Path, settings: &Settings<'_>) -> Result<Source> {
     let mut left_out = LeftOut::new(settings);
     let mut photos = Vec::new();
@@ -103,11 +105,11 @@ pub fn find(root: &Path, settings: &Settings<'_>) -> Result<Source> {
 /// A photo with its objects.
 struct Drawn {
     photo: PathBuf,
-    /// The text file, which need not be there.
+    /// The text file, which may be missing.
     labels: PathBuf,
     split: Option<String>,
     size: (usize, usize),
-    /// In the order of drawing.
+    /// In drawing order.
     shapes: Vec<(usize, Shape)>,
 }
 
@@ -131,11 +133,11 @@ fn drawn(root: &Path, photo: &Path, left_out: &mut LeftOut) -> Result<Drawn> {
     Ok(Drawn { split: split_of(root, photo), photo: photo.to_owned(), labels, size: (width, height), shapes })
 }
 
-/// A line's class, and its shape with the pixels it covers.
+/// A line's class, and its shape with the number of pixels it covers.
 fn line(line: &str, (width, height): (usize, usize)) -> Result<(usize, usize, Shape)> {
     let mut words = line.split_ascii_whitespace();
     let first = words.next().unwrap_or_default();
-    // Some programs write 0.0.
+    // Some tools write 0.0.
     let class = first.parse::<f64>().ok().filter(|class| (0.0..1e6).contains(class) && class.fract() == 0.0);
     let class = class.ok_or_else(|| Error::new(format!("\"{first}\" is no class number")))? as usize;
     let shares: Option<Vec<f64>> = words.map(|word| word.parse().ok()).collect();
@@ -152,7 +154,7 @@ fn line(line: &str, (width, height): (usize, usize)) -> Result<(usize, usize, Sh
     }
 }
 
-/// The photos of a folder and those below it, in the order of their paths. Links are not followed down.
+/// The photos in and below a folder, in path order. Links to folders are not followed.
 fn photos_below(folder: &Path, depth: usize, photos: &mut Vec<PathBuf>) -> Result<()> {
     for path in entries(folder)? {
         let is_photo = || {
@@ -168,13 +170,13 @@ fn photos_below(folder: &Path, depth: usize, photos: &mut Vec<PathBuf>) -> Resul
     Ok(())
 }
 
-/// The place, among the parts of a path below `root`, of the last folder called `name`.
+/// The position, among the parts of a path below `root`, of the last folder called `name`.
 fn place_of(root: &Path, path: &Path, name: &str) -> Option<usize> {
     let parts: Vec<Component> = path.strip_prefix(root).ok()?.components().collect();
     parts[..parts.len() - 1].iter().rposition(|part| part.as_os_str() == OsStr::new(name))
 }
 
-/// The text file of a photo: the same path with `labels` for `images`.
+/// A photo's text file: the same path with `labels` for `images`.
 fn labels_of(root: &Path, photo: &Path) -> PathBuf {
     let below = photo.strip_prefix(root).unwrap_or(photo);
     let images = place_of(root, photo, "images");
@@ -185,7 +187,7 @@ fn labels_of(root: &Path, photo: &Path) -> PathBuf {
     root.join(below.components().enumerate().map(part).collect::<PathBuf>()).with_extension("txt")
 }
 
-/// The split that the folders of a photo name.
+/// The split named by a photo's folders.
 fn split_of(root: &Path, photo: &Path) -> Option<String> {
     let folders = photo.strip_prefix(root).ok()?.parent()?;
     let mut names = folders.components().filter_map(|part| part.as_os_str().to_str());
@@ -197,7 +199,7 @@ fn split_of(root: &Path, photo: &Path) -> Option<String> {
     })
 }
 
-/// The names of the classes, and the file they stand in.
+/// The class names, and the file that contains them.
 fn names(root: &Path) -> Result<Option<(Vec<String>, PathBuf)>> {
     for path in entries(root)? {
         if !path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml") || !path.is_file() {

@@ -1,13 +1,14 @@
-//! Rounded weights against plain loops over inputs, against every choice of steps, and against the nearest steps.
+//! Rounded weights against plain loops over inputs, against every choice of steps, and against the
+//! nearest steps.
 
 use tch::{Device, Kind, Tensor};
 
 use super::*;
 
-/// Inputs of this step and without offset.
+/// Inputs with this step and no offset.
 const INPUT: Scale = Scale { scale: 0.02, zero: 0 };
 
-/// Numbers from -1 to 1; each seed has its own.
+/// Numbers from -1 to 1, determined by the seed.
 fn random(size: &[i64], seed: u32) -> Tensor {
     let mut state = seed;
     let next = |_| {
@@ -23,7 +24,7 @@ fn conv(weight: [i64; 4], stride: i64, padding: Padding, groups: i64, seed: u32)
     Conv { name: "conv".into(), weight, bias: None, stride, padding, groups }
 }
 
-/// An image whose channels are mixtures of fewer ones and not negative, as those after a ReLU.
+/// An image whose channels are non-negative mixtures of fewer ones, as after a ReLU.
 fn mixed(channels: i64, sources: i64, side: i64, seed: u32) -> Tensor {
     let shares = random(&[channels, sources], !seed).abs();
     shares.matmul(&random(&[sources, side * side], seed).abs()).view([1, channels, side, side])
@@ -35,19 +36,19 @@ fn rounded(conv: &Conv, image: &Tensor) -> Rounded {
     moments.round(conv, INPUT).unwrap()
 }
 
-/// Weights by the numbers that stand for them.
+/// Weights from their integers.
 fn restored(rounded: &Rounded, conv: &Conv) -> Tensor {
     let steps = Tensor::from_slice(&rounded.weight).to_kind(Kind::Float).view(&conv.weight.size()[..]);
     steps * Tensor::from_slice(&rounded.scales).view([-1, 1, 1, 1])
 }
 
-/// Weights by the nearest of the same steps.
+/// Weights rounded to the nearest of the same steps.
 fn nearest(rounded: &Rounded, conv: &Conv) -> Tensor {
     let scales = Tensor::from_slice(&rounded.scales).view([-1, 1, 1, 1]);
     (&conv.weight / &scales).round() * scales
 }
 
-/// The mean square of what other weights change in a convolution's results.
+/// The mean squared change of a convolution's results with other weights.
 fn change(conv: &Conv, weight: &Tensor, image: &Tensor) -> f64 {
     let apply = |weight: &Tensor| {
         image.conv2d(weight, None::<Tensor>, [conv.stride; 2], [conv.padding.before; 2], [1, 1], conv.groups)
@@ -112,7 +113,7 @@ fn steps_lie_between_the_nearest_and_the_best() {
 
 #[test]
 fn results_change_less_than_with_the_nearest_steps() {
-    // One block; several of them, as large convolutions have; a window for each channel.
+    // One block; several of them, as in large convolutions; one window per channel.
     for (weight, groups) in [([24, 48, 1, 1], 1), ([8, 160, 3, 3], 1), ([48, 1, 5, 5], 48)] {
         let conv = conv(weight, 1, Padding::even(weight[2] / 2), groups, 3);
         let image = mixed(weight[1] * groups, 6, 40, 4);

@@ -1,6 +1,6 @@
-//! The part of Python's pickle format (protocol 2, <https://docs.python.org/3/library/pickletools.html>) that state
-//! dicts are written in. Objects are records in lists, referred to by their number: nothing is recursive, whatever a
-//! file says.
+//! The part of Python's pickle format (protocol 2,
+//! <https://docs.python.org/3/library/pickletools.html>) used by state dicts. Objects are records
+//! in lists, referred to by their index, so nothing is recursive, whatever a file contains.
 
 use std::collections::HashMap;
 
@@ -8,11 +8,11 @@ use tch::Kind;
 
 use crate::error::{Error, Result};
 
-/// The classes and functions that a state dict may name.
+/// The classes and functions that a state dict may refer to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Global {
     OrderedDict,
-    /// `_rebuild_tensor` and its second version, which takes more that does not matter here.
+    /// `_rebuild_tensor` and its second version, whose extra arguments do not matter here.
     RebuildTensor,
     RebuildParameter,
     Storage(Kind),
@@ -35,13 +35,13 @@ const GLOBALS: [(&str, &str, Global); 14] = [
     ("torch", "BoolStorage", Global::Storage(Kind::Bool)),
 ];
 
-/// An object. Numbers are places in the [`Pickle`]'s lists.
+/// An object. Numbers are indices into the [`Pickle`]'s lists.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Value<'a> {
     None,
     Bool(bool),
     Int(i64),
-    /// Its value matters to no one.
+    /// An object whose value is irrelevant.
     Float,
     Text(&'a str),
     Global(Global),
@@ -52,44 +52,44 @@ pub(super) enum Value<'a> {
     Tensor(usize),
 }
 
-/// Where the numbers of tensors lie.
+/// The location of tensors' numbers.
 #[derive(Debug)]
 pub(super) struct Storage<'a> {
     pub(super) kind: Kind,
     pub(super) key: &'a str,
-    /// How many numbers.
+    /// The count of numbers.
     pub(super) len: usize,
 }
 
 impl Storage<'_> {
-    /// Its size; `None` where it is larger than any memory.
+    /// Its size; `None` if it exceeds any memory.
     pub(super) fn bytes(&self) -> Option<usize> {
         self.len.checked_mul(self.kind.elt_size_in_bytes())
     }
 }
 
-/// A tensor as a way to walk through a storage, counted in numbers.
+/// A tensor as strides into a storage, counted in numbers.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) storage: usize,
     pub(super) offset: usize,
     pub(super) size: Vec<usize>,
-    /// As many as sides.
+    /// One per side.
     pub(super) strides: Vec<usize>,
 }
 
-/// What a pickle holds.
+/// A pickle's contents.
 #[derive(Debug)]
 pub(super) struct Pickle<'a> {
     pub(super) root: Value<'a>,
-    /// Of tuples and lists the items; of dicts keys and values in turn.
+    /// The items of tuples and lists; alternating keys and values of dicts.
     items: Vec<Vec<Value<'a>>>,
     pub(super) storages: Vec<Storage<'a>>,
     pub(super) tensors: Vec<View>,
 }
 
 impl<'a> Pickle<'a> {
-    /// Keys and values of a dict, in turn.
+    /// Alternating keys and values of a dict.
     pub(super) fn dict(&self, value: Value) -> Option<&[Value<'a>]> {
         let Value::Dict(index) = value else { return None };
         Some(&self.items[index])
@@ -101,7 +101,7 @@ impl<'a> Pickle<'a> {
         Some(&self.items[index])
     }
 
-    /// What a dict has under a key.
+    /// A dict's value for a key.
     pub(super) fn get(&self, dict: Value, key: &str) -> Option<Value<'a>> {
         self.dict(dict)?.chunks_exact(2).find(|pair| pair[0] == Value::Text(key)).map(|pair| pair[1])
     }
@@ -157,13 +157,13 @@ pub(super) fn read<'a>(input: &mut Input<'a>) -> Result<Pickle<'a>> {
 struct Machine<'a> {
     pickle: Pickle<'a>,
     stack: Vec<Value<'a>>,
-    /// Heights of the stack.
+    /// Heights of the stack at marks.
     marks: Vec<usize>,
     memo: HashMap<u64, Value<'a>>,
 }
 
 impl<'a> Machine<'a> {
-    /// Carries out one instruction; `false` where it was the last.
+    /// Executes one instruction; `false` after the last one.
     fn step(&mut self, input: &mut Input<'a>) -> Result<bool> {
         let value = match input.take(1)?[0] {
             b'.' => return Ok(false),
@@ -244,7 +244,8 @@ impl<'a> Machine<'a> {
         self.memo.get(&key).copied().ok_or_else(damaged)
     }
 
-    /// Adds to the list or dict on top of the stack what lies above it: one item, one pair, or all since the last mark.
+    /// Appends what lies above the list or dict on the stack: one item, one pair, or everything
+    /// since the last mark.
     fn fill(&mut self, code: u8) -> Result<bool> {
         let new = match code {
             b'a' => vec![self.pop()?],
@@ -264,7 +265,8 @@ impl<'a> Machine<'a> {
         Ok(true)
     }
 
-    /// Gives a dict its attributes: a state dict's tell the versions of its modules, which do not matter here.
+    /// Sets a dict's attributes: a state dict's contain the versions of its modules, which do not
+    /// matter here.
     fn build(&mut self) -> Result<bool> {
         let attributes = self.pop()?;
         match (self.stack.last(), attributes) {
@@ -273,7 +275,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// A storage: ("storage", type, key, device, length), and in the old format None for "all of it".
+    /// A storage: ("storage", type, key, device, length), in the old format followed by None for
+    /// "all of it".
     fn storage(&mut self) -> Result<Value<'a>> {
         let reference = self.pop()?;
         let (parts, whole) = self.tuple(reference)?.split_at_checked(5).ok_or_else(damaged)?;
@@ -289,7 +292,7 @@ impl<'a> Machine<'a> {
         Ok(Value::Storage(self.pickle.storages.len() - 1))
     }
 
-    /// A call of one of the few functions, as far as it matters here.
+    /// A call of one of the few known functions, as far as it matters here.
     fn call(&mut self) -> Result<Value<'a>> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let Value::Global(function) = function else { return Err(damaged()) };
@@ -315,7 +318,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// An integer of any length; 8 bytes are the most that anything here needs.
+/// An integer of any length; 8 bytes are the most that is needed here.
 fn long(input: &mut Input) -> Result<Value<'static>> {
     let width = input.number(1)? as usize;
     if width > 8 {
@@ -332,7 +335,7 @@ fn long(input: &mut Input) -> Result<Value<'static>> {
 fn global(module: &str, name: &str) -> Result<Global> {
     let known = GLOBALS.iter().find(|known| (known.0, known.1) == (module, name));
     known.map(|known| known.2).ok_or_else(|| {
-        // A hostile name may be long and hold line breaks.
+        // A malicious name may be long and contain line breaks.
         let asked: String = format!("{module}.{name}").escape_debug().take(100).collect();
         Error::new(format!("it asks for {asked}, which no state dict needs; save a network's state_dict()"))
     })

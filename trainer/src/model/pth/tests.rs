@@ -1,4 +1,4 @@
-//! Small files that tests/reference/pth.py made with PyTorch, and hostile ones.
+//! Small files made with PyTorch by tests/reference/pth.py, and malicious ones.
 
 use serde_json::Value as Json;
 
@@ -72,7 +72,7 @@ fn files_cut_short_anywhere_are_errors() {
     }
 }
 
-/// Whatever a file holds, there is an answer: no panic, no endless loop, no exhausted memory.
+/// Any file gives a result: no panic, no endless loop, no exhausted memory.
 #[test]
 fn files_with_any_byte_changed_have_an_answer() {
     let mut errors = 0;
@@ -140,7 +140,7 @@ fn old_file(pickle: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// The name "w" and a tensor that says that its storage has `len` numbers.
+/// The name "w" and a tensor whose storage claims to have `len` numbers.
 fn tensor(len: i32, offset: i32, size: &[i32], strides: &[i32]) -> Vec<u8> {
     let storage =
         [b"(", &text("storage")[..], b"ctorch\nFloatStorage\n", &text("0"), &text("cpu"), &int(len), b"NtQ"].concat();

@@ -1,22 +1,22 @@
-//! Zip files as `torch.save` writes them: nothing compressed, below 4 GiB.
+//! Zip files as written by `torch.save`: uncompressed, below 4 GiB.
 
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 
-/// What a zip file begins with.
+/// The signature at the start of a zip file.
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
-/// What its last part, the end record, begins with.
+/// The signature of the end record.
 const END: &[u8] = b"PK\x05\x06";
-/// Length of the end record.
+/// The length of the end record.
 const END_LENGTH: usize = 22;
-/// What an entry of the directory begins with.
+/// The signature of a directory entry.
 const ENTRY: &[u8] = b"PK\x01\x02";
-/// Length of a directory's entry before its name.
+/// The length of a directory entry before its name.
 const ENTRY_LENGTH: usize = 46;
-/// Length of the header before each file's name and data.
+/// The length of a file's header before its name and data.
 const HEADER_LENGTH: usize = 30;
-/// What stands where a number does not fit 32 bits.
+/// The placeholder for a number that does not fit 32 bits.
 const TOO_LARGE: usize = u32::MAX as usize;
 
 /// An opened zip file.
@@ -26,7 +26,7 @@ pub(super) struct Archive<'a> {
 }
 
 struct Entry {
-    /// Where the file's header lies.
+    /// The offset of the file's header.
     header: usize,
     length: usize,
     method: usize,
@@ -62,7 +62,7 @@ impl<'a> Archive<'a> {
         self.entries.keys().copied()
     }
 
-    /// The content of a file; `None` where there is no such file.
+    /// The content of a file; `None` if it does not exist.
     pub(super) fn find(&self, name: &str) -> Result<Option<&'a [u8]>> {
         let Some(entry) = self.entries.get(name) else { return Ok(None) };
         if entry.method != 0 {
@@ -75,7 +75,7 @@ impl<'a> Archive<'a> {
         if !header.starts_with(MAGIC) {
             return Err(damaged());
         }
-        // The header's extra field differs from the directory's: it pads the data to a multiple of 64 bytes.
+        // The header's extra field differs from the directory's: it aligns the data to 64 bytes.
         let start = entry.header + HEADER_LENGTH + number(header, 26, 2)? + number(header, 28, 2)?;
         part(self.bytes, start, entry.length).map(Some)
     }
