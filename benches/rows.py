@@ -30,7 +30,7 @@ class Row:
 ROWS = [
     Row("libfcn", "libfcn", "frame in, labels out, through the C interface (`examples/bench.c`)"),
     Row("libfcn-int8", "libfcn", "the same on the int8 file of the network", suffix="-int8", labels=False),
-    Row("libfcn-cached", "libfcn", "libfcn with `fcn_options_set_cache`, warm cache", smallest_only=True,
+    Row("libfcn-cached", "libfcn", "libfcn with `fcn_options_set_cache_dir`, warm cache", smallest_only=True,
         cached=True),
     Row("libfcn-frozen", "libfcn", "libfcn on the network with a frozen bilinear upsampling",
         suffix="-frozen", labels=False, smallest_only=True),

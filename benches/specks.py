@@ -42,8 +42,8 @@ class Fcn:
             self[name].restype = result
         self.segmenter, self.mask = c_void_p(), c_void_p(self["fcn_mask_new"]())
         self.check("fcn_create", str(model).encode(), None, byref(self.segmenter))
-        self.classes = self["fcn_class_count"](self.segmenter)
-        self.background = self["fcn_background"](self.segmenter)
+        self.classes = self["fcn_segmenter_class_count"](self.segmenter)
+        self.background = self["fcn_segmenter_background"](self.segmenter)
 
     def __getitem__(self, name):
         return getattr(self.library, name)

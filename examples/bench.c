@@ -79,7 +79,7 @@ static fcn_status run(const fcn_segmenter *segmenter, const fcn_frame *frame, fc
 
 static void print(double create, double first, long peak, const fcn_segmenter *segmenter, const measured *result) {
     int i;
-    printf("{\"version\": \"%s with ONNX Runtime %s\", ", fcn_version(), fcn_runtime_version(segmenter));
+    printf("{\"version\": \"%s with ONNX Runtime %s\", ", fcn_version(), fcn_segmenter_runtime_version(segmenter));
     printf("\"create\": %.3f, \"first\": %.3f, \"peak\": %ld, \"frames\": [", create, first, peak);
     for (i = 0; i < result->count; i++) printf("%s%.3f", i ? ", " : "", result->milliseconds[i]);
     printf("], \"steps\": [");
@@ -123,7 +123,7 @@ int main(int argc, char **argv) {
     if (pixels == NULL) return failed(argv[2], "is not a file of width x height x 3 bytes");
     if (fcn_options_set_provider(options, argc == 10 ? provider(argv[9]) : FCN_PROVIDER_CPU) != FCN_OK ||
         fcn_options_set_threads(options, (uint32_t)strtoul(argv[5], NULL, 10)) != FCN_OK ||
-        fcn_options_set_cache(options, argc > 8 && argv[8][0] != '\0' ? argv[8] : NULL) != FCN_OK)
+        fcn_options_set_cache_dir(options, argc > 8 && argv[8][0] != '\0' ? argv[8] : NULL) != FCN_OK)
         return failed("options", fcn_last_error());
 
     start = now();

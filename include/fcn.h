@@ -64,7 +64,7 @@ enum fcn_status
     FCN_ERROR_OUT_OF_MEMORY = 8,
     /// A defect in this library; please report the message.
     FCN_ERROR_INTERNAL = 9,
-    /// fcn_cancel() ended the call, or the stream is stopped.
+    /// fcn_segmenter_cancel() ended the call, or the stream is stopped.
     FCN_ERROR_CANCELLED = 10,
     /// There was no result within the time given: by fcn_options_set_timeout(), which is also for fcn_create(),
     /// fcn_stream_set_deadline() or fcn_stream_wait().
@@ -205,7 +205,7 @@ enum fcn_provider
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
-    /// CUDA where it works, else the CPU; fcn_provider_reason() tells why. The default.
+    /// CUDA where it works, else the CPU; fcn_segmenter_provider_reason() tells why. The default.
     FCN_PROVIDER_AUTO = 0,
     /// The CPU.
     FCN_PROVIDER_CPU = 1,
@@ -441,7 +441,7 @@ typedef struct {
 /// Receives what became of a frame that was not dropped: `context` as given to fcn_stream_create(), `timestamp` and `user`
 /// as given with the frame. `mask` holds the result where `status` is FCN_OK, and stays only until the callback returns;
 /// else it is NULL and fcn_last_error() has the sentence: FCN_ERROR_TIMEOUT for a frame that was late, FCN_ERROR_CANCELLED
-/// after fcn_cancel().
+/// after fcn_segmenter_cancel().
 ///
 /// It is called from the stream's own thread, one call at a time, and no frame is in work meanwhile. It may use any function
 /// of this library. It must return: no C++ exception and no longjmp may leave it.
@@ -455,7 +455,7 @@ typedef void (*fcn_stream_callback)(void *context,
 /// frame, and must return, as fcn_stream_callback.
 typedef void (*fcn_release_callback)(void *user);
 
-/// What became of the frames of a stream. Filled by fcn_stream_counters(). `pushed` is the sum of the others and of the at
+/// What became of the frames of a stream. Filled by fcn_stream_get_counters(). `pushed` is the sum of the others and of the at
 /// most two frames that wait or are in work.
 typedef struct {
     /// Frames that the stream has taken.
@@ -468,7 +468,7 @@ typedef struct {
     uint64_t late;
     /// Frames that failed for another reason.
     uint64_t failed;
-} fcn_counters;
+} fcn_stream_counters;
 
 /// A pixel: (0, 0) is the upper left one.
 typedef struct {
@@ -478,7 +478,7 @@ typedef struct {
     uint32_t y;
 } fcn_point;
 
-/// How fcn_overlay_styled() draws. Set all of it to zero first. This struct is frozen: later versions of the library keep
+/// How fcn_overlay_draw_styled() draws. Set all of it to zero first. This struct is frozen: later versions of the library keep
 /// its layout. Owned by whoever made it; there is nothing to free.
 typedef struct {
     /// How much of the classes' colours is blended in: 0 leaves the picture, 1 paints over it.
@@ -551,7 +551,7 @@ fcn_status fcn_options_set_sessions(fcn_options *options, uint32_t sessions);
 ///
 /// Checked before each run, between layers and between tiles. A layer in progress is not interrupted: one large enough exceeds
 /// the time by as long as it takes, and the message then says how long. A frame whose inference has finished still returns its
-/// result. fcn_warm_up() has no limit.
+/// result. fcn_segmenter_warm_up() has no limit.
 ///
 /// The same time, but at least 10 seconds, limits fcn_create(): see there.
 ///
@@ -580,7 +580,7 @@ fcn_status fcn_options_set_runtime_library(fcn_options *options, const char *pat
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses; `folder` is NULL or a NUL-terminated string.
-fcn_status fcn_options_set_cache(fcn_options *options,
+fcn_status fcn_options_set_cache_dir(fcn_options *options,
                                  const char *folder);
 
 /// Pads frames of about the size that the model was trained on, and resamples larger and smaller ones to that size, keeping
@@ -798,7 +798,7 @@ fcn_status fcn_segment(const fcn_segmenter *segmenter,
                        const fcn_frame *frame,
                        fcn_mask *mask);
 
-/// Ends every call of fcn_segment() and fcn_warm_up() on this segmenter that runs or waits for a session now, with
+/// Ends every call of fcn_segment() and fcn_segmenter_warm_up() on this segmenter that runs or waits for a session now, with
 /// FCN_ERROR_CANCELLED, and the frames that its streams have in work. Later calls are not affected.
 ///
 /// It does not wait for them. A layer of the network that has begun is finished first, and a call whose network is done
@@ -806,26 +806,26 @@ fcn_status fcn_segment(const fcn_segmenter *segmenter,
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
-fcn_status fcn_cancel(const fcn_segmenter *segmenter);
+fcn_status fcn_segmenter_cancel(const fcn_segmenter *segmenter);
 
 /// Does for frames of `width` x `height` pixels what is only done for the first one of a size: memory is set up and a
 /// picture goes through the network, once for each session. Later frames of this size are as fast as they get.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
-fcn_status fcn_warm_up(const fcn_segmenter *segmenter, uint32_t width, uint32_t height);
+fcn_status fcn_segmenter_warm_up(const fcn_segmenter *segmenter, uint32_t width, uint32_t height);
 
 /// The number of classes, 2 to 255; 0 for NULL.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
-uint32_t fcn_class_count(const fcn_segmenter *segmenter);
+uint32_t fcn_segmenter_class_count(const fcn_segmenter *segmenter);
 
 /// The name of class `index` in UTF-8, for example "cat". NULL where there is no such class.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
-const char *fcn_class_name(const fcn_segmenter *segmenter, uint32_t index);
+const char *fcn_segmenter_class_name(const fcn_segmenter *segmenter, uint32_t index);
 
 /// The index of the class that means "nothing of interest": overlays leave its pixels as they are, and the palette "voc"
 /// makes it black. It stands in the model card; a card without it means the class called "background", "_background_",
@@ -834,14 +834,14 @@ const char *fcn_class_name(const fcn_segmenter *segmenter, uint32_t index);
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
-int32_t fcn_background(const fcn_segmenter *segmenter);
+int32_t fcn_segmenter_background(const fcn_segmenter *segmenter);
 
 /// Stores the colour of class `index` in the palette, red, green and blue, in the 3 bytes at `rgb`. It is the colour of label files
-/// (fcn_mask_write_png()); see fcn_class_display_color() for that of overlays.
+/// (fcn_mask_write_png()); see fcn_segmenter_class_display_color() for that of overlays.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter; `rgb` is NULL or points to 3 bytes to write to.
-fcn_status fcn_class_color(const fcn_segmenter *segmenter,
+fcn_status fcn_segmenter_class_color(const fcn_segmenter *segmenter,
                            uint32_t index,
                            uint8_t *rgb);
 
@@ -851,7 +851,7 @@ fcn_status fcn_class_color(const fcn_segmenter *segmenter,
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter; `rgb` is NULL or points to 3 bytes to write to.
-fcn_status fcn_class_display_color(const fcn_segmenter *segmenter,
+fcn_status fcn_segmenter_class_display_color(const fcn_segmenter *segmenter,
                                    uint32_t index,
                                    uint8_t *rgb);
 
@@ -859,33 +859,33 @@ fcn_status fcn_class_display_color(const fcn_segmenter *segmenter,
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
-const char *fcn_provider_name(const fcn_segmenter *segmenter);
+const char *fcn_segmenter_provider_name(const fcn_segmenter *segmenter);
 
 /// Why FCN_PROVIDER_AUTO took no better provider, in ONNX Runtime's words; "" where there was none better, or where
 /// the provider was asked for by name. NULL for NULL.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
-const char *fcn_provider_reason(const fcn_segmenter *segmenter);
+const char *fcn_segmenter_provider_reason(const fcn_segmenter *segmenter);
 
 /// The version of ONNX Runtime that runs the network, for example "1.32.0". NULL for NULL.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
-const char *fcn_runtime_version(const fcn_segmenter *segmenter);
+const char *fcn_segmenter_runtime_version(const fcn_segmenter *segmenter);
 
 /// The model's stride in pixels: it works on sides that are multiples of this. Frames may have any size; see
 /// fcn_options_set_pad(), fcn_options_set_resize() and fcn_options_set_tile(). 0 for NULL.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
-uint32_t fcn_model_stride(const fcn_segmenter *segmenter);
+uint32_t fcn_segmenter_stride(const fcn_segmenter *segmenter);
 
 /// The model card as JSON: classes, colours, training data and what was measured. NULL for a model without a card.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
-const char *fcn_model_card_json(const fcn_segmenter *segmenter);
+const char *fcn_segmenter_card_json(const fcn_segmenter *segmenter);
 
 /// A frame of `width` x `height` pixels in one plane, whose rows start `stride` bytes apart; a stride of 0 means rows
 /// without padding. The last row may end without padding. Strides may be negative: see `fcn_frame.strides`.
@@ -1016,7 +1016,7 @@ fcn_status fcn_mask_set_remap(fcn_mask *mask, const uint8_t *labels, size_t coun
 /// it is the whole mask.
 ///
 /// Unknown pixels (255) stay so, however few, because nothing makes them certain; a speck that they border most becomes unknown.
-/// fcn_mask_pixels() counts the labels as they are then. Confidence, margin, scores and fcn_mask_not_finite() stay what the network
+/// fcn_mask_pixel_counts() counts the labels as they are then. Confidence, margin, scores and fcn_mask_non_finite_count() stay what the network
 /// said of each pixel, and smoothing averages scores that know nothing of it. A stream takes this from the mask that it is made
 /// like.
 ///
@@ -1073,7 +1073,7 @@ uint32_t fcn_mask_height(const fcn_mask *mask);
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
-uint32_t fcn_mask_classes(const fcn_mask *mask);
+uint32_t fcn_mask_class_count(const fcn_mask *mask);
 
 /// The class index of each pixel, row by row: height x width bytes, each less than the number of classes unless a threshold or
 /// other labels were chosen. They are in the mask's own memory, without padding, or in the buffer that was given to it;
@@ -1118,20 +1118,20 @@ const float *fcn_mask_margin(const fcn_mask *mask);
 /// `mask` is NULL or a live mask that no other thread writes to.
 const float *fcn_mask_scores(const fcn_mask *mask);
 
-/// How many pixels have each label from 0 to fcn_mask_classes() - 1, in this order. They add up to height x width, less those
+/// How many pixels have each label from 0 to fcn_mask_class_count() - 1, in this order. They add up to height x width, less those
 /// with other labels, which come from a threshold or from labels that were chosen; fcn_mask_regions() counts these, too.
 /// NULL before the first frame.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
-const uint64_t *fcn_mask_pixels(const fcn_mask *mask);
+const uint64_t *fcn_mask_pixel_counts(const fcn_mask *mask);
 
 /// How many pixels have a score that is infinite or NaN. Their label is 255, their confidence and margin are 0. More than 0
 /// means that the model, or what it is fed, is broken. 0 before the first frame, for models that answer class indices, and for NULL.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
-uint64_t fcn_mask_not_finite(const fcn_mask *mask);
+uint64_t fcn_mask_non_finite_count(const fcn_mask *mask);
 
 /// Stores, for each label from 0 to `count` - 1 as it stands in the mask, how many pixels have it, where they are, and their
 /// centroid, in the `count` regions at `regions`, 1 to 256. One pass over the labels, about a nanosecond for a pixel or less.
@@ -1206,7 +1206,7 @@ fcn_status fcn_stream_push_borrowed(const fcn_stream *stream,
 /// means for ever. Call it before a push to give that frame its own.
 ///
 /// A frame is late, and its result FCN_ERROR_TIMEOUT, where its time is over before it is begun (the network then does not
-/// run), while the network runs (which is ended, as by fcn_cancel()), or when its labels are there. So a result that comes is
+/// run), while the network runs (which is ended, as by fcn_segmenter_cancel()), or when its labels are there. So a result that comes is
 /// one in time.
 ///
 /// # Safety
@@ -1224,7 +1224,7 @@ fcn_status fcn_stream_poll(const fcn_stream *stream, fcn_mask *mask, int64_t *ti
 /// FCN_OK: `mask` holds it, without a copy (its old memory goes to the stream), and `*timestamp` and `*user` are those of
 /// the frame; either may be NULL.
 ///
-/// - FCN_ERROR_TIMEOUT: there is no new result. A frame that was late, or ended by a timeout or fcn_cancel(), is only
+/// - FCN_ERROR_TIMEOUT: there is no new result. A frame that was late, or ended by a timeout or fcn_segmenter_cancel(), is only
 ///   counted.
 /// - FCN_ERROR_CANCELLED: the stream is stopped, and its last result was fetched.
 /// - FCN_ERROR_INVALID_ARGUMENT where the stream has a callback.
@@ -1243,7 +1243,7 @@ fcn_status fcn_stream_wait(const fcn_stream *stream,
 ///
 /// # Safety
 /// `stream` is NULL or a live stream. `counters` is NULL or can be written to.
-fcn_status fcn_stream_counters(const fcn_stream *stream, fcn_counters *counters);
+fcn_status fcn_stream_get_counters(const fcn_stream *stream, fcn_stream_counters *counters);
 
 /// Ends the stream: frames without a result are dropped, a run of the network is ended, and nothing more can be pushed. The
 /// last result can still be polled.
@@ -1331,7 +1331,7 @@ int32_t fcn_contours_is_hole(const fcn_contours *contours,
 int64_t fcn_contours_parent(const fcn_contours *contours, size_t index);
 
 /// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
-/// paints over it. Colours are those of fcn_class_display_color(). Left as they are: the class of fcn_background(), and pixels with label 255.
+/// paints over it. Colours are those of fcn_segmenter_class_display_color(). Left as they are: the class of fcn_segmenter_background(), and pixels with label 255.
 /// `format` is FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8; their fourth bytes stay. `stride` is the distance of rows
 /// in bytes, 0 for rows without padding, negative as in `fcn_frame.strides`. A label that is no class of the segmenter is
 /// FCN_ERROR_INVALID_ARGUMENT. Where it fails, the picture stays as it was.
@@ -1339,7 +1339,7 @@ int64_t fcn_contours_parent(const fcn_contours *contours, size_t index);
 /// # Safety
 /// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread writes to; `pixels` is
 /// NULL or points to the pixels that format, width, height and stride describe, and no other thread uses them.
-fcn_status fcn_overlay(const fcn_segmenter *segmenter,
+fcn_status fcn_overlay_draw(const fcn_segmenter *segmenter,
                        const fcn_mask *mask,
                        float alpha,
                        uint32_t format,
@@ -1348,11 +1348,11 @@ fcn_status fcn_overlay(const fcn_segmenter *segmenter,
                        uint32_t height,
                        size_t stride);
 
-/// As fcn_overlay(), with outlines and a legend.
+/// As fcn_overlay_draw(), with outlines and a legend.
 ///
 /// # Safety
-/// As for fcn_overlay(); `style` is NULL or points to a style.
-fcn_status fcn_overlay_styled(const fcn_segmenter *segmenter,
+/// As for fcn_overlay_draw(); `style` is NULL or points to a style.
+fcn_status fcn_overlay_draw_styled(const fcn_segmenter *segmenter,
                               const fcn_mask *mask,
                               const fcn_overlay_style *style,
                               uint32_t format,

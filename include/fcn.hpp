@@ -109,7 +109,7 @@ public:
     Options &runtime_library(const std::string &path) {
         return checked(fcn_options_set_runtime_library(get(), path.c_str()));
     }
-    Options &cache(const std::string &folder) { return checked(fcn_options_set_cache(get(), folder.c_str())); }
+    Options &cache(const std::string &folder) { return checked(fcn_options_set_cache_dir(get(), folder.c_str())); }
     Options &auto_size() { return checked(fcn_options_set_auto_size(get())); }
     Options &native_side(std::uint32_t pixels) { return checked(fcn_options_set_native_side(get(), pixels)); }
     Options &short_side(std::uint32_t pixels) { return checked(fcn_options_set_short_side(get(), pixels)); }
@@ -193,7 +193,7 @@ public:
 
     std::uint32_t width() const noexcept { return fcn_mask_width(get()); }
     std::uint32_t height() const noexcept { return fcn_mask_height(get()); }
-    std::uint32_t classes() const noexcept { return fcn_mask_classes(get()); }
+    std::uint32_t classes() const noexcept { return fcn_mask_class_count(get()); }
 
     /* Valid until the next segment() into this mask; nullptr before the first frame, or where not asked for. */
     const std::uint8_t *labels() const noexcept { return fcn_mask_labels(get()); }
@@ -203,8 +203,8 @@ public:
     const std::uint8_t *confidence_u8() const noexcept { return fcn_mask_confidence_u8(get()); }
     const float *margin() const noexcept { return fcn_mask_margin(get()); }
     const float *scores() const noexcept { return fcn_mask_scores(get()); }
-    const std::uint64_t *pixels() const noexcept { return fcn_mask_pixels(get()); }
-    std::uint64_t not_finite() const noexcept { return fcn_mask_not_finite(get()); }
+    const std::uint64_t *pixels() const noexcept { return fcn_mask_pixel_counts(get()); }
+    std::uint64_t not_finite() const noexcept { return fcn_mask_non_finite_count(get()); }
 
     /* Pixels, bounds and centroid of the labels 0 to count - 1. */
     std::vector<fcn_region> regions(std::size_t count) const {
@@ -288,50 +288,50 @@ public:
     }
 
     /* Ends the calls that run or wait now, and the frames that streams have in work: FCN_ERROR_CANCELLED. */
-    void cancel() const { detail::check(fcn_cancel(get())); }
+    void cancel() const { detail::check(fcn_segmenter_cancel(get())); }
 
     /* Makes the first frame of this size as fast as later ones. */
-    void warm_up(std::uint32_t width, std::uint32_t height) const { detail::check(fcn_warm_up(get(), width, height)); }
+    void warm_up(std::uint32_t width, std::uint32_t height) const { detail::check(fcn_segmenter_warm_up(get(), width, height)); }
 
     /* Blends the colours of the classes into a picture of the mask's size: alpha 0 leaves it, 1 paints over it. */
     void overlay(const Mask &mask, float alpha, fcn_format format, void *pixels, std::uint32_t width,
                  std::uint32_t height, std::size_t stride = 0) const {
-        detail::check(fcn_overlay(get(), mask.get(), alpha, format, pixels, width, height, stride));
+        detail::check(fcn_overlay_draw(get(), mask.get(), alpha, format, pixels, width, height, stride));
     }
 
     /* The same with outlines and a legend. */
     void overlay(const Mask &mask, const fcn_overlay_style &style, fcn_format format, void *pixels, std::uint32_t width,
                  std::uint32_t height, std::size_t stride = 0) const {
-        detail::check(fcn_overlay_styled(get(), mask.get(), &style, format, pixels, width, height, stride));
+        detail::check(fcn_overlay_draw_styled(get(), mask.get(), &style, format, pixels, width, height, stride));
     }
 
     /* The index of the class that is not drawn, or -1. */
-    std::int32_t background() const noexcept { return fcn_background(get()); }
-    std::uint32_t class_count() const noexcept { return fcn_class_count(get()); }
+    std::int32_t background() const noexcept { return fcn_segmenter_background(get()); }
+    std::uint32_t class_count() const noexcept { return fcn_segmenter_class_count(get()); }
     std::string class_name(std::uint32_t index) const {
         color(index);  // Throws where there is no such class.
-        return fcn_class_name(get(), index);
+        return fcn_segmenter_class_name(get(), index);
     }
     std::array<std::uint8_t, 3> color(std::uint32_t index) const {
         std::array<std::uint8_t, 3> rgb = {{0, 0, 0}};
-        detail::check(fcn_class_color(get(), index, rgb.data()));
+        detail::check(fcn_segmenter_class_color(get(), index, rgb.data()));
         return rgb;
     }
 
     /* The colour in overlays, bright enough to be seen over a picture. */
     std::array<std::uint8_t, 3> display_color(std::uint32_t index) const {
         std::array<std::uint8_t, 3> rgb = {{0, 0, 0}};
-        detail::check(fcn_class_display_color(get(), index, rgb.data()));
+        detail::check(fcn_segmenter_class_display_color(get(), index, rgb.data()));
         return rgb;
     }
 
-    std::string provider() const { return fcn_provider_name(get()); }
-    std::string provider_reason() const { return fcn_provider_reason(get()); }
-    std::string runtime_version() const { return fcn_runtime_version(get()); }
-    std::uint32_t stride() const noexcept { return fcn_model_stride(get()); }
+    std::string provider() const { return fcn_segmenter_provider_name(get()); }
+    std::string provider_reason() const { return fcn_segmenter_provider_reason(get()); }
+    std::string runtime_version() const { return fcn_segmenter_runtime_version(get()); }
+    std::uint32_t stride() const noexcept { return fcn_segmenter_stride(get()); }
     /* "" for a model without a card. */
     std::string card_json() const {
-        const char *card = fcn_model_card_json(get());
+        const char *card = fcn_segmenter_card_json(get());
         return card ? card : "";
     }
 
@@ -417,9 +417,9 @@ public:
         return found(fcn_stream_wait(get(), milliseconds, mask.get(), timestamp, user));
     }
 
-    fcn_counters counters() const {
-        fcn_counters counters;
-        detail::check(fcn_stream_counters(get(), &counters));
+    fcn_stream_counters counters() const {
+        fcn_stream_counters counters;
+        detail::check(fcn_stream_get_counters(get(), &counters));
         return counters;
     }
 

@@ -346,7 +346,7 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
     // SAFETY: the mask is alive; its arrays have the lengths that fcn.h gives.
     let answer = unsafe {
         let (width, height) = (ffi::fcn_mask_width(mask), ffi::fcn_mask_height(mask));
-        let classes = ffi::fcn_mask_classes(mask) as usize;
+        let classes = ffi::fcn_mask_class_count(mask) as usize;
         let area = width as usize * height as usize;
         let floats =
             |pointer: *const f32, length| (!pointer.is_null()).then(|| slice::from_raw_parts(pointer, length).to_vec());
@@ -358,8 +358,16 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
         let OverlayStyle { alpha, outline, legend } = STYLE;
         let style = ffi::fcn_overlay_style { alpha, outline, legend: legend.into(), reserved: [0; 5] };
         let (format, target) = (ffi::fcn_format::FCN_FORMAT_RGB8 as u32, overlay.as_mut_ptr().cast::<c_void>());
-        let drawn =
-            checked(ffi::fcn_overlay_styled(Some(&segmenter), mask, Some(&style), format, target, width, height, 0));
+        let drawn = checked(ffi::fcn_overlay_draw_styled(
+            Some(&segmenter),
+            mask,
+            Some(&style),
+            format,
+            target,
+            width,
+            height,
+            0,
+        ));
         assert!(drawn.is_ok() || case.remap.is_some(), "{drawn:?}");
         let mut working_size = (0, 0);
         checked(ffi::fcn_mask_working_size(mask, Some(&mut working_size.0), Some(&mut working_size.1)))?;
@@ -371,7 +379,7 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
             confidence_u8: (!bytes.is_null()).then(|| slice::from_raw_parts(bytes, area).to_vec()),
             margin: floats(ffi::fcn_mask_margin(mask), area),
             scores: floats(ffi::fcn_mask_scores(mask), area * classes),
-            pixels: slice::from_raw_parts(ffi::fcn_mask_pixels(mask), classes).to_vec(),
+            pixels: slice::from_raw_parts(ffi::fcn_mask_pixel_counts(mask), classes).to_vec(),
             // SAFETY: the mask is alive, and there is room for 256 regions, and a place for contours.
             regions: regions(|regions| ffi::fcn_mask_regions(mask, regions, 256))?,
             contours: contours(|contours| ffi::fcn_mask_contours(mask, 1, contours))?,
@@ -390,11 +398,18 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
 /// What is where in a mask: what a function stores.
 fn regions(store: impl FnOnce(*mut ffi::fcn_region) -> ffi::fcn_status) -> Result<[Region; 256]> {
     let empty = ffi::fcn_rect::default();
-    let mut regions = [ffi::fcn_region { pixels: 77, x: 0.0, y: 0.0, bounds: empty }; 256];
+    let mut regions = [ffi::fcn_region { pixels: 77, centroid_x: 0.0, centroid_y: 0.0, bounds: empty }; 256];
     checked(store(regions.as_mut_ptr()))?;
-    Ok(regions.map(|ffi::fcn_region { pixels, x, y, bounds: ffi::fcn_rect { x: left, y: top, width, height } }| {
-        Region { pixels, bounds: Rect { x: left, y: top, width, height }, centroid: (x, y) }
-    }))
+    Ok(regions.map(
+        |ffi::fcn_region {
+             pixels,
+             centroid_x,
+             centroid_y,
+             bounds: ffi::fcn_rect { x: left, y: top, width, height },
+         }| {
+            Region { pixels, bounds: Rect { x: left, y: top, width, height }, centroid: (centroid_x, centroid_y) }
+        },
+    ))
 }
 
 /// The borders that a function stores.

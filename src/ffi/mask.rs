@@ -264,7 +264,7 @@ pub unsafe extern "C" fn fcn_mask_set_remap(
 /// it is the whole mask.
 ///
 /// Unknown pixels (255) stay so, however few, because nothing makes them certain; a speck that they border most becomes unknown.
-/// fcn_mask_pixels() counts the labels as they are then. Confidence, margin, scores and fcn_mask_not_finite() stay what the network
+/// fcn_mask_pixel_counts() counts the labels as they are then. Confidence, margin, scores and fcn_mask_non_finite_count() stay what the network
 /// said of each pixel, and smoothing averages scores that know nothing of it. A stream takes this from the mask that it is made
 /// like.
 ///
@@ -351,7 +351,7 @@ pub unsafe extern "C" fn fcn_mask_height(mask: Option<&fcn_mask>) -> u32 {
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_mask_classes(mask: Option<&fcn_mask>) -> u32 {
+pub unsafe extern "C" fn fcn_mask_class_count(mask: Option<&fcn_mask>) -> u32 {
     answer(0, || u32::try_from(mask?.0.classes()).ok())
 }
 
@@ -423,14 +423,14 @@ pub unsafe extern "C" fn fcn_mask_scores(mask: Option<&fcn_mask>) -> *const f32 
     answer(ptr::null(), || Some(mask?.0.scores()?.as_ptr()))
 }
 
-/// How many pixels have each label from 0 to fcn_mask_classes() - 1, in this order. They add up to height x width, less those
+/// How many pixels have each label from 0 to fcn_mask_class_count() - 1, in this order. They add up to height x width, less those
 /// with other labels, which come from a threshold or from labels that were chosen; fcn_mask_regions() counts these, too.
 /// NULL before the first frame.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_mask_pixels(mask: Option<&fcn_mask>) -> *const u64 {
+pub unsafe extern "C" fn fcn_mask_pixel_counts(mask: Option<&fcn_mask>) -> *const u64 {
     answer(ptr::null(), || pointer(mask?.0.pixels()))
 }
 
@@ -440,7 +440,7 @@ pub unsafe extern "C" fn fcn_mask_pixels(mask: Option<&fcn_mask>) -> *const u64 
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_mask_not_finite(mask: Option<&fcn_mask>) -> u64 {
+pub unsafe extern "C" fn fcn_mask_non_finite_count(mask: Option<&fcn_mask>) -> u64 {
     answer(0, || Some(mask?.0.not_finite()))
 }
 
@@ -451,9 +451,9 @@ pub struct fcn_region {
     /// How many there are.
     pub pixels: u64,
     /// The mean of their columns, where 0 is the middle of the leftmost; 0 where there are no pixels.
-    pub x: f64,
+    pub centroid_x: f64,
     /// The mean of their rows, where 0 is the middle of the topmost; 0 where there are no pixels.
-    pub y: f64,
+    pub centroid_y: f64,
     /// The smallest rectangle that holds them all; all zero where there are none.
     pub bounds: fcn_rect,
 }
@@ -509,7 +509,7 @@ unsafe fn measure(
     for (index, region) in measure(mask.label_map()?)?.into_iter().take(count).enumerate() {
         let Rect { x, y, width, height } = region.bounds;
         let (pixels, bounds) = (region.pixels, fcn_rect { x, y, width, height });
-        let region = fcn_region { pixels, x: region.centroid.0, y: region.centroid.1, bounds };
+        let region = fcn_region { pixels, centroid_x: region.centroid.0, centroid_y: region.centroid.1, bounds };
         // SAFETY: not NULL, and the caller promises room for `count` of them.
         unsafe { regions.add(index).write(region) };
     }

@@ -15,7 +15,7 @@ use crate::{Error, LogCallback, LogLevel, Options, Provider, Result, SizeMode, p
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum fcn_provider {
-    /// CUDA where it works, else the CPU; fcn_provider_reason() tells why. The default.
+    /// CUDA where it works, else the CPU; fcn_segmenter_provider_reason() tells why. The default.
     FCN_PROVIDER_AUTO = 0,
     /// The CPU.
     FCN_PROVIDER_CPU = 1,
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn fcn_options_set_sessions(options: Option<&mut fcn_optio
 ///
 /// Checked before each run, between layers and between tiles. A layer in progress is not interrupted: one large enough exceeds
 /// the time by as long as it takes, and the message then says how long. A frame whose inference has finished still returns its
-/// result. fcn_warm_up() has no limit.
+/// result. fcn_segmenter_warm_up() has no limit.
 ///
 /// The same time, but at least 10 seconds, limits fcn_create(): see there.
 ///
@@ -190,7 +190,10 @@ pub unsafe extern "C" fn fcn_options_set_runtime_library(
 /// # Safety
 /// `options` is NULL or live options that no other thread uses; `folder` is NULL or a NUL-terminated string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_options_set_cache(options: Option<&mut fcn_options>, folder: *const c_char) -> fcn_status {
+pub unsafe extern "C" fn fcn_options_set_cache_dir(
+    options: Option<&mut fcn_options>,
+    folder: *const c_char,
+) -> fcn_status {
     guard(|| {
         let options = required(options, "options")?;
         // SAFETY: the caller promises a NUL-terminated string.

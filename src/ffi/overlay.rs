@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{Error, OverlayStyle, Result};
 
-/// How fcn_overlay_styled() draws. Set all of it to zero first. This struct is frozen: later versions of the library keep
+/// How fcn_overlay_draw_styled() draws. Set all of it to zero first. This struct is frozen: later versions of the library keep
 /// its layout. Owned by whoever made it; there is nothing to free.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ pub struct fcn_overlay_style {
 }
 
 /// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
-/// paints over it. Colours are those of fcn_class_display_color(). Left as they are: the class of fcn_background(), and pixels with label 255.
+/// paints over it. Colours are those of fcn_segmenter_class_display_color(). Left as they are: the class of fcn_segmenter_background(), and pixels with label 255.
 /// `format` is FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8; their fourth bytes stay. `stride` is the distance of rows
 /// in bytes, 0 for rows without padding, negative as in `fcn_frame.strides`. A label that is no class of the segmenter is
 /// FCN_ERROR_INVALID_ARGUMENT. Where it fails, the picture stays as it was.
@@ -36,7 +36,7 @@ pub struct fcn_overlay_style {
 /// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread writes to; `pixels` is
 /// NULL or points to the pixels that format, width, height and stride describe, and no other thread uses them.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_overlay(
+pub unsafe extern "C" fn fcn_overlay_draw(
     segmenter: Option<&fcn_segmenter>,
     mask: Option<&fcn_mask>,
     alpha: f32,
@@ -51,12 +51,12 @@ pub unsafe extern "C" fn fcn_overlay(
     guard(|| unsafe { draw(segmenter, mask, style, format, pixels, (width, height), stride) })
 }
 
-/// As fcn_overlay(), with outlines and a legend.
+/// As fcn_overlay_draw(), with outlines and a legend.
 ///
 /// # Safety
-/// As for fcn_overlay(); `style` is NULL or points to a style.
+/// As for fcn_overlay_draw(); `style` is NULL or points to a style.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_overlay_styled(
+pub unsafe extern "C" fn fcn_overlay_draw_styled(
     segmenter: Option<&fcn_segmenter>,
     mask: Option<&fcn_mask>,
     style: Option<&fcn_overlay_style>,

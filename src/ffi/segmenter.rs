@@ -186,7 +186,7 @@ pub unsafe extern "C" fn fcn_segment(
     })
 }
 
-/// Ends every call of fcn_segment() and fcn_warm_up() on this segmenter that runs or waits for a session now, with
+/// Ends every call of fcn_segment() and fcn_segmenter_warm_up() on this segmenter that runs or waits for a session now, with
 /// FCN_ERROR_CANCELLED, and the frames that its streams have in work. Later calls are not affected.
 ///
 /// It does not wait for them. A layer of the network that has begun is finished first, and a call whose network is done
@@ -195,7 +195,7 @@ pub unsafe extern "C" fn fcn_segment(
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_cancel(segmenter: Option<&fcn_segmenter>) -> fcn_status {
+pub unsafe extern "C" fn fcn_segmenter_cancel(segmenter: Option<&fcn_segmenter>) -> fcn_status {
     guard(|| required(segmenter, "segmenter")?.segmenter.cancel())
 }
 
@@ -205,7 +205,11 @@ pub unsafe extern "C" fn fcn_cancel(segmenter: Option<&fcn_segmenter>) -> fcn_st
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_warm_up(segmenter: Option<&fcn_segmenter>, width: u32, height: u32) -> fcn_status {
+pub unsafe extern "C" fn fcn_segmenter_warm_up(
+    segmenter: Option<&fcn_segmenter>,
+    width: u32,
+    height: u32,
+) -> fcn_status {
     guard(|| required(segmenter, "segmenter")?.segmenter.warm_up(width, height))
 }
 
@@ -214,7 +218,7 @@ pub unsafe extern "C" fn fcn_warm_up(segmenter: Option<&fcn_segmenter>, width: u
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_class_count(segmenter: Option<&fcn_segmenter>) -> u32 {
+pub unsafe extern "C" fn fcn_segmenter_class_count(segmenter: Option<&fcn_segmenter>) -> u32 {
     answer(0, || u32::try_from(segmenter?.class_names.len()).ok())
 }
 
@@ -223,7 +227,7 @@ pub unsafe extern "C" fn fcn_class_count(segmenter: Option<&fcn_segmenter>) -> u
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_class_name(segmenter: Option<&fcn_segmenter>, index: u32) -> *const c_char {
+pub unsafe extern "C" fn fcn_segmenter_class_name(segmenter: Option<&fcn_segmenter>, index: u32) -> *const c_char {
     answer(ptr::null(), || Some(segmenter?.class_names.get(index as usize)?.as_ptr()))
 }
 
@@ -235,17 +239,21 @@ pub unsafe extern "C" fn fcn_class_name(segmenter: Option<&fcn_segmenter>, index
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_background(segmenter: Option<&fcn_segmenter>) -> i32 {
+pub unsafe extern "C" fn fcn_segmenter_background(segmenter: Option<&fcn_segmenter>) -> i32 {
     answer(-1, || segmenter?.background().map(i32::from))
 }
 
 /// Stores the colour of class `index` in the palette, red, green and blue, in the 3 bytes at `rgb`. It is the colour of label files
-/// (fcn_mask_write_png()); see fcn_class_display_color() for that of overlays.
+/// (fcn_mask_write_png()); see fcn_segmenter_class_display_color() for that of overlays.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter; `rgb` is NULL or points to 3 bytes to write to.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_class_color(segmenter: Option<&fcn_segmenter>, index: u32, rgb: *mut u8) -> fcn_status {
+pub unsafe extern "C" fn fcn_segmenter_class_color(
+    segmenter: Option<&fcn_segmenter>,
+    index: u32,
+    rgb: *mut u8,
+) -> fcn_status {
     // SAFETY: the caller promises 3 bytes, or NULL.
     guard(|| unsafe { store_color(segmenter, index, rgb, |class| class.color) })
 }
@@ -257,7 +265,7 @@ pub unsafe extern "C" fn fcn_class_color(segmenter: Option<&fcn_segmenter>, inde
 /// # Safety
 /// `segmenter` is NULL or a live segmenter; `rgb` is NULL or points to 3 bytes to write to.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_class_display_color(
+pub unsafe extern "C" fn fcn_segmenter_class_display_color(
     segmenter: Option<&fcn_segmenter>,
     index: u32,
     rgb: *mut u8,
@@ -289,7 +297,7 @@ unsafe fn store_color(
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_provider_name(segmenter: Option<&fcn_segmenter>) -> *const c_char {
+pub unsafe extern "C" fn fcn_segmenter_provider_name(segmenter: Option<&fcn_segmenter>) -> *const c_char {
     answer(ptr::null(), || Some(segmenter?.provider.as_ptr()))
 }
 
@@ -299,7 +307,7 @@ pub unsafe extern "C" fn fcn_provider_name(segmenter: Option<&fcn_segmenter>) ->
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_provider_reason(segmenter: Option<&fcn_segmenter>) -> *const c_char {
+pub unsafe extern "C" fn fcn_segmenter_provider_reason(segmenter: Option<&fcn_segmenter>) -> *const c_char {
     answer(ptr::null(), || Some(segmenter?.provider_reason.as_ptr()))
 }
 
@@ -308,7 +316,7 @@ pub unsafe extern "C" fn fcn_provider_reason(segmenter: Option<&fcn_segmenter>) 
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_runtime_version(segmenter: Option<&fcn_segmenter>) -> *const c_char {
+pub unsafe extern "C" fn fcn_segmenter_runtime_version(segmenter: Option<&fcn_segmenter>) -> *const c_char {
     answer(ptr::null(), || Some(segmenter?.runtime_version.as_ptr()))
 }
 
@@ -318,7 +326,7 @@ pub unsafe extern "C" fn fcn_runtime_version(segmenter: Option<&fcn_segmenter>) 
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_model_stride(segmenter: Option<&fcn_segmenter>) -> u32 {
+pub unsafe extern "C" fn fcn_segmenter_stride(segmenter: Option<&fcn_segmenter>) -> u32 {
     answer(0, || Some(segmenter?.segmenter.stride()))
 }
 
@@ -327,6 +335,6 @@ pub unsafe extern "C" fn fcn_model_stride(segmenter: Option<&fcn_segmenter>) -> 
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_model_card_json(segmenter: Option<&fcn_segmenter>) -> *const c_char {
+pub unsafe extern "C" fn fcn_segmenter_card_json(segmenter: Option<&fcn_segmenter>) -> *const c_char {
     answer(ptr::null(), || Some(segmenter?.card.as_ref()?.as_ptr()))
 }

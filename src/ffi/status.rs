@@ -35,7 +35,7 @@ pub enum fcn_status {
     FCN_ERROR_OUT_OF_MEMORY = 8,
     /// A defect in this library; please report the message.
     FCN_ERROR_INTERNAL = 9,
-    /// fcn_cancel() ended the call, or the stream is stopped.
+    /// fcn_segmenter_cancel() ended the call, or the stream is stopped.
     FCN_ERROR_CANCELLED = 10,
     /// There was no result within the time given: by fcn_options_set_timeout(), which is also for fcn_create(),
     /// fcn_stream_set_deadline() or fcn_stream_wait().

@@ -66,7 +66,7 @@ impl fcn_stream {
 /// Receives what became of a frame that was not dropped: `context` as given to fcn_stream_create(), `timestamp` and `user`
 /// as given with the frame. `mask` holds the result where `status` is FCN_OK, and stays only until the callback returns;
 /// else it is NULL and fcn_last_error() has the sentence: FCN_ERROR_TIMEOUT for a frame that was late, FCN_ERROR_CANCELLED
-/// after fcn_cancel().
+/// after fcn_segmenter_cancel().
 ///
 /// It is called from the stream's own thread, one call at a time, and no frame is in work meanwhile. It may use any function
 /// of this library. It must return: no C++ exception and no longjmp may leave it.
@@ -84,11 +84,11 @@ pub type fcn_stream_callback = Option<
 /// frame, and must return, as fcn_stream_callback.
 pub type fcn_release_callback = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
-/// What became of the frames of a stream. Filled by fcn_stream_counters(). `pushed` is the sum of the others and of the at
+/// What became of the frames of a stream. Filled by fcn_stream_get_counters(). `pushed` is the sum of the others and of the at
 /// most two frames that wait or are in work.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct fcn_counters {
+pub struct fcn_stream_counters {
     /// Frames that the stream has taken.
     pub pushed: u64,
     /// Frames that a newer one replaced before they were begun, or that had no result when the stream stopped.
@@ -218,7 +218,7 @@ pub unsafe extern "C" fn fcn_stream_create(
 /// `stream` is NULL or a live stream. `frame` is NULL or describes pixels that nobody writes to during the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_stream_push(
-    stream: *const fcn_stream,
+    stream: *mut fcn_stream,
     frame: Option<&fcn_frame>,
     timestamp: i64,
     user: *mut c_void,
@@ -242,7 +242,7 @@ pub unsafe extern "C" fn fcn_stream_push(
 /// `release` is called, which any thread may do.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_stream_push_borrowed(
-    stream: *const fcn_stream,
+    stream: *mut fcn_stream,
     frame: Option<&fcn_frame>,
     timestamp: i64,
     user: *mut c_void,
@@ -265,13 +265,13 @@ pub unsafe extern "C" fn fcn_stream_push_borrowed(
 /// means for ever. Call it before a push to give that frame its own.
 ///
 /// A frame is late, and its result FCN_ERROR_TIMEOUT, where its time is over before it is begun (the network then does not
-/// run), while the network runs (which is ended, as by fcn_cancel()), or when its labels are there. So a result that comes is
+/// run), while the network runs (which is ended, as by fcn_segmenter_cancel()), or when its labels are there. So a result that comes is
 /// one in time.
 ///
 /// # Safety
 /// `stream` is NULL or a live stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_stream_set_deadline(stream: *const fcn_stream, milliseconds: u32) -> fcn_status {
+pub unsafe extern "C" fn fcn_stream_set_deadline(stream: *mut fcn_stream, milliseconds: u32) -> fcn_status {
     let deadline = (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()));
     // SAFETY: the caller promises a live stream.
     guard(|| unsafe { held(stream) }?.set_deadline(deadline))
@@ -283,7 +283,7 @@ pub unsafe extern "C" fn fcn_stream_set_deadline(stream: *const fcn_stream, mill
 /// As for fcn_stream_wait().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_stream_poll(
-    stream: *const fcn_stream,
+    stream: *mut fcn_stream,
     mask: Option<&mut fcn_mask>,
     timestamp: Option<&mut i64>,
     user: Option<&mut *mut c_void>,
@@ -296,7 +296,7 @@ pub unsafe extern "C" fn fcn_stream_poll(
 /// FCN_OK: `mask` holds it, without a copy (its old memory goes to the stream), and `*timestamp` and `*user` are those of
 /// the frame; either may be NULL.
 ///
-/// - FCN_ERROR_TIMEOUT: there is no new result. A frame that was late, or ended by a timeout or fcn_cancel(), is only
+/// - FCN_ERROR_TIMEOUT: there is no new result. A frame that was late, or ended by a timeout or fcn_segmenter_cancel(), is only
 ///   counted.
 /// - FCN_ERROR_CANCELLED: the stream is stopped, and its last result was fetched.
 /// - FCN_ERROR_INVALID_ARGUMENT where the stream has a callback.
@@ -307,7 +307,7 @@ pub unsafe extern "C" fn fcn_stream_poll(
 /// places to write to.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_stream_wait(
-    stream: *const fcn_stream,
+    stream: *mut fcn_stream,
     milliseconds: u32,
     mask: Option<&mut fcn_mask>,
     timestamp: Option<&mut i64>,
@@ -345,16 +345,16 @@ fn fetch(
 /// # Safety
 /// `stream` is NULL or a live stream. `counters` is NULL or can be written to.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_stream_counters(
+pub unsafe extern "C" fn fcn_stream_get_counters(
     stream: *const fcn_stream,
-    counters: Option<&mut fcn_counters>,
+    counters: Option<&mut fcn_stream_counters>,
 ) -> fcn_status {
     guard(|| {
         // SAFETY: the caller promises a live stream.
         let stream = unsafe { held(stream) }?;
         let counters = required(counters, "counters")?;
         let StreamCounters { pushed, dropped, done, late, failed } = stream.counters()?;
-        *counters = fcn_counters { pushed, dropped, done, late, failed };
+        *counters = fcn_stream_counters { pushed, dropped, done, late, failed };
         Ok(())
     })
 }
@@ -370,7 +370,7 @@ pub unsafe extern "C" fn fcn_stream_counters(
 /// # Safety
 /// `stream` is NULL or a live stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_stream_stop(stream: *const fcn_stream) -> fcn_status {
+pub unsafe extern "C" fn fcn_stream_stop(stream: *mut fcn_stream) -> fcn_status {
     guard(|| {
         // SAFETY: the caller promises a live stream.
         unsafe { held(stream) }?.stop();

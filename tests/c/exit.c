@@ -54,7 +54,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "exit: %s\n", argc == 3 ? fcn_last_error() : "usage: exit MODEL.onnx HOW");
         return 2;
     }
-    printf("%s: ran on %s\n", how, fcn_provider_name(segmenter));
+    printf("%s: ran on %s\n", how, fcn_segmenter_provider_name(segmenter));
     fflush(stdout);
     if (strcmp(how, "free") == 0) {
         fcn_mask_free(mask);

@@ -59,7 +59,7 @@ int main(int argc, char **argv) {
     fcn_mask *mask = fcn_mask_new();
     fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, pixels, 64, 48, 0);
     fcn_stream *stream = NULL;
-    fcn_counters counters;
+    fcn_stream_counters counters;
     int round;
     if (argc != 2) return 2;
     WORKS(fcn_options_set_threads(options, 3));
@@ -80,11 +80,11 @@ int main(int argc, char **argv) {
             alarm(600);
             if (round % 2 == 1) starts_threads();
             FAILS(fcn_segment(segmenter, &frame, mask), FCN_ERROR_RUNTIME, "child");
-            FAILS(fcn_warm_up(segmenter, 64, 48), FCN_ERROR_RUNTIME, "child");
-            FAILS(fcn_cancel(segmenter), FCN_ERROR_RUNTIME, "child");
+            FAILS(fcn_segmenter_warm_up(segmenter, 64, 48), FCN_ERROR_RUNTIME, "child");
+            FAILS(fcn_segmenter_cancel(segmenter), FCN_ERROR_RUNTIME, "child");
             FAILS(fcn_stream_push(stream, &frame, 0, NULL), FCN_ERROR_RUNTIME, "child");
             FAILS(fcn_stream_poll(stream, mask, NULL, NULL), FCN_ERROR_RUNTIME, "child");
-            FAILS(fcn_stream_counters(stream, &counters), FCN_ERROR_RUNTIME, "child");
+            FAILS(fcn_stream_get_counters(stream, &counters), FCN_ERROR_RUNTIME, "child");
             WORKS(fcn_stream_stop(stream));
             fcn_stream_free(stream);
             fcn_mask_free(mask);

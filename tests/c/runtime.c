@@ -41,9 +41,9 @@ int main(int argc, char **argv) {
     WORKS(fcn_options_set_provider(options, FCN_PROVIDER_AUTO));
     WORKS(fcn_create(argv[1], options, &segmenter));
     if (segmenter != NULL) {
-        CHECK(strcmp(fcn_provider_name(segmenter), "cpu") == 0);
-        CHECK(strlen(fcn_provider_reason(segmenter)) > 0);
-        CHECK(strncmp(fcn_runtime_version(segmenter), "1.", 2) == 0);
+        CHECK(strcmp(fcn_segmenter_provider_name(segmenter), "cpu") == 0);
+        CHECK(strlen(fcn_segmenter_provider_reason(segmenter)) > 0);
+        CHECK(strncmp(fcn_segmenter_runtime_version(segmenter), "1.", 2) == 0);
         CHECK(messages[FCN_LOG_INFO] > 0);
         CHECK(messages[FCN_LOG_WARNING] + messages[FCN_LOG_ERROR] == urgent);
     }
@@ -52,7 +52,7 @@ int main(int argc, char **argv) {
     segmenter = NULL;
     WORKS(fcn_options_set_provider(options, FCN_PROVIDER_CPU));
     WORKS(fcn_create(argv[1], options, &segmenter));
-    CHECK(segmenter != NULL && strcmp(fcn_provider_reason(segmenter), "") == 0);
+    CHECK(segmenter != NULL && strcmp(fcn_segmenter_provider_reason(segmenter), "") == 0);
     fcn_free(segmenter);
     fcn_options_free(options);
 

@@ -16,7 +16,7 @@ static void *uses(void *unused) {
         fcn_stream *stream = NULL;
         fcn_mask *mask = fcn_mask_new();
         WORKS(fcn_create(*model, NULL, &segmenter));
-        WORKS(fcn_warm_up(segmenter, 64, 48));
+        WORKS(fcn_segmenter_warm_up(segmenter, 64, 48));
         WORKS(fcn_segment(segmenter, &frame, mask));
         WORKS(fcn_stream_create(segmenter, NULL, NULL, NULL, &stream));
         WORKS(fcn_stream_push(stream, &frame, 0, NULL));

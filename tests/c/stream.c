@@ -1,4 +1,4 @@
-/* Streams, fcn_cancel() and timeouts: callbacks that wait, push, stop and free; borrowed frames; polling. Arguments: a model
+/* Streams, fcn_segmenter_cancel() and timeouts: callbacks that wait, push, stop and free; borrowed frames; polling. Arguments: a model
  * whose run does not end for black frames, and one that fails on frames which are not 96 x 64. */
 
 #define _POSIX_C_SOURCE 200809L
@@ -117,19 +117,19 @@ static fcn_stream *new_stream(const fcn_segmenter *segmenter, struct context *co
     return stream;
 }
 
-static fcn_counters counters_of(const fcn_stream *stream) {
-    fcn_counters counters = {0, 0, 0, 0, 0};
-    WORKS(fcn_stream_counters(stream, &counters));
+static fcn_stream_counters counters_of(const fcn_stream *stream) {
+    fcn_stream_counters counters = {0, 0, 0, 0, 0};
+    WORKS(fcn_stream_get_counters(stream, &counters));
     return counters;
 }
 
-static int adds_up(fcn_counters c) { return c.pushed == c.dropped + c.done + c.late + c.failed; }
+static int adds_up(fcn_stream_counters c) { return c.pushed == c.dropped + c.done + c.late + c.failed; }
 
 /* The newest frame is labelled next, however many come while a callback runs. */
 static void newest_frame(const fcn_segmenter *segmenter) {
     struct context context = {NULL, WAIT};
     fcn_frame frame = small_frame();
-    fcn_counters counters;
+    fcn_stream_counters counters;
     int i;
     forget();
     context.stream = new_stream(segmenter, &context);
@@ -163,7 +163,7 @@ static void polling(const fcn_segmenter *segmenter, const fcn_segmenter *picky) 
     fcn_stream *stream = new_stream(segmenter, NULL);
     fcn_mask *mask = fcn_mask_new();
     fcn_frame frame = small_frame();
-    fcn_counters counters;
+    fcn_stream_counters counters;
     int64_t timestamp = 5;
     void *user = NULL, *wrong;
     pthread_t threads[8];
@@ -238,7 +238,7 @@ int main(int argc, char **argv) {
     FAILS(fcn_stream_create(segmenter, NULL, NULL, NULL, NULL), FCN_ERROR_NULL_ARGUMENT, "stream");
     FAILS(fcn_stream_push(NULL, &small, 0, NULL), FCN_ERROR_NULL_ARGUMENT, "stream");
     FAILS(fcn_stream_stop(NULL), FCN_ERROR_NULL_ARGUMENT, "stream");
-    FAILS(fcn_cancel(NULL), FCN_ERROR_NULL_ARGUMENT, "segmenter");
+    FAILS(fcn_segmenter_cancel(NULL), FCN_ERROR_NULL_ARGUMENT, "segmenter");
     fcn_stream_free(NULL);
 
     newest_frame(segmenter);
@@ -289,14 +289,14 @@ int main(int argc, char **argv) {
 
     polling(segmenter, picky);
 
-    /* fcn_cancel() ends calls that run and that wait, and a stream's frame; later calls work. */
+    /* fcn_segmenter_cancel() ends calls that run and that wait, and a stream's frame; later calls work. */
     forget();
     context.stream = new_stream(segmenter, &context);
     for (i = 0; i < 3; i++) CHECK(pthread_create(&threads[i], NULL, segment_black, segmenter) == 0);
     sleep_until(seconds() + 0.01);
     WORKS(fcn_stream_push(context.stream, &black, 0, NULL));
     while (read(&cancels) == 0 || read(&ended) < 3) {
-        WORKS(fcn_cancel(segmenter));
+        WORKS(fcn_segmenter_cancel(segmenter));
         sleep_until(seconds() + 3e-3);
     }
     for (i = 0; i < 3; i++) CHECK(pthread_join(threads[i], NULL) == 0);

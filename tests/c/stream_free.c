@@ -20,12 +20,12 @@ static void *uses(void *unused) {
     fcn_mask *mask = fcn_mask_new();
     while (!atomic_load(&done)) {
         fcn_stream *stream = atomic_load(&current);
-        fcn_counters counters;
+        fcn_stream_counters counters;
         fcn_status statuses[3];
         int i;
         statuses[0] = fcn_stream_push(stream, &frame, 0, NULL);
         statuses[1] = fcn_stream_poll(stream, mask, NULL, NULL);
-        statuses[2] = fcn_stream_counters(stream, &counters);
+        statuses[2] = fcn_stream_get_counters(stream, &counters);
         for (i = 0; i < 3; i++) {
             if (statuses[i] == FCN_ERROR_CANCELLED) atomic_fetch_add(&ended, 1);
             else if (statuses[i] != FCN_OK && statuses[i] != FCN_ERROR_TIMEOUT) atomic_fetch_add(&wrong, 1);
