@@ -64,13 +64,13 @@ bench: deps-runtime build
 	ln -sf ../release/libfcn.so $(TARGET)/bench/libfcn.so.$(SOVERSION)
 	$(CC) -std=c99 -O2 -Wall -Wextra -Iinclude examples/bench.c -o $(TARGET)/bench/bench \
 		$(TARGET)/bench/libfcn.so.$(SOVERSION) -Wl,-rpath,'$$ORIGIN'
-	cargo run --package trainer --example bench_models -- \
+	cargo run --package fcn-trainer --example bench_models -- \
 		$(TARGET)/bench .deps/weights/efficientnet-lite0-57934424.pth .deps/photos/chelsea.png
 	$(PYTHON) scripts/bench.py --peers "$(PEERS)" $(if $(RUNS),--rounds $(RUNS)) $(if $(QUICK),--quick)
 
 bench-train:
 	$(PYTHON) scripts/deps.py libtorch bench-torch
-	cargo build --release --package trainer --example bench_train
+	cargo build --release --package fcn-trainer --example bench_train
 	$(PYTHON) scripts/bench_train.py $(if $(DATA),--data "$(DATA)") $(if $(RUNS),--rounds $(RUNS))
 
 gpu-check: deps
@@ -107,7 +107,7 @@ install-trainer: TRAINER_LIB = $(DESTDIR)$(PREFIX)/$(LIBDIR)/trainer-$(SOVERSION
 install-trainer: $(if $(LIBTORCH),,deps-torch)
 	env -u ORT_DYLIB_PATH $(PYTHON) scripts/deps.py onnxruntime
 	TRAINER_RPATH='$$ORIGIN/../$(LIBDIR)/trainer-$(SOVERSION)$(if $(LIBTORCH),:$(LIBTORCH)/lib)' \
-		cargo build --release --package trainer --target-dir $(TARGET)/install-trainer
+		cargo build --release --package fcn-trainer --target-dir $(TARGET)/install-trainer
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(TRAINER_LIB)"
 	install -m 755 -s $(TARGET)/install-trainer/release/trainer "$(DESTDIR)$(PREFIX)/bin/trainer"
 	cp -P .deps/onnxruntime/lib/libonnxruntime.so.1* "$(TRAINER_LIB)"

@@ -4,7 +4,7 @@
 //! only this user can write, and are opened relative to that folder, whatever happens to the path that led there.
 
 use std::{
-    fs::{self, DirBuilder, File, Metadata, OpenOptions},
+    fs::{DirBuilder, File, Metadata, OpenOptions},
     io::{self, Read},
     os::{
         fd::AsRawFd,
@@ -16,6 +16,7 @@ use std::{
 
 use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tempfile::TempPath;
 
 use crate::{Error, Result, file, process};
 
@@ -135,38 +136,19 @@ impl<'a> Entry<'a> {
     }
 
     /// A new, empty file that ONNX Runtime can write the network to, for [`Entry::keep`].
-    pub(crate) fn temporary(&self) -> Result<Temporary> {
-        let path = file::temporary_beside(&self.folder.join(&self.name));
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        made.map_err(|error| self.error(&error))?;
-        Ok(Temporary(path))
+    pub(crate) fn temporary(&self) -> Result<TempPath> {
+        file::temporary_next_to(&self.folder.join(&self.name)).map_err(|error| self.error(&error))
     }
 
     /// Makes the content of `temporary` the entry's network.
-    pub(crate) fn keep(&self, temporary: Temporary) -> Result<()> {
+    pub(crate) fn keep(&self, temporary: TempPath) -> Result<()> {
         let mut network = Vec::new();
-        let written = file::open(&temporary.0).and_then(|mut opened| opened.read_to_end(&mut network));
-        written.map_err(|error| self.error(&error))?;
+        let read = file::open(&temporary).and_then(|mut opened| opened.read_to_end(&mut network));
+        read.map_err(|error| self.error(&error))?;
         drop(temporary);
         let checksum = Sha256::digest(&network);
         file::replace(&self.folder.join(&self.name), &[self.header.as_bytes(), &checksum, &network])
             .map_err(|error| self.error(&error))
-    }
-}
-
-/// The path of a file that is removed when this is dropped.
-pub(crate) struct Temporary(PathBuf);
-
-impl Temporary {
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // If it cannot be removed, it is only room on the disk.
-        let _ = fs::remove_file(&self.0);
     }
 }
 

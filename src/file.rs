@@ -2,16 +2,14 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    process,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
+
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::{Error, Result, memory, signals};
 
@@ -42,21 +40,15 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
 
 /// As [`write`], from several parts, to `path` itself: a link there is replaced.
 pub(crate) fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let temporary = temporary_beside(path);
-    let attempt = || {
-        let mut file = File::create_new(&temporary)?;
+    signals::without_file_size_signal(|| {
+        let mut file = create_temporary(path, 0o666)?;
         for part in parts {
             file.write_all(part)?;
         }
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
         // The rename is on the disk only once the folder is.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-    };
-    signals::without_file_size_signal(attempt).inspect_err(|_| {
-        // It is missing if it could not be created.
-        let _ = fs::remove_file(&temporary);
+        File::open(folder_of(path))?.sync_all()
     })
 }
 
@@ -130,49 +122,57 @@ pub(crate) fn open_beside(folder: &Path, name: &str) -> io::Result<(File, u64)> 
     Ok((file, metadata.len()))
 }
 
-/// Removes what writers of `path` left that were killed before the rename. Nobody may be writing it meanwhile.
+/// Removes the temporary files of writers of `path` that were killed. No other process may be writing `path`.
 pub fn remove_leftovers(path: &Path) -> Result<()> {
     let start = temporary_start(path);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let remove = || {
-        for entry in fs::read_dir(folder)? {
+        for entry in fs::read_dir(folder_of(path))? {
             let entry = entry?;
             let name = entry.file_name();
             let rest = name.as_encoded_bytes().strip_prefix(start.as_encoded_bytes());
-            let number = rest.and_then(|rest| rest.strip_suffix(TEMPORARY_END.as_bytes()));
-            if number.is_some_and(|number| number.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-')) {
+            let random = rest.and_then(|rest| rest.strip_suffix(TEMPORARY_END.as_bytes()));
+            if random.is_some_and(|random| random.iter().all(u8::is_ascii_alphanumeric)) {
                 fs::remove_file(entry.path())?;
             }
         }
         Ok(())
     };
-    remove().map_err(|error: io::Error| {
-        Error::Io(format!("{}: what is left of it cannot be removed: {error}", path.display()))
-    })
+    remove()
+        .map_err(|error: io::Error| Error::Io(format!("cannot remove temporary files of {}: {error}", path.display())))
 }
 
 /// How the names of temporary files end.
 const TEMPORARY_END: &str = ".tmp";
 
-/// How the names of temporary files of `path` start.
+/// How the names of temporary files of `path` start; random letters and digits follow.
 fn temporary_start(path: &Path) -> OsString {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(".");
+    name.push(".fcn-");
     name
 }
 
-/// A name in the same folder that no other call uses.
-pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let mut name = temporary_start(path);
-    name.push(format!("{}-{}{TEMPORARY_END}", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
-    path.with_file_name(name)
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A new, empty file next to `path`, which is removed when this is dropped.
+fn create_temporary(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(&temporary_start(path))
+        .suffix(TEMPORARY_END)
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(folder_of(path))
+}
+
+/// A new, empty file next to `path` for this user alone, which is removed when this is dropped.
+pub(crate) fn temporary_next_to(path: &Path) -> io::Result<TempPath> {
+    Ok(create_temporary(path, 0o600)?.into_temp_path())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::{os::unix::fs::MetadataExt, thread};
 
     use super::*;
 
@@ -216,6 +216,10 @@ mod tests {
         let path = folder.path().join("file");
         let content = |number: u8| vec![number; 1_000_000];
         write(&path, &content(0)).unwrap();
+        // As any file that a program creates.
+        let created = File::create(folder.path().join("created")).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode(), created.metadata().unwrap().mode());
+        fs::remove_file(folder.path().join("created")).unwrap();
         thread::scope(|scope| {
             let writer = scope.spawn(|| (1..60).for_each(|number| write(&path, &content(number)).unwrap()));
             let mut seen = 0;
@@ -234,12 +238,14 @@ mod tests {
         assert!(message.starts_with(&format!("{} cannot be written: ", taken.display())), "{message}");
         assert_eq!(names(folder.path()), ["file", "taken"]);
 
-        let other = folder.path().join(".file.txt.tmp");
-        for left in [&temporary_beside(&path), &temporary_beside(&path), &temporary_beside(&taken), &other] {
-            fs::write(left, "half").unwrap();
-        }
+        // Those of writers that were killed; the last three are other files.
+        let left = [".file.fcn-a1B2c3.tmp", ".file.fcn-000000.tmp", ".taken.fcn-zzzzzz.tmp"];
+        let others = [".file.fcn-a.b.tmp", ".file.txt.tmp", ".files.fcn-a1B2c3.tmp"];
+        left.iter().chain(&others).for_each(|name| fs::write(folder.path().join(name), "half").unwrap());
+        drop(temporary_next_to(&path).unwrap());
         remove_leftovers(&path).unwrap();
         remove_leftovers(&taken).unwrap();
-        assert_eq!(names(folder.path()), [".file.txt.tmp", "file", "taken"]);
+        assert_eq!(names(folder.path())[..3], others);
+        assert_eq!(names(folder.path())[3..], ["file", "taken"]);
     }
 }

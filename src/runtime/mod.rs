@@ -304,7 +304,7 @@ impl Loader<'_> {
             return Ok(session);
         }
         let temporary = entry.temporary()?;
-        let optimizing = |builder: SessionBuilder| Ok(builder.with_optimized_model_path(temporary.path())?);
+        let optimizing = |builder: SessionBuilder| Ok(builder.with_optimized_model_path(&temporary)?);
         let session =
             signals::without_file_size_signal(|| self.session(&Source::File(&onnx::encode(network)?), &optimizing))?;
         entry.keep(temporary)?;

@@ -13,7 +13,7 @@ use trainer::config::Config;
 use trainer::data::Dataset;
 use trainer::error::{Error, Result};
 use trainer::export::calibrate::Calibration;
-use trainer::export::{self, Form};
+use trainer::export::{self, Precision};
 use trainer::model::graph::Op;
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, weights};
 
@@ -25,19 +25,19 @@ fn main() -> Result<()> {
     let photos = one_photo(&folder.join("calibration"), &photo)?;
     let resnet = |upsample| network(Architecture::Fcn32s, Backbone::ResNet18, upsample);
     let learned = resnet(Upsampling::Learned)?;
-    save(&folder.join("resnet18-fcn32s.onnx"), &learned, &Form::Full)?;
-    let int8 = Form::Int8(Calibration::new(&learned, None, &photos, 1, &mut |_| {})?);
+    save(&folder.join("resnet18-fcn32s.onnx"), &learned, &Precision::Full)?;
+    let int8 = Precision::Int8(Calibration::new(&learned, None, &photos, 1, &mut |_| {})?);
     save(&folder.join("resnet18-fcn32s-int8.onnx"), &learned, &int8)?;
-    save(&folder.join("resnet18-fcn32s-fp16.onnx"), &learned, &Form::Half)?;
-    save(&folder.join("resnet18-fcn32s-frozen.onnx"), &resnet(Upsampling::Frozen)?, &Form::Full)?;
+    save(&folder.join("resnet18-fcn32s-fp16.onnx"), &learned, &Precision::Half)?;
+    save(&folder.join("resnet18-fcn32s-frozen.onnx"), &resnet(Upsampling::Frozen)?, &Precision::Full)?;
     let lite0 = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, Upsampling::Learned)?;
     // With random weights its activations fade to nothing; ImageNet weights keep them in the usual
     // range.
     weights::load(&lite0.graph, &weights::read(&pretrained)?)?;
-    save(&folder.join("efficientnet_lite0-fcn8s.onnx"), &lite0, &Form::Full)?;
-    let int8 = Form::Int8(Calibration::new(&lite0, None, &photos, 1, &mut |_| {})?);
+    save(&folder.join("efficientnet_lite0-fcn8s.onnx"), &lite0, &Precision::Full)?;
+    let int8 = Precision::Int8(Calibration::new(&lite0, None, &photos, 1, &mut |_| {})?);
     save(&folder.join("efficientnet_lite0-fcn8s-int8.onnx"), &lite0, &int8)?;
-    save(&folder.join("efficientnet_lite0-fcn8s-fp16.onnx"), &lite0, &Form::Half)
+    save(&folder.join("efficientnet_lite0-fcn8s-fp16.onnx"), &lite0, &Precision::Half)
 }
 
 /// A data set of one photo for calibration.
@@ -77,7 +77,7 @@ fn network(architecture: Architecture, backbone: Backbone, upsample: Upsampling)
     Ok(network)
 }
 
-fn save(path: &Path, network: &Network, form: &Form) -> Result<()> {
+fn save(path: &Path, network: &Network, form: &Precision) -> Result<()> {
     let normalise = network.spec.backbone.normalise();
     let state = State {
         native_side: None,

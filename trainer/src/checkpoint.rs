@@ -84,9 +84,9 @@ pub struct Running {
     /// Crops.
     pub crops: usize,
     /// Pixels labelled correctly.
-    pub right: i64,
+    pub correct: i64,
     /// Pixels counted.
-    pub counted: i64,
+    pub total: i64,
     /// Seconds of training.
     pub seconds: f64,
 }
@@ -102,8 +102,8 @@ impl Running {
         Running {
             loss: self.loss - earlier.loss,
             crops: self.crops - earlier.crops,
-            right: self.right - earlier.right,
-            counted: self.counted - earlier.counted,
+            correct: self.correct - earlier.correct,
+            total: self.total - earlier.total,
             seconds: self.seconds - earlier.seconds,
         }
     }
@@ -111,16 +111,16 @@ impl Running {
 
 impl std::fmt::Display for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.counted == 0 {
+        if self.total == 0 {
             return write!(f, "loss -, train acc - (every pixel was void)");
         }
-        write!(f, "loss {:.4}, train acc {:.4}", self.mean_loss(), self.right as f64 / self.counted as f64)
+        write!(f, "loss {:.4}, train acc {:.4}", self.mean_loss(), self.correct as f64 / self.total as f64)
     }
 }
 
 /// The state that a run needs to continue, in addition to its parameters.
 #[derive(Debug, Clone, Copy)]
-pub struct Rest<'a> {
+pub struct TrainingState<'a> {
     /// The optimizer's buffers.
     pub optimizer: &'a Optimizer,
     /// The averaged parameters, if the run keeps them.
@@ -142,13 +142,13 @@ pub fn best(run: &Path) -> PathBuf {
 }
 
 /// Writes a checkpoint to a temporary file, flushes it to disk and renames it, so that a crash
-/// never leaves half a file. Without `rest` the file holds the parameters only.
-pub fn save(path: &Path, network: &Network, rest: Option<Rest>, state: &State) -> Result<()> {
+/// never leaves half a file. Without `training` the file holds the parameters only.
+pub fn save(path: &Path, network: &Network, training: Option<TrainingState>, state: &State) -> Result<()> {
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     for parameter in network.graph.parameters() {
         tensors.push(encode(parameter.name, &parameter.tensor)?);
     }
-    if let Some(Rest { optimizer, average }) = rest {
+    if let Some(TrainingState { optimizer, average }) = training {
         for (name, buffer) in optimizer.buffers() {
             tensors.push(encode(name, buffer)?);
         }

@@ -20,7 +20,7 @@ use fcn::onnx::NATIVE_SIDES;
 use tch::{Cuda, Device};
 
 use crate::error::{Error, Result};
-use crate::record::Output;
+use crate::logging::Output;
 
 /// Trains fully convolutional networks that label every pixel, for use with libfcn.
 #[derive(Debug, Parser)]

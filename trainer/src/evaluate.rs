@@ -15,7 +15,7 @@ use crate::metrics::Confusion;
 use crate::model::{Network, channels_last};
 
 /// Labels photos: a checkpoint through libtorch, or an ONNX file through libfcn, as deployed.
-pub enum Labeller {
+pub enum Predictor {
     /// A checkpoint's network.
     Checkpoint {
         /// The network.
@@ -34,22 +34,22 @@ pub enum Labeller {
     },
 }
 
-impl Labeller {
+impl Predictor {
     /// Opens an ONNX file (`.onnx`), a checkpoint file, or the best checkpoint of a run folder. A
     /// native side overrides the model's.
-    pub fn open(path: &Path, native_side: Option<u32>, device: Device) -> Result<Labeller> {
+    pub fn open(path: &Path, native_side: Option<u32>, device: Device) -> Result<Predictor> {
         if is_onnx(path) {
             let mut options = cpu();
             options.native_side = native_side;
-            return Ok(Labeller::libfcn(Segmenter::from_file(path, &options)?));
+            return Ok(Predictor::libfcn(Segmenter::from_file(path, &options)?));
         }
         let mut checkpoint = Checkpoint::best(path)?;
         checkpoint.state.native_side = native_side.or(checkpoint.state.native_side);
-        Labeller::from_checkpoint(checkpoint, device)
+        Predictor::from_checkpoint(checkpoint, device)
     }
 
     /// Opens an ONNX file with this size mode.
-    pub fn onnx(path: &Path, size_mode: SizeMode) -> Result<Labeller> {
+    pub fn onnx(path: &Path, size_mode: SizeMode) -> Result<Predictor> {
         if !is_onnx(path) {
             return Err(Error::new(format!(
                 "{} is no ONNX file (.onnx); --resize and --tile are for those: leave them out, or export it first",
@@ -58,21 +58,21 @@ impl Labeller {
         }
         let mut options = cpu();
         options.size_mode = Some(size_mode);
-        Ok(Labeller::libfcn(Segmenter::from_file(path, &options)?))
+        Ok(Predictor::libfcn(Segmenter::from_file(path, &options)?))
     }
 
     /// The network of a checkpoint.
-    pub fn from_checkpoint(checkpoint: Checkpoint, device: Device) -> Result<Labeller> {
+    pub fn from_checkpoint(checkpoint: Checkpoint, device: Device) -> Result<Predictor> {
         let network = Box::new(checkpoint.network(device)?);
-        Ok(Labeller::Checkpoint { network, checkpoint: Box::new(checkpoint), views: Views::default() })
+        Ok(Predictor::Checkpoint { network, checkpoint: Box::new(checkpoint), views: Views::default() })
     }
 
     /// Averages several views of each photo; checkpoints only.
-    pub fn with_views(mut self, wanted: Views) -> Result<Labeller> {
+    pub fn with_views(mut self, wanted: Views) -> Result<Predictor> {
         match &mut self {
-            Labeller::Checkpoint { views, .. } => *views = wanted,
-            Labeller::Onnx { .. } if wanted == Views::default() => {}
-            Labeller::Onnx { .. } => {
+            Predictor::Checkpoint { views, .. } => *views = wanted,
+            Predictor::Onnx { .. } if wanted == Views::default() => {}
+            Predictor::Onnx { .. } => {
                 return Err(Error::new(
                     "--flip and --scales are for checkpoints: an ONNX file is measured as it is deployed; leave them out",
                 ));
@@ -82,19 +82,19 @@ impl Labeller {
     }
 
     /// The bytes of an ONNX file.
-    pub fn from_onnx(bytes: &[u8]) -> Result<Labeller> {
-        Ok(Labeller::libfcn(Segmenter::from_memory(bytes, &cpu())?))
+    pub fn from_onnx(bytes: &[u8]) -> Result<Predictor> {
+        Ok(Predictor::libfcn(Segmenter::from_memory(bytes, &cpu())?))
     }
 
-    fn libfcn(segmenter: Segmenter) -> Labeller {
-        Labeller::Onnx { segmenter: Box::new(segmenter), mask: Box::default() }
+    fn libfcn(segmenter: Segmenter) -> Predictor {
+        Predictor::Onnx { segmenter: Box::new(segmenter), mask: Box::default() }
     }
 
     /// The classes in index order.
     pub fn classes(&self) -> &[Class] {
         match self {
-            Labeller::Checkpoint { checkpoint, .. } => &checkpoint.state.classes,
-            Labeller::Onnx { segmenter, .. } => segmenter.classes(),
+            Predictor::Checkpoint { checkpoint, .. } => &checkpoint.state.classes,
+            Predictor::Onnx { segmenter, .. } => segmenter.classes(),
         }
     }
 
@@ -102,26 +102,26 @@ impl Labeller {
     /// ONNX file.
     pub fn background(&self) -> Option<u8> {
         match self {
-            Labeller::Checkpoint { checkpoint, .. } => background(&checkpoint.state.classes),
-            Labeller::Onnx { segmenter, .. } => segmenter.background(),
+            Predictor::Checkpoint { checkpoint, .. } => background(&checkpoint.state.classes),
+            Predictor::Onnx { segmenter, .. } => segmenter.background(),
         }
     }
 
     /// Whether void pixels were trained as background; unknown for an ONNX file.
     pub fn void_is_background(&self) -> bool {
-        matches!(self, Labeller::Checkpoint { checkpoint, .. } if checkpoint.state.config.void_is_background)
+        matches!(self, Predictor::Checkpoint { checkpoint, .. } if checkpoint.state.config.void_is_background)
     }
 
     /// Labels a photo (RGB, row by row) of `width` x `height` pixels.
     pub fn label(&mut self, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
         match self {
-            Labeller::Checkpoint { network, views, checkpoint } if *views == Views::default() => {
+            Predictor::Checkpoint { network, views, checkpoint } if *views == Views::default() => {
                 label(network, checkpoint.state.native_side, rgb, width, height)
             }
-            Labeller::Checkpoint { network, views, checkpoint } => {
+            Predictor::Checkpoint { network, views, checkpoint } => {
                 views.label(network, checkpoint.state.native_side, rgb, width, height)
             }
-            Labeller::Onnx { segmenter, mask } => {
+            Predictor::Onnx { segmenter, mask } => {
                 let frame = Frame::packed(PixelFormat::Rgb8, rgb, width as u32, height as u32, 0)?;
                 segmenter.segment(&frame, mask)?;
                 Ok(mask.labels().to_vec())
@@ -133,7 +133,7 @@ impl Labeller {
     /// probability, averaged over the pixels, 0 to 1.
     pub fn label_with_margin(&mut self, rgb: &[u8], width: usize, height: usize) -> Result<(Vec<u8>, f64)> {
         match self {
-            Labeller::Checkpoint { network, checkpoint, .. } => {
+            Predictor::Checkpoint { network, checkpoint, .. } => {
                 let scores = scores(network, checkpoint.state.native_side, rgb, width, height)?;
                 let chances = scores.f_softmax(1, Kind::Float)?;
                 let chances = chances.f_narrow(2, 0, height as i64)?.f_narrow(3, 0, width as i64)?;
@@ -141,7 +141,7 @@ impl Labeller {
                 let margin = highest.f_select(1, 0)?.f_sub(&highest.f_select(1, 1)?)?.f_mean(Kind::Double)?;
                 Ok((labels(&scores, width, height)?, margin.f_double_value(&[])?))
             }
-            Labeller::Onnx { segmenter, mask } => {
+            Predictor::Onnx { segmenter, mask } => {
                 let frame = Frame::packed(PixelFormat::Rgb8, rgb, width as u32, height as u32, 0)?;
                 mask.set_outputs(Outputs { margin: true, ..Outputs::default() });
                 segmenter.segment(&frame, mask)?;
@@ -152,7 +152,7 @@ impl Labeller {
         }
     }
 
-    /// Checks that a data set has the labeller's classes, labels it, and counts.
+    /// Checks that a data set has the predictor's classes, labels it, and counts.
     pub fn measure(&mut self, dataset: &Dataset, void_is_background: bool) -> Result<Confusion> {
         let mut confusion = Confusion::new(dataset.classes().len());
         self.visit(dataset, void_is_background, |_, sample, labels| {
@@ -162,7 +162,7 @@ impl Labeller {
         Ok(confusion)
     }
 
-    /// Checks that a data set has the labeller's classes, labels all its photos, and passes each to
+    /// Checks that a data set has the predictor's classes, labels all its photos, and passes each to
     /// `each` with its index in the split and its labels.
     pub fn visit(
         &mut self,

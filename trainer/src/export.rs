@@ -24,7 +24,7 @@ use writer::{Weights, Writer};
 
 /// The number formats of a file's weights and arithmetic.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Form {
+pub enum Precision {
     /// Float32.
     Full,
     /// Weights as int8 with one scale per output channel: a quarter of the file size, float32
@@ -34,7 +34,7 @@ pub enum Form {
     /// size, intended for GPUs.
     Half,
     /// Integer arithmetic in the backbone: activations uint8, weights int8 with one scale per
-    /// output channel. The head's transposed convolutions are stored as in [`Form::Compact`].
+    /// output channel. The head's transposed convolutions are stored as in [`Precision::Compact`].
     Int8(Calibration),
 }
 
@@ -61,19 +61,19 @@ pub fn card(state: &State, dataset: String, metrics: BTreeMap<String, f64>) -> M
 
 /// The network as an ONNX model with input `image` (N x 3 x H x W) and output `scores` (N x classes
 /// x H x W).
-pub fn onnx(network: &Network, form: &Form, card: &ModelCard) -> Result<ModelProto> {
+pub fn onnx(network: &Network, precision: &Precision, card: &ModelCard) -> Result<ModelProto> {
     let graph = network.graph.folded()?;
-    let calibration = match form {
-        Form::Int8(calibration) => Some(calibration),
-        Form::Full | Form::Compact | Form::Half => None,
+    let calibration = match precision {
+        Precision::Int8(calibration) => Some(calibration),
+        Precision::Full | Precision::Compact | Precision::Half => None,
     };
-    let half = *form == Form::Half;
-    let (convs, ups) = match form {
-        Form::Full => (Weights::Full, Weights::Full),
-        Form::Compact => (Weights::Compact, Weights::Compact),
-        Form::Half => (Weights::Half, Weights::Half),
+    let half = *precision == Precision::Half;
+    let (convs, ups) = match precision {
+        Precision::Full => (Weights::Full, Weights::Full),
+        Precision::Compact => (Weights::Compact, Weights::Compact),
+        Precision::Half => (Weights::Half, Weights::Half),
         // Next to quantized values, int8 weights would have to be those of integer arithmetic.
-        Form::Int8(_) => (Weights::Full, Weights::Compact),
+        Precision::Int8(_) => (Weights::Full, Weights::Compact),
     };
     let mut writer = Writer::default();
     let scale = |value: Value| calibration.and_then(|calibration| calibration.scale(value));

@@ -2,10 +2,10 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::average::Average;
-use crate::checkpoint::{Checkpoint, Rest};
+use crate::checkpoint::{Checkpoint, TrainingState};
 use crate::config::Config;
 use crate::data::VOID;
+use crate::ema::Ema;
 use crate::error::{Error, Result};
 use crate::loader::Batch;
 use crate::loss::Loss;
@@ -20,7 +20,7 @@ const LOSS_SCALE: f64 = 1024.0;
 #[derive(Debug)]
 pub struct Learner {
     network: Network,
-    average: Option<Average>,
+    average: Option<Ema>,
     optimizer: Optimizer,
     loss: Loss,
     /// The target of each mask label.
@@ -51,9 +51,9 @@ pub struct Outcome {
     /// The loss.
     pub loss: f64,
     /// Pixels labelled correctly.
-    pub right: i64,
+    pub correct: i64,
     /// Pixels counted.
-    pub counted: i64,
+    pub total: i64,
 }
 
 impl Learner {
@@ -85,7 +85,7 @@ impl Learner {
         }
         Ok(Learner {
             optimizer: Optimizer::new(&network.graph, Rates { method, momentum, beta2, weight_decay, head_factor }),
-            average: config.ema.map(|decay| Average::new(&network, decay)).transpose()?,
+            average: config.ema.map(|decay| Ema::new(&network, decay)).transpose()?,
             loss: Loss::new(config, device),
             labels: labels(config),
             sum_over_batch: config.sum_over_batch,
@@ -113,8 +113,8 @@ impl Learner {
     }
 
     /// A checkpoint's state in addition to the trained network.
-    pub fn rest(&self) -> Rest<'_> {
-        Rest { optimizer: &self.optimizer, average: self.average.as_ref().map(|average| &average.network) }
+    pub fn training_state(&self) -> TrainingState<'_> {
+        TrainingState { optimizer: &self.optimizer, average: self.average.as_ref().map(|average| &average.network) }
     }
 
     /// Restarts the average after the network's parameters were overwritten.
@@ -135,26 +135,26 @@ impl Learner {
         let _guard = tch::no_grad_guard();
         let network = self.measured();
         let device = network.graph.device;
-        let (mut right, mut counted) = (0, 0);
+        let (mut correct, mut total) = (0, 0);
         for batch in batches {
             let mut batch = batch?;
             let labels = self.labels(&mut batch, device)?;
             let scores = network.graph.forward(&images(&batch, device)?, false)?;
-            right += scores.f_argmax(1, false)?.f_eq_tensor(&labels)?.f_sum(Kind::Int64)?.f_int64_value(&[])?;
-            counted += batch.labels.iter().filter(|label| **label != VOID).count();
+            correct += scores.f_argmax(1, false)?.f_eq_tensor(&labels)?.f_sum(Kind::Int64)?.f_int64_value(&[])?;
+            total += batch.labels.iter().filter(|label| **label != VOID).count();
         }
-        Ok((counted > 0).then(|| right as f64 / counted as f64))
+        Ok((total > 0).then(|| correct as f64 / total as f64))
     }
 
     /// Trains on a batch; `None` if all its pixels are void. If a loss, a gradient or a weight
     /// becomes NaN or infinite, this returns an error and the learner must not be used any more.
     pub fn learn(&mut self, mut batch: Batch, step: Step) -> Result<Option<Outcome>> {
         let labels = self.labels(&mut batch, self.network.graph.device)?;
-        let counted = batch.labels.iter().filter(|label| **label != VOID).count() as i64;
-        let outcome = match counted {
+        let total = batch.labels.iter().filter(|label| **label != VOID).count() as i64;
+        let outcome = match total {
             // The mean over no pixels is NaN.
             0 => None,
-            _ => Some(self.descend(&batch, &labels, counted, step)?),
+            _ => Some(self.descend(&batch, &labels, total, step)?),
         };
         if step.is_last && std::mem::take(&mut self.pending) {
             self.update(step)?;
@@ -163,7 +163,7 @@ impl Learner {
     }
 
     /// Adds a batch's gradients.
-    fn descend(&mut self, batch: &Batch, labels: &Tensor, counted: i64, step: Step) -> Result<Outcome> {
+    fn descend(&mut self, batch: &Batch, labels: &Tensor, total: i64, step: Step) -> Result<Outcome> {
         let images = images(batch, self.network.graph.device)?;
         let scores = match self.autocast {
             true => tch::autocast(true, || self.network.graph.forward(&images, true))?.f_to_kind(Kind::Float)?,
@@ -183,8 +183,8 @@ impl Learner {
             1.0 => loss.f_backward()?,
             factor => loss.f_mul_scalar(factor)?.f_backward()?,
         }
-        let right = scores.detach().f_argmax(1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Int64)?;
-        Ok(Outcome { loss: value, right: right.f_int64_value(&[])?, counted })
+        let correct = scores.detach().f_argmax(1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Int64)?;
+        Ok(Outcome { loss: value, correct: correct.f_int64_value(&[])?, total })
     }
 
     /// A batch's targets, written back to the batch as well.

@@ -2,19 +2,20 @@
 //! libfcn.
 
 pub mod augment;
-pub mod average;
 pub mod checkpoint;
 pub mod class_weights;
 pub mod cli;
 pub mod config;
 pub mod data;
 pub mod dataset;
+pub mod ema;
 pub mod error;
 pub mod evaluate;
 pub mod export;
 pub mod labelmap;
 pub mod learner;
 pub mod loader;
+pub mod logging;
 pub mod loss;
 pub mod memory;
 pub mod metrics;
@@ -23,7 +24,6 @@ pub mod optimizer;
 pub mod picture;
 pub mod predict;
 pub mod recipe;
-pub mod record;
 pub mod report;
 pub mod schedule;
 pub mod signals;

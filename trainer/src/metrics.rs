@@ -46,7 +46,7 @@ impl Confusion {
 
     /// The share of correct pixels. NaN if none were counted.
     pub fn pixel_accuracy(&self) -> f64 {
-        let right: u64 = (0..self.classes).map(|class| self.right(class)).sum();
+        let correct: u64 = (0..self.classes).map(|class| self.correct(class)).sum();
         right as f64 / self.total() as f64
     }
 
@@ -59,7 +59,7 @@ impl Confusion {
     /// The share of a class's pixels that are correct; `None` if it does not occur in the truth.
     pub fn accuracy(&self, class: usize) -> Option<f64> {
         let truth = self.truth_pixels(class);
-        (truth > 0).then(|| self.right(class) as f64 / truth as f64)
+        (truth > 0).then(|| self.correct(class) as f64 / truth as f64)
     }
 
     /// Intersection over union, averaged over the classes that occur in the truth or the
@@ -95,15 +95,15 @@ impl Confusion {
     /// Intersection over union of one class; `None` if it occurs neither in the truth nor in the
     /// prediction.
     pub fn iou(&self, class: usize) -> Option<f64> {
-        let union = self.truth_pixels(class) + self.predicted_pixels(class) - self.right(class);
-        (union > 0).then(|| self.right(class) as f64 / union as f64)
+        let union = self.truth_pixels(class) + self.predicted_pixels(class) - self.correct(class);
+        (union > 0).then(|| self.correct(class) as f64 / union as f64)
     }
 
     /// Precision: the share of correct pixels among those predicted as a class; `None` if there are
     /// none.
     pub fn precision(&self, class: usize) -> Option<f64> {
         let predicted = self.predicted_pixels(class);
-        (predicted > 0).then(|| self.right(class) as f64 / predicted as f64)
+        (predicted > 0).then(|| self.correct(class) as f64 / predicted as f64)
     }
 
     /// The number of counted pixels of this class in the truth.
@@ -139,7 +139,7 @@ impl Confusion {
         self.counts[truth * (self.classes + 1) + prediction]
     }
 
-    fn right(&self, class: usize) -> u64 {
+    fn correct(&self, class: usize) -> u64 {
         self.count(class, class)
     }
 

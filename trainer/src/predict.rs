@@ -16,7 +16,7 @@ pub use jobs::{Job, jobs};
 pub use outlines::{Detail, Outline, outlines};
 
 use crate::error::{Error, Result};
-use crate::evaluate::Labeller;
+use crate::evaluate::Predictor;
 
 /// The result for a photo.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +34,7 @@ pub struct Found {
 /// Settings for labelling photos.
 pub struct Predictor<'a> {
     /// The network.
-    pub labeller: &'a mut Labeller,
+    pub predictor: &'a mut Predictor,
     /// The overlays' opacity, from 0 (photo only) to 1 (colours only).
     pub alpha: f32,
     /// Whether margins are computed.
@@ -50,13 +50,13 @@ impl Predictor<'_> {
         let start = Instant::now();
         let (labels, margin) = match self.margin {
             true => {
-                let labelled = self.labeller.label_with_margin(&image.pixels, width as usize, height as usize);
+                let labelled = self.predictor.label_with_margin(&image.pixels, width as usize, height as usize);
                 labelled.map(|(labels, margin)| (labels, Some(margin))).map_err(named)?
             }
-            false => (self.labeller.label(&image.pixels, width as usize, height as usize).map_err(named)?, None),
+            false => (self.predictor.label(&image.pixels, width as usize, height as usize).map_err(named)?, None),
         };
         let time = start.elapsed();
-        let (classes, background) = (self.labeller.classes(), self.labeller.background());
+        let (classes, background) = (self.predictor.classes(), self.predictor.background());
         if format == Format::Png {
             write_labels(&job.labels, &labels, width, height, classes)?;
             overlay(&mut image.pixels, PixelFormat::Rgb8, width, height, 0, &labels, classes, background, self.alpha)?;

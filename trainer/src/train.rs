@@ -20,9 +20,9 @@ use crate::error::{Error, Result};
 use crate::evaluate::{background_or_first, label, read};
 use crate::learner::{Learner, Step};
 use crate::loader::{self, Batch, Plan};
+use crate::logging::{self, Output, Recorder, Validation};
 use crate::metrics::Confusion;
 use crate::model::{Spec, weights};
-use crate::record::{self, Output, Recorder, Validation};
 use crate::schedule::Factor;
 use fcn::onnx::NATIVE_SIDES;
 
@@ -273,8 +273,8 @@ impl Run {
             let running = &mut progress.running;
             running.loss += outcome.loss * crops as f64;
             running.crops += crops;
-            running.right += outcome.right;
-            running.counted += outcome.counted;
+            running.correct += outcome.correct;
+            running.total += outcome.total;
         }
         Ok(())
     }
@@ -339,13 +339,13 @@ impl Run {
     fn save(&self, execution: &Execution, recorder: &Recorder) -> Result<()> {
         recorder.sync()?;
         let path = checkpoint::last(&execution.folder);
-        checkpoint::save(&path, self.learner.network(), Some(self.learner.rest()), &self.state)
+        checkpoint::save(&path, self.learner.network(), Some(self.learner.training_state()), &self.state)
     }
 }
 
 /// A warning if training and evaluation disagree on how well the training photos are labelled.
 fn gap(running: &Running, evaluated: Option<f64>) -> Option<String> {
-    let trained = (running.counted > 0).then(|| running.right as f64 / running.counted as f64)?;
+    let trained = (running.total > 0).then(|| running.correct as f64 / running.total as f64)?;
     let evaluated = evaluated.filter(|evaluated| trained - evaluated > LARGEST_GAP)?;
     Some(format!(
         "the training photos are labelled with accuracy {trained:.3} in training, but {evaluated:.3} in evaluation: the statistics \
@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn training_and_evaluation_that_part_are_told() {
-        let running = Running { right: 846, counted: 1000, ..Running::default() };
+        let running = Running { correct: 846, total: 1000, ..Running::default() };
         let told = gap(&running, Some(0.545)).unwrap();
         assert!(told.contains("0.846") && told.contains("0.545"), "{told}");
         assert!(gap(&running, Some(0.846 - LARGEST_GAP - 1e-9)).is_some());

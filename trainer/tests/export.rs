@@ -14,9 +14,9 @@ use trainer::augment::normalise_whole;
 use trainer::checkpoint::{self, Progress, State};
 use trainer::config::Config;
 use trainer::data::Dataset;
-use trainer::evaluate::{Labeller, input};
+use trainer::evaluate::{Predictor, input};
 use trainer::export::calibrate::Calibration;
-use trainer::export::{Form, card, onnx};
+use trainer::export::{Precision, card, onnx};
 use trainer::model::graph::Op;
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, weights};
 
@@ -188,7 +188,7 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
         let truth = Vec::<f32>::try_from(scores.to_kind(Kind::Float).flatten(0, -1)).unwrap();
         let card = card(&state(&network), "test".into(), BTreeMap::new());
 
-        let full = fcn::onnx::encode(&onnx(&network, &Form::Full, &card).unwrap()).unwrap();
+        let full = fcn::onnx::encode(&onnx(&network, &Precision::Full, &card).unwrap()).unwrap();
         let (scores, versions) = python(folder.path(), &full, &photo.image);
         let worst = largest_difference(&scores, &truth) / range(&truth);
         println!("{name}: {worst:.1e} of the range, {}", versions.trim());
@@ -197,7 +197,7 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
         let worst = largest_difference(&exact, &cut(&truth, &photo)) / range(&truth);
         assert!(worst < 1e-4, "{name}: libfcn differs from libtorch by {worst} of the range");
 
-        let compact = fcn::onnx::encode(&onnx(&network, &Form::Compact, &card).unwrap()).unwrap();
+        let compact = fcn::onnx::encode(&onnx(&network, &Precision::Compact, &card).unwrap()).unwrap();
         let share = compact.len() as f64 / full.len() as f64;
         assert!(share < 0.27, "{name}: the compact file has {share} of the size");
         let (scores, _) = python(folder.path(), &compact, &photo.image);
@@ -223,7 +223,7 @@ fn integers_and_halves_score_close_to_floats() {
         let name = network.spec.name();
         let photo = photo(&network);
         let card = card(&state(&network), "test".into(), BTreeMap::new());
-        let full = fcn::onnx::encode(&onnx(&network, &Form::Full, &card).unwrap()).unwrap();
+        let full = fcn::onnx::encode(&onnx(&network, &Precision::Full, &card).unwrap()).unwrap();
         let exact = libfcn(&full, &photo);
 
         let calibration = Calibration::new(&network, None, &dataset, 3, &mut |_| {}).unwrap();
@@ -232,7 +232,7 @@ fn integers_and_halves_score_close_to_floats() {
             Calibration::new(&network, None, &dataset, 3, &mut |_| {}).unwrap(),
             "{name}: the same photos, the same ranges"
         );
-        let int8 = fcn::onnx::encode(&onnx(&network, &Form::Int8(calibration), &card).unwrap()).unwrap();
+        let int8 = fcn::onnx::encode(&onnx(&network, &Precision::Int8(calibration), &card).unwrap()).unwrap();
         let share = int8.len() as f64 / full.len() as f64;
         assert!(share < 0.3, "{name}: the int8 file has {share} of the size");
         let (scores, said) = python(folder.path(), &int8, &photo.image);
@@ -243,7 +243,7 @@ fn integers_and_halves_score_close_to_floats() {
         let error_int8 = error(&own, &exact);
         assert!(error_int8 < 0.05, "{name}: int8 changes scores by {error_int8} of their range");
 
-        let half = fcn::onnx::encode(&onnx(&network, &Form::Half, &card).unwrap()).unwrap();
+        let half = fcn::onnx::encode(&onnx(&network, &Precision::Half, &card).unwrap()).unwrap();
         let (scores, _) = python(folder.path(), &half, &photo.image);
         let worst = largest_difference(&cut(&scores, &photo), &exact) / range(&exact);
         assert!(worst < 1e-2, "{name}: float16 changes scores by {worst} of their range");
@@ -272,18 +272,18 @@ fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
             let card = card(&state(&network), "test".into(), BTreeMap::new());
             let scores = |form| libfcn(&fcn::onnx::encode(&onnx(&network, &form, &card).unwrap()).unwrap(), &photo);
 
-            let exact = scores(Form::Full);
+            let exact = scores(Precision::Full);
             let worst = largest_difference(&exact, &truth) / range(&truth);
             assert!(worst < 1e-4, "{name}: libfcn differs from libtorch by {worst} of the range");
-            let compact = error(&scores(Form::Compact), &exact);
-            let half = error(&scores(Form::Half), &exact);
+            let compact = error(&scores(Precision::Compact), &exact);
+            let half = error(&scores(Precision::Half), &exact);
             println!("{name}: compact {compact:.4}, float16 {half:.5} of the range");
             assert!(compact < 0.02, "{name}: compact weights change scores by {compact} of their range");
             assert!(half < 2e-3, "{name}: float16 changes scores by {half} of their range");
             // The heads stay in float32, so one is enough for each backbone's rounding, which takes long.
             if architecture == Architecture::Fcn16s {
                 let int8 = error(
-                    &scores(Form::Int8(Calibration::new(&network, None, &dataset, 3, &mut |_| {}).unwrap())),
+                    &scores(Precision::Int8(Calibration::new(&network, None, &dataset, 3, &mut |_| {}).unwrap())),
                     &exact,
                 );
                 println!("{name}: int8 {int8:.4} of the range");
@@ -298,7 +298,7 @@ fn the_card_tells_what_the_checkpoint_knows() {
     let network = network(Architecture::Fcn32s, Backbone::ResNet18, Upsampling::Learned);
     let metrics = BTreeMap::from([("miou".to_owned(), 0.5)]);
     let written = card(&state(&network), "photos of cats, CC0".into(), metrics);
-    let model = onnx(&network, &Form::Full, &written).unwrap();
+    let model = onnx(&network, &Precision::Full, &written).unwrap();
     let segmenter = Segmenter::from_memory(&fcn::onnx::encode(&model).unwrap(), &fcn::Options::default()).unwrap();
     let card = segmenter.card().unwrap();
     assert_eq!(*card, written);
@@ -326,7 +326,9 @@ fn a_checkpoint_and_its_onnx_file_measure_the_same() {
     let from_checkpoint = trainer(&["evaluate", run, "--data", data]);
     let from_onnx = trainer(&["evaluate", onnx, "--data", data]);
     assert_eq!(from_checkpoint, from_onnx);
-    let Ok(Labeller::Onnx { segmenter, .. }) = Labeller::open(&file, None, Device::Cpu) else { panic!("an ONNX file") };
+    let Ok(Predictor::Onnx { segmenter, .. }) = Predictor::open(&file, None, Device::Cpu) else {
+        panic!("an ONNX file")
+    };
     let metrics = &segmenter.card().unwrap().metrics;
     assert!(from_onnx.contains(&format!("mIoU              {:.4}", metrics["miou"])), "{from_onnx}");
     assert!(said.contains(&format!("mIoU {:.4} on val", metrics["miou"])), "{said}");

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use data::{Folder, success, trainer};
 use tempfile::TempDir;
 use trainer::data::Dataset;
-use trainer::evaluate::Labeller;
+use trainer::evaluate::Predictor;
 
 mod data;
 
@@ -35,12 +35,12 @@ fn photos() -> PathBuf {
 
 /// What the network says of each photo of the folder, in the order of their names.
 fn predictions() -> Vec<(String, Vec<u8>)> {
-    let mut labeller = Labeller::open(&TRAINED.run, None, tch::Device::Cpu).unwrap();
+    let mut predictor = Predictor::open(&TRAINED.run, None, tch::Device::Cpu).unwrap();
     let mut photos: Vec<PathBuf> = fs::read_dir(photos()).unwrap().map(|entry| entry.unwrap().path()).collect();
     photos.sort();
     let label = |photo: PathBuf| {
         let image = fcn::read_image(&photo).unwrap();
-        let labels = labeller.label(&image.pixels, image.width as usize, image.height as usize).unwrap();
+        let labels = predictor.label(&image.pixels, image.width as usize, image.height as usize).unwrap();
         (photo.file_stem().unwrap().to_str().unwrap().to_owned(), labels)
     };
     photos.into_iter().map(label).collect()

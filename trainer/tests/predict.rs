@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use trainer::checkpoint::{self, Progress, State};
 use trainer::config::Config;
 use trainer::data::{Dataset, VOID};
-use trainer::evaluate::Labeller;
-use trainer::export::{self, Form};
+use trainer::evaluate::Predictor;
+use trainer::export::{self, Precision};
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling};
 
 const COLORS: [[u8; 3]; 4] = [[0, 0, 0], [200, 40, 0], [0, 120, 255], [8, 250, 90]];
@@ -55,7 +55,7 @@ fn models() -> &'static (Vec<u8>, Vec<u8>) {
         let file = folder.path().join("checkpoint");
         checkpoint::save(&file, &network, None, &state).expect("a checkpoint");
         let card = export::card(&state, "none".to_owned(), BTreeMap::new());
-        let onnx = onnx::encode(&export::onnx(&network, &Form::Full, &card).expect("a model")).expect("bytes");
+        let onnx = onnx::encode(&export::onnx(&network, &Precision::Full, &card).expect("a model")).expect("bytes");
         (fs::read(file).expect("a checkpoint"), onnx)
     })
 }
@@ -104,8 +104,8 @@ impl Folder {
     /// The labels that a network gives a photo as `trainer evaluate` measures it: several classes, background and cat
     /// among them.
     fn labels(&self, model: &str, photo: &RgbImage) -> Vec<u8> {
-        let mut labeller = Labeller::open(&self.path(model), None, Device::Cpu).expect("a model");
-        let labels = labeller.label(photo.as_raw(), photo.width() as usize, photo.height() as usize).expect("labels");
+        let mut predictor = Predictor::open(&self.path(model), None, Device::Cpu).expect("a model");
+        let labels = predictor.label(photo.as_raw(), photo.width() as usize, photo.height() as usize).expect("labels");
         assert!(labels.contains(&0) && labels.contains(&1), "the network must tell something apart");
         labels
     }

@@ -10,11 +10,11 @@ use data::{Folder, StopAfterLine, alone, differences, tensors};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
 use trainer::augment::Jitter;
-use trainer::average::Average;
 use trainer::checkpoint::{Checkpoint, Progress, best, last};
 use trainer::class_weights::{ClassWeights, Source};
 use trainer::config::Config;
 use trainer::data::of_run::Photos;
+use trainer::ema::Ema;
 use trainer::loss::Loss;
 use trainer::model::graph::{Conv, Graph, Node, Op, Padding, Value as At};
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, weights};
@@ -144,7 +144,7 @@ fn spec(architecture: Architecture, classes: i64) -> Spec {
 fn the_average_follows_by_plain_arithmetic() {
     let _alone = alone();
     let network = Network::new(spec(Architecture::Fcn32s, 3), 1, Device::Cpu);
-    let average = Average::new(&network, 0.6).unwrap();
+    let average = Ema::new(&network, 0.6).unwrap();
     let places = ["_conv_stem.weight", "_bn0.running_mean", "score32.bias"];
     let value = |network: &Network, name: &str| {
         let parameter = network.graph.parameters().into_iter().find(|p| p.name == name).unwrap();

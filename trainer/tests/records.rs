@@ -13,9 +13,9 @@ use tempfile::TempDir;
 use trainer::checkpoint::Checkpoint;
 use trainer::data::Dataset;
 use trainer::evaluate::label;
+use trainer::logging::{self, Row, sessions};
 use trainer::metrics::Confusion;
 use trainer::model::Network;
-use trainer::record::{self, Row, sessions};
 
 mod data;
 
@@ -192,7 +192,7 @@ fn tear(run: &Path) -> Vec<PathBuf> {
     append(events.last().unwrap(), &whole[..20]);
     append(&record::sessions_path(run), b"{\"started\":\"20");
     let left = ["last.safetensors", "best.safetensors", "dataset.json", "metrics.csv", "sessions.jsonl"]
-        .map(|name| run.join(format!(".{name}.12345-0.tmp")))
+        .map(|name| run.join(format!(".{name}.fcn-a1B2c3.tmp")))
         .to_vec();
     left.iter().for_each(|path| fs::write(path, "half").unwrap());
     left

@@ -14,7 +14,7 @@ use tch::Device;
 use tempfile::TempDir;
 use trainer::checkpoint::Checkpoint;
 use trainer::data::Dataset;
-use trainer::evaluate::Labeller;
+use trainer::evaluate::Predictor;
 
 mod data;
 
@@ -81,11 +81,11 @@ struct Measured {
 /// All photos of the split, the best one first.
 fn measured() -> Vec<Measured> {
     let dataset = Dataset::open(REFERENCE.data.root(), "val").unwrap();
-    let mut labeller = Labeller::open(REFERENCE.run.path(), None, Device::Cpu).unwrap();
+    let mut predictor = Predictor::open(REFERENCE.run.path(), None, Device::Cpu).unwrap();
     let mut photos: Vec<Measured> = (0..dataset.len())
         .map(|index| {
             let sample = dataset.read(index).unwrap();
-            let labels = labeller.label(&sample.image, sample.width, sample.height).unwrap();
+            let labels = predictor.label(&sample.image, sample.width, sample.height).unwrap();
             let counted: Vec<(u8, u8)> =
                 sample.mask.iter().copied().zip(labels.iter().copied()).filter(|(truth, _)| *truth != 255).collect();
             let count = |which: &dyn Fn(&(u8, u8)) -> bool| counted.iter().filter(|pair| which(pair)).count() as f64;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fcn::SizeMode;
 use tch::{Device, Kind, Tensor, no_grad};
-use trainer::evaluate::{Labeller, Views, input, label};
+use trainer::evaluate::{Predictor, Views, input, label};
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling};
 
 const WIDTH: usize = 50;
@@ -134,9 +134,9 @@ fn views_that_cannot_be_are_refused() {
         assert!(error.contains(said), "{error}");
     }
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/animals.onnx");
-    let labeller = Labeller::open(&model, None, Device::Cpu).unwrap();
-    let labeller = labeller.with_views(Views::default()).unwrap();
-    let error = labeller.with_views(Views { flip: true, scales: vec![1.0] }).err().unwrap().to_string();
+    let predictor = Predictor::open(&model, None, Device::Cpu).unwrap();
+    let predictor = predictor.with_views(Views::default()).unwrap();
+    let error = predictor.with_views(Views { flip: true, scales: vec![1.0] }).err().unwrap().to_string();
     assert!(error.contains("--flip and --scales are for checkpoints"), "{error}");
 }
 
@@ -152,10 +152,10 @@ fn onnx_files_are_measured_in_the_size_that_is_asked_for() {
         SizeMode::Tile { width: 192, height: 160, overlap: 64 },
     ];
     let plain =
-        Labeller::open(&model, None, Device::Cpu).unwrap().label(&photo, width as usize, height as usize).unwrap();
+        Predictor::open(&model, None, Device::Cpu).unwrap().label(&photo, width as usize, height as usize).unwrap();
     for size_mode in size_modes {
-        let mut labeller = Labeller::onnx(&model, size_mode).unwrap();
-        let labels = labeller.label(&photo, width as usize, height as usize).unwrap();
+        let mut predictor = Predictor::onnx(&model, size_mode).unwrap();
+        let labels = predictor.label(&photo, width as usize, height as usize).unwrap();
         let mut options = fcn::Options::default();
         (options.provider, options.size_mode) = (fcn::Provider::Cpu, Some(size_mode));
         let mut mask = fcn::Mask::new();
@@ -164,9 +164,9 @@ fn onnx_files_are_measured_in_the_size_that_is_asked_for() {
         assert!(labels == mask.labels() && labels != plain, "{size_mode:?}");
     }
     let resized = SizeMode::Resize { width: 160, height: 96 };
-    let [native, resized] = [Labeller::open(&model, Some(128), Device::Cpu), Labeller::onnx(&model, resized)]
-        .map(|labeller| labeller.unwrap().label(&photo, width as usize, height as usize).unwrap());
+    let [native, resized] = [Predictor::open(&model, Some(128), Device::Cpu), Predictor::onnx(&model, resized)]
+        .map(|predictor| predictor.unwrap().label(&photo, width as usize, height as usize).unwrap());
     assert!(native == resized && native != plain);
-    let error = Labeller::onnx(Path::new("run"), size_modes[0]).err().unwrap().to_string();
+    let error = Predictor::onnx(Path::new("run"), size_modes[0]).err().unwrap().to_string();
     assert!(error.contains("--resize and --tile are for those"), "{error}");
 }

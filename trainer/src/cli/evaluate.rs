@@ -12,9 +12,9 @@ use super::{DeviceChoice, Reader, native_sides};
 use crate::data::of_run;
 use crate::data::{Dataset, MissingMasks, Place};
 use crate::error::{Error, Result};
-use crate::evaluate::{Labeller, Views};
+use crate::evaluate::{Predictor, Views};
+use crate::logging::Output;
 use crate::metrics::Confusion;
-use crate::record::Output;
 
 /// Options of `trainer evaluate`.
 #[derive(Debug, Args)]
@@ -93,15 +93,15 @@ impl Evaluate {
         let place = self.place()?;
         let dataset = place.open(&self.split)?;
         let views = Views::new(self.flip, self.scales.clone())?;
-        let mut labeller = match self.size_mode() {
-            Some(size_mode) => Labeller::onnx(&self.model, size_mode)?,
-            None => Labeller::open(&self.model, self.native_side, self.device.device()?)?,
+        let mut predictor = match self.size_mode() {
+            Some(size_mode) => Predictor::onnx(&self.model, size_mode)?,
+            None => Predictor::open(&self.model, self.native_side, self.device.device()?)?,
         }
         .with_views(views)?;
-        let void_is_background = self.void_is_background || labeller.void_is_background();
+        let void_is_background = self.void_is_background || predictor.void_is_background();
         let bar = self.reader.output().bar(dataset.len() as u64).with_prefix("evaluate");
         let mut confusion = Confusion::new(dataset.classes().len());
-        labeller.visit(&dataset, void_is_background, |_, sample, labels| {
+        predictor.visit(&dataset, void_is_background, |_, sample, labels| {
             confusion.add(&sample.mask, labels);
             bar.inc(1);
             bar.set_message(format!("{} left", indicatif::HumanDuration(bar.eta())));

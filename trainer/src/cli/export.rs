@@ -13,11 +13,11 @@ use super::native_sides;
 use crate::checkpoint::Checkpoint;
 use crate::data::{MissingMasks, Place};
 use crate::error::Result;
-use crate::evaluate::Labeller;
+use crate::evaluate::Predictor;
 use crate::export::calibrate::Calibration;
-use crate::export::{self, Form};
+use crate::export::{self, Precision};
+use crate::logging::Output;
 use crate::metrics::Confusion;
-use crate::record::Output;
 use fcn::file;
 
 /// Options of `trainer export`.
@@ -97,7 +97,7 @@ impl Export {
         checkpoint.state.native_side = self.native_side.or(checkpoint.state.native_side);
         let network = checkpoint.network(Device::Cpu)?;
         let state = &checkpoint.state;
-        let form = match &self.calibrate {
+        let precision = match &self.calibrate {
             Some(folder) => {
                 let dataset = Place::new(folder, self.missing_masks).open(&self.calibrate_split)?;
                 let bar = Output::Text.bar(100).with_prefix("calibrate");
@@ -105,28 +105,28 @@ impl Export {
                 let photos = self.calibrate_photos.get();
                 let calibration = Calibration::new(&network, state.native_side, &dataset, photos, &mut progress)?;
                 bar.finish_and_clear();
-                Form::Int8(calibration)
+                Precision::Int8(calibration)
             }
-            None if self.compact => Form::Compact,
-            None if self.fp16 => Form::Half,
-            None => Form::Full,
+            None if self.compact => Precision::Compact,
+            None if self.fp16 => Precision::Half,
+            None => Precision::Full,
         };
         let folder = || state.config.data.file_name().map(|name| name.to_string_lossy().into_owned());
         let dataset = self.dataset.clone().or_else(folder).unwrap_or_default();
         let mut card = export::card(state, dataset, BTreeMap::new());
-        let mut bytes = onnx::encode(&export::onnx(&network, &form, &card)?)?;
+        let mut bytes = onnx::encode(&export::onnx(&network, &precision, &card)?)?;
         if let Some(folder) = &self.measure {
             let dataset = Place::new(folder, self.missing_masks).open(&self.split)?;
             let bar = Output::Text.bar(dataset.len() as u64).with_prefix("measure");
             let mut confusion = Confusion::new(dataset.classes().len());
-            Labeller::from_onnx(&bytes)?.visit(&dataset, state.config.void_is_background, |_, sample, labels| {
+            Predictor::from_onnx(&bytes)?.visit(&dataset, state.config.void_is_background, |_, sample, labels| {
                 confusion.add(&sample.mask, labels);
                 bar.inc(1);
                 Ok(())
             })?;
             bar.finish_and_clear();
             card.metrics = confusion.metrics(dataset.classes());
-            bytes = onnx::encode(&export::onnx(&network, &form, &card)?)?;
+            bytes = onnx::encode(&export::onnx(&network, &precision, &card)?)?;
         }
         file::write(&self.onnx, &bytes)?;
         super::say(&format!(

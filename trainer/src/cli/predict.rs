@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::DeviceChoice;
 use crate::data::{MissingMasks, Place};
 use crate::error::{Error, Result};
-use crate::evaluate::Labeller;
+use crate::evaluate::Predictor;
 use crate::predict::{Annotations, Format, Predictor, compare, jobs};
 
 /// Options of `trainer predict`.
@@ -105,11 +105,11 @@ impl Predict {
 
     fn label(&self) -> Result<()> {
         let jobs = jobs(&self.photos, &self.out)?;
-        let mut labeller = self.labeller()?;
+        let mut predictor = self.predictor()?;
         make_folder(&self.out)?;
-        let (classes, background) = (labeller.classes().to_vec(), labeller.background());
+        let (classes, background) = (predictor.classes().to_vec(), predictor.background());
         let mut annotations = Annotations::new(self.format, &self.out, &classes, background, self.min_area as usize)?;
-        let mut predictor = Predictor { labeller: &mut labeller, alpha: self.alpha, margin: self.rank.is_some() };
+        let mut predictor = Predictor { predictor: &mut predictor, alpha: self.alpha, margin: self.rank.is_some() };
         let mut ranking = Vec::new();
         for job in &jobs {
             let found = predictor.run(job, &mut annotations, self.format)?;
@@ -159,7 +159,7 @@ impl Predict {
                 dataset.len()
             )));
         }
-        let picture = compare(&mut self.labeller()?, &dataset, first..first + usize::from(self.count))?;
+        let picture = compare(&mut self.predictor()?, &dataset, first..first + usize::from(self.count))?;
         if let Some(folder) = self.out.parent() {
             make_folder(folder)?;
         }
@@ -167,8 +167,8 @@ impl Predict {
         super::say(&format!("{out}: {} photos in {} x {} pixels", self.count, picture.width, picture.height))
     }
 
-    fn labeller(&self) -> Result<Labeller> {
-        Labeller::open(&self.model, None, self.device.device()?)
+    fn predictor(&self) -> Result<Predictor> {
+        Predictor::open(&self.model, None, self.device.device()?)
     }
 }
 

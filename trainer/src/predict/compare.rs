@@ -8,7 +8,7 @@ use image::{Rgb, RgbImage};
 
 use crate::data::{Dataset, Sample};
 use crate::error::{Error, Result};
-use crate::evaluate::Labeller;
+use crate::evaluate::Predictor;
 use crate::picture::Shown;
 
 /// The longest displayed side in pixels; larger photos are scaled down.
@@ -25,23 +25,23 @@ const WHITE: Rgb<u8> = Rgb([255; 3]);
 /// Classes have the data set's colours, and void VOC's (224, 224, 192). All cells have the same
 /// size, just large enough for the largest image after scaling: photos bilinearly, labels by
 /// nearest neighbour, with their aspect ratio. Smaller ones are centred in their cells, on white.
-pub fn compare(labeller: &mut Labeller, dataset: &Dataset, range: Range<usize>) -> Result<Image> {
-    let (of_data, of_network) = (dataset.classes().len(), labeller.classes().len());
+pub fn compare(predictor: &mut Predictor, dataset: &Dataset, range: Range<usize>) -> Result<Image> {
+    let (of_data, of_network) = (dataset.classes().len(), predictor.classes().len());
     if of_data != of_network {
         return Err(Error::new(format!(
             "the dataset has {of_data} classes, but the network has {of_network}; compare on data with the classes it \
              was trained on"
         )));
     }
-    let columns = range.map(|index| column(labeller, dataset, index)).collect::<Result<Vec<_>>>()?;
+    let columns = range.map(|index| column(predictor, dataset, index)).collect::<Result<Vec<_>>>()?;
     let picture = draw(&columns);
     Ok(Image { width: picture.width(), height: picture.height(), pixels: picture.into_raw() })
 }
 
 /// Photo, prediction and ground truth, all of the same size.
-fn column(labeller: &mut Labeller, dataset: &Dataset, index: usize) -> Result<[RgbImage; 3]> {
+fn column(predictor: &mut Predictor, dataset: &Dataset, index: usize) -> Result<[RgbImage; 3]> {
     let Sample { id, width, height, image, mask } = dataset.read(index)?;
-    let labels = labeller.label(&image, width, height).map_err(|error| Error::new(format!("{id}: {error}")))?;
+    let labels = predictor.label(&image, width, height).map_err(|error| Error::new(format!("{id}: {error}")))?;
     let shown = Shown::new(width, height, CELL);
     Ok([shown.photo(image), shown.labels(labels, dataset.classes()), shown.labels(mask, dataset.classes())])
 }

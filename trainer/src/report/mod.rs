@@ -16,9 +16,9 @@ use crate::checkpoint::{Checkpoint, State, last};
 use crate::data::of_run::Photos;
 use crate::data::{Dataset, Place, VOID};
 use crate::error::{Error, Result};
-use crate::evaluate::{Labeller, void_to_background};
+use crate::evaluate::{Predictor, void_to_background};
+use crate::logging::{self, Output, Row, Session};
 use crate::metrics::Confusion;
-use crate::record::{self, Output, Row, Session};
 use chart::{Curves, Series, bars, matrix};
 use photos::Photo;
 use png::Painter;
@@ -95,10 +95,10 @@ impl Facts {
 
         let bar = output.bar((train.len() + val.len()) as u64).with_prefix("report");
         let void_is_background = best.config.void_is_background;
-        let mut labeller = Labeller::from_checkpoint(checkpoint, device)?;
+        let mut predictor = Predictor::from_checkpoint(checkpoint, device)?;
         let mut confusion = Confusion::new(val.classes().len());
         let mut ranks = Vec::new();
-        labeller.visit(&val, void_is_background, |index, sample, labels| {
+        predictor.visit(&val, void_is_background, |index, sample, labels| {
             let mut of_photo = Confusion::new(val.classes().len());
             of_photo.add(&sample.mask, labels);
             confusion.merge(&of_photo);
@@ -111,7 +111,7 @@ impl Facts {
         ranks.sort_by(|a, b| b.0.total_cmp(&a.0));
         let bottom = SHOWN.min(ranks.len() / 2);
         let top = SHOWN.min(ranks.len() - bottom);
-        let mut draw = |&(_, index): &(f64, usize)| Photo::new(&mut labeller, &val, index, void_is_background);
+        let mut draw = |&(_, index): &(f64, usize)| Photo::new(&mut predictor, &val, index, void_is_background);
         Ok(Facts {
             top: ranks[..top].iter().map(&mut draw).collect::<Result<_>>()?,
             bottom: ranks.iter().rev().take(bottom).map(&mut draw).collect::<Result<_>>()?,

@@ -8,7 +8,7 @@ use image::{Rgb, RgbImage};
 
 use crate::data::{Dataset, VOID};
 use crate::error::{Error, Result};
-use crate::evaluate::{Labeller, read};
+use crate::evaluate::{Predictor, read};
 use crate::metrics::Confusion;
 use crate::picture::{Shown, jpeg};
 
@@ -40,13 +40,13 @@ pub(super) struct Photo {
 impl Photo {
     /// Labels photo `index` of a dataset and draws it.
     pub(super) fn new(
-        labeller: &mut Labeller,
+        predictor: &mut Predictor,
         dataset: &Dataset,
         index: usize,
         void_is_background: bool,
     ) -> Result<Photo> {
         let sample = read(dataset, index, void_is_background)?;
-        let labels = labeller.label(&sample.image, sample.width, sample.height)?;
+        let labels = predictor.label(&sample.image, sample.width, sample.height)?;
         let classes = dataset.classes();
         let mut confusion = Confusion::new(classes.len());
         confusion.add(&sample.mask, &labels);

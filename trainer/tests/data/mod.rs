@@ -13,7 +13,7 @@ use image::{GrayImage, Luma, Rgb, RgbImage};
 use safetensors::SafeTensors;
 use tch::Device;
 use tempfile::TempDir;
-use trainer::record::Output;
+use trainer::logging::Output;
 use trainer::train::Execution;
 
 /// A data set of three classes in the VOC layout, in a folder of its own.

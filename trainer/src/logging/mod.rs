@@ -71,9 +71,9 @@ pub struct Window {
 
 impl Window {
     fn new(running: &Running) -> Option<Window> {
-        (running.counted > 0).then(|| Window {
+        (running.total > 0).then(|| Window {
             loss: running.mean_loss(),
-            accuracy: running.right as f64 / running.counted as f64,
+            accuracy: running.correct as f64 / running.total as f64,
             seconds: running.seconds,
             examples_per_second: running.crops as f64 / running.seconds,
         })

@@ -8,16 +8,16 @@ use crate::model::{Network, weights};
 
 /// A network whose parameters slowly follow another one's.
 #[derive(Debug)]
-pub struct Average {
+pub struct Ema {
     /// The average.
     pub network: Network,
     decay: f64,
 }
 
-impl Average {
+impl Ema {
     /// An average that starts at `network`.
-    pub fn new(network: &Network, decay: f64) -> Result<Average> {
-        let average = Average { network: Network::new(network.spec, 0, network.graph.device), decay };
+    pub fn new(network: &Network, decay: f64) -> Result<Ema> {
+        let average = Ema { network: Network::new(network.spec, 0, network.graph.device), decay };
         average.restart(network)?;
         Ok(average)
     }
