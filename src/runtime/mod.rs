@@ -231,7 +231,7 @@ fn load_all(
         ),
         _ => (Cow::Borrowed(*network), on_device),
     };
-    let lane = |_| {
+    let session = |_| {
         let network = Network::new(loader.load(&network, "")?)?;
         let device = on_device.as_ref().map(|network| {
             let session = loader.load(network, "-device")?;
@@ -239,7 +239,7 @@ fn load_all(
         });
         Ok((network, device.transpose()?))
     };
-    (0..options.sessions.max(1)).map(lane).collect()
+    (0..options.sessions.max(1)).map(session).collect()
 }
 
 /// Runs a network of one input, 1 x 3 x H x W float32, and one int64 output on an empty picture, at the first of these sizes

@@ -1,4 +1,4 @@
-//! [`Lane`]: a session and the memory that it works in; the steps of a frame.
+//! [`SessionSlot`]: a session and the memory that it works in; the steps of a frame.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// One session and the memory it works in.
-pub(super) struct Lane {
+pub(super) struct SessionSlot {
     network: Network,
     /// The same network as it is best for a GPU, where there is one.
     pub(super) device: Option<DeviceNetwork>,
@@ -33,9 +33,9 @@ pub(super) struct Lane {
     pub(super) history: History,
 }
 
-impl Lane {
-    pub(super) fn new((network, device): (Network, Option<DeviceNetwork>)) -> Lane {
-        Lane {
+impl SessionSlot {
+    pub(super) fn new((network, device): (Network, Option<DeviceNetwork>)) -> SessionSlot {
+        SessionSlot {
             network,
             device,
             vertical: Axis::default(),
@@ -60,7 +60,7 @@ impl Lane {
     ) -> Result<()> {
         let mut clock = Clock::start();
         self.load(segmenter, frame, size, fit)?;
-        let Lane { network, head, mask, history, .. } = self;
+        let SessionSlot { network, head, mask, history, .. } = self;
         let Segmenter { model, pool, .. } = segmenter;
         mask.working_size = (size.1, size.0);
         clock.add(&mut mask.timings.preprocess);
@@ -119,7 +119,7 @@ impl Lane {
                     height: lines.len() as u32,
                 })?;
                 self.load(segmenter, &tile, size, Fit::Crop)?;
-                let Lane { network, head, band, mask, history, .. } = self;
+                let SessionSlot { network, head, band, mask, history, .. } = self;
                 clock.add(&mut mask.timings.preprocess);
                 network.run(call, |answer| {
                     clock.add(&mut mask.timings.inference);
@@ -151,7 +151,7 @@ impl Lane {
     /// Removes regions of fewer than `least` pixels from the labels; their size was prepared.
     pub(super) fn remove_specks(&mut self, least: u32, target: &mut Target<'_>) {
         let mut clock = Clock::start();
-        let Lane { specks, mask, .. } = self;
+        let SessionSlot { specks, mask, .. } = self;
         let size = (mask.width, mask.height);
         let mut counts = std::mem::take(&mut mask.pixels);
         let (labels, stride) = mask.label_rows(target);
