@@ -1,6 +1,6 @@
 //! Reads pixels of a [`Frame`], a block of a row at a time: words from wherever they lie, then colours in vectors.
 
-use crate::{Frame, color::Conversion, format::Samples, head::kernel::Eight};
+use crate::{Frame, color::Conversion, format::Samples, head::kernel::F32x8};
 
 /// Pixels that are read together.
 pub(crate) const BLOCK: usize = 32;
@@ -12,7 +12,7 @@ const WORD: usize = 4;
 const CACHE_LINE: usize = 64;
 
 /// Bytes of a block in a row that are asked for ahead; more come from pictures that are much too large, or turned.
-const FETCHED: usize = 512;
+const PREFETCHED: usize = 512;
 
 /// Red, green and blue of a block, 0 to 255.
 pub(crate) type Rgb = [[f32; BLOCK]; 3];
@@ -138,11 +138,11 @@ impl<'a> Reader<'a> {
     /// Asks for what the next block of columns but one needs of two rows: the processor does not see it coming, because a
     /// block has many rows.
     #[inline(always)]
-    pub(crate) fn fetch_ahead<V: Eight>(&self, pairs: &Pairs, rows: [usize; 2]) {
+    pub(crate) fn prefetch_ahead<V: F32x8>(&self, pairs: &Pairs, rows: [usize; 2]) {
         for word in 0..self.count {
             let [first, .., last] = pairs.first.at[word];
             let length = last.abs_diff(first);
-            if length > FETCHED {
+            if length > PREFETCHED {
                 continue;
             }
             for y in rows {
@@ -150,7 +150,7 @@ impl<'a> Reader<'a> {
                 for ahead in (0..=length).step_by(CACHE_LINE) {
                     let far = length + ahead + WORD;
                     let place = if last >= first { last.wrapping_add(far) } else { last.wrapping_sub(far) };
-                    V::fetch_bytes(line, place);
+                    V::prefetch_bytes(line, place);
                 }
             }
         }

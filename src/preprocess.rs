@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     Frame,
-    head::kernel::{self, Eight, Work},
+    head::kernel::{self, F32x8, Work},
     pixels::{BLOCK, Reader, Rgb, Words},
     pool::{Pool, Queue},
     resample::{Axis, Tap},
@@ -156,7 +156,7 @@ struct Copy<'a> {
 
 impl Work for Copy<'_> {
     #[inline(always)]
-    fn by<V: Eight>(self) {
+    fn by<V: F32x8>(self) {
         let Copy { frame, normalise, rows, mut planes, width } = self;
         let (reader, mut words) = (Reader::new(frame), Words::default());
         let columns = frame.width() as usize;
@@ -200,7 +200,7 @@ struct Resize<'a> {
 
 impl Work for Resize<'_> {
     #[inline(always)]
-    fn by<V: Eight>(self) {
+    fn by<V: F32x8>(self) {
         let Resize { frame, normalise, vertical, horizontal, mut planes } = self;
         let (reader, mut words) = (Reader::new(frame), Words::default());
         for (top, rows) in vertical.chunks(RESIZED_ROWS).enumerate() {
@@ -210,7 +210,7 @@ impl Work for Resize<'_> {
                 weights.iter_mut().zip(columns).for_each(|(weight, tap)| *weight = tap.weight);
                 for (y, tap) in rows.iter().enumerate() {
                     let between = [tap.first, tap.second];
-                    reader.fetch_ahead::<V>(&pairs, between);
+                    reader.prefetch_ahead::<V>(&pairs, between);
                     reader.read_pairs(&pairs, between, &mut words);
                     let pixels = reader.colors_between(&words, &weights, tap.weight);
                     let at = (top * RESIZED_ROWS + y) * horizontal.len() + left * BLOCK;

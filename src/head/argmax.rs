@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    kernel::{self, BLOCK, Block, Eight, Sink},
+    kernel::{self, BLOCK, Block, F32x8, Sink},
     resample::Counts,
 };
 use crate::mask::{MaskData, Rules, Target, UNKNOWN};
@@ -118,7 +118,7 @@ pub(super) struct Argmax<'a, 'b> {
 
 impl Sink for Argmax<'_, '_> {
     #[inline(always)]
-    fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
+    fn take<V: F32x8>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
         let rules = self.rules;
         let y = self.top + y;
         let competing = compete(rules, scores, self.chosen);

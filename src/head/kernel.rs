@@ -15,7 +15,7 @@ pub(super) type Block = [f32; BLOCK];
 /// Receives scores: those of row `y` and columns `x`, `x + step`, ... for each class, one row of `scores` a class. Columns
 /// outside the picture (also below 0, as wrapped numbers) are to be left out.
 pub(super) trait Sink {
-    fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]);
+    fn take<V: F32x8>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]);
 }
 
 /// The rows of a result that one thread computes, each class upsampled by itself.
@@ -31,7 +31,7 @@ pub(super) struct Job<'a> {
 }
 
 /// Eight numbers that are computed with together.
-pub(crate) trait Eight: Copy {
+pub(crate) trait F32x8: Copy {
     fn splat(value: f32) -> Self;
     fn load(values: &[f32; 8]) -> Self;
     fn store(self, values: &mut [f32; 8]);
@@ -39,22 +39,22 @@ pub(crate) trait Eight: Copy {
     fn multiply_add(self, factor: Self, sum: Self) -> Self;
     fn add(self, other: Self) -> Self;
     /// Asks for values that are about to be read.
-    fn fetch(values: &[f32]);
+    fn prefetch(values: &[f32]);
     /// Asks for the 64 bytes around this place, which may lie outside.
-    fn fetch_bytes(bytes: &[u8], place: usize);
+    fn prefetch_bytes(bytes: &[u8], place: usize);
     /// `self * factor`
     fn multiply(self, factor: Self) -> Self;
     /// Where `self` is greater than `other`, what lies in `then`, elsewhere what lies in `otherwise`.
-    fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self;
+    fn select_gt(self, other: Self, then: Self, otherwise: Self) -> Self;
     /// Whether that is so in every lane.
     fn all_greater(self, other: Self) -> bool;
     /// For each lane the one of `self` that `lanes`, 0 to 7, tells.
-    fn pick(self, lanes: &[i32; 8]) -> Self;
+    fn permute(self, lanes: &[i32; 8]) -> Self;
     /// Whole numbers from 0 to 255 as bytes.
     fn bytes(numbers: [Self; 2]) -> [u8; BLOCK];
 }
 
-impl Eight for [f32; 8] {
+impl F32x8 for [f32; 8] {
     #[inline(always)]
     fn splat(value: f32) -> Self {
         [value; 8]
@@ -81,10 +81,10 @@ impl Eight for [f32; 8] {
     }
 
     #[inline(always)]
-    fn fetch(_: &[f32]) {}
+    fn prefetch(_: &[f32]) {}
 
     #[inline(always)]
-    fn fetch_bytes(_: &[u8], _: usize) {}
+    fn prefetch_bytes(_: &[u8], _: usize) {}
 
     #[inline(always)]
     fn multiply(self, factor: Self) -> Self {
@@ -92,7 +92,7 @@ impl Eight for [f32; 8] {
     }
 
     #[inline(always)]
-    fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self {
+    fn select_gt(self, other: Self, then: Self, otherwise: Self) -> Self {
         std::array::from_fn(|lane| if self[lane] > other[lane] { then[lane] } else { otherwise[lane] })
     }
 
@@ -102,7 +102,7 @@ impl Eight for [f32; 8] {
     }
 
     #[inline(always)]
-    fn pick(self, lanes: &[i32; 8]) -> Self {
+    fn permute(self, lanes: &[i32; 8]) -> Self {
         lanes.map(|lane| self[lane as usize & 7])
     }
 
@@ -121,10 +121,10 @@ mod avx2 {
         _mm256_permute4x64_epi64, _mm256_permutevar8x32_ps, _mm256_set1_ps, _mm256_storeu_ps,
     };
 
-    use super::{BLOCK, Eight, Work};
+    use super::{BLOCK, F32x8, Work};
 
     // Used in `run` alone, which is only called where the processor has AVX2 and FMA.
-    impl Eight for __m256 {
+    impl F32x8 for __m256 {
         #[inline(always)]
         fn splat(value: f32) -> Self {
             // SAFETY: the processor has AVX.
@@ -156,7 +156,7 @@ mod avx2 {
         }
 
         #[inline(always)]
-        fn fetch(values: &[f32]) {
+        fn prefetch(values: &[f32]) {
             for line in values.chunks(16) {
                 // SAFETY: fetching is allowed at any address.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
@@ -164,7 +164,7 @@ mod avx2 {
         }
 
         #[inline(always)]
-        fn fetch_bytes(bytes: &[u8], place: usize) {
+        fn prefetch_bytes(bytes: &[u8], place: usize) {
             // SAFETY: fetching is allowed at any address.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(place).cast()) };
         }
@@ -176,7 +176,7 @@ mod avx2 {
         }
 
         #[inline(always)]
-        fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self {
+        fn select_gt(self, other: Self, then: Self, otherwise: Self) -> Self {
             // SAFETY: the processor has AVX.
             unsafe { _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_GT_OQ>(self, other)) }
         }
@@ -188,7 +188,7 @@ mod avx2 {
         }
 
         #[inline(always)]
-        fn pick(self, lanes: &[i32; 8]) -> Self {
+        fn permute(self, lanes: &[i32; 8]) -> Self {
             // SAFETY: the processor has AVX2, there are eight numbers, and of each only the three lowest bits count.
             unsafe { _mm256_permutevar8x32_ps(self, _mm256_loadu_si256(lanes.as_ptr().cast())) }
         }
@@ -217,7 +217,7 @@ mod avx2 {
 
 /// Something to compute with vectors of eight.
 pub(crate) trait Work {
-    fn by<V: Eight>(self);
+    fn by<V: F32x8>(self);
 }
 
 /// Computes with the best vectors that this processor has.
@@ -235,7 +235,7 @@ pub(crate) fn run(work: impl Work) {
 /// weights. The sum runs over four shifted rows of each class. Rows of one r come one after the other, so that their
 /// weights are read once.
 #[inline(always)]
-pub(super) fn separate<V: Eight, S: Sink>(job: &Job<'_>, block: &mut [Block], sink: &mut S) {
+pub(super) fn separate<V: F32x8, S: Sink>(job: &Job<'_>, block: &mut [Block], sink: &mut S) {
     let Job { convolution, padded, columns, size: (height, width), ref rows } = *job;
     let Transposed { stride, ref weights, ref bias, .. } = *convolution;
     let count = bias.len();
@@ -278,14 +278,14 @@ struct Inputs<'a> {
 
 /// Sixteen numbers from `start` on.
 #[inline(always)]
-fn load<V: Eight>(values: &[f32], start: usize) -> [V; 2] {
+fn load<V: F32x8>(values: &[f32], start: usize) -> [V; 2] {
     let block: &Block = values[start..start + BLOCK].try_into().expect("a slice of sixteen");
     let (first, second) = block.split_at(8);
     [V::load(first.try_into().expect("eight")), V::load(second.try_into().expect("eight"))]
 }
 
 #[inline(always)]
-pub(super) fn store<V: Eight>(values: [V; 2], block: &mut Block) {
+pub(super) fn store<V: F32x8>(values: [V; 2], block: &mut Block) {
     let (first, second) = block.split_at_mut(8);
     values[0].store(first.try_into().expect("eight"));
     values[1].store(second.try_into().expect("eight"));
@@ -293,7 +293,7 @@ pub(super) fn store<V: Eight>(values: [V; 2], block: &mut Block) {
 
 /// The four shifted rows that a block is made of: lower right, lower left, upper right, upper left.
 #[inline(always)]
-fn shifted<V: Eight>(plane: &[f32], place: usize, columns: usize) -> [[V; 2]; 4] {
+fn shifted<V: F32x8>(plane: &[f32], place: usize, columns: usize) -> [[V; 2]; 4] {
     [load(plane, place + columns + 1), load(plane, place + columns), load(plane, place + 1), load(plane, place)]
 }
 
@@ -305,7 +305,7 @@ pub(super) struct Best<V> {
     next: V,
 }
 
-impl<V: Eight> Best<V> {
+impl<V: F32x8> Best<V> {
     #[inline(always)]
     fn new(first: [V; 2]) -> Self {
         Best { next: V::splat(1.0), ..Best::new_as(V::splat(0.0), first) }
@@ -327,8 +327,8 @@ impl<V: Eight> Best<V> {
     #[inline(always)]
     pub(super) fn offer_as(&mut self, place: V, scores: [V; 2]) {
         for (half, scores) in scores.into_iter().enumerate() {
-            self.place[half] = scores.if_greater(self.score[half], place, self.place[half]);
-            self.score[half] = scores.if_greater(self.score[half], scores, self.score[half]);
+            self.place[half] = scores.select_gt(self.score[half], place, self.place[half]);
+            self.score[half] = scores.select_gt(self.score[half], scores, self.score[half]);
         }
     }
 
@@ -341,12 +341,12 @@ impl<V: Eight> Best<V> {
 
 /// The place of the best score of each column; of equal scores the first.
 #[inline(always)]
-pub(super) fn best<V: Eight>(scores: &[Block]) -> [u8; BLOCK] {
+pub(super) fn best<V: F32x8>(scores: &[Block]) -> [u8; BLOCK] {
     best_of::<V>(scores).places()
 }
 
 #[inline(always)]
-fn best_of<V: Eight>(scores: &[Block]) -> Best<V> {
+fn best_of<V: F32x8>(scores: &[Block]) -> Best<V> {
     let mut best = Best::<V>::new(load(&scores[0], 0));
     for scores in &scores[1..] {
         best.offer(load(scores, 0));
@@ -356,14 +356,14 @@ fn best_of<V: Eight>(scores: &[Block]) -> Best<V> {
 
 /// The best and the second best score of each column, and the best one's place. Without a second it is far below.
 #[inline(always)]
-pub(super) fn best_two<V: Eight>(scores: &[Block]) -> (Block, Block, [u8; BLOCK]) {
+pub(super) fn best_two<V: F32x8>(scores: &[Block]) -> (Block, Block, [u8; BLOCK]) {
     let mut best = Best::<V>::new(load(&scores[0], 0));
     let mut second = [V::splat(f32::NEG_INFINITY); 2];
     for scores in &scores[1..] {
         let scores: [V; 2] = load(scores, 0);
         for (half, scores) in scores.into_iter().enumerate() {
-            let lower = scores.if_greater(best.score[half], best.score[half], scores);
-            second[half] = lower.if_greater(second[half], lower, second[half]);
+            let lower = scores.select_gt(best.score[half], best.score[half], scores);
+            second[half] = lower.select_gt(second[half], lower, second[half]);
         }
         best.offer(scores);
     }
@@ -375,7 +375,7 @@ pub(super) fn best_two<V: Eight>(scores: &[Block]) -> (Block, Block, [u8; BLOCK]
 
 /// Which of sixteen columns have a score that is infinite or no number; `None` if none has.
 #[inline(always)]
-pub(super) fn not_finite<V: Eight>(scores: &[Block]) -> Option<[bool; BLOCK]> {
+pub(super) fn not_finite<V: F32x8>(scores: &[Block]) -> Option<[bool; BLOCK]> {
     // 0 times anything else is 0.
     let mut sum = [V::splat(0.0); 2];
     for scores in scores {
@@ -419,7 +419,7 @@ pub(super) enum Spread {
 /// Sixteen columns between two rows of a class: first between the rows, then between columns, each as the sum of two products, so that
 /// where one class is better than another in all four corners of a cell, rounding cannot make it worse inside.
 #[inline(always)]
-pub(super) fn between<V: Eight>(rows: [&[f32]; 2], weights: [V; 2], window: &Window, spread: Spread) -> [V; 2] {
+pub(super) fn between<V: F32x8>(rows: [&[f32]; 2], weights: [V; 2], window: &Window, spread: Spread) -> [V; 2] {
     let starts = window.starts;
     match spread {
         Spread::One => {
@@ -437,7 +437,7 @@ pub(super) fn between<V: Eight>(rows: [&[f32]; 2], weights: [V; 2], window: &Win
 /// Whether `other` is below `class` in all sources of a window, so that it is nowhere the best in it. What is said of sources that
 /// lie far apart is no.
 #[inline(always)]
-pub(super) fn is_below<V: Eight>(other: [&[f32]; 2], class: [&[f32]; 2], window: &Window, spread: Spread) -> bool {
+pub(super) fn is_below<V: F32x8>(other: [&[f32]; 2], class: [&[f32]; 2], window: &Window, spread: Spread) -> bool {
     match spread {
         Spread::One => is_below_from::<V>(other, class, window.starts[0]),
         Spread::Halves => {
@@ -449,33 +449,33 @@ pub(super) fn is_below<V: Eight>(other: [&[f32]; 2], class: [&[f32]; 2], window:
 
 /// The same for eight columns from `start` on.
 #[inline(always)]
-fn is_below_from<V: Eight>(other: [&[f32]; 2], class: [&[f32]; 2], start: usize) -> bool {
+fn is_below_from<V: F32x8>(other: [&[f32]; 2], class: [&[f32]; 2], start: usize) -> bool {
     eight::<V>(class[0], start).all_greater(eight(other[0], start))
         && eight::<V>(class[1], start).all_greater(eight(other[1], start))
 }
 
 /// Eight numbers from `start` on.
 #[inline(always)]
-fn eight<V: Eight>(values: &[f32], start: usize) -> V {
+fn eight<V: F32x8>(values: &[f32], start: usize) -> V {
     V::load(values[start..start + 8].try_into().expect("a slice of eight"))
 }
 
 /// Eight columns from `start` on, between two rows.
 #[inline(always)]
-fn vertical<V: Eight>(rows: [&[f32]; 2], weights: [V; 2], start: usize) -> V {
+fn vertical<V: F32x8>(rows: [&[f32]; 2], weights: [V; 2], start: usize) -> V {
     eight::<V>(rows[1], start).multiply_add(weights[1], eight::<V>(rows[0], start).multiply(weights[0]))
 }
 
 /// The eight targets of a half between its eight sources.
 #[inline(always)]
-fn horizontal<V: Eight>(window: &Window, half: usize, sources: V) -> V {
-    let (left, right) = (sources.pick(&window.left[half]), sources.pick(&window.right[half]));
+fn horizontal<V: F32x8>(window: &Window, half: usize, sources: V) -> V {
+    let (left, right) = (sources.permute(&window.left[half]), sources.permute(&window.right[half]));
     right.multiply_add(V::load(&window.far[half]), left.multiply(V::load(&window.near[half])))
 }
 
 /// The eight targets of a half whose sources lie anywhere.
 #[inline(always)]
-fn scattered<V: Eight>(rows: [&[f32]; 2], weights: [V; 2], window: &Window, half: usize) -> V {
+fn scattered<V: F32x8>(rows: [&[f32]; 2], weights: [V; 2], window: &Window, half: usize) -> V {
     // Upper left, lower left, upper right, lower right.
     let mut sources = [[0.0; 8]; 4];
     for (lane, (&left, &right)) in window.left[half].iter().zip(&window.right[half]).enumerate() {
@@ -492,7 +492,7 @@ fn scattered<V: Eight>(rows: [&[f32]; 2], weights: [V; 2], window: &Window, half
 
 /// Each class from itself.
 #[inline(always)]
-fn upsample<V: Eight>(inputs: &Inputs<'_>, block: &mut [Block]) {
+fn upsample<V: F32x8>(inputs: &Inputs<'_>, block: &mut [Block]) {
     let &Inputs { padded, plane, columns, place, taps, bias } = inputs;
     for (class, (sums, plane)) in block.iter_mut().zip(padded.chunks_exact(plane)).enumerate() {
         let sources: [[V; 2]; 4] = shifted(plane, place, columns);

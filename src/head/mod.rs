@@ -18,7 +18,7 @@ use crate::{
     runtime::Scores,
 };
 use argmax::{Part, parts};
-use kernel::{Block, Eight, Sink};
+use kernel::{Block, F32x8, Sink};
 use resample::{Columns, Counts, Resize, Scratch};
 pub(crate) use upsample::Upsampling;
 use upsample::{Prepared, Rows};
@@ -227,7 +227,7 @@ struct Sum<'a> {
 
 impl Sink for Sum<'_> {
     #[inline(always)]
-    fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
+    fn take<V: F32x8>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
         let length = scores.len() * self.band_width;
         let row = &mut self.sums[(y - self.first) * length..][..length];
         for (row, scores) in row.chunks_exact_mut(self.band_width).zip(scores) {

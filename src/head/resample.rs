@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::{
     argmax::{Argmax, Part, compete},
-    kernel::{self, BLOCK, Best, Block, Eight, Sink, Spread, Window, Work},
+    kernel::{self, BLOCK, Best, Block, F32x8, Sink, Spread, Window, Work},
     upsample::{Rows, Space},
 };
 use crate::{
@@ -197,7 +197,7 @@ struct Keep<'a> {
 
 impl Sink for Keep<'_> {
     #[inline(always)]
-    fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
+    fn take<V: F32x8>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
         let Kept { width, scores: rows, places, has_not_finite, .. } = &mut *self.kept;
         *has_not_finite |= self.rules.checks_scores && kernel::not_finite::<V>(scores).is_some();
         let (width, row) = (*width, y - self.top);
@@ -260,7 +260,7 @@ struct Between<'a, 'b, 'c> {
 
 impl Work for Between<'_, '_, '_> {
     #[inline(always)]
-    fn by<V: Eight>(self) {
+    fn by<V: F32x8>(self) {
         let Columns { windows, spread, .. } = self.resize.columns;
         // A constant in each, so that the inner loops have no branches.
         match spread {
@@ -273,7 +273,7 @@ impl Work for Between<'_, '_, '_> {
 
 impl Between<'_, '_, '_> {
     #[inline(always)]
-    fn columns<V: Eight>(self, windows: &[Window], spread: Spread) {
+    fn columns<V: F32x8>(self, windows: &[Window], spread: Spread) {
         let Between { rows, lines, resize, foresees, block, sink } = self;
         let rules = sink.rules;
         for (window, x) in windows.iter().zip((0..).step_by(BLOCK)) {
@@ -328,7 +328,7 @@ fn clear(rows: [Row<'_>; 2], window: &Window) -> Option<u8> {
 
 /// The classes that may be the best somewhere in a window, with their places among the competing ones, in order; never none.
 #[inline(always)]
-fn contenders<'a, V: Eight>(
+fn contenders<'a, V: F32x8>(
     rows: [Row<'_>; 2],
     window: &Window,
     spread: Spread,
@@ -366,7 +366,7 @@ mod tests {
     }
 
     impl Work for Mixed<'_> {
-        fn by<V: Eight>(self) {
+        fn by<V: F32x8>(self) {
             let weights = [V::splat(1.0 - self.far), V::splat(self.far)];
             for window in &self.columns.windows {
                 let mut block = [0.0; BLOCK];
@@ -421,7 +421,7 @@ mod tests {
     struct Best16<'a>(&'a [Block], &'a mut ([u8; BLOCK], Block, Block));
 
     impl Work for Best16<'_> {
-        fn by<V: Eight>(self) {
+        fn by<V: F32x8>(self) {
             let (best, second, places) = kernel::best_two::<V>(self.0);
             assert_eq!(places, kernel::best::<V>(self.0));
             *self.1 = (places, best, second);

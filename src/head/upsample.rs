@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    kernel::{self, BLOCK, Block, Eight, Sink, Work},
+    kernel::{self, BLOCK, Block, F32x8, Sink, Work},
     winograd::{self, Tiles},
 };
 use crate::{
@@ -310,7 +310,7 @@ struct Compute<'a, 'b, S> {
 
 impl<S: Sink> Work for Compute<'_, '_, S> {
     #[inline(always)]
-    fn by<V: Eight>(self) {
+    fn by<V: F32x8>(self) {
         let Compute { source: &Rows { width, kind, .. }, rows, space: Space { block, winograd }, sink } = self;
         match kind {
             Kind::Separate { convolution, padded, columns, size } => {
@@ -336,7 +336,7 @@ impl<S: Sink> Work for Compute<'_, '_, S> {
 
 /// Fills blocks by `fill`, which gets the row and the columns; what a block holds right of the picture is whatever was there.
 #[inline(always)]
-fn by_blocks<V: Eight, S: Sink>(
+fn by_blocks<V: F32x8, S: Sink>(
     rows: Range<usize>,
     width: usize,
     block: &mut [Block],

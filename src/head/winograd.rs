@@ -13,7 +13,7 @@
 use std::ops::Range;
 
 use super::{
-    kernel::{BLOCK, Block, Eight, Sink},
+    kernel::{BLOCK, Block, F32x8, Sink},
     upsample::Transposed,
 };
 use crate::{
@@ -130,7 +130,7 @@ pub(super) struct Job<'a> {
 
 /// Computes the rows of a job and hands them to `sink`. Phases come in the outer loops, so that their weights are read once.
 #[inline(always)]
-pub(super) fn compute<V: Eight, S: Sink>(job: &Job<'_>, space: &mut Space, sink: &mut S) {
+pub(super) fn compute<V: F32x8, S: Sink>(job: &Job<'_>, space: &mut Space, sink: &mut S) {
     let Job { convolution, tiles, rows } = job;
     let Space { filters, results } = space;
     let (stride, half) = (convolution.stride, convolution.stride / 2);
@@ -147,7 +147,7 @@ pub(super) fn compute<V: Eight, S: Sink>(job: &Job<'_>, space: &mut Space, sink:
             combine(convolution.taps(r, phase), filters);
             if phase + 1 < stride {
                 // Small pictures are done before the weights of the next phase would have come by themselves.
-                convolution.taps(r, phase + 1).into_iter().flatten().for_each(V::fetch);
+                convolution.taps(r, phase + 1).into_iter().flatten().for_each(V::prefetch);
             }
             for eight in eights.clone().step_by(2) {
                 if eight + 1 < eights.end {
@@ -200,7 +200,7 @@ fn add(first: &[f32], second: &[f32], sums: &mut [f32]) {
 
 /// The four results of `8 L` tiles for all classes.
 #[inline(always)]
-fn multiply<V: Eight, const L: usize>(
+fn multiply<V: F32x8, const L: usize>(
     tiles: &Tiles,
     eight: usize,
     filters: &[f32],
@@ -244,7 +244,7 @@ struct Group<'a> {
 impl Group<'_> {
     /// `N` classes from all classes.
     #[inline(always)]
-    fn multiply<V: Eight, const N: usize, const L: usize>(&self, results: &mut [Block]) {
+    fn multiply<V: F32x8, const N: usize, const L: usize>(&self, results: &mut [Block]) {
         let &Group { tiles, eight, filters, bias, to } = self;
         let classes = bias.len();
         let mut products = [[[V::splat(0.0); PRODUCTS]; L]; N];
