@@ -1,6 +1,6 @@
 //! Reads pixels of a [`Frame`], a block of a row at a time: words from wherever they lie, then colours in vectors.
 
-use crate::{Frame, color::Conversion, format::Samples, head::kernel::F32x8};
+use crate::{Frame, color::Conversion, format::Samples, simd::F32x8};
 
 /// Pixels that are read together.
 pub(crate) const BLOCK: usize = 32;

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use crate::{
     Frame,
-    head::kernel::{self, F32x8, Work},
     pixels::{BLOCK, Reader, Rgb, Words},
     pool::{Pool, Queue},
     resample::{Axis, Tap},
+    simd::{self, F32x8, Work},
 };
 
 /// What a network expects of its input.
@@ -98,7 +98,7 @@ pub(crate) fn copy(frame: &Frame<'_>, normalise: &Normalise, image: &mut [f32], 
         if frame.contiguous_row(0).is_some() {
             return look_up(frame, normalise, rows, planes, size.1);
         }
-        kernel::run(Copy { frame, normalise, rows, planes, width: size.1 });
+        simd::run(Copy { frame, normalise, rows, planes, width: size.1 });
     });
 }
 
@@ -185,7 +185,7 @@ pub(crate) fn resize(
     let (vertical, horizontal) = (vertical.taps(), horizontal.taps());
     each_band(image, (vertical.len(), horizontal.len()), pool, |(first, planes)| {
         let vertical = &vertical[first..first + planes[0].len() / horizontal.len()];
-        kernel::run(Resize { frame, normalise, vertical, horizontal, planes });
+        simd::run(Resize { frame, normalise, vertical, horizontal, planes });
     });
 }
 

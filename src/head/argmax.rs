@@ -3,10 +3,13 @@
 use std::ops::Range;
 
 use super::{
-    kernel::{self, BLOCK, Block, F32x8, Sink},
+    kernel::{self, BLOCK, Block, Sink},
     resample::Counts,
 };
-use crate::mask::{MaskData, Rules, Target, UNKNOWN};
+use crate::{
+    mask::{MaskData, Rules, Target, UNKNOWN},
+    simd::F32x8,
+};
 
 /// The most classes that a network may have.
 const MAX_CLASSES: usize = 255;

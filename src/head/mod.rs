@@ -2,7 +2,7 @@
 //! score map (12.9 MB at 320 x 480 and 21 classes) is never written to memory unless somebody asks for it.
 
 mod argmax;
-pub(crate) mod kernel;
+mod kernel;
 mod resample;
 mod upsample;
 mod winograd;
@@ -16,9 +16,10 @@ use crate::{
     pool::{Pool, Queue},
     resample::Axis,
     runtime::Scores,
+    simd::F32x8,
 };
 use argmax::{Part, parts};
-use kernel::{Block, F32x8, Sink};
+use kernel::{Block, Sink};
 use resample::{Columns, Counts, Resize, Scratch};
 pub(crate) use upsample::Upsampling;
 use upsample::{Prepared, Rows};

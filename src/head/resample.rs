@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::{
     argmax::{Argmax, Part, compete},
-    kernel::{self, BLOCK, Best, Block, F32x8, Sink, Spread, Window, Work},
+    kernel::{self, BLOCK, Best, Block, Sink, Spread, Window},
     upsample::{Rows, Space},
 };
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     mask::Rules,
     memory::set_length,
     resample::{Axis, Tap},
+    simd::{self, F32x8, Work},
 };
 
 /// What reads of eight may touch beyond the end of a row.
@@ -173,7 +174,7 @@ impl Scratch {
         while start < end {
             let Tap { first, second, .. } = vertical[start];
             let next = (start..end).find(|&line| vertical[line].first != first).unwrap_or(end);
-            kernel::run(Between {
+            simd::run(Between {
                 rows: [kept.row(first, rows.channels()), kept.row(second, rows.channels())],
                 lines: start..next,
                 resize,
@@ -395,7 +396,7 @@ mod tests {
             let (mut fast, mut plain) = (Vec::new(), Vec::new());
             let far = 0.3;
             let mixed = |result| Mixed { rows: [&rows[0], &rows[1]], far, columns: &columns, result };
-            kernel::run(mixed(&mut fast));
+            simd::run(mixed(&mut fast));
             mixed(&mut plain).by::<[f32; 8]>();
             for (x, tap) in axis.taps().iter().enumerate() {
                 let at = |column: usize| {
@@ -436,7 +437,7 @@ mod tests {
                 .map(|class| std::array::from_fn(|lane| ((class * 7919 + lane * 31) % 97) as f32))
                 .collect();
             let (mut fast, mut plain) = (Default::default(), Default::default());
-            kernel::run(Best16(&scores, &mut fast));
+            simd::run(Best16(&scores, &mut fast));
             Best16(&scores, &mut plain).by::<[f32; 8]>();
             assert_eq!(fast, plain);
             let (places, best, second) = fast;

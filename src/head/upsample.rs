@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    kernel::{self, BLOCK, Block, F32x8, Sink, Work},
+    kernel::{self, BLOCK, Block, Sink},
     winograd::{self, Tiles},
 };
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     pool::Pool,
     resample::{Axis, Tap},
     runtime::Scores,
+    simd::{self, F32x8, Work},
 };
 
 /// How a network's answer becomes scores at the size of its input.
@@ -297,7 +298,7 @@ impl<'a> Rows<'a> {
 
     /// Computes the rows `rows` and hands them to `sink` block by block.
     pub(super) fn compute<S: Sink>(&self, rows: Range<usize>, space: &mut Space, sink: &mut S) {
-        kernel::run(Compute { source: self, rows, space, sink });
+        simd::run(Compute { source: self, rows, space, sink });
     }
 }
 

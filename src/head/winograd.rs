@@ -13,7 +13,7 @@
 use std::ops::Range;
 
 use super::{
-    kernel::{BLOCK, Block, F32x8, Sink},
+    kernel::{BLOCK, Block, Sink},
     upsample::Transposed,
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     memory::set_length,
     pool::{Pool, Queue},
     runtime::Scores,
+    simd::F32x8,
 };
 
 /// Tiles computed together in one vector.
