@@ -7,7 +7,7 @@ use assumed::{Known, assumptions};
 use crate::{
     ChannelOrder, Error, MAX_SIDE, Options, Result, SizeMode, TensorLayout,
     head::{Fit, Upsampling},
-    onnx::{self, AdaptedInput, Ending, Hints, Kind, ModelCard, Run, Tail, types::ModelProto},
+    onnx::{self, AdaptedInput, Epilogue, Hints, Kind, ModelCard, Run, Tail, types::ModelProto},
     palette::{self, Class, voc_color},
     preprocess::Normalise,
     runtime::{Answer, Call, Network, OutputKind},
@@ -114,7 +114,7 @@ impl Model {
         let output = model.graph.as_ref().and_then(|graph| graph.output.first()).map_or("", |output| output.name());
         let known = Known { card: card.as_ref(), options, input: &input, form, output: (output, outputs) };
         let mut assumed = assumptions(&known);
-        let Ending { mut kind, mut channels, short: mut network, mut whole, tail, sigmoids } =
+        let Epilogue { mut kind, mut channels, short: mut network, mut whole, tail, sigmoids } =
             onnx::end(model, form, &input, options.probabilities, options.multilabel)?;
         if sigmoids && card.is_none() && options.multilabel.is_none() {
             assumed

@@ -24,7 +24,7 @@ const LEAST: f32 = 1e-30;
 
 /// The end of a network, dealt with.
 #[derive(Debug, Clone)]
-pub(crate) struct Ending {
+pub(crate) struct Epilogue {
     pub(crate) kind: Kind,
     /// The number of scores for each pixel, where the file says it.
     pub(crate) channels: Option<usize>,
@@ -47,7 +47,7 @@ pub(crate) fn end(
     input: &ImageInput,
     probabilities: Option<bool>,
     multilabel: Option<f32>,
-) -> Result<Ending> {
+) -> Result<Epilogue> {
     let opset = opset(&model);
     let mut graph = model.graph.take().unwrap_or_default();
     let mut end = End {
@@ -107,7 +107,7 @@ pub(crate) fn end(
     let sigmoids = end.kind == Kind::Scores && last == Some(Function::Sigmoid);
     let whole = whole.map(|whole| ModelProto { graph: Some(whole), ..model.clone() });
     let short = ModelProto { graph: Some(graph), ..model };
-    Ok(Ending { kind: end.kind, channels, short, whole, tail, sigmoids })
+    Ok(Epilogue { kind: end.kind, channels, short, whole, tail, sigmoids })
 }
 
 /// The version of ONNX's operators that a model is written in.
