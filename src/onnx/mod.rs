@@ -4,7 +4,6 @@ pub mod build;
 #[expect(missing_docs, clippy::all, reason = "generated from ONNX's own schema")]
 pub mod types;
 
-mod beside;
 mod card;
 mod classes;
 mod cut;
@@ -13,6 +12,7 @@ mod device;
 mod epilogue;
 mod external;
 mod graph;
+mod in_memory_weights;
 mod input;
 mod limits;
 mod output;
@@ -23,7 +23,6 @@ mod trial;
 
 use prost::Message;
 
-pub(crate) use beside::{FILE, encode_beside};
 pub use card::{ModelCard, NATIVE_SIDES};
 pub(crate) use classes::label_classes;
 pub(crate) use cut::Tail;
@@ -32,6 +31,7 @@ pub(crate) use device::{names, on_device};
 pub(crate) use epilogue::{Epilogue, end};
 pub(crate) use external::{Loaded, from_file, from_memory};
 pub(crate) use graph::hoist_constants;
+pub(crate) use in_memory_weights::{FILE, encode_without_weights};
 pub(crate) use input::{AdaptedInput, ImageInput, image_input};
 pub(crate) use limits::MAX_NODES;
 pub(crate) use output::{Form, Hints, Kind, choose_output};

@@ -298,7 +298,8 @@ impl Loader<'_> {
         let file = self.request.file;
         let folder = Folder::open(folder)?;
         let name = format!("{}{form}", self.provider.name());
-        let entry = Entry::new(&folder, file, &onnx::encode_beside(network, file)?, self.runtime.version(), &name);
+        let entry =
+            Entry::new(&folder, file, &onnx::encode_without_weights(network, file)?, self.runtime.version(), &name);
         // If anything is wrong with a cached network, the model takes its place.
         if let Some(session) = entry.read().and_then(|cached| self.optimized(&cached)) {
             return Ok(session);
@@ -354,7 +355,7 @@ impl Loader<'_> {
                     Ok(builder.with_external_initializer_file_in_memory(onnx::FILE, Arc::clone(file))?)
                 };
                 let mut builder = builder.and_then(weights).map_err(made)?;
-                let graph = onnx::encode_beside(network, file)?;
+                let graph = onnx::encode_without_weights(network, file)?;
                 check_threads()?;
                 let running = call.begin_load(&builder)?;
                 running.end(builder.commit_from_memory(&graph).map_err(taken))

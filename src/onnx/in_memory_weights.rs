@@ -13,7 +13,7 @@ pub(crate) const FILE: &str = "fcn.model";
 const MIN_BYTES: usize = 1024;
 
 /// The bytes of the model, with tensors that lie in `file` as references to [`FILE`]. Nodes, which may be many, are not copied first.
-pub(crate) fn encode_beside(model: &ModelProto, file: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn encode_without_weights(model: &ModelProto, file: &[u8]) -> Result<Vec<u8>> {
     let Some(graph) = &model.graph else { return super::encode(model) };
     let GraphProto {
         node,
@@ -30,7 +30,7 @@ pub(crate) fn encode_beside(model: &ModelProto, file: &[u8]) -> Result<Vec<u8>> 
     let mut inner = GraphProto {
         node: Vec::new(),
         name: name.clone(),
-        initializer: initializer.iter().map(|tensor| beside(tensor, file)).collect(),
+        initializer: initializer.iter().map(|tensor| reference(tensor, file)).collect(),
         sparse_initializer: sparse_initializer.clone(),
         doc_string: doc_string.clone(),
         input: input.clone(),
@@ -77,7 +77,7 @@ pub(crate) fn encode_beside(model: &ModelProto, file: &[u8]) -> Result<Vec<u8>> 
 }
 
 /// The tensor, whose values stay in `file` if they lie there.
-fn beside(tensor: &TensorProto, file: &[u8]) -> TensorProto {
+fn reference(tensor: &TensorProto, file: &[u8]) -> TensorProto {
     let data = tensor.raw_data();
     let offset = data.as_ptr().addr().wrapping_sub(file.as_ptr().addr());
     if data.len() < MIN_BYTES || offset.checked_add(data.len()).is_none_or(|end| end > file.len()) {
