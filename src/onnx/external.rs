@@ -13,8 +13,8 @@ use std::{
 use prost::bytes::Bytes;
 
 use super::{
-    scan::{self, each_tensor, is_external},
     types::{ModelProto, TensorProto, tensor_proto::DataType},
+    validate::{self, each_tensor, is_external},
 };
 use crate::{Error, Result, error::plain, file, memory};
 
@@ -37,7 +37,7 @@ struct Place {
 pub(crate) fn from_memory(bytes: &[u8]) -> Result<Loaded> {
     memory::check_available(bytes.len(), "a copy of the model")?;
     let bytes: Arc<[u8]> = Arc::from(bytes);
-    let model = scan::parse_shared(Bytes::from_owner(Arc::clone(&bytes)))?;
+    let model = validate::parse_shared(Bytes::from_owner(Arc::clone(&bytes)))?;
     Ok((bytes, model))
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
         Error::Io(message) => Error::Io(format!("the model {message}")),
         other => other,
     })?;
-    let mut model = scan::decode(Bytes::from_owner(Arc::clone(&bytes)))?;
+    let mut model = validate::decode(Bytes::from_owner(Arc::clone(&bytes)))?;
     let mut places = Vec::new();
     each_tensor(&mut model, &mut |tensor| {
         if is_external(tensor) {
@@ -116,7 +116,7 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
         rest = remaining;
     }
     let all = Bytes::from_owner(Arc::clone(&content));
-    let mut model = scan::decode(all.slice(..start))?;
+    let mut model = validate::decode(all.slice(..start))?;
     let (mut places, mut at) = (places.into_iter(), start);
     each_tensor(&mut model, &mut |tensor| {
         if is_external(tensor) {

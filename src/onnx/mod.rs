@@ -16,10 +16,11 @@ mod in_memory_weights;
 mod input;
 mod limits;
 mod output;
-mod scan;
+
 mod shape;
 mod sizes;
 mod trial;
+mod validate;
 
 use prost::Message;
 
@@ -35,10 +36,10 @@ pub(crate) use in_memory_weights::{FILE, encode_without_weights};
 pub(crate) use input::{AdaptedInput, ImageInput, image_input};
 pub(crate) use limits::MAX_NODES;
 pub(crate) use output::{Form, Hints, Kind, choose_output};
-pub use scan::parse;
-pub(crate) use scan::parse_shared;
 pub use shape::TensorLayout;
 pub(crate) use trial::{Run, sizes as trial_sizes};
+pub use validate::parse;
+pub(crate) use validate::parse_shared;
 
 use crate::{Error, Result, memory};
 use types::{ModelProto, TensorProto, tensor_proto::DataType};
