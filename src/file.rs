@@ -19,10 +19,7 @@ use crate::{Error, Result, memory, signals};
 pub fn open(path: &Path) -> io::Result<File> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it is not a plain file")),
-    }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a plain file")) }
 }
 
 /// The content of a plain file, as [`open`] opens it.
@@ -70,9 +67,10 @@ fn target(path: &Path) -> io::Result<PathBuf> {
         return Ok(path.to_path_buf());
     }
     let target = fs::canonicalize(path)?;
-    match fs::metadata(&target)?.is_file() {
-        true => Ok(target),
-        false => Err(io::Error::other("what is there is not a plain file, and is not replaced")),
+    if fs::metadata(&target)?.is_file() {
+        Ok(target)
+    } else {
+        Err(io::Error::other("what is there is not a plain file, and is not replaced"))
     }
 }
 

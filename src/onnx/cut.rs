@@ -36,10 +36,7 @@ impl Tail {
         let Tail::Transposed { stride, classes, separate, weights, bias } = self else { return Ok(self) };
         let (separate, taps) = (separate || classes == 1, 4 * stride * stride);
         // Kernels of the background, to itself and to each class, are zero.
-        let (before, row, before_row) = match separate {
-            true => (1, classes, 0),
-            false => (classes + 1, classes, 1),
-        };
+        let (before, row, before_row) = if separate { (1, classes, 0) } else { (classes + 1, classes, 1) };
         let rows = weights.len() / (row * taps);
         let mut extended = Vec::new();
         memory::reserve(&mut extended, (before + rows * (before_row + row)) * taps, WEIGHTS)?;

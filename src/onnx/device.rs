@@ -46,9 +46,10 @@ pub(crate) fn on_device(
     let scores = output.name().to_owned();
     let highest = |input: &str, output: &str| {
         let keep = build::int("keepdims", 1);
-        match opset >= AXES_ARE_INPUTS {
-            true => build::node("ReduceMax", &[input, "fcn.channel"], output, vec![keep]),
-            false => build::node("ReduceMax", &[input], output, vec![build::ints("axes", &[1]), keep]),
+        if opset >= AXES_ARE_INPUTS {
+            build::node("ReduceMax", &[input, "fcn.channel"], output, vec![keep])
+        } else {
+            build::node("ReduceMax", &[input], output, vec![build::ints("axes", &[1]), keep])
         }
     };
     let before = [

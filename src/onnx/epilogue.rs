@@ -66,9 +66,10 @@ pub(crate) fn end(
     }
     let is_scores = !matches!(end.kind, Kind::Labels { .. });
     let last = end.last.or_else(|| last_function(&Index::of(&graph), &value));
-    let values = end.values.unwrap_or(match probabilities.unwrap_or(last.is_some()) {
-        true => Values::Probabilities,
-        false => Values::Logits,
+    let values = end.values.unwrap_or(if probabilities.unwrap_or(last.is_some()) {
+        Values::Probabilities
+    } else {
+        Values::Logits
     });
     let background = match multilabel {
         Some(_) if !is_scores => {

@@ -79,10 +79,7 @@ fn register() {
 
 /// A run begins, unless the process ends.
 pub(super) fn enter() -> Result<Pass> {
-    match is_armed() {
-        true => GATE.enter(),
-        false => Ok(Pass(false)),
-    }
+    if is_armed() { GATE.enter() } else { Ok(Pass(false)) }
 }
 
 impl Gate {

@@ -100,10 +100,7 @@ pub(super) fn check_length(path: &Path) -> Result<(), String> {
             ends.push(word(&program, 8).checked_add(word(&program, 32)));
         }
     }
-    match ends.into_iter().all(|end| end.is_some_and(|end| end <= length)) {
-        true => Ok(()),
-        false => Err(cut_off()),
-    }
+    if ends.into_iter().all(|end| end.is_some_and(|end| end <= length)) { Ok(()) } else { Err(cut_off()) }
 }
 
 /// What the loaded library says of its version.

@@ -332,9 +332,12 @@ impl Loader<'_> {
         adjust: &dyn Fn(SessionBuilder) -> ort::Result<SessionBuilder>,
     ) -> Result<Session> {
         let on_cpu = matches!(self.provider, Provider::Cpu | Provider::Auto);
-        let failed = |what: &str, error: &ort::Error| match on_cpu {
-            true => Error::Model(format!("ONNX Runtime {what}: {}", one_line(&error.to_string()))),
-            false => unavailable(self.provider, error),
+        let failed = |what: &str, error: &ort::Error| {
+            if on_cpu {
+                Error::Model(format!("ONNX Runtime {what}: {}", one_line(&error.to_string())))
+            } else {
+                unavailable(self.provider, error)
+            }
         };
         let builder = session_builder(self.runtime, self.request, self.prepacked.as_ref())
             .and_then(|builder| with_provider(builder, self.request.options, self.provider))

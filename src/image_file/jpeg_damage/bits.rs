@@ -104,10 +104,7 @@ impl<'a> Bits<'a> {
     pub(super) fn number(&mut self, count: u32) -> Result<u32, String> {
         let number = self.peek(count);
         self.count -= count;
-        match self.overread() {
-            true => Err(self.too_early()),
-            false => Ok(number),
-        }
+        if self.overread() { Err(self.too_early()) } else { Ok(number) }
     }
 
     /// The next symbol.
@@ -132,10 +129,7 @@ impl<'a> Bits<'a> {
             };
         }
         self.count -= u32::from(length);
-        match self.overread() {
-            true => Err(self.too_early()),
-            false => Ok(symbol),
-        }
+        if self.overread() { Err(self.too_early()) } else { Ok(symbol) }
     }
 
     fn too_early(&self) -> String {

@@ -76,9 +76,10 @@ impl Frame {
 
     /// Whether every component came in some scan.
     pub(super) fn is_complete(&self) -> Result<(), String> {
-        match self.components.iter().all(|component| component.is_seen) {
-            true => Ok(()),
-            false => Err("some of its colours are missing".to_owned()),
+        if self.components.iter().all(|component| component.is_seen) {
+            Ok(())
+        } else {
+            Err("some of its colours are missing".to_owned())
         }
     }
 }
