@@ -1,12 +1,12 @@
 //! Vectors of 8 float32 values, and the dispatch to the best ones that the processor has.
 //!
-//! Code is written once, generic over [`F32x8`]: `[f32; 8]` is the portable reference, `__m256` is used
-//! with AVX2 and FMA. Generic functions are `#[inline(always)]` and do not wrap their bodies in
-//! closures, so that all of their code is compiled with the target features of `avx2::run`.
+//! Code is written once, generic over [`F32x8`]: `[f32; 8]` is the portable reference, `__m256` is
+//! used with AVX2 and FMA. Generic functions are `#[inline(always)]` and do not wrap their bodies
+//! in closures, so that all of their code is compiled with the target features of `avx2::run`.
 //!
 //! Unsafe code: AVX2 and FMA intrinsics.
 
-/// Eight numbers that are computed with together.
+/// A vector of eight float32 values.
 pub(crate) trait F32x8: Copy {
     fn splat(value: f32) -> Self;
     fn load(values: &[f32; 8]) -> Self;
@@ -14,19 +14,19 @@ pub(crate) trait F32x8: Copy {
     /// `self * factor + sum`
     fn multiply_add(self, factor: Self, sum: Self) -> Self;
     fn add(self, other: Self) -> Self;
-    /// Asks for values that are about to be read.
+    /// Prefetches values that will be read soon.
     fn prefetch(values: &[f32]);
-    /// Asks for the 64 bytes around this place, which may lie outside.
+    /// Prefetches the cache line of `bytes[place]`; `place` may be out of bounds.
     fn prefetch_bytes(bytes: &[u8], place: usize);
     /// `self * factor`
     fn multiply(self, factor: Self) -> Self;
-    /// Where `self` is greater than `other`, what lies in `then`, elsewhere what lies in `otherwise`.
+    /// For each lane, `then` if `self` is greater than `other`, else `otherwise`.
     fn select_gt(self, other: Self, then: Self, otherwise: Self) -> Self;
-    /// Whether that is so in every lane.
+    /// Whether `self` is greater than `other` in every lane.
     fn all_greater(self, other: Self) -> bool;
-    /// For each lane the one of `self` that `lanes`, 0 to 7, tells.
+    /// For each lane, the lane of `self` with the index in `lanes`, 0 to 7.
     fn permute(self, lanes: &[i32; 8]) -> Self;
-    /// Whole numbers from 0 to 255 as bytes.
+    /// Converts whole numbers from 0 to 255 to bytes.
     fn bytes(numbers: [Self; 2]) -> [u8; 16];
 }
 
@@ -99,7 +99,7 @@ mod avx2 {
 
     use super::{F32x8, Work};
 
-    // Used in `run` alone, which is only called where the processor has AVX2 and FMA.
+    // Used only by `run`, which is called only if the processor has AVX2 and FMA.
     impl F32x8 for __m256 {
         #[inline(always)]
         fn splat(value: f32) -> Self {
@@ -134,14 +134,14 @@ mod avx2 {
         #[inline(always)]
         fn prefetch(values: &[f32]) {
             for line in values.chunks(16) {
-                // SAFETY: fetching is allowed at any address.
+                // SAFETY: a prefetch may use any address.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
             }
         }
 
         #[inline(always)]
         fn prefetch_bytes(bytes: &[u8], place: usize) {
-            // SAFETY: fetching is allowed at any address.
+            // SAFETY: a prefetch may use any address.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(place).cast()) };
         }
 
@@ -165,17 +165,19 @@ mod avx2 {
 
         #[inline(always)]
         fn permute(self, lanes: &[i32; 8]) -> Self {
-            // SAFETY: the processor has AVX2, there are eight numbers, and of each only the three lowest bits count.
+            // SAFETY: the processor has AVX2, there are eight indices, and only their lowest three
+            // bits count.
             unsafe { _mm256_permutevar8x32_ps(self, _mm256_loadu_si256(lanes.as_ptr().cast())) }
         }
 
         #[inline(always)]
         fn bytes(numbers: [Self; 2]) -> [u8; 16] {
             let mut bytes = [0; 16];
-            // SAFETY: the processor has AVX2, and there is room for sixteen bytes.
+            // SAFETY: the processor has AVX2, and there is room for 16 bytes.
             unsafe {
                 let words = _mm256_packs_epi32(_mm256_cvttps_epi32(numbers[0]), _mm256_cvttps_epi32(numbers[1]));
-                // Packing goes by halves of a register; this puts the quarters in order.
+                // Packing works on each half of a register; this restores the order of the
+                // quarters.
                 let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
                 let packed = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
                 _mm_storeu_si128(bytes.as_mut_ptr().cast(), packed);
@@ -191,16 +193,16 @@ mod avx2 {
     }
 }
 
-/// Something to compute with vectors of eight.
+/// A computation that is generic over vectors.
 pub(crate) trait Work {
     fn by<V: F32x8>(self);
 }
 
-/// Computes with the best vectors that this processor has.
+/// Runs `work` with the fastest vectors that the processor has.
 pub(crate) fn run(work: impl Work) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-        // SAFETY: the processor has the features that the function is compiled for.
+        // SAFETY: the processor has the features that `avx2::run` is compiled for.
         return unsafe { avx2::run(work) };
     }
     work.by::<[f32; 8]>();

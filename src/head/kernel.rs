@@ -1,7 +1,7 @@
 //! The inner loops of the head: sixteen columns of all classes at a time.
 //!
-//! Kernels are generic over the vectors of [`crate::simd`]. They do not wrap their bodies in closures,
-//! which would not inherit the caller's target features.
+//! Kernels are generic over the vectors of [`crate::simd`]. They do not wrap their bodies in
+//! closures, which would not inherit the caller's target features.
 
 use super::upsample::Transposed;
 use crate::simd::F32x8;
@@ -9,16 +9,17 @@ use crate::simd::F32x8;
 /// Columns computed together: two AVX2 registers.
 pub(super) const BLOCK: usize = 16;
 
-/// Scores of sixteen columns, for each class.
+/// Scores of 16 columns of one class.
 pub(super) type Block = [f32; BLOCK];
 
-/// Receives scores: those of row `y` and columns `x`, `x + step`, ... for each class, one row of `scores` a class. Columns
-/// outside the picture (also below 0, as wrapped numbers) are to be left out.
+/// Receives the scores of row `y`, columns `x`, `x + step`, ...; `scores` has one block for each
+/// class. Implementations skip columns outside the image, including negative ones, which have
+/// wrapped around.
 pub(super) trait Sink {
     fn take<V: F32x8>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]);
 }
 
-/// The rows of a result that one thread computes, each class upsampled by itself.
+/// Rows of the result that one thread computes, for classes upsampled independently.
 pub(super) struct Job<'a> {
     pub(super) convolution: &'a Transposed,
     /// The low-resolution scores with their border: classes x (height + 2) x columns.
@@ -30,9 +31,10 @@ pub(super) struct Job<'a> {
     pub(super) rows: std::ops::Range<usize>,
 }
 
-/// A transposed convolution of each class by itself. Row y of the result, with p = s / 2, meets input rows i and i - 1
-/// where y + p = i s + r, by kernel rows r and r + s; columns likewise, so that outputs x = j s + phase - p share their
-/// weights. The sum runs over four shifted rows of each class. Rows of one r come one after the other, so that their
+/// A transposed convolution without cross-class weights. With p = s / 2, row y of the result
+/// depends on input rows i and i - 1, where y + p = i s + r, through kernel rows r and r + s;
+/// columns likewise. So outputs x = j s + phase - p share their weights, and each is a sum over
+/// four shifted rows of its class. Rows of equal r are computed one after the other, so that their
 /// weights are read once.
 #[inline(always)]
 pub(super) fn separate<V: F32x8, S: Sink>(job: &Job<'_>, block: &mut [Block], sink: &mut S) {
@@ -52,7 +54,7 @@ pub(super) fn separate<V: F32x8, S: Sink>(job: &Job<'_>, block: &mut [Block], si
                     continue;
                 }
                 for start in (0..=width).step_by(BLOCK) {
-                    // The border makes row i - 1 of the input row i of the padded one.
+                    // Because of the border, row i of `padded` is row i - 1 of the input.
                     let place = i * columns + start;
                     let inputs = Inputs { padded, plane: (height + 2) * columns, place, columns, taps, bias };
                     upsample::<V>(&inputs, block);
@@ -63,20 +65,20 @@ pub(super) fn separate<V: F32x8, S: Sink>(job: &Job<'_>, block: &mut [Block], si
     }
 }
 
-/// What sixteen columns of the result are computed from.
+/// Inputs of 16 columns of the result.
 struct Inputs<'a> {
     /// The low-resolution scores of all classes, `plane` values each, in rows of `columns`.
     padded: &'a [f32],
     plane: usize,
     columns: usize,
-    /// Where in a plane the upper left of the four shifted rows starts.
+    /// Where the upper left of the four shifted rows starts in a plane.
     place: usize,
-    /// The weights of the four.
+    /// The weights of the four shifted rows.
     taps: [&'a [f32]; 4],
     bias: &'a [f32],
 }
 
-/// Sixteen numbers from `start` on.
+/// 16 values from `start` on.
 #[inline(always)]
 fn load<V: F32x8>(values: &[f32], start: usize) -> [V; 2] {
     let block: &Block = values[start..start + BLOCK].try_into().expect("a slice of sixteen");
@@ -91,16 +93,16 @@ pub(super) fn store<V: F32x8>(values: [V; 2], block: &mut Block) {
     values[1].store(second.try_into().expect("eight"));
 }
 
-/// The four shifted rows that a block is made of: lower right, lower left, upper right, upper left.
+/// The four shifted rows that a block depends on: lower right, lower left, upper right, upper left.
 #[inline(always)]
 fn shifted<V: F32x8>(plane: &[f32], place: usize, columns: usize) -> [[V; 2]; 4] {
     [load(plane, place + columns + 1), load(plane, place + columns), load(plane, place + 1), load(plane, place)]
 }
 
-/// The best of the scores that each column has been offered, and its place among them; of equal scores the first.
+/// The best score offered for each column so far, and its index; the first of equal scores wins.
 pub(super) struct Best<V> {
     score: [V; 2],
-    /// Places as numbers of the same width, so that one comparison serves both.
+    /// Indices as float32, so that one comparison selects both.
     place: [V; 2],
     next: V,
 }
@@ -111,7 +113,7 @@ impl<V: F32x8> Best<V> {
         Best { next: V::splat(1.0), ..Best::new_as(V::splat(0.0), first) }
     }
 
-    /// Scores from another place than the first.
+    /// Starts with scores of index `place`.
     #[inline(always)]
     pub(super) fn new_as(place: V, scores: [V; 2]) -> Self {
         Best { score: scores, place: [place; 2], next: place }
@@ -123,7 +125,7 @@ impl<V: F32x8> Best<V> {
         self.next = V::splat(1.0).multiply_add(V::splat(1.0), self.next);
     }
 
-    /// Offers scores from another place than the next one.
+    /// Offers the scores of index `place`.
     #[inline(always)]
     pub(super) fn offer_as(&mut self, place: V, scores: [V; 2]) {
         for (half, scores) in scores.into_iter().enumerate() {
@@ -132,14 +134,13 @@ impl<V: F32x8> Best<V> {
         }
     }
 
-    /// The places.
     #[inline(always)]
     pub(super) fn places(&self) -> [u8; BLOCK] {
         V::bytes(self.place)
     }
 }
 
-/// The place of the best score of each column; of equal scores the first.
+/// The argmax of each column; the first of equal scores wins.
 #[inline(always)]
 pub(super) fn best<V: F32x8>(scores: &[Block]) -> [u8; BLOCK] {
     best_of::<V>(scores).places()
@@ -154,7 +155,8 @@ fn best_of<V: F32x8>(scores: &[Block]) -> Best<V> {
     best
 }
 
-/// The best and the second best score of each column, and the best one's place. Without a second it is far below.
+/// The best and the second best score of each column, and the argmax. With a single class, the
+/// second best score is -infinity.
 #[inline(always)]
 pub(super) fn best_two<V: F32x8>(scores: &[Block]) -> (Block, Block, [u8; BLOCK]) {
     let mut best = Best::<V>::new(load(&scores[0], 0));
@@ -173,10 +175,10 @@ pub(super) fn best_two<V: F32x8>(scores: &[Block]) -> (Block, Block, [u8; BLOCK]
     (result.0, result.1, best.places())
 }
 
-/// Which of sixteen columns have a score that is infinite or no number; `None` if none has.
+/// Which of 16 columns have an infinite or NaN score; `None` if all scores are finite.
 #[inline(always)]
 pub(super) fn not_finite<V: F32x8>(scores: &[Block]) -> Option<[bool; BLOCK]> {
-    // 0 times anything else is 0.
+    // 0 times a finite value is 0; 0 times infinity or NaN is NaN.
     let mut sum = [V::splat(0.0); 2];
     for scores in scores {
         let scores: [V; 2] = load(scores, 0);
@@ -190,14 +192,14 @@ pub(super) fn not_finite<V: F32x8>(scores: &[Block]) -> Option<[bool; BLOCK]> {
     Some(lanes.map(f32::is_nan))
 }
 
-/// Where sixteen columns of a resampled row lie among the columns of its source.
+/// The positions of 16 columns of a resampled row among the columns of its source.
 #[derive(Clone, Copy)]
 pub(super) struct Window {
-    /// The leftmost and the rightmost column that count.
+    /// The leftmost and the rightmost source column with a weight.
     pub(super) first: usize,
     pub(super) last: usize,
-    /// For each half, the leftmost column that counts; the left and the right neighbour of each target counted from there, and their
-    /// weights.
+    /// For each half: its leftmost source column, the left and right neighbour of each target
+    /// relative to that column, and their weights.
     pub(super) starts: [usize; 2],
     pub(super) left: [[i32; 8]; 2],
     pub(super) right: [[i32; 8]; 2],
@@ -205,19 +207,20 @@ pub(super) struct Window {
     pub(super) far: [[f32; 8]; 2],
 }
 
-/// How closely the sources of sixteen columns lie together.
+/// How far apart the source columns of 16 target columns lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spread {
-    /// Within eight columns: the picture grows to more than twice its width.
+    /// All lie within eight columns: the image grows to more than twice its width.
     One,
-    /// Those of each half do.
+    /// Those of each half lie within eight columns.
     Halves,
-    /// Neither.
+    /// Farther apart.
     Wide,
 }
 
-/// Sixteen columns between two rows of a class: first between the rows, then between columns, each as the sum of two products, so that
-/// where one class is better than another in all four corners of a cell, rounding cannot make it worse inside.
+/// 16 columns between two rows of a class. Interpolates between the rows first, then between
+/// columns, each as a sum of two products: if one class beats another at all four corners of a
+/// cell, rounding cannot reverse that inside the cell.
 #[inline(always)]
 pub(super) fn between<V: F32x8>(rows: [&[f32]; 2], weights: [V; 2], window: &Window, spread: Spread) -> [V; 2] {
     let starts = window.starts;
@@ -234,8 +237,8 @@ pub(super) fn between<V: F32x8>(rows: [&[f32]; 2], weights: [V; 2], window: &Win
     }
 }
 
-/// Whether `other` is below `class` in all sources of a window, so that it is nowhere the best in it. What is said of sources that
-/// lie far apart is no.
+/// Whether `class` beats `other` at all source pixels of a window, so that `other` cannot be the
+/// argmax anywhere in it. Always false for `Spread::Wide`.
 #[inline(always)]
 pub(super) fn is_below<V: F32x8>(other: [&[f32]; 2], class: [&[f32]; 2], window: &Window, spread: Spread) -> bool {
     match spread {
@@ -247,33 +250,33 @@ pub(super) fn is_below<V: F32x8>(other: [&[f32]; 2], class: [&[f32]; 2], window:
     }
 }
 
-/// The same for eight columns from `start` on.
+/// As [`is_below`], for eight source columns from `start` on.
 #[inline(always)]
 fn is_below_from<V: F32x8>(other: [&[f32]; 2], class: [&[f32]; 2], start: usize) -> bool {
     eight::<V>(class[0], start).all_greater(eight(other[0], start))
         && eight::<V>(class[1], start).all_greater(eight(other[1], start))
 }
 
-/// Eight numbers from `start` on.
+/// Eight values from `start` on.
 #[inline(always)]
 fn eight<V: F32x8>(values: &[f32], start: usize) -> V {
     V::load(values[start..start + 8].try_into().expect("a slice of eight"))
 }
 
-/// Eight columns from `start` on, between two rows.
+/// Eight columns from `start` on, interpolated between two rows.
 #[inline(always)]
 fn vertical<V: F32x8>(rows: [&[f32]; 2], weights: [V; 2], start: usize) -> V {
     eight::<V>(rows[1], start).multiply_add(weights[1], eight::<V>(rows[0], start).multiply(weights[0]))
 }
 
-/// The eight targets of a half between its eight sources.
+/// The eight targets of a half, from its eight source columns.
 #[inline(always)]
 fn horizontal<V: F32x8>(window: &Window, half: usize, sources: V) -> V {
     let (left, right) = (sources.permute(&window.left[half]), sources.permute(&window.right[half]));
     right.multiply_add(V::load(&window.far[half]), left.multiply(V::load(&window.near[half])))
 }
 
-/// The eight targets of a half whose sources lie anywhere.
+/// The eight targets of a half whose source columns lie anywhere.
 #[inline(always)]
 fn scattered<V: F32x8>(rows: [&[f32]; 2], weights: [V; 2], window: &Window, half: usize) -> V {
     // Upper left, lower left, upper right, lower right.
@@ -290,7 +293,7 @@ fn scattered<V: F32x8>(rows: [&[f32]; 2], weights: [V; 2], window: &Window, half
     right.multiply_add(V::load(&window.far[half]), left.multiply(V::load(&window.near[half])))
 }
 
-/// Each class from itself.
+/// Upsamples each class independently.
 #[inline(always)]
 fn upsample<V: F32x8>(inputs: &Inputs<'_>, block: &mut [Block]) {
     let &Inputs { padded, plane, columns, place, taps, bias } = inputs;
