@@ -30,16 +30,16 @@ use crate::{
 };
 use session_slot::SessionSlot;
 
-/// The most pixels of a frame.
+/// The maximum number of pixels of a frame.
 const MAX_FRAME_PIXELS: usize = 1 << 28;
 
-/// The largest model, in bytes, with its tensors in other files: what ONNX's format can hold.
+/// The maximum size of a model in bytes, including external data: what ONNX's format can hold.
 const MAX_MODEL_BYTES: u64 = 1 << 31;
 
-/// How long the runs may take, all together, that creation needs to find out shapes, unless there is a timeout.
+/// The time limit of all runs that find out shapes during creation, if there is no timeout.
 const TRIAL: Duration = Duration::from_secs(30);
 
-/// What creation gets of time at least, because timeouts are chosen for frames.
+/// The minimum time limit of creation, because timeouts are chosen for frames.
 const LEAST_CREATION: Duration = Duration::from_secs(10);
 
 /// The number of the next segmenter.
@@ -63,7 +63,7 @@ pub struct Segmenter {
     interrupts: Interrupts,
     timeout: Option<Duration>,
     process: Process,
-    /// Which one it is in this process: no two have the same.
+    /// A number that is unique in this process.
     number: u64,
 }
 
@@ -106,12 +106,13 @@ impl Segmenter {
             let runtime = Runtime::load(options.runtime_library.as_deref())?;
             runtime::run_once(runtime, network, &file, options, sizes, &trial.call()?)
         })?;
-        // On this thread: while a library is loaded, whose constructor may be the caller, others wait for the loader's lock.
+        // On this thread: if the caller is the constructor of a library that is being loaded, other
+        // threads wait for the loader's lock.
         let runtime = Runtime::load(options.runtime_library.as_deref())?;
         runtime.report(options.log.as_ref());
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let thread_count = if options.threads == 0 { cpus().min(256) } else { options.threads as usize };
-        // Of each session, and of the head.
+        // The threads of each session, and of the head.
         threads::check_available((thread_count - 1) * (options.sessions.max(1) as usize + 1))?;
         let load = |prepared: &PreparedModel| {
             let (network, on_device) = (&prepared.network, || prepared.on_device());
@@ -203,8 +204,9 @@ impl Segmenter {
         self.segment_within(frame, mask, Some((labels, stride)), None, None)
     }
 
-    /// [`Segmenter::segment_into`], where rows are given, that ends early when `stop` becomes true by [`Segmenter::stop`],
-    /// or at the limit; for a limit, [`Segmenter::watch_limits`] must have been called.
+    /// [`Segmenter::segment_into`] if rows are given, else [`Segmenter::segment`], that ends early
+    /// when [`Segmenter::stop`] sets `stop`, or at the limit. A limit requires a previous call of
+    /// [`Segmenter::watch_limits`].
     pub(crate) fn segment_within(
         &self,
         frame: &Frame<'_>,
@@ -217,7 +219,7 @@ impl Segmenter {
         self.check(frame, &mask.settings)?;
         let timeout = self.timeout.and_then(|timeout| Limit::new(Subject::Frame, start, timeout));
         let call = self.interrupts.call(stop, Limit::stricter(timeout, limit));
-        // The slot that was used last: its memory is still in cache.
+        // The slot that was used last: its buffers are still in cache.
         let mut slot = self.take(&call, Vec::pop)?;
         self.run(&mut slot, &call, start, frame, mask, labels)
     }
@@ -234,20 +236,20 @@ impl Segmenter {
         Ok(())
     }
 
-    /// Sets the flag and ends the calls that were given it.
+    /// Sets the flag and ends the calls that have it.
     pub(crate) fn stop(&self, flag: &AtomicBool) {
         self.interrupts.stop(flag);
         self.wake_waiting();
     }
 
-    /// Starts what ends calls at their limits.
+    /// Starts the timer that ends calls at their limits.
     pub(crate) fn watch_limits(&self) -> Result<()> {
         self.interrupts.start_timer()
     }
 
-    /// Lets calls that wait for a session look whether they are to end.
+    /// Wakes calls that wait for a session, so that they check whether they have to end.
     fn wake_waiting(&self) {
-        // One that has looked and does not wait yet holds the lock.
+        // A call that has checked and is about to wait holds the lock.
         drop(self.slots.lock().unwrap_or_else(PoisonError::into_inner));
         self.returned.notify_all();
     }
@@ -261,7 +263,7 @@ impl Segmenter {
         self.check(&frame, &Settings::default())?;
         let call = self.interrupts.call(None, None);
         for _ in 0..self.sessions {
-            // Lanes go back to the end, so this meets each of them.
+            // Slots are returned to the end of the list, so this uses each of them once.
             let mut slot = self.take(&call, |slots| (!slots.is_empty()).then(|| slots.remove(0)))?;
             let mut mask = Mask::new();
             self.run(&mut slot, &call, Instant::now(), &frame, &mut mask, None)?;
@@ -283,7 +285,7 @@ impl Segmenter {
         let (settings, size) = (&mask.settings, mask.settings.size((width, height)));
         let rules = settings.rules(self.model.classes.len())?;
         let tiled = matches!(self.mode, SizeMode::Tile { .. });
-        // Labels of tiles go to the caller when the last tile has succeeded.
+        // Labels of tiles are copied to the caller after the last tile has succeeded.
         let direct = if tiled { None } else { labels.as_mut().map(|(labels, stride)| (&mut **labels, *stride)) };
         slot.mask.prepare(size, self.model.classes.len(), settings.outputs(), direct.is_none())?;
         let min_region = settings.min_region();
@@ -324,7 +326,7 @@ impl Segmenter {
         Ok(())
     }
 
-    /// Where averages of this frame's scores come from.
+    /// The source of this frame's scores, for averaging.
     fn source(&self, frame: &Frame<'_>, runs: usize) -> Source {
         Source { segmenter: self.number, view: frame.view(), runs, answer: (0, 0, 0) }
     }
@@ -365,7 +367,8 @@ impl Segmenter {
         self.model.stride as u32
     }
 
-    /// In a forked child no thread but the one that forked lives, and what the others held stays locked.
+    /// Fails in a forked child: only the thread that forked exists there, and locks that other
+    /// threads held are never released.
     pub(crate) fn check_process(&self) -> Result<()> {
         if self.is_of_another_process() {
             return Err(Error::Runtime(format!(
@@ -409,7 +412,7 @@ impl Segmenter {
         Ok(())
     }
 
-    /// The free slot that `choose` takes; waits where all are in use, as long as the call may go on.
+    /// The free slot that `choose` takes. Waits if all are in use, unless the call ends.
     fn take(
         &self,
         call: &Call<'_>,
@@ -417,7 +420,8 @@ impl Segmenter {
     ) -> Result<Taken<'_>> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            // Before the check: whoever was woken for a free slot takes it, else another one might sleep beside it.
+            // Before the check: a call that was woken for a free slot must take it, or another one
+            // could sleep although a slot is free.
             if let Some(slot) = choose(&mut slots) {
                 return Ok(Taken { segmenter: self, slot: Some(slot) });
             }
@@ -433,7 +437,7 @@ impl Segmenter {
 impl Drop for Segmenter {
     fn drop(&mut self) {
         let slots = std::mem::take(self.slots.get_mut().unwrap_or_else(PoisonError::into_inner));
-        // In a forked child the threads that ONNX Runtime would wait for do not exist.
+        // In a forked child, the threads that ONNX Runtime would join do not exist.
         if self.is_of_another_process() {
             std::mem::forget(slots);
         } else {
@@ -443,14 +447,14 @@ impl Drop for Segmenter {
     }
 }
 
-/// The runs of a network while its segmenter is created.
+/// The runs of the network during a segmenter's creation.
 struct Trial<'a> {
     creation: &'a Interrupts,
     limit: Option<Limit>,
 }
 
 impl<'a> Trial<'a> {
-    /// The next of them. The first one starts the time for all.
+    /// The next run. The first one starts the time limit of all.
     fn call(&mut self) -> Result<Call<'a>> {
         if self.limit.is_none() {
             self.creation.start_timer()?;
@@ -460,7 +464,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// A slot in use; it goes back however the use ends.
+/// A slot in use, returned on drop.
 struct Taken<'a> {
     segmenter: &'a Segmenter,
     slot: Option<SessionSlot>,
