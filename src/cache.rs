@@ -1,7 +1,8 @@
 //! Optimized networks on disk, so that the next start can skip ONNX Runtime's optimizer.
 //!
-//! An entry takes the place of the model, so whoever can write one decides what is labelled. Entries therefore lie in a folder that
-//! only this user can write, and are opened relative to that folder, whatever happens to the path that led there.
+//! An entry replaces the model, so a user who can write entries controls the labels. Entries
+//! therefore lie in a folder that only this user can write, and are opened relative to that
+//! folder's descriptor, so that changes to its path have no effect.
 
 use std::{
     fs::{DirBuilder, File, Metadata, OpenOptions},
@@ -20,31 +21,31 @@ use tempfile::TempPath;
 
 use crate::{Error, Result, file, process};
 
-/// An optimized network, in the bytes of its file.
+/// An optimized network, as the content of its file.
 pub(crate) struct Cached {
     pub(crate) content: Arc<[u8]>,
-    /// Offset of the network behind the header and its checksum.
+    /// Offset of the network, after the header and the checksum.
     start: usize,
 }
 
 impl Cached {
-    /// The network as ONNX.
+    /// The network in ONNX format.
     pub(crate) fn network(&self) -> Bytes {
         Bytes::from_owner(Arc::clone(&self.content)).slice(self.start..)
     }
 }
 
-/// A folder of entries that belongs to this user alone.
+/// A folder of entries that only this user can write.
 pub(crate) struct Folder {
-    /// The path for messages.
+    /// The path, for messages.
     path: PathBuf,
-    /// Keeps the folder that was checked: the path may lead to another one by now.
+    /// The descriptor of the folder that was checked; the path may lead to another folder by now.
     opened: File,
 }
 
 impl Folder {
-    /// Opens `fcn-cache-UID` in `parent`, and creates it with mode 0700 if it is missing. Fails if it is a link, belongs to another
-    /// user, or can be written by others.
+    /// Opens `fcn-cache-UID` in `parent`, and creates it with mode 0700 if it is missing. Fails if
+    /// it is a link, belongs to another user, or can be written by others.
     pub(crate) fn open(parent: &Path) -> Result<Folder> {
         let user = process::effective_user();
         let path = parent.join(format!("fcn-cache-{user}"));
@@ -69,7 +70,7 @@ impl Folder {
     }
 }
 
-/// Fails unless `user` owns the file or folder and nobody else can write it.
+/// Fails unless `user` owns the file or folder and no other user can write it.
 fn check_owner(metadata: &Metadata, user: u32) -> io::Result<()> {
     if metadata.uid() != user {
         return Err(io::Error::other(format!("it belongs to user {}, not to user {user}", metadata.uid())));
@@ -81,17 +82,18 @@ fn check_owner(metadata: &Metadata, user: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// A place for one optimized network.
+/// The cache entry of one network.
 pub(crate) struct Entry<'a> {
     folder: &'a Folder,
     name: String,
-    /// The first bytes of the file, without which it is another network's.
+    /// The first bytes of the file, which identify the network.
     header: String,
 }
 
 impl<'a> Entry<'a> {
-    /// The place for the network `graph`, whose weights lie in the bytes of `model`, as this version of ONNX Runtime optimizes it
-    /// for this provider and processor. Options make different graphs of one model.
+    /// The entry of the network `graph`, whose weights are in `model`, as this version of ONNX
+    /// Runtime optimizes it for this provider and processor. Options change the graph, so it is
+    /// part of the key.
     pub(crate) fn new(folder: &'a Folder, model: &[u8], graph: &[u8], runtime: &str, provider: &str) -> Entry<'a> {
         let mut hash = Sha256::new();
         hash.update((graph.len() as u64).to_le_bytes());
@@ -106,7 +108,7 @@ impl<'a> Entry<'a> {
         Entry { folder, name: format!("{}-{provider}.fcn-cache", &hash[..16]), header }
     }
 
-    /// The network, if its file is there, whole, this user's, and the one that is wanted.
+    /// The network, if its file exists, is intact, belongs to this user and matches this entry.
     pub(crate) fn read(&self) -> Option<Cached> {
         let content = self.content().ok()?;
         let network = content.strip_prefix(self.header.as_bytes())?;
@@ -156,7 +158,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What optimized networks depend on: the width of the processor's vectors.
+/// The processor features that the optimized network depends on: the width of vectors.
 fn processor() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {

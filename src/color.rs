@@ -1,6 +1,6 @@
-//! From Y'CbCr to RGB.
+//! Y'CbCr to RGB.
 
-/// How red, green and blue were weighed when a picture became Y'CbCr.
+/// The coefficients of red, green and blue with which an image was converted to Y'CbCr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ColorMatrix {
     /// ITU-R BT.601: JPEG, most webcams, standard definition.
@@ -10,17 +10,17 @@ pub enum ColorMatrix {
     Bt709,
 }
 
-/// Which of the 256 values a Y'CbCr picture uses.
+/// The range of Y'CbCr values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ColorRange {
-    /// Y from 16 to 235, Cb and Cr from 16 to 240: video.
+    /// Video range: Y from 16 to 235, Cb and Cr from 16 to 240.
     #[default]
     Limited,
     /// 0 to 255: JPEG, and webcams that decode it.
     Full,
 }
 
-/// The factors between Y, Cb and Cr and red, green and blue, all from 0 to 255.
+/// The coefficients of the conversion; all values are from 0 to 255.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Conversion {
     /// The Y of black.
@@ -54,7 +54,7 @@ impl Conversion {
         }
     }
 
-    /// Red, green and blue, not rounded. What lies outside of 0 to 255 is clipped, as in a conversion to bytes.
+    /// Converts to RGB without rounding, clipped to 0 to 255.
     #[inline(always)]
     pub(crate) fn rgb(&self, [y, cb, cr]: [f32; 3]) -> [f32; 3] {
         let y = (y - self.black) * self.luma;

@@ -1,4 +1,4 @@
-//! Files that are whole or not there.
+//! Atomic file writes, and reads that accept only regular files.
 
 use std::{
     ffi::OsString,
@@ -13,32 +13,30 @@ use tempfile::{NamedTempFile, TempPath};
 
 use crate::{Error, Result, memory, signals};
 
-/// Opens a plain file for reading. Never waits: a FIFO or a device is an error.
+/// Opens a regular file for reading. Never blocks: a FIFO or a device is an error.
 pub fn open(path: &Path) -> io::Result<File> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it is not a plain file")),
-    }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a plain file")) }
 }
 
-/// The content of a plain file, as [`open`] opens it.
+/// The content of a regular file, opened by [`open`].
 pub fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open(path)?.read_to_end(&mut content)?;
     Ok(content)
 }
 
-/// Writes a file: beside its place first, flushed to the disk, then renamed, so that no crash leaves half of it. A link is
-/// followed; what is neither a plain file nor missing, such as a device, is not replaced.
+/// Writes a file atomically: to a temporary file in the same folder, flushed to disk and then
+/// renamed. Follows links. Fails if the path exists and is not a regular file, for example a
+/// device.
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     target(path)
         .and_then(|path| replace(&path, &[content]))
         .map_err(|error| Error::Io(format!("{} cannot be written: {error}", path.display())))
 }
 
-/// As [`write`], from several parts, to `path` itself: a link there is replaced.
+/// As [`write`], from several parts and to `path` itself: a link there is replaced.
 pub(crate) fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     signals::without_file_size_signal(|| {
         let mut file = create_temporary(path, 0o666)?;
@@ -62,13 +60,14 @@ fn target(path: &Path) -> io::Result<PathBuf> {
         return Ok(path.to_path_buf());
     }
     let target = fs::canonicalize(path)?;
-    match fs::metadata(&target)?.is_file() {
-        true => Ok(target),
-        false => Err(io::Error::other("what is there is not a plain file, and is not replaced")),
+    if fs::metadata(&target)?.is_file() {
+        Ok(target)
+    } else {
+        Err(io::Error::other("what is there is not a plain file, and is not replaced"))
     }
 }
 
-/// The content of a file of at most `limit` bytes, without an abort where there is no memory for it.
+/// The content of a file of at most `limit` bytes. Fails if it does not fit into memory.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Arc<[u8]>> {
     let failed = |what: &str, error: &io::Error| Error::Io(format!("'{}' cannot be {what}: {error}", path.display()));
     let mut file = open(path).map_err(|error| failed("opened", &error))?;
@@ -91,14 +90,14 @@ pub(crate) fn read_exactly(file: &mut File, length: u64, failed: impl Fn(&io::Er
     Ok(content)
 }
 
-/// So many bytes, without an abort where there is no memory for them.
+/// Allocates `length` zero bytes. Fails if there is not enough memory.
 pub(crate) fn zeros(length: usize) -> Result<Arc<[u8]>> {
     memory::check_available(length, "the content of a file")?;
     Ok(std::iter::repeat_n(0, length).collect())
 }
 
-/// Opens a plain file in `folder` by its name alone, and gives its size. A link must lead to another name in the folder. Never
-/// waits, whatever kind of file it is.
+/// Opens a regular file in `folder` by name, and returns it with its size. A link must lead to
+/// another name in the same folder. Never blocks, whatever the type of the file.
 pub(crate) fn open_beside(folder: &Path, name: &str) -> io::Result<(File, u64)> {
     let open = |name: &Path| {
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
@@ -141,7 +140,7 @@ pub fn remove_leftovers(path: &Path) -> Result<()> {
         .map_err(|error: io::Error| Error::Io(format!("cannot remove temporary files of {}: {error}", path.display())))
 }
 
-/// How the names of temporary files end.
+/// The suffix of temporary files.
 const TEMPORARY_END: &str = ".tmp";
 
 /// How the names of temporary files of `path` start; random letters and digits follow.

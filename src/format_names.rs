@@ -1,17 +1,20 @@
-//! What pixel formats are called: by this library, in ROS 2 and OpenCV, by the Linux kernel (V4L2), by GStreamer and by FFmpeg.
+//! The names of pixel formats: in this library, ROS 2, OpenCV, the Linux kernel (V4L2), GStreamer
+//! and FFmpeg.
 
 use crate::{Error, PixelFormat, Result};
 
 use PixelFormat::*;
 
-/// `encoding` of sensor_msgs/Image (sensor_msgs/image_encodings.hpp) where it is not [`PixelFormat::name`].
+/// Values of `encoding` in sensor_msgs/Image (sensor_msgs/image_encodings.hpp) that differ from
+/// [`PixelFormat::name`].
 const ROS: [(&str, PixelFormat); 4] = [("mono8", Gray8), ("mono16", Gray16), ("yuv422", Uyvy), ("yuv422_yuy2", Yuyv)];
 
-/// Types of OpenCV's matrices, which ROS 2 takes as encodings, too: they say nothing about colours, which are in OpenCV's order.
+/// OpenCV's matrix types, which ROS 2 also accepts as encodings. They do not specify a channel
+/// order; OpenCV's order is BGR.
 const OPENCV: [(&str, PixelFormat); 4] = [("8UC1", Gray8), ("8UC3", Bgr8), ("8UC4", Bgra8), ("16UC1", Gray16)];
 
-/// Codes of four letters (linux/videodev2.h), without spaces at the end. The letters of XR24 and its like are those of DRM, which
-/// count from the highest byte of a little-endian number.
+/// Four-character codes (linux/videodev2.h), without trailing spaces. XR24 and the like are DRM
+/// codes, which name the channels from the highest byte of a little-endian number.
 const V4L2: [(&str, PixelFormat); 16] = [
     ("RGB3", Rgb8),
     ("BGR3", Bgr8),
@@ -22,7 +25,7 @@ const V4L2: [(&str, PixelFormat); 16] = [
     ("BGR4", Bgrx8),
     ("GREY", Gray8),
     ("Y16", Gray16),
-    // The M stands for planes in memory of their own.
+    // M: planes in separate memory.
     ("NM12", Nv12),
     ("NM21", Nv21),
     ("YU12", I420),
@@ -32,7 +35,7 @@ const V4L2: [(&str, PixelFormat); 16] = [
     ("YM24", I444),
 ];
 
-/// Names of GStreamer's video/x-raw and of FFmpeg's pixel formats.
+/// Formats of GStreamer's video/x-raw and of FFmpeg.
 const VIDEO: [(&str, PixelFormat); 26] = [
     ("RGB", Rgb8),
     ("BGR", Bgr8),
@@ -63,14 +66,14 @@ const VIDEO: [(&str, PixelFormat); 26] = [
 ];
 
 impl PixelFormat {
-    /// The format with this name, in upper or lower case: one of this library (`NV12`, `RGB8`), an encoding of ROS 2
-    /// (`bgr8`, `mono16`, `yuv422_yuy2`), a type of OpenCV's matrices (`8UC3`, which is blue, green, red), a fourcc of V4L2 (`YU12`,
-    /// `XR24`), or a name of GStreamer or FFmpeg (`YUY2`, `BGRx`, `yuv420p`). Any other, such as a Bayer pattern, is
-    /// [`Error::UnsupportedFormat`].
+    /// Looks up a format by name, case-insensitively: a name of this library (`NV12`, `RGB8`), a
+    /// ROS 2 encoding (`bgr8`, `mono16`, `yuv422_yuy2`), an OpenCV matrix type (`8UC3`, taken as
+    /// BGR), a V4L2 fourcc (`YU12`, `XR24`), or a name of GStreamer or FFmpeg (`YUY2`, `BGRx`,
+    /// `yuv420p`). Any other name, for example of a Bayer pattern, is [`Error::UnsupportedFormat`].
     ///
-    /// A name says nothing about the colour matrix, and nothing about the range but for FFmpeg's `yuvj420p` and its like, whose
-    /// formats ([`PixelFormat::J420`]) have full range in any case; nor about ROS 2's `is_bigendian`, which must be 0 for `mono16`
-    /// and `16UC1`.
+    /// A name does not specify the colour matrix. Nor does it specify the range, except for
+    /// FFmpeg's `yuvj420p` and the like, whose formats ([`PixelFormat::J420`]) always have full
+    /// range. ROS 2's `is_bigendian` must be 0 for `mono16` and `16UC1`.
     pub fn from_name(name: &str) -> Result<PixelFormat> {
         let own = PixelFormat::ALL.into_iter().map(|format| (format.name(), format));
         let mut known = own.chain(ROS).chain(OPENCV).chain(V4L2).chain(VIDEO);
@@ -83,7 +86,7 @@ impl PixelFormat {
         })
     }
 
-    /// The name that this library gives the format, for example `NV12`.
+    /// This library's name of the format, for example `NV12`.
     pub fn name(self) -> &'static str {
         match self {
             Rgb8 => "RGB8",
@@ -116,8 +119,8 @@ mod tests {
 
     #[test]
     fn names_from_everywhere_are_known() {
-        // Byte orders by the kernel's pixfmt-rgb.rst and pixfmt-packed-yuv.rst, ROS 2's image_encodings.hpp, GStreamer's
-        // video-format.h and FFmpeg's pixfmt.h.
+        // Byte orders according to the kernel's pixfmt-rgb.rst and pixfmt-packed-yuv.rst, ROS 2's
+        // image_encodings.hpp, GStreamer's video-format.h and FFmpeg's pixfmt.h.
         for (format, names) in [
             (Rgb8, "RGB8 rgb8 RGB3 RGB rgb24"),
             (Bgr8, "BGR8 bgr8 BGR3 BGR bgr24 8UC3 8uc3"),
@@ -146,7 +149,7 @@ mod tests {
             assert_eq!(names.split(' ').next(), Some(format.name()));
             assert!(PixelFormat::ALL.contains(&format));
         }
-        // As the kernel writes it: four letters.
+        // The kernel pads the code to four characters.
         assert_eq!(PixelFormat::from_name("Y16 "), Ok(Gray16));
     }
 

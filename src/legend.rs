@@ -1,15 +1,15 @@
-//! A list of classes, drawn with the public-domain 8 x 8 font.
+//! A legend of classes, drawn with the public-domain 8 x 8 font.
 
 use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
 
 use crate::overlay::Canvas;
 
-/// Rows and columns of a letter, and of a box of colour.
+/// Rows and columns of a letter and of a colour box.
 const CELL: usize = 8;
-/// Between the legend and its edges, its lines, and a box and its name.
+/// The space at the legend's edges, between lines, and between a box and its name.
 const GAP: usize = 2;
 
-/// Draws a line for each name and colour, a box and the name in white, over darkened pixels at the upper left.
+/// Darkens the upper left corner and draws one line per class: a colour box and the name in white.
 pub(crate) fn draw<'a>(canvas: &mut Canvas<'_>, classes: impl Iterator<Item = (&'a str, [u8; 3])> + Clone) {
     let scale = (canvas.width.min(canvas.height) / 240).max(1);
     let letters = classes.clone().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
@@ -25,7 +25,7 @@ pub(crate) fn draw<'a>(canvas: &mut Canvas<'_>, classes: impl Iterator<Item = (&
         canvas.fill((scale * GAP, y), (scale * CELL, scale * CELL), color, 1.0);
         for (place, letter) in name.chars().enumerate() {
             let x = scale * (text + place * CELL);
-            // What does not fit is left out.
+            // Letters outside the image are skipped.
             if x >= canvas.width || y >= canvas.height {
                 break;
             }
@@ -34,11 +34,11 @@ pub(crate) fn draw<'a>(canvas: &mut Canvas<'_>, classes: impl Iterator<Item = (&
     }
 }
 
-/// Draws one letter; a question mark where the font has none.
+/// Draws one letter; a question mark if the font does not contain it.
 fn write(canvas: &mut Canvas<'_>, (x, y): (usize, usize), scale: usize, letter: char) {
     let glyph = BASIC_FONTS.get(letter).or_else(|| LATIN_FONTS.get(letter)).or_else(|| BASIC_FONTS.get('?'));
     for (row, bits) in glyph.unwrap_or_default().into_iter().enumerate() {
-        // The lowest bit is the leftmost column.
+        // Bit 0 is the leftmost column.
         for column in (0..CELL).filter(|column| bits >> column & 1 == 1) {
             canvas.fill((x + scale * column, y + scale * row), (scale, scale), [255, 255, 255], 1.0);
         }

@@ -46,6 +46,7 @@ mod resample;
 mod runtime;
 mod segmenter;
 mod signals;
+mod simd;
 mod stream;
 mod threads;
 mod tiles;

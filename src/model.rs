@@ -1,4 +1,4 @@
-//! What is known of a model: read from its file and its card, completed by the options.
+//! A model's properties: from its file and its card, completed by the options.
 
 mod assumed;
 
@@ -7,63 +7,63 @@ use assumed::{Known, assumptions};
 use crate::{
     ChannelOrder, Error, MAX_SIDE, Options, Result, SizeMode, TensorLayout,
     head::{Fit, Upsampling},
-    onnx::{self, AdaptedInput, Ending, Hints, Kind, ModelCard, Run, Tail, types::ModelProto},
+    onnx::{self, AdaptedInput, Epilogue, Hints, Kind, ModelCard, Run, Tail, types::ModelProto},
     palette::{self, Class, voc_color},
     preprocess::Normalise,
     runtime::{Answer, Call, Network, OutputKind},
     working_size,
 };
 
-/// The most pixels that one run of a network takes: 33.5 million, enough for 7680 x 4320.
+/// The maximum number of pixels of one run: 33.5 million, enough for 7680 x 4320.
 pub(crate) const MAX_RUN_PIXELS: usize = 1 << 25;
 
-/// The names of the classes of a network that tells two apart.
+/// The default class names of a network for two classes.
 const BINARY: [&str; 2] = ["background", "foreground"];
 
-/// The stride of networks that do not tell theirs.
+/// The stride of networks without a model card.
 const DEFAULT_STRIDE: usize = 32;
 
-/// Rows and columns of tiles for networks that do not tell what they were trained on: the chapter's crop.
+/// Rows and columns of tiles for networks without a model card: the chapter's crop.
 const DEFAULT_TILE: [u32; 2] = [320, 480];
 
-/// A model file, checked and changed to what ONNX Runtime is to run.
+/// A model file, validated and rewritten for ONNX Runtime.
 pub(crate) struct PreparedModel {
     /// The network up to its last upsampling.
     pub(crate) network: ModelProto,
-    /// The whole network, if that is another one.
+    /// The whole network, if it differs from `network`.
     whole: Option<ModelProto>,
     input: AdaptedInput,
     kind: Kind,
-    /// The number of scores for each pixel, where the file says it.
+    /// The number of scores per pixel, if the file declares it.
     channels: Option<usize>,
     tail: Tail,
     card: Option<ModelCard>,
     normalise: Normalise,
-    /// What is taken for granted.
+    /// Assumptions about the model, one phrase each.
     pub(crate) assumed: Vec<String>,
 }
 
-/// Everything that a frame needs to know of the network.
+/// The properties of a network that processing a frame depends on.
 pub(crate) struct Model {
     pub(crate) classes: Vec<Class>,
-    /// The class that is not drawn.
+    /// The class that overlays leave transparent.
     pub(crate) background: Option<u8>,
     pub(crate) card: Option<ModelCard>,
     pub(crate) stride: usize,
     pub(crate) normalise: Normalise,
     pub(crate) upsampling: Upsampling,
     pub(crate) answers_labels: bool,
-    /// The options' before the card's: see [`ModelCard::native_side`].
+    /// The native side from the options or else the card: see [`ModelCard::native_side`].
     pub(crate) native_side: Option<u32>,
-    /// Height and width, where the network takes only one of them.
+    /// The input's height and width, if the model fixes them.
     fixed: (Option<usize>, Option<usize>),
 }
 
 impl Model {
-    /// Restores quantized weights, brings input and output into the one form that frames go through, and cuts off the last
-    /// upsampling.
+    /// Dequantizes weights, converts input and output to the one form that `preprocess` and `head`
+    /// expect, and cuts off the last upsampling.
     ///
-    /// `run` runs a network once where the file does not say what is needed.
+    /// `run` runs a network once if the file does not declare a shape that is needed.
     pub(crate) fn prepare(mut model: ModelProto, options: &Options, run: &mut Run<'_>) -> Result<PreparedModel> {
         let card = ModelCard::of(&model)?;
         if let (Some(card), Some(names)) = (&card, &options.class_names)
@@ -75,14 +75,15 @@ impl Model {
                 card.classes.len()
             )));
         }
-        // Networks with a card are of our own making.
+        // Models with a card come from the trainer, which writes NCHW.
         let usual = card.as_ref().map(|_| TensorLayout::Nchw);
         if card.is_some() && options.multilabel.is_some() {
             return Err(Error::InvalidArgument(
                 "the option multilabel adds a class, background, but the model card lists the classes".into(),
             ));
         }
-        // The network has no score for the background that the option adds; for two classes one is enough, with or without it.
+        // The network has no score for the background that the option adds. With two classes, a
+        // single score is enough with or without the option.
         let named = |names: usize| if options.multilabel.is_some() && names > 2 { names - 1 } else { names };
         let names = options.class_names.as_ref().map(|names| named(names.len()));
         let hints = Hints {
@@ -114,7 +115,7 @@ impl Model {
         let output = model.graph.as_ref().and_then(|graph| graph.output.first()).map_or("", |output| output.name());
         let known = Known { card: card.as_ref(), options, input: &input, form, output: (output, outputs) };
         let mut assumed = assumptions(&known);
-        let Ending { mut kind, mut channels, short: mut network, mut whole, tail, sigmoids } =
+        let Epilogue { mut kind, mut channels, short: mut network, mut whole, tail, sigmoids } =
             onnx::end(model, form, &input, options.probabilities, options.multilabel)?;
         if sigmoids && card.is_none() && options.multilabel.is_none() {
             assumed
@@ -132,7 +133,7 @@ impl Model {
         Ok(PreparedModel { network, whole, input, kind, channels, tail, card, normalise, assumed })
     }
 
-    /// The size of the network's input that holds a frame of this size.
+    /// The size of the network's input that a frame of this size is padded to.
     pub(crate) fn padded(&self, height: usize, width: usize) -> Result<(usize, usize)> {
         let padded = self.rounded_up((height, width));
         if height > padded.0 || width > padded.1 {
@@ -145,18 +146,20 @@ impl Model {
         Ok(padded)
     }
 
-    /// The size of the network's input that is next to `size`: multiples of the stride, or the only one there is.
+    /// The size of the network's input closest to `size`: multiples of the stride, or the size that
+    /// the model fixes.
     pub(crate) fn rounded_up(&self, (height, width): (usize, usize)) -> (usize, usize) {
         let side = |fixed: Option<usize>, side: usize| fixed.unwrap_or(side.next_multiple_of(self.stride));
         (side(self.fixed.0, height), side(self.fixed.1, width))
     }
 
-    /// Whether the network takes only one height or width.
+    /// Whether the model fixes its input's height or width.
     fn is_fixed(&self) -> bool {
         self.fixed != (None, None)
     }
 
-    /// At which size (height, width) the network sees a frame in one run, and how the frame gets to it.
+    /// The (height, width) of the network's input for a frame of this size in one run, and how the
+    /// frame is fitted to it.
     pub(crate) fn working_size(&self, mode: SizeMode, size: (usize, usize)) -> Result<((usize, usize), Fit)> {
         let pick = |asked: u32, own: usize| if asked == 0 { own } else { asked as usize };
         let resampled = |size| Ok((self.rounded_up(size), Fit::Resample));
@@ -169,7 +172,7 @@ impl Model {
         }
     }
 
-    /// The size mode asked for, completed and checked, or the default.
+    /// The requested or default size mode, completed and checked.
     pub(crate) fn size_mode(&self, asked: Option<SizeMode>) -> Result<SizeMode> {
         let mode = asked.unwrap_or(SizeMode::Auto);
         if mode == SizeMode::Auto && self.is_fixed() {
@@ -199,7 +202,7 @@ impl Model {
         Ok(SizeMode::Tile { width, height, overlap })
     }
 
-    /// Whether the network answers as many scores for a pixel as there are classes.
+    /// Fails unless the network outputs one score per class.
     pub(crate) fn expect_classes(&self, channels: usize) -> Result<()> {
         if channels == self.classes.len() {
             return Ok(());
@@ -212,16 +215,17 @@ impl Model {
 }
 
 impl PreparedModel {
-    /// The network as it is best for a GPU, where it can be put into that form.
+    /// The network in the form for GPUs, if it can be converted.
     pub(crate) fn on_device(&self) -> Option<ModelProto> {
-        // Only of networks whose end is known it is sure that they score every pixel of their input.
+        // Only a network whose epilogue was recognised is sure to score every pixel of its input.
         let whole = self.whole.as_ref()?;
         let (scale, offset) = self.normalise.factors();
         onnx::on_device(whole, (&self.input.name, self.channels?), scale, offset)
     }
 
-    /// Runs the network once where it takes that to know how many classes there are, or whether what was cut off makes scores at
-    /// the size of the input, as it must for the head to do its work; returns whether it does. Networks with a card do.
+    /// Runs the network once if that is needed to find the number of classes, or to check that the
+    /// part cut off upsamples scores to the size of the input, as the head does. Returns whether it
+    /// does. Always true for models with a card.
     pub(crate) fn try_out<'a>(
         &mut self,
         network: &mut Network,
@@ -248,7 +252,7 @@ impl PreparedModel {
                         |factor| scores.is_some_and(|(_, (h, w))| (h * factor, w * factor) == (height, width));
                     return Ok(factor.is_none_or(reached));
                 }
-                // It may run at another size.
+                // The network may accept another size.
                 Err(Error::Runtime(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -256,14 +260,14 @@ impl PreparedModel {
         Ok(factor.is_none())
     }
 
-    /// Takes back that the last upsampling was cut off.
+    /// Undoes the cut of the last upsampling.
     pub(crate) fn uncut(&mut self) {
         if let Some(whole) = self.whole.take() {
             (self.tail, self.network) = (Tail::Whole, whole);
         }
     }
 
-    /// Puts together what the file, the session and the options say.
+    /// Combines the properties from the file, the session and the options.
     pub(crate) fn finish(self, output: OutputKind, options: &Options) -> Result<Model> {
         let PreparedModel { input, kind, channels: declared, tail, card, normalise, .. } = self;
         let channels = match output {
@@ -333,14 +337,15 @@ impl PreparedModel {
     }
 }
 
-/// The options' mean and std before the card's before none at all (values of 0 to 1); bytes as they are.
+/// Mean and std from the options, or else the card, or else none (values of 0 to 1). Bytes are
+/// passed on unchanged.
 fn normalise(card: Option<&ModelCard>, input: &AdaptedInput, options: &Options) -> Result<Normalise> {
     let order = options.channel_order.unwrap_or(match card {
         Some(card) if card.channels == "bgr" => ChannelOrder::Bgr,
         _ => ChannelOrder::Rgb,
     });
     let channels = match order {
-        // What makes a picture grey takes red, green and blue.
+        // The conversion to grey takes RGB.
         _ if input.grey => [0, 1, 2],
         ChannelOrder::Rgb => [0, 1, 2],
         ChannelOrder::Bgr => [2, 1, 0],
@@ -352,11 +357,11 @@ fn normalise(card: Option<&ModelCard>, input: &AdaptedInput, options: &Options) 
                 "the model takes bytes (uint8) and normalises them itself, but scale, mean or std are given".into(),
             ));
         }
-        // Truncation of a value and a half rounds it.
+        // Adding a half turns truncation into rounding.
         let half = if input.truncates { 0.5 } else { 0.0 };
         return Ok(Normalise::new(Some(1.0), [-half; 3], [1.0; 3], channels));
     }
-    // Options give red, green, blue; the card gives the network's own order.
+    // Options are in the order RGB, the card in the network's own order.
     let ordered = |rgb: [f32; 3]| if input.grey { [rgb[0]; 3] } else { channels.map(|channel| rgb[channel]) };
     let mean = mean.map(ordered).or(card.map(|card| card.mean)).unwrap_or([0.0; 3]);
     let std = std.map(ordered).or(card.map(|card| card.std)).unwrap_or([1.0; 3]);

@@ -1,18 +1,20 @@
-//! Reads pixels of a [`Frame`], a block of a row at a time: words from wherever they lie, then colours in vectors.
+//! Reads the pixels of a [`Frame`], one block of a row at a time: gathers words from memory, then
+//! converts them to RGB in vectors.
 
-use crate::{Frame, color::Conversion, format::Samples, head::kernel::Eight};
+use crate::{Frame, color::Conversion, format::Samples, simd::F32x8};
 
 /// Pixels that are read together.
 pub(crate) const BLOCK: usize = 32;
 
-/// Bytes that are read at once: all samples of a pixel that lie together.
+/// Bytes read at once: contains all samples of a pixel that are close together.
 const WORD: usize = 4;
 
-/// Bytes that the processor keeps together.
+/// The size of a cache line in bytes.
 const CACHE_LINE: usize = 64;
 
-/// Bytes of a block in a row that are asked for ahead; more come from pictures that are much too large, or turned.
-const FETCHED: usize = 512;
+/// The longest block of a row, in bytes, that is prefetched. Strongly downscaled or rotated frames
+/// have longer ones.
+const PREFETCHED: usize = 512;
 
 /// Red, green and blue of a block, 0 to 255.
 pub(crate) type Rgb = [[f32; BLOCK]; 3];
@@ -20,30 +22,31 @@ pub(crate) type Rgb = [[f32; BLOCK]; 3];
 /// Reads the pixels of a frame.
 pub(crate) struct Reader<'a> {
     frame: &'a Frame<'a>,
-    /// What is read for each pixel; `count` of them.
+    /// The words read for each pixel, `count` of them.
     words: [Samples; 3],
     count: usize,
-    /// For each channel, which word it is in, and from which bit on.
+    /// For each channel, the index of its word and its lowest bit in it.
     channels: [(usize, u32); 3],
     conversion: Option<Conversion>,
 }
 
-/// Where the words of a block of columns lie, the same for each row.
+/// The positions of the words of a block of columns, the same in each row.
 pub(crate) struct Places {
     at: [[usize; BLOCK]; 3],
-    /// The bytes that a row must have so that all words lie inside.
+    /// The bytes that a row must have for all words to lie inside.
     reach: [usize; 3],
 }
 
-/// The places of two pixels for each of a block of columns.
+/// The positions of two neighbouring pixels for each column of a block.
 pub(crate) struct Pairs {
     first: Places,
     second: Places,
-    /// Where the word of the first pixel holds the second one's samples as well: the bits between them.
+    /// If the first pixel's word also contains the second pixel's samples, the number of bits
+    /// between them.
     inside: [Option<[u32; BLOCK]>; 3],
 }
 
-/// What was read of a block, `N` pixels for each of its columns. Kept between blocks, because clearing takes time.
+/// The words of a block, `N` pixels per column. Kept between blocks, because clearing takes time.
 pub(crate) struct Words<const N: usize>([[[u32; BLOCK]; 3]; N]);
 
 impl<const N: usize> Default for Words<N> {
@@ -71,7 +74,7 @@ impl<'a> Reader<'a> {
         Reader { frame, words, count, channels, conversion: frame.conversion() }
     }
 
-    /// The places of 1 to [`BLOCK`] columns; the last one fills what is left of the block.
+    /// The positions of 1 to [`BLOCK`] columns; the last one is repeated to fill the block.
     #[inline(always)]
     pub(crate) fn places(&self, mut columns: impl Iterator<Item = usize>) -> Places {
         let mut places = Places { at: [[0; BLOCK]; 3], reach: [WORD; 3] };
@@ -87,7 +90,8 @@ impl<'a> Reader<'a> {
         places
     }
 
-    /// The places of 1 to [`BLOCK`] pairs of columns; the last one fills what is left of the block.
+    /// The positions of 1 to [`BLOCK`] pairs of columns; the last one is repeated to fill the
+    /// block.
     #[inline(always)]
     pub(crate) fn pairs(&self, columns: impl Iterator<Item = (usize, usize)> + Clone) -> Pairs {
         let first = self.places(columns.clone().map(|(first, _)| first));
@@ -108,7 +112,7 @@ impl<'a> Reader<'a> {
         Pairs { first, second, inside }
     }
 
-    /// Reads the pixels at these places of row `y`.
+    /// Reads the pixels at these positions of row `y`.
     #[inline(always)]
     pub(crate) fn read(&self, places: &Places, y: usize, words: &mut Words<1>) {
         for word in 0..self.count {
@@ -116,7 +120,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the pairs of pixels at these places of two rows: upper left and right, lower left and right.
+    /// Reads the pixel pairs at these positions of two rows: upper left and right, lower left and
+    /// right.
     #[inline(always)]
     pub(crate) fn read_pairs(&self, pairs: &Pairs, rows: [usize; 2], words: &mut Words<4>) {
         let [a, b, c, d] = &mut words.0;
@@ -135,14 +140,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Asks for what the next block of columns but one needs of two rows: the processor does not see it coming, because a
-    /// block has many rows.
+    /// Prefetches the words of two rows for the block after the next one. A block spans many rows,
+    /// so the hardware prefetcher does not detect the pattern.
     #[inline(always)]
-    pub(crate) fn fetch_ahead<V: Eight>(&self, pairs: &Pairs, rows: [usize; 2]) {
+    pub(crate) fn prefetch_ahead<V: F32x8>(&self, pairs: &Pairs, rows: [usize; 2]) {
         for word in 0..self.count {
             let [first, .., last] = pairs.first.at[word];
             let length = last.abs_diff(first);
-            if length > FETCHED {
+            if length > PREFETCHED {
                 continue;
             }
             for y in rows {
@@ -150,13 +155,13 @@ impl<'a> Reader<'a> {
                 for ahead in (0..=length).step_by(CACHE_LINE) {
                     let far = length + ahead + WORD;
                     let place = if last >= first { last.wrapping_add(far) } else { last.wrapping_sub(far) };
-                    V::fetch_bytes(line, place);
+                    V::prefetch_bytes(line, place);
                 }
             }
         }
     }
 
-    /// The colours that were read.
+    /// Converts the words to RGB.
     #[inline(always)]
     pub(crate) fn colors(&self, words: &Words<1>) -> Rgb {
         let mut samples = [[0.0; BLOCK]; 3];
@@ -168,8 +173,8 @@ impl<'a> Reader<'a> {
         self.converted(samples)
     }
 
-    /// The colours between four pixels: `across` tells how far to the right for each column, `down` how far below. Y'CbCr is
-    /// interpolated as it is, and becomes a colour once.
+    /// Interpolates between four pixels: `across` is the horizontal weight of each column, `down`
+    /// the vertical weight. Y'CbCr is interpolated before its conversion to RGB.
     #[inline(always)]
     pub(crate) fn colors_between(&self, words: &Words<4>, across: &[f32; BLOCK], down: f32) -> Rgb {
         let mut samples = [[0.0; BLOCK]; 3];
@@ -199,13 +204,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The byte of a word from bit `shift` on.
+/// The byte of a word at bit `shift`.
 #[inline(always)]
 fn byte(word: u32, shift: u32) -> f32 {
     ((word >> shift) & 0xff) as i32 as f32
 }
 
-/// The words at these places of a line.
+/// The words at these positions of a row.
 #[inline(always)]
 fn gather(line: &[u8], places: &Places, word: usize, words: &mut [u32; BLOCK]) {
     let pairs = words.iter_mut().zip(&places.at[word]);
@@ -222,7 +227,7 @@ fn whole(line: &[u8], place: usize) -> u32 {
     line[place..].first_chunk::<WORD>().map_or(0, |word| u32::from_le_bytes(*word))
 }
 
-/// The word at `place`, which may reach over the end of the plane.
+/// The word at `place`, which may extend past the end of the plane.
 #[inline(never)]
 fn partial(line: &[u8], place: usize) -> u32 {
     let mut word = [0; WORD];

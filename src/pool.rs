@@ -1,6 +1,7 @@
-//! The threads of a handle: they sleep until a frame has work for them, and nothing is allocated to wake them.
+//! A handle's worker threads. They sleep between frames, and waking them does not allocate.
 //!
-//! Unsafe code: a job borrows from the caller's stack, and the workers see it through a pointer without lifetime.
+//! Unsafe code: a job borrows from the caller's stack, and the workers access it through a pointer
+//! without a lifetime.
 
 use std::{
     any::Any,
@@ -10,34 +11,34 @@ use std::{
 
 use crate::{Error, Result, threads::Thread};
 
-/// What all threads run at once.
+/// A closure that several threads run at once.
 type Work<'a> = &'a (dyn Fn() + Sync);
 
-/// Threads that work on one frame together with the thread that brings it.
+/// Threads that process a frame together with the calling thread.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     workers: Vec<Thread>,
-    /// Held by the frame that has the workers.
+    /// Held by the frame that uses the workers.
     turn: Mutex<()>,
 }
 
 struct Shared {
     state: Mutex<State>,
-    /// There is a new job, or the end.
+    /// Signals a new job or the end of the pool.
     start: Condvar,
-    /// The last worker that took the job has finished it.
+    /// Signals that the last busy worker has finished the job.
     done: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     job: Option<Job>,
-    /// How many jobs there were.
+    /// The number of jobs so far.
     number: u64,
-    /// Workers that took the job and have not finished it.
+    /// Workers that have taken the job and not yet finished it.
     busy: usize,
     panic: Option<Box<dyn Any + Send>>,
-    /// Freed with the last reference to the state.
+    /// Values to free with the last reference to the state.
     left: Vec<Box<dyn Any + Send>>,
     stop: bool,
 }
@@ -45,18 +46,18 @@ struct State {
 #[derive(Clone, Copy)]
 struct Job(*const (dyn Fn() + Sync));
 
-// SAFETY: what it points to can be called from several threads, and lives until the last of them has finished (`run`).
+// SAFETY: the closure is `Sync`, and `run` keeps it alive until the last worker has finished.
 unsafe impl Send for Job {}
 
 impl Pool {
-    /// A pool of `threads` threads, of which one is the caller's.
+    /// A pool of `threads` threads, including the calling thread.
     pub(crate) fn new(threads: usize) -> Result<Pool> {
         let shared = Arc::new(Shared { state: Mutex::default(), start: Condvar::new(), done: Condvar::new() });
         let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()) };
         for index in 1..threads {
             let shared = Arc::clone(&pool.shared);
             let worker = Thread::start(&format!("fcn-{index}"), move || shared.work());
-            // If it fails, dropping the pool ends the threads that were started.
+            // On an error, dropping the pool ends the threads that have started.
             pool.workers.push(
                 worker.map_err(|error| {
                     Error::Runtime(format!("thread {index} of {threads} cannot be started: {error}"))
@@ -66,23 +67,24 @@ impl Pool {
         Ok(pool)
     }
 
-    /// How many threads work on a frame.
+    /// The number of threads that process a frame, including the calling thread.
     pub(crate) fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
-    /// Calls `work` on this thread and on each worker that is free before this thread has finished; returns when all of them
-    /// have. `work` shares out by itself what is to be done; any number of threads, also one, must be enough.
+    /// Calls `work` on this thread and on each worker that becomes free before this thread
+    /// finishes. Returns when all of them have finished. `work` divides the job itself and must
+    /// complete it on any number of threads, including one.
     pub(crate) fn run(&self, work: Work<'_>) {
-        // Where another frame has the workers, this one is done by its own thread.
+        // If another frame uses the workers, this thread does the whole job.
         let turn = self.turn.try_lock();
         if self.workers.is_empty() || turn.is_err() {
             return work();
         }
         {
             let mut state = self.shared.lock();
-            // SAFETY: only the lifetime changes. This function does not return, nor unwind, before the job is taken back
-            // below, when no worker has it any more.
+            // SAFETY: only the lifetime changes. This function neither returns nor unwinds before
+            // it has withdrawn the job below and no worker uses it.
             let job = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) };
             state.job = Some(Job(job));
             state.number += 1;
@@ -90,7 +92,7 @@ impl Pool {
         self.shared.start.notify_all();
         let own = catch_unwind(AssertUnwindSafe(work));
         let mut state = self.shared.lock();
-        // From here on no worker can take it.
+        // From here on, no worker can take the job.
         state.job = None;
         while state.busy > 0 {
             state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -103,8 +105,8 @@ impl Pool {
         }
     }
 
-    /// Frees sessions, whose threads ONNX Runtime joins. While threads that have been started cannot begin, those could not
-    /// end either: then the last worker frees the sessions as it ends.
+    /// Frees sessions. ONNX Runtime joins their threads, which cannot end while started threads are
+    /// blocked by the loader's lock. In that case the last worker frees the sessions when it ends.
     pub(crate) fn free(&self, sessions: impl Send + 'static) {
         if !self.workers.iter().all(Thread::has_begun) {
             self.shared.lock().left.push(Box::new(sessions));
@@ -114,7 +116,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // In a forked child what they held at the fork stays locked.
+        // In a forked child, the locks that the workers held at the fork are never released.
         if self.workers.iter().any(Thread::is_of_another_process) {
             return;
         }
@@ -129,7 +131,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The life of a worker.
+    /// A worker's main loop.
     fn work(&self) {
         let mut seen = 0;
         loop {
@@ -141,7 +143,7 @@ impl Shared {
             seen = state.number;
             state.busy += 1;
             drop(state);
-            // SAFETY: `run` waits for this worker before it lets go of what the job points to.
+            // SAFETY: `run` waits for this worker before the job's borrows end.
             let result = catch_unwind(AssertUnwindSafe(|| unsafe { (*job.0)() }));
             let mut state = self.lock();
             state.panic = result.err().or(state.panic.take());
@@ -153,7 +155,7 @@ impl Shared {
     }
 }
 
-/// Hands out the items of an iterator to several threads, one at a time.
+/// Distributes the items of an iterator among threads.
 pub(crate) struct Queue<I>(Mutex<I>);
 
 impl<I: Iterator> Queue<I> {

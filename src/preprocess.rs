@@ -1,30 +1,32 @@
-//! From a [`Frame`] to the network's input: normalised float32, planes of height x width (NCHW with N = 1), in one pass.
+//! Converts a [`Frame`] to the network's input in one pass: normalised float32, planes of height x
+//! width (NCHW with N = 1).
 
 use std::ops::Range;
 
 use crate::{
     Frame,
-    head::kernel::{self, Eight, Work},
     pixels::{BLOCK, Reader, Rgb, Words},
     pool::{Pool, Queue},
     resample::{Axis, Tap},
+    simd::{self, F32x8, Work},
 };
 
-/// What a network expects of its input.
+/// The normalisation of a network's input.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Normalise {
-    /// For each channel, what each byte becomes: a look-up is as fast as the arithmetic, and the same on every processor.
+    /// The value of each byte in each channel: a lookup is as fast as the arithmetic, and gives the
+    /// same result on every processor.
     tables: [[f32; 256]; 3],
-    /// The same as `byte * scale + offset`, for values between bytes.
+    /// The same as `byte * scale + offset`, for interpolated values.
     scale: [f32; 3],
     offset: [f32; 3],
-    /// Which of red, green and blue each channel is.
+    /// The RGB channel that feeds each channel of the network.
     channels: [usize; 3],
 }
 
 impl Normalise {
-    /// `(value * factor - mean) / std`, without a factor `(value / 255 - mean) / std`; means and deviations in the network's
-    /// own channel order.
+    /// `(value * factor - mean) / std`, or `(value / 255 - mean) / std` without a factor. `mean`
+    /// and `std` are in the network's channel order.
     pub(crate) fn new(factor: Option<f32>, mean: [f32; 3], std: [f32; 3], channels: [usize; 3]) -> Self {
         let scale = std.map(|std| factor.map_or(1.0 / (255.0 * std), |factor| factor / std));
         let offset = std::array::from_fn(|c| -mean[c] / std[c]);
@@ -32,12 +34,12 @@ impl Normalise {
         Normalise { tables, scale, offset, channels }
     }
 
-    /// `byte * scale + offset` for each channel.
+    /// Scale and offset of each channel: `byte * scale + offset`.
     pub(crate) fn factors(&self) -> ([f32; 3], [f32; 3]) {
         (self.scale, self.offset)
     }
 
-    /// Writes the first `count` of some pixels, from `at` on in each plane.
+    /// Writes the first `count` pixels to each plane, starting at `at`.
     #[inline(always)]
     fn write(&self, pixels: &Rgb, planes: &mut [&mut [f32]; 3], at: usize, count: usize) {
         for (channel, plane) in planes.iter_mut().enumerate() {
@@ -45,25 +47,26 @@ impl Normalise {
             let row = &mut plane[at..at + count];
             let source = &pixels[self.channels[channel]];
             match <&mut [f32; BLOCK]>::try_from(&mut *row) {
-                // The same, with a length that the compiler knows.
+                // As below, with a length known at compile time.
                 Ok(block) => block.iter_mut().zip(source).for_each(|(value, pixel)| *value = pixel * scale + offset),
                 Err(_) => row.iter_mut().zip(source).for_each(|(value, pixel)| *value = pixel * scale + offset),
             }
         }
     }
 
-    /// The byte of a pixel that feeds each channel.
+    /// The offset in a pixel of the byte that feeds each channel.
     pub(crate) fn offsets(&self, frame: &Frame<'_>) -> [usize; 3] {
         let rgb = frame.format().samples();
         self.channels.map(|channel| rgb[channel].offset)
     }
 }
 
-/// Some rows of the network's input: the number of the first, and the three planes.
+/// Rows of the network's input: the index of the first one, and the three planes.
 type Band<'a> = (usize, [&'a mut [f32]; 3]);
 
-/// Rows that are filled a block of columns at a time before the next block comes: places are computed once for all of them, and
-/// where rows of the frame are columns in memory, they share lines of the cache. As measured; wide rows want fewer.
+/// Rows that are filled together, one block of columns at a time: positions are computed once for
+/// all of them, and in a rotated frame they share cache lines. Measured: more rows are slower for
+/// wide frames.
 const COPIED_ROWS: usize = 4;
 const RESIZED_ROWS: usize = 32;
 
@@ -83,8 +86,8 @@ fn each_band(image: &mut [f32], size: (usize, usize), pool: &Pool, fill: impl Fn
     });
 }
 
-/// Pixel by pixel into the top left of `image` (3 planes of `size`, at least the frame's); the rest becomes 0, which is
-/// the mean colour.
+/// Copies the frame to the top left of `image` (3 planes of `size`, at least the frame's). The rest
+/// becomes 0, the mean colour.
 pub(crate) fn copy(frame: &Frame<'_>, normalise: &Normalise, image: &mut [f32], size: (usize, usize), pool: &Pool) {
     let (rows, columns) = (frame.height() as usize, frame.width() as usize);
     each_band(image, size, pool, |(first, mut planes)| {
@@ -98,11 +101,11 @@ pub(crate) fn copy(frame: &Frame<'_>, normalise: &Normalise, image: &mut [f32], 
         if frame.contiguous_row(0).is_some() {
             return look_up(frame, normalise, rows, planes, size.1);
         }
-        kernel::run(Copy { frame, normalise, rows, planes, width: size.1 });
+        simd::run(Copy { frame, normalise, rows, planes, width: size.1 });
     });
 }
 
-/// Rows of pixels that lie side by side in memory.
+/// Converts rows of contiguous pixels with the lookup tables.
 fn look_up(frame: &Frame<'_>, normalise: &Normalise, rows: Range<usize>, planes: [&mut [f32]; 3], width: usize) {
     let offsets = normalise.offsets(frame);
     let [a, b, c] = planes.map(|plane| plane.chunks_exact_mut(width));
@@ -119,9 +122,9 @@ fn look_up(frame: &Frame<'_>, normalise: &Normalise, rows: Range<usize>, planes:
     }
 }
 
-/// A row of pixels of `BYTES` bytes.
+/// Converts a row of pixels of `BYTES` bytes.
 fn contiguous<const BYTES: usize>(source: &[u8], offsets: [usize; 3], tables: &[[f32; 256]; 3], row: [&mut [f32]; 3]) {
-    // Tells the compiler what holds anyway, so that it checks nothing for each pixel.
+    // Always true; it removes a bounds check for each pixel.
     let offsets = offsets.map(|offset| offset.min(BYTES - 1));
     let [a, b, c] = row.map(|row| row.iter_mut());
     for (pixel, ((a, b), c)) in source.chunks_exact(BYTES).zip(a.zip(b).zip(c)) {
@@ -131,7 +134,8 @@ fn contiguous<const BYTES: usize>(source: &[u8], offsets: [usize; 3], tables: &[
     }
 }
 
-/// The bytes of a frame, row by row without padding; none where its pixels do not lie side by side.
+/// Copies a frame's bytes, row by row without padding. Pixels of the frame must be contiguous in
+/// each row; otherwise nothing is copied.
 pub(crate) fn copy_bytes(frame: &Frame<'_>, bytes: &mut [u8], pool: &Pool) {
     let length = frame.width() as usize * frame.format().bytes();
     let rows = Queue::new(bytes.chunks_exact_mut(length).enumerate());
@@ -144,19 +148,19 @@ pub(crate) fn copy_bytes(frame: &Frame<'_>, bytes: &mut [u8], pool: &Pool) {
     });
 }
 
-/// The rows `rows` of a frame, one for one.
+/// Copies rows of a frame without resampling.
 struct Copy<'a> {
     frame: &'a Frame<'a>,
     normalise: &'a Normalise,
     rows: Range<usize>,
     planes: [&'a mut [f32]; 3],
-    /// Of a row of the planes.
+    /// The width of the planes.
     width: usize,
 }
 
 impl Work for Copy<'_> {
     #[inline(always)]
-    fn by<V: Eight>(self) {
+    fn by<V: F32x8>(self) {
         let Copy { frame, normalise, rows, mut planes, width } = self;
         let (reader, mut words) = (Reader::new(frame), Words::default());
         let columns = frame.width() as usize;
@@ -174,7 +178,8 @@ impl Work for Copy<'_> {
     }
 }
 
-/// The whole frame, resampled (bilinear, Y'CbCr before it becomes colours) to the size of the axes, into `image` (3 x height x width).
+/// Resamples the whole frame bilinearly to the size of the axes, into `image` (3 x height x width).
+/// Y'CbCr samples are interpolated before they are converted to RGB.
 pub(crate) fn resize(
     frame: &Frame<'_>,
     normalise: &Normalise,
@@ -185,11 +190,11 @@ pub(crate) fn resize(
     let (vertical, horizontal) = (vertical.taps(), horizontal.taps());
     each_band(image, (vertical.len(), horizontal.len()), pool, |(first, planes)| {
         let vertical = &vertical[first..first + planes[0].len() / horizontal.len()];
-        kernel::run(Resize { frame, normalise, vertical, horizontal, planes });
+        simd::run(Resize { frame, normalise, vertical, horizontal, planes });
     });
 }
 
-/// Rows between the rows of a frame.
+/// Resampled rows of a frame.
 struct Resize<'a> {
     frame: &'a Frame<'a>,
     normalise: &'a Normalise,
@@ -200,7 +205,7 @@ struct Resize<'a> {
 
 impl Work for Resize<'_> {
     #[inline(always)]
-    fn by<V: Eight>(self) {
+    fn by<V: F32x8>(self) {
         let Resize { frame, normalise, vertical, horizontal, mut planes } = self;
         let (reader, mut words) = (Reader::new(frame), Words::default());
         for (top, rows) in vertical.chunks(RESIZED_ROWS).enumerate() {
@@ -210,7 +215,7 @@ impl Work for Resize<'_> {
                 weights.iter_mut().zip(columns).for_each(|(weight, tap)| *weight = tap.weight);
                 for (y, tap) in rows.iter().enumerate() {
                     let between = [tap.first, tap.second];
-                    reader.fetch_ahead::<V>(&pairs, between);
+                    reader.prefetch_ahead::<V>(&pairs, between);
                     reader.read_pairs(&pairs, between, &mut words);
                     let pixels = reader.colors_between(&words, &weights, tap.weight);
                     let at = (top * RESIZED_ROWS + y) * horizontal.len() + left * BLOCK;

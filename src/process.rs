@@ -1,24 +1,29 @@
-//! Which process this is. A forked child has its parent's memory but not its threads, and whatever those held at the fork stays
-//! locked: it must leave its parent's handles alone. Unsafe code: `pthread_atfork`, `geteuid`.
+//! Identifies the current process. A forked child has its parent's memory but not its threads, and
+//! the locks that these held at the fork are never released, so the child must not use or free its
+//! parent's handles.
+//!
+//! Unsafe code: `pthread_atfork`, `geteuid`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::{Error, Result};
 
-/// How many forks lie between this process and the one that loaded the library.
+/// The number of forks between this process and the one that loaded the library.
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
-/// Whether forks are counted.
+/// Whether the fork handler is registered.
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
-/// Threads that create or free sessions, and so may hold locks that ONNX Runtime and the loader have for the whole process.
+/// Threads that are creating or freeing sessions. They may hold process-wide locks of ONNX Runtime
+/// and the loader.
 static BUSY: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether such a thread was lost in a fork.
+/// Whether a fork happened while such a thread was running.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// A process. Its id alone is not enough: in another PID namespace a child can have its parent's. Nor are counted forks: a raw
-/// `clone` does not call the handlers of `pthread_atfork`.
+/// Identifies a process. The id alone is not enough: in another PID namespace, a child can have its
+/// parent's id. Nor is the number of forks: a raw `clone` does not run the handlers of
+/// `pthread_atfork`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) id: u32,
@@ -26,34 +31,34 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// This one.
+    /// The current process.
     pub(crate) fn current() -> Process {
         Process { id: std::process::id(), forks: FORKS.load(Ordering::Relaxed) }
     }
 
-    /// Whether this one is another one, a child.
+    /// Whether the current process is a forked child of this one.
     pub(crate) fn is_over(self) -> bool {
         self != Process::current()
     }
 }
 
-/// The user whose rights this process has.
+/// The effective user id of this process.
 pub(crate) fn effective_user() -> u32 {
-    // SAFETY: it takes nothing and cannot fail.
+    // SAFETY: geteuid takes no arguments and cannot fail.
     unsafe { libc::geteuid() }
 }
 
-/// Work that may hold ONNX Runtime's locks.
+/// Guards work that may hold ONNX Runtime's locks.
 pub(crate) struct Busy(Process);
 
 impl Busy {
-    /// Work that frees sessions.
+    /// Guards work that frees sessions.
     pub(crate) fn freeing() -> Busy {
         BUSY.fetch_add(1, Ordering::SeqCst);
         Busy(Process::current())
     }
 
-    /// Work that creates sessions; an error where it might wait for ever.
+    /// Guards work that creates sessions. Fails if that could deadlock.
     pub(crate) fn creating() -> Result<Busy> {
         watch()?;
         if LOST.load(Ordering::SeqCst) {
@@ -69,14 +74,14 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        // A child that was forked by this very thread counts from 0.
+        // If this thread forked, the child's count was reset to 0.
         if !self.0.is_over() {
             BUSY.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }
 
-/// Counts forks from now on.
+/// Registers the fork handler.
 fn watch() -> Result<()> {
     extern "C" fn forked() {
         FORKS.fetch_add(1, Ordering::Relaxed);
@@ -87,7 +92,8 @@ fn watch() -> Result<()> {
     if WATCHED.load(Ordering::Acquire) {
         return Ok(());
     }
-    // Two threads may register it, which counts each fork twice and changes nothing: a lock here could be held at a fork.
+    // If two threads register the handler, each fork counts twice, which is harmless. A lock
+    // instead could be held during a fork.
     // SAFETY: the handler only uses atomics, and this library is never unloaded.
     match unsafe { libc::pthread_atfork(None, None, Some(forked)) } {
         0 => WATCHED.store(true, Ordering::Release),

@@ -1,7 +1,8 @@
-//! Bilinear interpolation along one axis, with half-pixel centres: pixel i covers [i, i + 1), as in PyTorch's
-//! `interpolate(align_corners=False)` and OpenCV's `INTER_LINEAR`.
+//! Bilinear interpolation along one axis, with half-pixel centres: pixel i covers [i, i + 1), as in
+//! PyTorch's `interpolate(align_corners=False)` and OpenCV's `INTER_LINEAR`.
 
-/// For each target position the two source positions it lies between, and the weight of the second.
+/// For each target position, the two source positions it lies between, and the weight of the second
+/// one.
 #[derive(Debug, Default)]
 pub(crate) struct Axis {
     from: usize,
@@ -17,7 +18,7 @@ pub(crate) struct Tap {
 }
 
 impl Axis {
-    /// Makes this the table from `from` positions to `to`, unless it is already.
+    /// Builds the table from `from` positions to `to`, unless it exists already.
     pub(crate) fn prepare(&mut self, from: usize, to: usize) {
         if self.from == from && self.taps.len() == to {
             return;
@@ -51,7 +52,8 @@ mod tests {
 
     #[test]
     fn four_to_eight_is_what_pytorch_computes() {
-        // torch.nn.functional.interpolate(torch.tensor([[[0., 1., 4., 9.]]]), size=8, mode="linear"), PyTorch 2.13.
+        // torch.nn.functional.interpolate(torch.tensor([[[0., 1., 4., 9.]]]), size=8,
+        // mode="linear"), PyTorch 2.13.
         let expected = [0.0, 0.25, 0.75, 1.75, 3.25, 5.25, 7.75, 9.0];
         let source = [0.0, 1.0, 4.0, 9.0];
         let mut axis = Axis::default();

@@ -1,6 +1,6 @@
 //! [`Segmenter`]: frame in, mask out.
 
-mod lane;
+mod session_slot;
 
 use std::{
     ops::{Deref, DerefMut},
@@ -28,18 +28,18 @@ use crate::{
     threads,
     tiles::Side,
 };
-use lane::Lane;
+use session_slot::SessionSlot;
 
-/// The most pixels of a frame.
+/// The maximum number of pixels of a frame.
 const MAX_FRAME_PIXELS: usize = 1 << 28;
 
-/// The largest model, in bytes, with its tensors in other files: what ONNX's format can hold.
+/// The maximum size of a model in bytes, including external data: what ONNX's format can hold.
 const MAX_MODEL_BYTES: u64 = 1 << 31;
 
-/// How long the runs may take, all together, that creation needs to find out shapes, unless there is a timeout.
+/// The time limit of all runs that find out shapes during creation, if there is no timeout.
 const TRIAL: Duration = Duration::from_secs(30);
 
-/// What creation gets of time at least, because timeouts are chosen for frames.
+/// The minimum time limit of creation, because timeouts are chosen for frames.
 const LEAST_CREATION: Duration = Duration::from_secs(10);
 
 /// The number of the next segmenter.
@@ -58,12 +58,12 @@ pub struct Segmenter {
     version: &'static str,
     pool: Pool,
     sessions: usize,
-    lanes: Mutex<Vec<Lane>>,
+    slots: Mutex<Vec<SessionSlot>>,
     returned: Condvar,
     interrupts: Interrupts,
     timeout: Option<Duration>,
     process: Process,
-    /// Which one it is in this process: no two have the same.
+    /// A number that is unique in this process.
     number: u64,
 }
 
@@ -106,12 +106,13 @@ impl Segmenter {
             let runtime = Runtime::load(options.runtime_library.as_deref())?;
             runtime::run_once(runtime, network, &file, options, sizes, &trial.call()?)
         })?;
-        // On this thread: while a library is loaded, whose constructor may be the caller, others wait for the loader's lock.
+        // On this thread: if the caller is the constructor of a library that is being loaded, other
+        // threads wait for the loader's lock.
         let runtime = Runtime::load(options.runtime_library.as_deref())?;
         runtime.report(options.log.as_ref());
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let thread_count = if options.threads == 0 { cpus().min(256) } else { options.threads as usize };
-        // Of each session, and of the head.
+        // The threads of each session, and of the head.
         threads::check_available((thread_count - 1) * (options.sessions.max(1) as usize + 1))?;
         let load = |prepared: &PreparedModel| {
             let (network, on_device) = (&prepared.network, || prepared.on_device());
@@ -166,8 +167,8 @@ impl Segmenter {
             let message = format!("assumed, because neither a model card nor an option says it: {assumed}");
             log(options.log.as_ref(), LogLevel::Info, &plain(&message));
         }
-        let lanes: Vec<Lane> = networks.into_iter().map(Lane::new).collect();
-        let interrupts = Interrupts::new(lanes.len());
+        let slots: Vec<SessionSlot> = networks.into_iter().map(SessionSlot::new).collect();
+        let interrupts = Interrupts::new(slots.len());
         if options.timeout.is_some() {
             interrupts.start_timer()?;
         }
@@ -178,8 +179,8 @@ impl Segmenter {
             reason,
             version: runtime.version(),
             pool,
-            sessions: lanes.len(),
-            lanes: Mutex::new(lanes),
+            sessions: slots.len(),
+            slots: Mutex::new(slots),
             returned: Condvar::new(),
             interrupts,
             timeout: options.timeout,
@@ -203,8 +204,9 @@ impl Segmenter {
         self.segment_within(frame, mask, Some((labels, stride)), None, None)
     }
 
-    /// [`Segmenter::segment_into`], where rows are given, that ends early when `stop` becomes true by [`Segmenter::stop`],
-    /// or at the limit; for a limit, [`Segmenter::watch_limits`] must have been called.
+    /// [`Segmenter::segment_into`] if rows are given, else [`Segmenter::segment`], that ends early
+    /// when [`Segmenter::stop`] sets `stop`, or at the limit. A limit requires a previous call of
+    /// [`Segmenter::watch_limits`].
     pub(crate) fn segment_within(
         &self,
         frame: &Frame<'_>,
@@ -217,9 +219,9 @@ impl Segmenter {
         self.check(frame, &mask.settings)?;
         let timeout = self.timeout.and_then(|timeout| Limit::new(Subject::Frame, start, timeout));
         let call = self.interrupts.call(stop, Limit::stricter(timeout, limit));
-        // The lane that was used last: its memory is still in cache.
-        let mut lane = self.take(&call, Vec::pop)?;
-        self.run(&mut lane, &call, start, frame, mask, labels)
+        // The slot that was used last: its buffers are still in cache.
+        let mut slot = self.take(&call, Vec::pop)?;
+        self.run(&mut slot, &call, start, frame, mask, labels)
     }
 
     /// Ends every call of [`Segmenter::segment`] and [`Segmenter::warm_up`] that runs or waits for a session now, with
@@ -234,21 +236,21 @@ impl Segmenter {
         Ok(())
     }
 
-    /// Sets the flag and ends the calls that were given it.
+    /// Sets the flag and ends the calls that have it.
     pub(crate) fn stop(&self, flag: &AtomicBool) {
         self.interrupts.stop(flag);
         self.wake_waiting();
     }
 
-    /// Starts what ends calls at their limits.
+    /// Starts the timer that ends calls at their limits.
     pub(crate) fn watch_limits(&self) -> Result<()> {
         self.interrupts.start_timer()
     }
 
-    /// Lets calls that wait for a session look whether they are to end.
+    /// Wakes calls that wait for a session, so that they check whether they have to end.
     fn wake_waiting(&self) {
-        // One that has looked and does not wait yet holds the lock.
-        drop(self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
+        // A call that has checked and is about to wait holds the lock.
+        drop(self.slots.lock().unwrap_or_else(PoisonError::into_inner));
         self.returned.notify_all();
     }
 
@@ -261,18 +263,18 @@ impl Segmenter {
         self.check(&frame, &Settings::default())?;
         let call = self.interrupts.call(None, None);
         for _ in 0..self.sessions {
-            // Lanes go back to the end, so this meets each of them.
-            let mut lane = self.take(&call, |lanes| (!lanes.is_empty()).then(|| lanes.remove(0)))?;
+            // Slots are returned to the end of the list, so this uses each of them once.
+            let mut slot = self.take(&call, |slots| (!slots.is_empty()).then(|| slots.remove(0)))?;
             let mut mask = Mask::new();
-            self.run(&mut lane, &call, Instant::now(), &frame, &mut mask, None)?;
-            std::mem::swap(&mut mask.data, &mut lane.mask);
+            self.run(&mut slot, &call, Instant::now(), &frame, &mut mask, None)?;
+            std::mem::swap(&mut mask.data, &mut slot.mask);
         }
         Ok(())
     }
 
     fn run(
         &self,
-        lane: &mut Lane,
+        slot: &mut SessionSlot,
         call: &Call<'_>,
         start: Instant,
         frame: &Frame<'_>,
@@ -283,48 +285,48 @@ impl Segmenter {
         let (settings, size) = (&mask.settings, mask.settings.size((width, height)));
         let rules = settings.rules(self.model.classes.len())?;
         let tiled = matches!(self.mode, SizeMode::Tile { .. });
-        // Labels of tiles go to the caller when the last tile has succeeded.
+        // Labels of tiles are copied to the caller after the last tile has succeeded.
         let direct = if tiled { None } else { labels.as_mut().map(|(labels, stride)| (&mut **labels, *stride)) };
-        lane.mask.prepare(size, self.model.classes.len(), settings.outputs(), direct.is_none())?;
+        slot.mask.prepare(size, self.model.classes.len(), settings.outputs(), direct.is_none())?;
         let min_region = settings.min_region();
         if min_region.is_some() {
-            lane.specks.prepare(size)?;
+            slot.specks.prepare(size)?;
         }
         let target = &mut Target { rules, labels: direct, before: &mask.history };
-        lane.history.clear();
+        slot.history.clear();
         match self.mode {
             SizeMode::Tile { width: columns, height: rows, overlap } => {
                 let stride = self.model.stride;
                 let side = |length, tile| Side::new(length, tile, overlap as usize, stride);
-                lane.tiled(self, call, frame, &side(height, rows as usize), &side(width, columns as usize), target)
+                slot.tiled(self, call, frame, &side(height, rows as usize), &side(width, columns as usize), target)
             }
             mode => {
                 let (working, fit) = self.model.working_size(mode, (height, width))?;
                 let usual = target.rules.plain() && size == (width, height) && frame.contiguous_row(0).is_some();
-                match &mut lane.device {
+                match &mut slot.device {
                     Some(device) if usual && fit == Fit::Crop => {
-                        lane::on_device(device, self, call, frame, working, &mut lane.mask, target)
+                        session_slot::on_device(device, self, call, frame, working, &mut slot.mask, target)
                     }
-                    _ => lane.whole(self, call, frame, working, fit, target),
+                    _ => slot.whole(self, call, frame, working, fit, target),
                 }
             }
         }?;
         if let Some(least) = min_region {
-            lane.remove_specks(least, target);
+            slot.remove_specks(least, target);
         }
         if let Some((labels, stride)) = labels.filter(|_| tiled) {
-            for (row, own) in labels.chunks_mut(stride).zip(lane.mask.labels.chunks_exact(size.0)) {
+            for (row, own) in labels.chunks_mut(stride).zip(slot.mask.labels.chunks_exact(size.0)) {
                 row[..size.0].copy_from_slice(own);
             }
-            lane.mask.labels.clear();
+            slot.mask.labels.clear();
         }
-        lane.mask.timings.total = start.elapsed();
-        std::mem::swap(&mut mask.data, &mut lane.mask);
-        std::mem::swap(&mut mask.history, &mut lane.history);
+        slot.mask.timings.total = start.elapsed();
+        std::mem::swap(&mut mask.data, &mut slot.mask);
+        std::mem::swap(&mut mask.history, &mut slot.history);
         Ok(())
     }
 
-    /// Where averages of this frame's scores come from.
+    /// The source of this frame's scores, for averaging.
     fn source(&self, frame: &Frame<'_>, runs: usize) -> Source {
         Source { segmenter: self.number, view: frame.view(), runs, answer: (0, 0, 0) }
     }
@@ -365,7 +367,8 @@ impl Segmenter {
         self.model.stride as u32
     }
 
-    /// In a forked child no thread but the one that forked lives, and what the others held stays locked.
+    /// Fails in a forked child: only the thread that forked exists there, and locks that other
+    /// threads held are never released.
     pub(crate) fn check_process(&self) -> Result<()> {
         if self.is_of_another_process() {
             return Err(Error::Runtime(format!(
@@ -409,18 +412,23 @@ impl Segmenter {
         Ok(())
     }
 
-    /// The free lane that `choose` takes; waits where all are in use, as long as the call may go on.
-    fn take(&self, call: &Call<'_>, choose: impl Fn(&mut Vec<Lane>) -> Option<Lane>) -> Result<Taken<'_>> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The free slot that `choose` takes. Waits if all are in use, unless the call ends.
+    fn take(
+        &self,
+        call: &Call<'_>,
+        choose: impl Fn(&mut Vec<SessionSlot>) -> Option<SessionSlot>,
+    ) -> Result<Taken<'_>> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            // Before the check: whoever was woken for a free lane takes it, else another one might sleep beside it.
-            if let Some(lane) = choose(&mut lanes) {
-                return Ok(Taken { segmenter: self, lane: Some(lane) });
+            // Before the check: a call that was woken for a free slot must take it, or another one
+            // could sleep although a slot is free.
+            if let Some(slot) = choose(&mut slots) {
+                return Ok(Taken { segmenter: self, slot: Some(slot) });
             }
             call.check()?;
-            lanes = match call.time_left() {
-                None => self.returned.wait(lanes).unwrap_or_else(PoisonError::into_inner),
-                Some(time) => self.returned.wait_timeout(lanes, time).unwrap_or_else(PoisonError::into_inner).0,
+            slots = match call.time_left() {
+                None => self.returned.wait(slots).unwrap_or_else(PoisonError::into_inner),
+                Some(time) => self.returned.wait_timeout(slots, time).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
     }
@@ -428,25 +436,25 @@ impl Segmenter {
 
 impl Drop for Segmenter {
     fn drop(&mut self) {
-        let lanes = std::mem::take(self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner));
-        // In a forked child the threads that ONNX Runtime would wait for do not exist.
+        let slots = std::mem::take(self.slots.get_mut().unwrap_or_else(PoisonError::into_inner));
+        // In a forked child, the threads that ONNX Runtime would join do not exist.
         if self.is_of_another_process() {
-            std::mem::forget(lanes);
+            std::mem::forget(slots);
         } else {
             let _busy = Busy::freeing();
-            self.pool.free(lanes);
+            self.pool.free(slots);
         }
     }
 }
 
-/// The runs of a network while its segmenter is created.
+/// The runs of the network during a segmenter's creation.
 struct Trial<'a> {
     creation: &'a Interrupts,
     limit: Option<Limit>,
 }
 
 impl<'a> Trial<'a> {
-    /// The next of them. The first one starts the time for all.
+    /// The next run. The first one starts the time limit of all.
     fn call(&mut self) -> Result<Call<'a>> {
         if self.limit.is_none() {
             self.creation.start_timer()?;
@@ -456,29 +464,29 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// A lane in use; it goes back however the use ends.
+/// A slot in use, returned on drop.
 struct Taken<'a> {
     segmenter: &'a Segmenter,
-    lane: Option<Lane>,
+    slot: Option<SessionSlot>,
 }
 
 impl Deref for Taken<'_> {
-    type Target = Lane;
+    type Target = SessionSlot;
 
-    fn deref(&self) -> &Lane {
-        self.lane.as_ref().expect("only drop takes the lane")
+    fn deref(&self) -> &SessionSlot {
+        self.slot.as_ref().expect("only drop takes the slot")
     }
 }
 
 impl DerefMut for Taken<'_> {
-    fn deref_mut(&mut self) -> &mut Lane {
-        self.lane.as_mut().expect("only drop takes the lane")
+    fn deref_mut(&mut self) -> &mut SessionSlot {
+        self.slot.as_mut().expect("only drop takes the slot")
     }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.segmenter.lanes.lock().unwrap_or_else(PoisonError::into_inner).extend(self.lane.take());
+        self.segmenter.slots.lock().unwrap_or_else(PoisonError::into_inner).extend(self.slot.take());
         self.segmenter.returned.notify_one();
     }
 }

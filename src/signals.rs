@@ -1,20 +1,23 @@
-//! Keeps the signal of the file size limit from the host. Unsafe code: POSIX's functions for signals.
+//! Keeps SIGXFSZ, the signal of the file size limit, from the host.
+//!
+//! Unsafe code: POSIX signal functions.
 
 use std::{mem::MaybeUninit, ptr};
 
-/// Runs `write`, in which a file that grows past the process's limit (`ulimit -f`) is the error EFBIG. Without this the kernel
-/// also sends SIGXFSZ, whose default action ends the process.
+/// Runs `write`. If a file grows past the process's limit (`ulimit -f`) meanwhile, the write fails
+/// with EFBIG. Without this, the kernel also sends SIGXFSZ, whose default action ends the process.
 pub(crate) fn without_file_size_signal<T>(write: impl FnOnce() -> T) -> T {
     let _blocked = Blocked::new();
     write()
 }
 
-/// SIGXFSZ is blocked on this thread, which is the one that the kernel sends it to, until this is dropped.
+/// Blocks SIGXFSZ on this thread until it is dropped. The kernel sends the signal to the thread
+/// that writes.
 struct Blocked {
     set: libc::sigset_t,
-    /// The thread's mask before.
+    /// The thread's previous signal mask.
     mask: libc::sigset_t,
-    /// Whether one was pending before, which is not ours to take.
+    /// Whether a signal was pending before; the host has to receive it.
     was_pending: bool,
 }
 
@@ -22,7 +25,8 @@ impl Blocked {
     fn new() -> Blocked {
         let mut set = MaybeUninit::uninit();
         let mut mask = MaybeUninit::uninit();
-        // SAFETY: sigemptyset initializes the set, and pthread_sigmask, which cannot fail with SIG_BLOCK, the mask.
+        // SAFETY: sigemptyset initializes the set. pthread_sigmask initializes the mask and cannot
+        // fail with SIG_BLOCK.
         unsafe {
             libc::sigemptyset(set.as_mut_ptr());
             libc::sigaddset(set.as_mut_ptr(), libc::SIGXFSZ);
@@ -35,7 +39,7 @@ impl Blocked {
 impl Drop for Blocked {
     fn drop(&mut self) {
         let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: both sets are initialized, and no information about the signal is asked for.
+        // SAFETY: both sets are initialized, and NULL for the signal's information is allowed.
         unsafe {
             if !self.was_pending && is_pending() {
                 libc::sigtimedwait(&self.set, ptr::null_mut(), &now);
@@ -45,7 +49,7 @@ impl Drop for Blocked {
     }
 }
 
-/// Whether SIGXFSZ waits to be delivered to this thread.
+/// Whether SIGXFSZ is pending on this thread.
 fn is_pending() -> bool {
     let mut pending = MaybeUninit::uninit();
     // SAFETY: sigpending initializes the set.

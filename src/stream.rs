@@ -91,30 +91,30 @@ pub struct Stream<T: Send + 'static = ()> {
     shared: Arc<Shared<T>>,
     worker: Mutex<Option<Thread>>,
     thread: ThreadId,
-    /// Whether results wait to be polled, because no callback takes them.
+    /// Whether results are polled, because there is no callback.
     polled: bool,
 }
 
 struct Shared<T> {
     segmenter: Arc<Segmenter>,
     state: Mutex<State<T>>,
-    /// A frame waits, or the stream is stopped.
+    /// Signals that a frame is queued or the stream has stopped.
     pushed: Condvar,
-    /// A result waits, the stream is stopped, or its thread has ended.
+    /// Signals that a result is ready, the stream has stopped, or its thread has ended.
     changed: Condvar,
     stopped: AtomicBool,
-    /// What results are to hold.
+    /// The settings of results.
     settings: Settings,
 }
 
 struct State<T> {
-    /// The latest frame, as long as its turn has not come.
+    /// The queued frame.
     waiting: Option<Item<T>>,
-    /// The latest result, as long as nobody has polled it.
+    /// The latest result that has not been polled.
     result: Option<Polled<T>>,
     /// The mask of that result.
     mask: Mask,
-    /// Memory for copies of frames.
+    /// Unused buffers for copies of frames.
     spare: Vec<FrameCopy>,
     counters: StreamCounters,
     deadline: Option<Duration>,
@@ -122,7 +122,7 @@ struct State<T> {
     ended: bool,
 }
 
-/// A frame on its way.
+/// A frame in the stream.
 struct Item<T> {
     pixels: Pixels,
     timestamp: i64,
@@ -135,7 +135,7 @@ enum Pixels {
     Borrowed(Frame<'static>),
 }
 
-/// The caller's value, and the call that gives a borrowed frame back.
+/// The caller's value, and the function that releases a borrowed frame.
 #[must_use]
 struct Tag<T> {
     user: T,
@@ -143,10 +143,10 @@ struct Tag<T> {
 }
 
 impl<T> Tag<T> {
-    /// The frame's pixels are not needed any more. Not to be called with a lock: this runs the caller's code.
+    /// Releases the frame's pixels. Call it without holding a lock: it runs the caller's code.
     fn give_back(&mut self) {
         if let Some(release) = self.release.take() {
-            // A panic has nobody to go to: frames are given back on whichever thread is done with them.
+            // There is no one to report a panic to: any thread may release a frame.
             let _ = catch_unwind(AssertUnwindSafe(|| release(&self.user)));
         }
     }
@@ -242,7 +242,7 @@ impl<T: Send + 'static> Stream<T> {
         Ok(())
     }
 
-    /// The state of a stream that takes frames.
+    /// The state of the stream, unless it has stopped.
     fn open(&self) -> Result<MutexGuard<'_, State<T>>> {
         let state = self.shared.lock();
         if self.shared.is_stopped() {
@@ -302,7 +302,7 @@ impl<T: Send + 'static> Stream<T> {
         }
     }
 
-    /// Whether this process was forked after the stream was made.
+    /// Whether this process was forked after the stream was created.
     pub(crate) fn is_of_another_process(&self) -> bool {
         self.shared.segmenter.is_of_another_process()
     }
@@ -343,7 +343,7 @@ impl<T: Send + 'static> Stream<T> {
         if let Some(worker) = worker {
             worker.join();
         }
-        // Where another thread waits for the worker, too.
+        // Another thread may also be waiting for the worker.
         let mut state = self.shared.lock();
         while state.begun && !state.ended {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -374,7 +374,7 @@ impl<T> Shared<T> {
 }
 
 impl<T> State<T> {
-    /// Counts a frame that gets no result, and keeps its memory. What is left is to be given back.
+    /// Counts a dropped frame and keeps its buffer. Returns the rest, for release.
     fn drop_item(&mut self, item: Item<T>) -> Tag<T> {
         self.counters.dropped += 1;
         self.keep(item.pixels);
@@ -393,7 +393,7 @@ type Callback<T> = Box<dyn FnMut(StreamResult<'_, T>) + Send>;
 /// The thread of a stream.
 struct Worker<T> {
     shared: Arc<Shared<T>>,
-    /// Where results are made.
+    /// The mask that frames are labelled into.
     mask: Mask,
     callback: Option<Callback<T>>,
 }
@@ -402,14 +402,15 @@ impl<T> Worker<T> {
     fn work(mut self) {
         let shared = Arc::clone(&self.shared);
         shared.lock().begun = true;
-        // What can panic here is the caller's destructors. That ends the stream, but nobody waits for it in vain.
+        // Only the caller's destructors can panic here. That ends the stream; waiting threads are
+        // still woken below.
         let _ = catch_unwind(AssertUnwindSafe(move || {
             while let Some(item) = self.next() {
                 let result = self.segment(&item);
                 self.deliver(item, result);
             }
         }));
-        // By now the callback is gone, and what it held, which is the caller's.
+        // The callback and everything it owned, which belongs to the caller, has been dropped.
         let mut state = shared.lock();
         shared.stopped.store(true, Ordering::Relaxed);
         state.ended = true;
@@ -417,7 +418,7 @@ impl<T> Worker<T> {
         shared.changed.notify_all();
     }
 
-    /// The next frame; `None` at the end.
+    /// Waits for the next frame; `None` if the stream has stopped.
     fn next(&self) -> Option<Item<T>> {
         let mut state = self.shared.lock();
         loop {
@@ -442,7 +443,7 @@ impl<T> Worker<T> {
         };
         let Worker { shared, mask, .. } = self;
         let work = || shared.segmenter.segment_within(&frame, mask, None, Some(&shared.stopped), item.limit);
-        // Nobody above could be told of a panic, so it becomes the frame's result.
+        // No caller could catch a panic, so it becomes the frame's result.
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             Err(Error::Internal("a defect in fcn, please report it: the thread of a stream panicked".into()))
         })?;
@@ -473,10 +474,11 @@ impl<T> Worker<T> {
         match (callback, outcome) {
             (Some(callback), Outcome::Done | Outcome::Late | Outcome::Failed { .. }) => {
                 drop(state);
-                // The average of earlier frames stays here where the callback exchanges the mask.
+                // The average of earlier frames stays with the stream if the callback exchanges the
+                // mask.
                 let history = std::mem::take(&mut mask.history);
                 let result = StreamResult { mask: status.map(|()| &mut *mask), timestamp, user: &tag.user };
-                // A callback that panics has had its say; there is nobody else to tell.
+                // There is no one to report the callback's panic to.
                 let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
                 mask.history = history;
             }
@@ -496,12 +498,12 @@ impl<T> Worker<T> {
     }
 }
 
-/// What became of a frame.
+/// The result of a frame.
 enum Outcome {
     Dropped,
     Done,
     Late,
-    /// `ended` where it was told to end.
+    /// `ended`: whether the frame was cancelled or timed out.
     Failed {
         ended: bool,
     },

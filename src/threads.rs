@@ -1,6 +1,8 @@
-//! Starting threads, also from a constructor of a library that is being loaded: until `dlopen` returns, new threads wait for
-//! the loader's lock, so nothing may wait for them. Unsafe code: `pthread_create`, whose threads need no lock of the loader, and
-//! `mmap`, to find out how much address space is left.
+//! Starts threads, even from a constructor of a library that is being loaded: until `dlopen`
+//! returns, new threads wait for the loader's lock, so nothing may wait for them.
+//!
+//! Unsafe code: `pthread_create`, whose threads need no lock of the loader, and `mmap`, which finds
+//! out how much address space is left.
 
 use std::{
     ffi::c_void,
@@ -40,23 +42,25 @@ impl Thread {
         self.id
     }
 
-    /// Whether it runs its work.
+    /// Whether the thread has started its work.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Acquire)
     }
 
-    /// Waits for its end, if its work has begun. Otherwise it must find out by itself that there is none.
+    /// Waits for the thread to end if its work has started. Otherwise the work must notice by
+    /// itself that nothing is left to do.
     pub(crate) fn join(mut self) {
         if self.has_begun()
             && !self.is_of_another_process()
             && let Some(handle) = self.handle.take()
         {
-            // Threads of libfcn catch the panics of what they run.
+            // Threads of libfcn catch panics themselves.
             let _ = handle.join();
         }
     }
 
-    /// Whether it does not exist here, because this process was forked.
+    /// Whether this process was forked after the thread started, so that the thread does not exist
+    /// here.
     pub(crate) fn is_of_another_process(&self) -> bool {
         self.process.is_over()
     }
@@ -64,27 +68,29 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        // Dropping a handle detaches its thread, but in a forked child the thread's memory may be another thread's by now.
+        // Dropping a `JoinHandle` detaches its thread. In a forked child, that thread's memory may
+        // be in use by another thread.
         if self.is_of_another_process() {
             std::mem::forget(self.handle.take());
         }
     }
 }
 
-/// Fails unless `count` threads can run at once. When ONNX Runtime can start some of its threads but not all, it waits forever
-/// for the others, so this starts as many first, with the same stacks, and ends them. Call it right before ONNX Runtime starts
-/// its own. Success is no promise: others may take the threads before ONNX Runtime does.
+/// Fails unless `count` threads can run at once. If ONNX Runtime can start only some of its
+/// threads, it waits for the others forever. So this starts the same number of threads with the
+/// same stacks first, and ends them. Call it right before ONNX Runtime starts its own. Another
+/// process may still take the threads in between.
 pub(crate) fn check_available(count: usize) -> Result<()> {
     let _heaps = Reserve::new(count)?;
     let mut gate = Box::new(MaybeUninit::<libc::sem_t>::uninit());
     let semaphore = gate.as_mut_ptr();
-    // SAFETY: the memory is large enough, and stays in place until the semaphore is destroyed below.
+    // SAFETY: the memory is large enough, and does not move until the semaphore is destroyed below.
     unsafe { libc::sem_init(semaphore, 0, 0) };
     let mut threads = Vec::<libc::pthread_t>::new();
     let mut failure = 0;
     while failure == 0 && threads.len() < count {
         let mut thread = MaybeUninit::uninit();
-        // SAFETY: `wait` takes the semaphore, which is there until all threads have been joined.
+        // SAFETY: `wait` gets the semaphore, which exists until all threads have been joined.
         failure = unsafe { libc::pthread_create(thread.as_mut_ptr(), ptr::null(), wait, semaphore.cast()) };
         if failure == 0 {
             // SAFETY: pthread_create has succeeded.
@@ -96,10 +102,10 @@ pub(crate) fn check_available(count: usize) -> Result<()> {
         unsafe { libc::sem_post(semaphore) };
     }
     for &thread in &threads {
-        // SAFETY: each was started here and is joined once.
+        // SAFETY: each thread was started above and is joined once.
         unsafe { libc::pthread_join(thread, ptr::null_mut()) };
     }
-    // SAFETY: no thread uses it any more.
+    // SAFETY: no thread uses the semaphore any more.
     unsafe { libc::sem_destroy(semaphore) };
     match failure {
         0 => Ok(()),
@@ -112,30 +118,31 @@ pub(crate) fn check_available(count: usize) -> Result<()> {
     }
 }
 
-/// Address space for the heaps that threads get when they first allocate: taken while threads are tried out, so that heaps leave
-/// enough for the stacks of the threads that follow. Only where address space is limited (`ulimit -v`).
+/// Reserves address space for the heaps that threads get on their first allocation, while
+/// `check_available` starts its threads, so that enough remains for the stacks. Does nothing unless
+/// address space is limited (`ulimit -v`).
 struct Reserve(Option<(*mut c_void, usize)>);
 
 /// glibc's HEAP_MAX_SIZE.
 const HEAP: usize = 64 << 20;
 
-/// glibc's M_ARENA_MAX for each processor: the most heaps that a process has.
+/// The maximum number of glibc heaps per processor (M_ARENA_MAX).
 const HEAPS_PER_PROCESSOR: usize = 8;
 
 impl Reserve {
     fn new(threads: usize) -> Result<Reserve> {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: `limit` is a place to write to.
+        // SAFETY: `limit` is valid for writes.
         let is_known = unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) } == 0;
         if !is_known || limit.rlim_cur == libc::RLIM_INFINITY || threads == 0 {
             return Ok(Reserve(None));
         }
-        // SAFETY: it only asks for a number.
+        // SAFETY: sysconf only returns a number.
         let processors = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
         let heaps = threads.min(HEAPS_PER_PROCESSOR * usize::try_from(processors).unwrap_or(1).max(1));
         let length = heaps * HEAP;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a new mapping that nobody reads or writes.
+        // SAFETY: this creates a new mapping that is never accessed.
         let start = unsafe { libc::mmap(ptr::null_mut(), length, libc::PROT_NONE, flags, -1, 0) };
         if start == libc::MAP_FAILED {
             return Err(Error::Runtime(format!(
@@ -152,15 +159,15 @@ impl Reserve {
 impl Drop for Reserve {
     fn drop(&mut self) {
         if let Some((start, length)) = self.0 {
-            // SAFETY: the mapping is this reserve's own.
+            // SAFETY: this `Reserve` owns the mapping.
             unsafe { libc::munmap(start, length) };
         }
     }
 }
 
-/// Uses nothing but the C library, so that it needs no lock of the loader.
+/// Calls only the C library, so it needs no lock of the loader.
 extern "C" fn wait(semaphore: *mut c_void) -> *mut c_void {
-    // SAFETY: `check_available` gives a live semaphore.
+    // SAFETY: `check_available` passes a live semaphore.
     while unsafe { libc::sem_wait(semaphore.cast()) } != 0 {}
     ptr::null_mut()
 }

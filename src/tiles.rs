@@ -1,24 +1,24 @@
-//! The chapter's own answer to sizes that the stride does not divide (d2l.ai 13.11, exercise 3): rectangles whose sides
-//! it divides cover the picture, and where they overlap, the mean of their scores counts.
+//! Tiling, for images whose sides the stride does not divide (d2l.ai 13.11, exercise 3): tiles with
+//! divisible sides cover the image, and scores are averaged where tiles overlap.
 
 use std::ops::Range;
 
 use crate::{Result, memory::set_length};
 
-/// Where tiles lie along one side of a picture.
+/// The positions of tiles along one side of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Side {
     /// The side of a tile: a multiple of the stride.
     pub(crate) tile: usize,
-    /// How many tiles there are.
+    /// The number of tiles.
     pub(crate) count: usize,
     length: usize,
 }
 
 impl Side {
-    /// Covers `length` pixels with tiles of `tile`, shortened to the greatest multiple of `stride` that fits, which share
-    /// at least `overlap`. Tiles are spread evenly; the last one ends with the picture. A picture shorter than the stride
-    /// gets one tile that reaches over its end.
+    /// Covers `length` pixels with tiles of at most `tile` pixels, rounded down to a multiple of
+    /// `stride`, that overlap by at least `overlap`. Tiles are spaced evenly, and the last one ends
+    /// with the image. An image shorter than the stride gets one tile that extends past its end.
     pub(crate) fn new(length: usize, tile: usize, overlap: usize, stride: usize) -> Side {
         let multiple = |pixels: usize| (pixels / stride * stride).max(stride);
         let tile = multiple(tile.min(length));
@@ -27,7 +27,7 @@ impl Side {
         Side { tile, count: rest.div_ceil(step) + 1, length }
     }
 
-    /// The first pixel of tile `index`, and the end of the picture for the one after the last.
+    /// The first pixel of tile `index`, or the end of the image if `index` is the number of tiles.
     pub(crate) fn start(&self, index: usize) -> usize {
         if index == self.count {
             return self.length;
@@ -35,30 +35,31 @@ impl Side {
         self.length.saturating_sub(self.tile) * index / (self.count - 1).max(1)
     }
 
-    /// The pixels of tile `index` that lie in the picture.
+    /// The pixels of tile `index` inside the image.
     pub(crate) fn range(&self, index: usize) -> Range<usize> {
         let start = self.start(index);
         start..(start + self.tile).min(self.length)
     }
 
-    /// How many tiles cover pixel `at`.
+    /// The number of tiles that cover pixel `at`.
     fn cover(&self, at: usize) -> usize {
         (0..self.count).filter(|&index| self.range(index).contains(&at)).count()
     }
 }
 
-/// Sums of scores for the rows of the picture that are not finished, rows of classes x width: as many as a tile is high,
-/// however high the picture is. In front of them stands the last finished row, for masks whose lines lie between rows.
+/// Sums of scores for the unfinished rows of the image, rows of classes x width. It has as many
+/// rows as a tile, whatever the image's height, preceded by the last finished row, for masks whose
+/// rows lie between score rows.
 #[derive(Debug, Default)]
 pub(crate) struct Band {
     sums: Vec<f32>,
-    /// One over the number of tiles that cover each column.
+    /// The reciprocal of the number of tiles that cover each column.
     shares: Vec<f32>,
     row: usize,
 }
 
 impl Band {
-    /// An empty band of `lines` rows.
+    /// Prepares an empty band of `lines` rows.
     pub(crate) fn start(&mut self, lines: usize, classes: usize, columns: &Side) -> Result<()> {
         self.row = classes * columns.length;
         set_length(&mut self.sums, (lines + 1) * self.row, "the scores of tiles")?;
@@ -74,8 +75,9 @@ impl Band {
         &mut self.sums[self.row..]
     }
 
-    /// Turns the first rows, `lines` of the picture, from sums into means, and gives them together with the row before, if there is
-    /// one, and the number of the first row given.
+    /// Divides the sums of the first rows, `lines` of the image, by the number of tiles that cover
+    /// them. Returns these rows, preceded by the previous row if there is one, and the index of the
+    /// first row returned.
     pub(crate) fn mean(&mut self, lines: Range<usize>, rows: &Side) -> (&[f32], usize) {
         let length = lines.len() * self.row;
         let base = lines.start.saturating_sub(1);
@@ -89,7 +91,7 @@ impl Band {
         (&self.sums[skipped..self.row + length], base)
     }
 
-    /// Moves on by `lines` rows: the finished ones leave, empty ones come.
+    /// Drops the `lines` finished rows and appends empty ones.
     pub(crate) fn advance(&mut self, lines: usize) {
         let length = self.sums.len();
         self.sums.copy_within(lines * self.row.., 0);

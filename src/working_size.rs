@@ -1,22 +1,23 @@
-//! At which size the network sees a frame. Sizes are (height, width).
+//! The size at which the network sees a frame. Sizes are (height, width).
 
-/// From this share of the native side to its reciprocal a frame's scale does not matter enough to resample it.
+/// A frame whose side is between this factor and its reciprocal times the native side is not
+/// resampled.
 const NEAR: f64 = 0.8;
 
-/// The (height, width) to which [`SizeMode::Auto`](crate::SizeMode) resamples a frame of `size` for a network of this native
-/// side and stride; `None` if the frame is near the native side as it is.
+/// The (height, width) to which [`SizeMode::Auto`](crate::SizeMode) resamples a frame of `size` for
+/// a network of this native side and stride; `None` if the frame is near the native side as it is.
 pub fn native(size: (usize, usize), native_side: u32, stride: usize) -> Option<(usize, usize)> {
     let side = (size.0 as f64 * size.1 as f64).sqrt();
     let factor = f64::from(native_side) / side;
     (!(NEAR..=1.0 / NEAR).contains(&factor)).then(|| scaled(size, factor, stride))
 }
 
-/// The size of a frame whose shorter side is resampled to `pixels`.
+/// The size of a frame that is resampled so that its shorter side has `pixels`.
 pub(crate) fn short_side(size: (usize, usize), pixels: u32, stride: usize) -> (usize, usize) {
     scaled(size, f64::from(pixels) / size.0.min(size.1) as f64, stride)
 }
 
-/// Both sides times `factor`, as the nearest multiples of the stride that are not 0.
+/// Both sides times `factor`, rounded to the nearest multiples of the stride, at least one stride.
 fn scaled((height, width): (usize, usize), factor: f64, stride: usize) -> (usize, usize) {
     let side = |side: usize| ((side as f64 * factor / stride as f64).round() as usize).max(1) * stride;
     (side(height), side(width))
@@ -34,7 +35,7 @@ mod tests {
         }
         let cases = [
             Case { size: (400, 400), native: None },
-            // 4/5 and 5/4 of 400, and the next pixel.
+            // 4/5 and 5/4 of 400, and one pixel beyond each.
             Case { size: (320, 320), native: None },
             Case { size: (319, 320), native: Some((384, 416)) },
             Case { size: (500, 500), native: None },
@@ -42,7 +43,7 @@ mod tests {
             Case { size: (1080, 1920), native: Some((288, 544)) },
             Case { size: (1920, 1080), native: Some((544, 288)) },
             Case { size: (1, 1), native: Some((416, 416)) },
-            // Too thin for its proportions: a side is at least the stride.
+            // Too thin to keep its aspect ratio: a side is at least the stride.
             Case { size: (1, 10_000), native: Some((32, 40_000)) },
         ];
         for Case { size, native: expected } in cases {

@@ -1,9 +1,11 @@
-//! What the library promises to programs that are built already: the symbols it exports, with their version, and the types
-//! behind them, against the stored `tests/abi/libfcn.abi`. And the C++ wrapper leaves no function out.
+//! Compatibility with programs that are already built: compares the exported symbols, their version
+//! and the types in their signatures with the stored `tests/abi/libfcn.abi`. Also checks that the
+//! C++ wrapper covers every function.
 //!
-//! The baseline describes the header: Rust's own debug information would be full of private types. Every function of the
-//! header becomes an empty one in a C library, `abidw` writes down what it sees there, and the symbols of the real library
-//! are compared with the header's. `make abi` writes the baseline anew.
+//! The baseline describes the header, because Rust's debug information would add private types: a C
+//! library defines every function of the header with an empty body, and `abidw` describes that
+//! library. The symbols of the real library are compared with the header's. `make abi` rewrites the
+//! baseline.
 
 mod common;
 
@@ -17,14 +19,15 @@ fn header() -> String {
     fs::read_to_string(root().join("include/fcn.h")).unwrap()
 }
 
-/// A function that a header declares.
+/// A function declared in a header.
 struct Function {
     name: String,
-    /// Without the semicolon.
+    /// The declaration without the semicolon.
     prototype: String,
 }
 
-/// The functions of a header that cbindgen wrote: they start at the left margin and end with a semicolon.
+/// The functions of a header written by cbindgen: they start at the left margin and end with a
+/// semicolon.
 fn functions(header: &str) -> Vec<Function> {
     let mut functions = Vec::new();
     let mut lines = header.lines();
@@ -47,7 +50,7 @@ fn functions(header: &str) -> Vec<Function> {
 fn the_functions_of_the_header_are_exported_and_nothing_else() {
     let library = common::library_dir().join("libfcn.so");
     let output = run(Command::new("nm").args(["--dynamic", "--defined-only", "--format=posix"]).arg(library));
-    // The version is a symbol itself, of type A; an export is "fcn_create@@libfcn.so.0.1 T".
+    // The version is itself a symbol, of type A; an export is "fcn_create@@libfcn.so.0.1 T".
     let soname = common::soname();
     let exported: BTreeSet<&str> = output
         .lines()
@@ -70,7 +73,8 @@ fn wrapper_for_cpp_uses_every_function() {
     assert!(missing.is_empty(), "include/fcn.hpp calls none of {missing:?}");
 }
 
-/// Writes what C programs see of a header to `NAME.abi` in `folder`, and gives its path.
+/// Writes a description of a header's types and functions to `NAME.abi` in `folder`. Returns its
+/// path.
 fn describe(folder: &Path, name: &str, header: &str) -> std::path::PathBuf {
     let [source, library, description] = ["c", "so", "abi"].map(|end| folder.join(format!("{name}.{end}")));
     let mut program = header.to_owned();
@@ -82,7 +86,7 @@ fn describe(folder: &Path, name: &str, header: &str) -> std::path::PathBuf {
         .args(["-std=c99", "-g", "-fno-eliminate-unused-debug-types", "-shared", "-fPIC"])
         .arg(format!("-Wl,-soname,{}", common::soname()))
         .args([&source, Path::new("-o"), &library]));
-    // Only what the same header gives on every machine.
+    // Only what is the same on every machine.
     run(Command::new("abidw")
         .args(["--load-all-types", "--type-id-style", "hash", "--no-architecture", "--no-elf-needed"])
         .args(["--no-show-locs", "--no-corpus-path", "--no-comp-dir-path", "--out-file"])
@@ -92,7 +96,8 @@ fn describe(folder: &Path, name: &str, header: &str) -> std::path::PathBuf {
     description
 }
 
-/// What breaks programs that were built against the first description when they run with the second; `None` for nothing.
+/// Describes what breaks programs built with the first description when they run with the second
+/// one; `None` if nothing does.
 fn broken(first: &Path, second: &Path) -> Option<String> {
     let output = Command::new("abidiff")
         .args(["--non-reachable-types", "--no-architecture", "--no-corpus-path", "--no-show-locs"])
@@ -100,10 +105,11 @@ fn broken(first: &Path, second: &Path) -> Option<String> {
         .output()
         .unwrap();
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
-    // Bits 0 and 1 of the status are failures of the tool; bit 2 is set by additions, too.
+    // Bits 0 and 1 of the status mean that the tool failed; additions also set bit 2.
     let status = output.status.code().expect("abidiff ends by itself");
     assert!(status & 3 == 0, "{report}{}", String::from_utf8_lossy(&output.stderr));
-    // "Functions changes summary: 0 Removed, 1 Changed (1 filtered out), 2 Added functions", and so for other things.
+    // "Functions changes summary: 0 Removed, 1 Changed (1 filtered out), 2 Added functions", and
+    // likewise for variables.
     let counts: Vec<(u32, &str)> = report
         .lines()
         .filter_map(|line| line.split_once(" summary: "))
@@ -136,7 +142,7 @@ fn programs_that_are_built_already_keep_working() {
         );
     }
 
-    // The comparison sees what it is for: each change is (name, text in the header, what replaces it).
+    // The comparison detects each kind of change: (name, text in the header, replacement).
     let breaks = [
         ("removed function", "uint32_t fcn_mask_width(const fcn_mask *mask);\n", ""),
         ("other result", "uint32_t fcn_mask_width(", "uint64_t fcn_mask_width("),

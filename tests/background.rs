@@ -1,4 +1,4 @@
-//! Which class is the background: what the card says before the classes' names.
+//! Which class is the background: the model card takes precedence over class names.
 
 #[path = "common/models.rs"]
 mod models;
@@ -14,7 +14,8 @@ use models::{Spec, card, model};
 use prost::Message;
 use truth::options;
 
-/// A network whose five classes have these names, and with a card this background.
+/// A network with five classes of these names; with a card that sets this background, if there is
+/// one.
 fn segmenter(names: [&str; 5], background: Option<Option<u8>>, palette: Option<Palette>) -> fcn::Result<Segmenter> {
     let mut network = model(Spec { card: background.is_some(), ..Spec::default() });
     let mut options = options(None);
@@ -42,13 +43,13 @@ fn the_card_says_which_class_is_the_background() {
     let none = ["road", "sky", "car", "tree", "person"];
     for Case { names, card, background } in [
         Case { names: sorted, card: Some(Some(1)), background: Some(1) },
-        // A card's word counts more than names, and names where it is silent.
+        // The card takes precedence over names; without an entry in the card, the names decide.
         Case { names: first, card: Some(Some(3)), background: Some(3) },
         Case { names: none, card: Some(Some(4)), background: Some(4) },
         Case { names: sorted, card: Some(None), background: Some(1) },
         Case { names: first, card: Some(None), background: Some(0) },
         Case { names: none, card: Some(None), background: None },
-        // Without a card it is class 0 or none.
+        // Without a card, only class 0 can be the background.
         Case { names: first, card: None, background: Some(0) },
         Case { names: sorted, card: None, background: None },
         Case { names: none, card: None, background: None },

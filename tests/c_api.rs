@@ -1,5 +1,5 @@
-//! The C API as C and C++ programs see it: the headers compile everywhere, and the programs in `tests/c` run against the
-//! library that was built for these tests.
+//! The C API from C and C++ programs: the headers compile with every compiler and standard, and the
+//! programs in `tests/c` run with the library built for these tests.
 
 mod common;
 #[path = "common/foreign.rs"]
@@ -25,7 +25,7 @@ use fcn::onnx::{
 use models::{End, Spec, network};
 use prost::Message;
 
-/// The good model of these tests: 5 classes, stride 8, a card.
+/// The valid model of these tests: 5 classes, stride 8, a card.
 fn good_model() -> Vec<u8> {
     network(Spec::default())
 }
@@ -38,7 +38,7 @@ fn headers_compile_alone_in_every_standard() {
     fs::write(&c, "#include <fcn.h>\nint main(void) { return fcn_version() == 0; }\n").unwrap();
     fs::write(&cpp, "#include <fcn.h>\nint main() { return fcn_version() == nullptr; }\n").unwrap();
     fs::write(&wrapped, "#include <fcn.hpp>\nint main() { return fcn_version() == nullptr; }\n").unwrap();
-    // Without the cargo feature the functions for image files are not declared.
+    // Without the cargo feature, the functions for image files are not declared.
     let own = "#define FCN_WITHOUT_IMAGE\n#include <fcn.h>\nint fcn_image_read(void);\nint main(void) { return 0; }\n";
     fs::write(&plain, own).unwrap();
     let compile = |compiler: &str, standard: &str, source: &Path| {
@@ -68,7 +68,7 @@ fn headers_compile_alone_in_every_standard() {
     assert!(compiled > 0, "no C compiler at all");
 }
 
-/// Models and pictures that are wrong in one respect each, for `tests/c/bad_input.c`.
+/// Models and images with one defect each, for `tests/c/bad_input.c`.
 fn write_bad_files(folder: &Path) {
     let write = |name: &[u8], content: &[u8]| fs::write(folder.join(OsStr::from_bytes(name)), content).unwrap();
     let good = good_model();
@@ -109,7 +109,7 @@ fn write_bad_files(folder: &Path) {
         let mut file = Vec::new();
         let mut encoder = png::Encoder::new(&mut file, width, height);
         encoder.set_color(png::ColorType::Rgb);
-        // A header that promises more pixels than come: none but the start of an empty zlib stream.
+        // A header that declares more pixels than follow: only the start of an empty zlib stream.
         encoder.write_header().unwrap().write_chunk(png::chunk::IDAT, &[0x78, 0x9c]).unwrap();
         file
     };
@@ -136,14 +136,14 @@ fn bad_input_leaks_nothing() {
     under_valgrind(valgrind.arg(program).arg(folder.path()));
 }
 
-/// Runs a program that must succeed, with nothing on stderr: neither valgrind nor the library has anything to say.
+/// Runs a program that must succeed without output on stderr from valgrind or the library.
 fn under_valgrind(command: &mut Command) {
     let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && errors.is_empty(), "{errors}");
 }
 
-/// The models of `tests/c/stream.c`, in `folder`.
+/// Writes the models of `tests/c/stream.c` to `folder`.
 fn stream_models(folder: &Path) -> [PathBuf; 2] {
     let models = [("endless.onnx", models::endless()), ("picky.onnx", models::picky())];
     models.map(|(name, model)| {
@@ -252,7 +252,7 @@ fn too_few_threads_are_an_error_and_not_a_wait() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("good.onnx");
     fs::write(&model, good_model()).unwrap();
-    // The program's own pthread_create() must be seen by libraries.
+    // Libraries must use the program's own pthread_create().
     let program = common::build_with(
         folder.path(),
         "cc",
@@ -286,7 +286,7 @@ fn threads_follow_the_affinity() {
     let all = std::thread::available_parallelism().unwrap().get();
     for (cpus, count) in [("0".to_owned(), 1), (format!("0-{}", all - 1), all)] {
         let output = run(Command::new("taskset").args(["-c", &cpus]).arg(&program).arg(&model));
-        // ONNX Runtime's and the head's, and the caller's.
+        // The threads of ONNX Runtime and of the head, and the caller's.
         assert_eq!(output, format!("{} threads\n", 2 * (count - 1) + 1), "on {count} CPUs");
     }
 }
@@ -323,7 +323,8 @@ fn a_wrong_onnx_runtime_is_an_error_and_the_right_one_still_loads() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && errors.is_empty(), "{errors}");
 
-    // The environment's choice is as strict as the option's, and the message says where it comes from.
+    // A file named by the environment variable is as binding as the option, and the message names
+    // the variable.
     let program = build(folder.path(), "cc", "c99", "examples/segment.c");
     let arguments = [path("good.onnx"), path("photo.png"), path("overlay.png")];
     let said = |library: &str| {
@@ -333,10 +334,11 @@ fn a_wrong_onnx_runtime_is_an_error_and_the_right_one_still_loads() {
     };
     let errors = said(path("missing.so").to_str().unwrap());
     assert!(errors.contains("missing.so") && errors.contains("ORT_DYLIB_PATH"), "{errors}");
-    // A library that is there, but no ONNX Runtime, is not helped by fetching one.
+    // For a library that exists but is not ONNX Runtime, the message does not explain how to get
+    // one.
     let errors = said(path("text.so").to_str().unwrap());
     assert!(errors.contains("1.24 or newer") && !errors.contains("make deps"), "{errors}");
-    // Nobody names one, and none lies beside libfcn: how to get it.
+    // None is named, and none is next to libfcn: the message explains how to get one.
     let errors = said("");
     if errors.contains("photo.png") {
         return common::skip_data("no ONNX Runtime at all", "this system has one");
@@ -362,7 +364,8 @@ fn wrapper_works_for_cpp() {
 
 #[test]
 fn options_say_what_a_foreign_model_expects() {
-    // Values of 0 to 255 in the order blue, green, red; channels last; three outputs, of which the middle one is wanted.
+    // Values of 0 to 255 in BGR order, channels last, three outputs of which the middle one is
+    // selected.
     let scaled =
         foreign::Foreign { layout: fcn::TensorLayout::Nhwc, last: foreign::Last::Probability, ..foreign::PLAIN };
     let mut model = scaled.model();
@@ -378,11 +381,11 @@ fn options_say_what_a_foreign_model_expects() {
     let pixels: Vec<u8> = (0..40 * 24 * 3u32).map(|i| (i * 7 + i / 50) as u8).collect();
     let normal = foreign::Normal { scale: 0.01, mean: [1.0, 1.5, 0.5], std: [0.5, 1.0, 2.0], bgr: true };
     let truth = scaled.logits(&pixels, 24, 40, &normal);
-    // One minus a sigmoid is the sigmoid of the negative.
+    // One minus a sigmoid is the sigmoid of the negated value.
     let labels: Vec<u8> = (0..40 * 24).map(|i| u8::from(truth[[1, i / 40, i % 40]] < 0.0)).collect();
     assert!(labels.contains(&0) && labels.contains(&1), "all of one class proves nothing");
     let folder = tempfile::tempdir().unwrap();
-    // Three classes with a sigmoid each, of which none may be above 0.7, whose logit is ln(7 / 3).
+    // Three classes with a sigmoid each; the threshold 0.7 is the logit ln(7 / 3).
     let sigmoids = foreign::Foreign { last: foreign::Last::Sigmoid, classes: 3, ..foreign::PLAIN };
     let raw = foreign::Normal { scale: 1.0 / 255.0, mean: [0.0; 3], std: [1.0; 3], bgr: false };
     let truth = sigmoids.logits(&pixels, 24, 40, &raw);
@@ -425,7 +428,7 @@ fn example_and_its_rust_twin_agree() {
         let arguments = [path("good.onnx"), path("photo.png"), path(overlay)];
         let answer = run(Command::new(program).args(&arguments).arg("3"));
         assert!(answer.contains("60 x 44 pixels") && answer.contains("median of 3"), "{answer}");
-        // Times and the overlay's name differ.
+        // Times and the path of the overlay differ.
         let stays = |line: &&str| !line.starts_with("time ") && !line.starts_with("overlay ");
         answers.push(answer.lines().filter(stays).map(str::to_owned).collect::<Vec<_>>());
         for wrong in [vec![], vec!["0"], vec!["-1"]] {

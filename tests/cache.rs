@@ -1,4 +1,4 @@
-//! Optimized networks on disk: used where they fit, and harmless where they do not.
+//! Optimized networks on disk: used if they match, and harmless otherwise.
 
 #[path = "common/models.rs"]
 mod models;
@@ -28,7 +28,7 @@ fn labels(model: &[u8], options: &Options) -> Vec<u8> {
     mask.labels().to_vec()
 }
 
-/// The one entry of a cache: its path, header, and the rest.
+/// The single entry of a cache: its path, header, and the rest.
 fn entry(parent: &Path) -> (PathBuf, Vec<u8>, Vec<u8>) {
     let files = cache_entries(parent);
     let [path] = &files[..] else { panic!("one file, not {files:?}") };
@@ -37,7 +37,7 @@ fn entry(parent: &Path) -> (PathBuf, Vec<u8>, Vec<u8>) {
     (path.clone(), header.to_vec(), rest.to_vec())
 }
 
-/// Options with this cache, and the messages of the log.
+/// Options with this cache, and the log messages.
 fn heard(cache: &Path) -> (Options, Arc<Mutex<Vec<String>>>) {
     let said = Arc::new(Mutex::new(Vec::new()));
     let mut options = options(Some(cache));
@@ -64,7 +64,8 @@ fn a_kept_network_is_used_and_labels_the_same() {
     }
     let (path, header, network) = entry(folder.path());
     assert!(String::from_utf8(header.clone()).unwrap().contains("ONNX Runtime 1."));
-    // That it is used shows where somebody puts another network into it: then the segmenter is that other network.
+    // To see that the cache is used, put another network into it: the segmenter then has that
+    // network.
     labels(&second, &options(Some(other.path())));
     let (_, _, foreign) = entry(other.path());
     fs::write(&path, [&header[..], &foreign[..]].concat()).unwrap();
@@ -119,7 +120,7 @@ fn only_what_this_user_alone_can_write_is_trusted() {
     let folder = path.parent().unwrap();
     assert_eq!((mode(folder), mode(&path) & 0o022), (0o700, 0));
 
-    // A forged entry: if it is used, the segmenter is another network's, which has 4 classes.
+    // A forged entry. If it were used, the segmenter would have another network, with 4 classes.
     let forged = [&header[..], &entry(other.path()).2].concat();
     let is_used = || Segmenter::from_memory(&first, &options(Some(parent.path()))).is_err();
     let user = fs::metadata(folder).unwrap().uid();
@@ -150,7 +151,7 @@ fn only_what_this_user_alone_can_write_is_trusted() {
             chown(folder, Some(owner), None).unwrap();
         }
         assert_eq!(is_used(), used, "{name}");
-        // Back to how it was made.
+        // Restores the original owner and mode.
         if root {
             chown(folder, Some(user), None).unwrap();
         }
@@ -170,7 +171,8 @@ fn links_and_pipes_in_a_cache_are_left_alone() {
     let victim = elsewhere.path().join("victim");
     fs::write(&victim, "mine").unwrap();
 
-    // In place of the entry: replaced, and what a link leads to is neither read nor written.
+    // Other file types in place of the entry are replaced, and the target of a link is neither read
+    // nor written.
     fs::remove_file(&path).unwrap();
     symlink(&victim, &path).unwrap();
     assert_eq!(labels(&model, &options(Some(parent.path()))), truth);
@@ -180,7 +182,7 @@ fn links_and_pipes_in_a_cache_are_left_alone() {
     assert_eq!(labels(&model, &options(Some(parent.path()))), truth);
     assert_eq!(entry(parent.path()).1, header);
 
-    // In place of the folder: not used, and the log says why.
+    // Other file types in place of the folder: the cache is not used, and the log says why.
     let folder = path.parent().unwrap();
     fs::rename(folder, elsewhere.path().join("folder")).unwrap();
     symlink(elsewhere.path().join("folder"), folder).unwrap();
@@ -208,7 +210,7 @@ fn pipe(path: &Path) {
     assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
 }
 
-/// Run by the next test with a limit of the size of files.
+/// The next test runs this in a process with a file size limit.
 #[test]
 #[ignore = "the next test runs it"]
 fn with_a_limited_file_size() {

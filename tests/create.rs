@@ -1,5 +1,5 @@
-//! Models that nobody vouches for: creation ends, and stays within the bounds that fcn.h gives. Each bound with the model that
-//! just keeps to it.
+//! Untrusted models: creation ends, within the limits that fcn.h documents. Each limit is also
+//! tested with a model just inside it.
 
 #[path = "common/models.rs"]
 mod models;
@@ -27,23 +27,23 @@ use fcn::{
 use models::{End, Spec};
 use prost::Message;
 
-/// The system's allocator, with a count of the bytes that Rust holds.
+/// Counts the bytes that Rust has allocated.
 struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: everything is handed on to the system's allocator.
+// SAFETY: everything is forwarded to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         MOST.fetch_max(HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps to the same contract.
+        // SAFETY: the caller fulfils the same contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps to the same contract.
+        // SAFETY: the caller fulfils the same contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -51,16 +51,17 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// One test at a time, because the count is the program's, and not for ever.
+/// Runs one test at a time, because the count belongs to the whole program, and with a time limit.
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    // SAFETY: it only sets a timer, which ends a program that hangs.
+    // SAFETY: alarm only sets a timer, which ends a program that hangs.
     unsafe { libc::alarm(600) };
     turn
 }
 
-/// The most bytes that Rust held while `work` ran, beyond what it held before.
+/// The maximum number of bytes that Rust allocated while `work` ran, in addition to those allocated
+/// before.
 fn most_held(work: impl FnOnce()) -> usize {
     let before = HELD.load(Ordering::Relaxed);
     MOST.store(before, Ordering::Relaxed);
@@ -78,7 +79,7 @@ fn create(model: &ModelProto) -> fcn::Result<Segmenter> {
     Segmenter::from_memory(&model.encode_to_vec(), &options())
 }
 
-/// The sentence with which a model is refused.
+/// The error message for a model that is rejected.
 fn refused(model: &ModelProto) -> String {
     match create(model) {
         Err(Error::Model(message)) => message,
@@ -93,7 +94,8 @@ fn labels(segmenter: &Segmenter) -> fcn::Result<Mask> {
     Ok(mask)
 }
 
-/// Scores of five classes at an eighth of the size, `low`, and nodes that make `scores` of them.
+/// Scores of five classes at an eighth of the size, `low`, and nodes that compute `scores` from
+/// them.
 fn with(nodes: Vec<NodeProto>, card: bool) -> ModelProto {
     let mut model = models::model(Spec { end: End::Low, card, ..Spec::default() });
     let graph = model.graph.as_mut().unwrap();
@@ -102,7 +104,7 @@ fn with(nodes: Vec<NodeProto>, card: bool) -> ModelProto {
     model
 }
 
-/// A chain of nodes from `low` to `scores`: with the convolution in front, so many.
+/// A chain of `count` nodes from `low` to `scores`, including the convolution before it.
 fn chain(count: usize) -> ModelProto {
     let name = |index: usize| match index {
         1 => "low".to_owned(),
@@ -128,7 +130,7 @@ fn circles_and_values_of_two_origins_are_refused() {
         let message = refused(&with(nodes, true));
         assert!(message.contains(words), "{message}");
     }
-    // Not in the order in which they run, but without a circle.
+    // Not in topological order, but without a cycle.
     let model = with(vec![identity("low", "a"), identity("a", "scores")], true);
     let truth = labels(&create(&model).unwrap()).unwrap();
     let mut turned = model;
@@ -136,7 +138,8 @@ fn circles_and_values_of_two_origins_are_refused() {
     assert_eq!(labels(&create(&turned).unwrap()).unwrap().labels(), truth.labels());
 }
 
-/// A network without a card whose scores come out of a loop of so many rounds, or of any number. Their shape is not declared.
+/// A network without a card that computes its scores in a loop with this number of rounds, or any
+/// number. It does not declare their shape.
 fn turning(rounds: Option<i64>, last: Vec<NodeProto>) -> ModelProto {
     let mut nodes =
         vec![models::turning("rounds", "zero", "turned"), build::node("Add", &["low", "turned"], "sum", vec![])];
@@ -164,7 +167,8 @@ fn runs_that_find_out_shapes_end_with_the_timeout() {
     };
     let best = || build::node("ArgMax", &["sum"], "scores", vec![build::int("axis", 1), build::int("keepdims", 0)]);
     for rounds in [Some(3), None] {
-        // The number of channels is open; the last upsampling is cut off; class indices do not say how many classes there are.
+        // The number of channels is unknown; the last upsampling is cut off; class indices do not
+        // reveal the number of classes.
         let mut unknown = turning(rounds, vec![build::node("Identity", &["sum"], "scores", vec![])]);
         unknown.graph.as_mut().unwrap().output = scores(&[open("N"), open("C"), open("h"), open("w")]);
         let mut cut = turning(rounds, vec![upsampled()]);
@@ -203,11 +207,11 @@ fn a_layer_that_exceeds_the_time_is_told() {
         true,
     );
     model.graph.as_mut().unwrap().initializer.push(build::int64s("square", &[2], &[SIDE, SIDE]));
-    // A network with a card is not run while it is created.
+    // A network with a card is not run during creation.
     let mut options = options();
     options.timeout = Some(Duration::from_millis(100));
     let segmenter = Segmenter::from_memory(&model.encode_to_vec(), &options).unwrap();
-    // The time may be over before the network is run; then nothing exceeds it.
+    // If the time is over before the network runs, the message does not mention excess time.
     let told = (0..5).any(|_| match labels(&segmenter).map(|_| ()) {
         Err(Error::Timeout(message)) => message.contains("s, because a layer in progress is not interrupted"),
         other => panic!("{other:?}"),
@@ -223,12 +227,12 @@ fn a_fixed_size_has_a_limit() {
     assert!(create(&model(5792)).is_ok());
     let message = refused(&model(5793));
     assert!(message.contains("5793 x 5793") && message.contains("33554432"), "{message}");
-    // One side alone.
+    // A single side.
     let column = |rows| models::model(Spec { fixed: Some((rows, 64)), ..Spec::default() });
     assert!(create(&column(32767)).is_ok());
     let message = refused(&column(32768));
     assert!(message.contains("a side of 32768 pixels; at most 32767"), "{message}");
-    // Where it is a Resize that makes the size: five values for each pixel.
+    // The size is created by a Resize: five values per pixel.
     let resize = |side| {
         let attributes = vec![build::string("mode", "linear")];
         let mut model = with(vec![build::node("Resize", &["low", "", "", "sizes"], "scores", attributes)], true);
@@ -267,7 +271,7 @@ fn values_made_of_shapes_have_a_limit() {
 #[test]
 fn nodes_tensors_and_outputs_have_limits() {
     let _turn = turn();
-    // ONNX Runtime needs a while for others as long as this one.
+    // ONNX Runtime is slow with other chains of this length.
     assert!(labels(&create(&chain(1 << 15)).unwrap()).is_ok());
     let message = refused(&chain((1 << 15) + 1));
     assert!(message.contains("has 32769 nodes; at most 32768"), "{message}");
@@ -297,7 +301,7 @@ fn nodes_tensors_and_outputs_have_limits() {
 #[test]
 fn functions_count_as_often_as_they_are_called() {
     let _turn = turn();
-    // Each calls the next one twice, and the last one is a Neg.
+    // Each function calls the next one twice; the last one is a Neg.
     let doubling = |levels: usize, last: &str| {
         let opsets = ["", "local"].map(|domain| OperatorSetIdProto { domain: Some(domain.into()), version: Some(17) });
         let mut model = with(vec![], true);
@@ -324,7 +328,7 @@ fn functions_count_as_often_as_they_are_called() {
         model
     };
     let plain = labels(&create(&chain(2)).unwrap()).unwrap();
-    // 2, 4 and 8 nodes that change the sign: none does in the end.
+    // 2, 4 and 8 nodes that change the sign: an even number has no effect.
     assert_eq!(labels(&create(&doubling(3, "Neg")).unwrap()).unwrap().labels(), plain.labels());
     // The convolution, the call, and 2 + 4 + ... nodes.
     assert!(onnx::parse(&doubling(14, "Neg").encode_to_vec()).is_ok());
@@ -337,7 +341,7 @@ fn functions_count_as_often_as_they_are_called() {
     }
 }
 
-/// A graph in a graph, so many times.
+/// Nests graphs to this depth.
 fn nested(depth: usize) -> ModelProto {
     let output = |name: &str| vec![build::value(name, DataType::Float, &[])];
     let branch = |name: &str, graph| AttributeProto {
@@ -386,7 +390,7 @@ fn graphs_in_graphs_have_a_limit() {
     }
 }
 
-/// One field of a message, whose content is `bytes`.
+/// Appends a field with the content `bytes` to a message.
 fn field(number: u8, bytes: &[u8], to: &mut Vec<u8>) {
     to.push(number << 3 | 2);
     prost::encoding::encode_varint(bytes.len() as u64, to);
@@ -396,7 +400,7 @@ fn field(number: u8, bytes: &[u8], to: &mut Vec<u8>) {
 #[test]
 fn what_becomes_more_in_memory_is_measured_before() {
     let _turn = turn();
-    // A model whose first node has so many attributes, of two bytes each.
+    // A model whose first node has this many attributes, of two bytes each.
     let attributes = |count: usize| {
         let mut model = chain(2);
         let mut graph = model.graph.take().unwrap();
@@ -410,7 +414,7 @@ fn what_becomes_more_in_memory_is_measured_before() {
     };
     let (small, large) = (attributes(50_000), attributes(2_000_000));
     assert!(large.len() < 5 << 20);
-    // The bytes of the file are held once.
+    // The file's bytes are held only once.
     let held = most_held(|| match Segmenter::from_memory(&large, &options()) {
         Err(Error::Model(message)) => assert!(message.contains("bytes of memory; at most"), "{message}"),
         other => panic!("{:?}", other.map(|_| "a segmenter")),
@@ -418,7 +422,7 @@ fn what_becomes_more_in_memory_is_measured_before() {
     assert!(held < large.len() + (1 << 20), "{held} bytes");
     let held = most_held(|| drop(onnx::parse(&small).unwrap()));
     assert!(held > 20 << 20 && held < 256 << 20, "{held} bytes");
-    // Weights, of which there may be any number, are not counted, however they are stored.
+    // Weights may be of any number and do not count, in any storage.
     let mut model = chain(2);
     let weights = vec![1.0; 100 << 18];
     let raw = build::floats("raw", &[100 << 18], &weights);
@@ -442,7 +446,7 @@ fn lists_that_are_no_shapes_are_not_copied() {
     );
     model.graph.as_mut().unwrap().initializer.push(build::int64s("part", &[COUNT as i64], &vec![1; COUNT]));
     let bytes = model.encode_to_vec();
-    // ONNX Runtime has its own view of such sizes.
+    // ONNX Runtime may treat such sizes differently.
     let held = most_held(|| drop(Segmenter::from_memory(&bytes, &options())));
     assert!(held < 5 * bytes.len(), "{held} bytes for a model of {}", bytes.len());
 }
@@ -463,7 +467,7 @@ fn integers_become_floats_once_or_twice() {
         let mut model = with(nodes, true);
         let mut weights: Vec<_> = ["score.bias", "score.weight"].map(String::from).into();
         let graph = model.graph.as_mut().unwrap();
-        // Only the integers are to count.
+        // Only the integers should count.
         for tensor in &mut graph.initializer {
             let values = tensor.raw_data.take().unwrap();
             tensor.float_data = values.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();

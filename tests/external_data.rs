@@ -1,4 +1,5 @@
-//! Models whose tensors lie in files beside them, as torch.onnx.export writes them: read, or refused in a sentence.
+//! Models with external data, as torch.onnx.export writes them: read, or rejected with a clear
+//! message.
 
 #[path = "common/models.rs"]
 mod models;
@@ -40,13 +41,13 @@ fn entry(key: &str, value: impl ToString) -> StringStringEntryProto {
     StringStringEntryProto { key: Some(key.into()), value: Some(value.to_string()) }
 }
 
-/// Says that a tensor's values lie elsewhere; returns them.
+/// Makes a tensor external and returns its values.
 fn send_away(tensor: &mut TensorProto, entries: Vec<StringStringEntryProto>) -> Vec<u8> {
     (tensor.data_location, tensor.external_data) = (Some(DataLocation::External as i32), entries);
     tensor.raw_data.take().expect("weights are stored as bytes").to_vec()
 }
 
-/// The model with all weights in `data`, `gap` bytes between them.
+/// The model with all weights in `data`, `gap` bytes apart.
 fn in_one_file(data: &str, gap: usize) -> (ModelProto, Vec<u8>) {
     let mut model = model(Spec::default());
     let mut bytes = Vec::new();
@@ -74,7 +75,7 @@ fn tensors_beside_the_model_are_read_wherever_they_stand() {
         fs::write(folder.path().join("model.onnx.data"), data).unwrap();
         assert_eq!(labels(&open(folder.path(), &model).unwrap()), truth(), "gap {gap}");
     }
-    // A file for each, without offset or length, and one of them through a link that stays in the folder.
+    // One file per tensor, without offset or length; one is a link that stays in the folder.
     let mut each = model(Spec::default());
     for (index, tensor) in each.graph.as_mut().unwrap().initializer.iter_mut().enumerate() {
         let name = format!("weight \u{e4} {index}");
@@ -86,7 +87,7 @@ fn tensors_beside_the_model_are_read_wherever_they_stand() {
         }
     }
     assert_eq!(labels(&open(folder.path(), &each).unwrap()), truth());
-    // In the attribute of a Constant node.
+    // In an attribute of a Constant node.
     let (mut constant, data) = in_one_file("model.onnx.data", 0);
     fs::write(folder.path().join("model.onnx.data"), data).unwrap();
     let graph = constant.graph.as_mut().unwrap();
@@ -106,7 +107,7 @@ fn tensors_beside_the_model_are_read_wherever_they_stand() {
         .collect();
     graph.node.splice(0..0, nodes);
     assert_eq!(labels(&open(folder.path(), &constant).unwrap()), truth());
-    // The path of the folder is not needed.
+    // The folder may be reached through a link.
     let link = tempfile::tempdir().unwrap();
     symlink(folder.path(), link.path().join("folder")).unwrap();
     let segmenter = Segmenter::from_file(link.path().join("folder/model.onnx"), &options()).unwrap();
@@ -142,7 +143,7 @@ fn other_places_are_refused_in_a_sentence() {
         tensors.for_each(|tensor| tensor.external_data[0] = entry("location", name));
         model
     };
-    // The last weight lies at the end of the file.
+    // The last weight is at the end of the file.
     let changed = |change: &dyn Fn(&mut TensorProto)| {
         let mut model = good.clone();
         change(model.graph.as_mut().unwrap().initializer.last_mut().unwrap());
@@ -204,7 +205,7 @@ fn other_places_are_refused_in_a_sentence() {
         assert!(text.contains("model.onnx'") && text.contains("tensor"), "{name}: {text}");
         assert!(words.iter().all(|word| text.contains(word)) && !text.contains('\n'), "{name}: {text}");
     }
-    // What they were made of works; from memory it has no folder.
+    // The original works. From memory there is no folder.
     assert_eq!(labels(&open(&folder, &good).unwrap()), truth());
     assert_eq!(labels(&open(&folder, &located("twice")).unwrap()), truth());
     let error = Segmenter::from_memory(&good.encode_to_vec(), &options()).err().unwrap().to_string();
@@ -232,7 +233,7 @@ fn a_cache_tells_other_data_apart() {
 
 #[test]
 fn a_file_that_shrinks_is_an_error() {
-    // Of no importance when: what is read is a copy.
+    // The files may change afterwards: libfcn has a copy.
     let folder = tempfile::tempdir().unwrap();
     let (model, data) = in_one_file("w", 0);
     fs::write(folder.path().join("w"), &data).unwrap();

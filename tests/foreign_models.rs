@@ -1,5 +1,5 @@
-//! Models made elsewhere: every form of input and output that libfcn takes, against plain arithmetic, and a sentence for each
-//! that it does not take.
+//! Models from other exporters: every supported form of input and output, compared with plain
+//! arithmetic, and the error message for each unsupported one.
 
 #[path = "common/foreign.rs"]
 mod foreign;
@@ -46,13 +46,14 @@ fn log_softmax(scores: &Array3<f64>) -> Array3<f64> {
     })
 }
 
-/// Checks labels, pixel counts, and where the model has them confidence and scores against the truth's logits.
+/// Compares labels, pixel counts, and, if the model has scores, confidence and scores with the true
+/// logits.
 fn check(name: &str, segmenter: &Segmenter, frame: &Frame<'_>, truth: &Array3<f64>, labels_only: bool) {
     let (classes, height, width) = truth.dim();
     assert_eq!(segmenter.classes().len(), classes, "{name}");
     let wanted = Outputs { confidence: !labels_only, scores: !labels_only, ..Outputs::default() };
     let mut mask = Mask::with_outputs(wanted);
-    // Later runs go another way than the first.
+    // Later runs take another code path than the first one.
     for _ in 0..3 {
         segmenter.segment(frame, &mut mask).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
@@ -115,7 +116,8 @@ fn every_form_of_output_labels_as_plain_arithmetic_does() {
         for (enlarge, stride) in
             [(Enlarge::No, 1), (Enlarge::Scales, 4), (Enlarge::Sizes, 8), (Enlarge::Sizes, 1), (Enlarge::Transposed, 4)]
         {
-            // PyTorch's exporter leaves every dimension open as soon as one is; then nodes tell the layout.
+            // PyTorch's exporter leaves every dimension open if one is; then nodes reveal the
+            // layout.
             let plain =
                 [Scores, ChannelsLast, Softmax, SoftmaxChannelsLast, SoftmaxBetweenSwaps, ArgMax(DataType::Int64, 3)];
             let untold = plain.contains(&last).then_some(((None, None), false));
@@ -123,7 +125,7 @@ fn every_form_of_output_labels_as_plain_arithmetic_does() {
                 let foreign = Foreign { last, enlarge, stride, size, told, ..PLAIN };
                 let name = format!("{last:?}, {enlarge:?} by {stride}, {size:?}, told {told}");
                 let mut options = options();
-                // Class indices do not tell how many there are.
+                // Class indices do not reveal the number of classes.
                 let hidden = matches!(last, HiddenArgMax(..));
                 options.class_names = hidden.then(|| ["a", "b", "c", "d", "e"].map(String::from).to_vec());
                 let segmenter = Segmenter::from_memory(&foreign.bytes(), &options)
@@ -200,7 +202,7 @@ fn bytes_that_are_resampled_are_rounded() {
     let segmenter = Segmenter::from_memory(&foreign.bytes(), &options()).unwrap();
     let pixels: Vec<u8> = (0..=255u8).flat_map(|i| [i % 16 * 15 + i / 16, i / 2, 255 - i]).collect();
     let mut mask = Mask::with_outputs(Outputs { scores: true, ..Outputs::default() });
-    // Half the size: each pixel is the mean of four.
+    // At half the size, each pixel is the mean of four.
     segmenter.segment(&rgb(&pixels, 16, 16), &mut mask).unwrap();
     let half: Vec<u8> = (0..8 * 8 * 3)
         .map(|i| {
@@ -219,12 +221,12 @@ fn bytes_that_are_resampled_are_rounded() {
 fn frames_that_do_not_fit_are_padded_or_resized() {
     let pixels = random_bytes(41, 3 * 50 * 37);
     let truth = PLAIN.logits(&pixels, 37, 50, &RAW);
-    // With one score for each pixel, what is right of it does not matter.
+    // With one score per pixel, padding on the right has no effect.
     for foreign in [PLAIN, Foreign { layout: NHWC, last: Last::ChannelsLast, ..PLAIN }] {
         let segmenter = Segmenter::from_memory(&foreign.bytes(), &options()).unwrap();
         check("padded", &segmenter, &rgb(&pixels, 50, 37), &truth, false);
     }
-    // A side that is fixed makes the default resize, and the other one may be chosen.
+    // A fixed side makes resize the default; the other side may be chosen.
     let fixed = Foreign { size: (Some(32), None), ..PLAIN };
     let frame = rgb(&pixels, 50, 37);
     let mut answers = Vec::new();
@@ -250,7 +252,8 @@ fn frames_that_do_not_fit_are_padded_or_resized() {
 
 #[test]
 fn an_upsampling_that_does_not_reach_the_input_is_left_in() {
-    // Scores at a quarter of the size, enlarged by two: half the size, which the head enlarges again.
+    // Scores at a quarter of the size, enlarged by two: half the size, which the head upsamples
+    // again.
     let (width, height) = (64, 32);
     let pixels = random_bytes(43, 3 * width * height);
     for size in [(None, None), (Some(32), Some(64))] {
@@ -265,7 +268,7 @@ fn an_upsampling_that_does_not_reach_the_input_is_left_in() {
     }
 }
 
-/// The one output of a model.
+/// The only output of a model.
 fn output(model: &mut ModelProto) -> &mut Vec<ValueInfoProto> {
     &mut model.graph.as_mut().unwrap().output
 }
@@ -295,7 +298,8 @@ fn what_a_shape_does_not_tell_the_options_decide() {
         decided.input_layout = Some(layout);
         works("input", &model, &decided, &foreign);
 
-        // The output: no node that tells, so the network is run once, whatever the shape says that is declared.
+        // The output: no node reveals the layout, so the network is run once, even if a shape is
+        // declared.
         let last = if layout == NCHW { Last::Scores } else { Last::ChannelsLast };
         let hidden = |foreign: &Foreign, dims: Option<&[Dim]>| {
             let mut model = foreign.model();
@@ -314,7 +318,8 @@ fn what_a_shape_does_not_tell_the_options_decide() {
         for dims in [None, Some(&open[..]), Some(&[Fixed(1), Fixed(5), Fixed(7), Fixed(5)])] {
             works("output", &hidden(&foreign, dims), &options(), &foreign);
         }
-        // 1 x 4 x 8 x 16 of a picture 32 x 64 can be a quarter of it with 4 classes, and an eighth with 16.
+        // 1 x 4 x 8 x 16 for an image of 32 x 64 can be a quarter of it with 4 classes, or an
+        // eighth with 16.
         let (classes, places) = if layout == NCHW { (4, 4) } else { (16, 8) };
         let foreign = Foreign { last, classes, stride: places, size: (Some(32), Some(64)), ..PLAIN };
         let model = hidden(&foreign, Some(&open));
@@ -323,13 +328,13 @@ fn what_a_shape_does_not_tell_the_options_decide() {
         let mut decided = options();
         decided.output_layout = Some(layout);
         works("output", &model, &decided, &foreign);
-        // The number of classes tells it as well.
+        // The number of classes also decides it.
         let mut decided = options();
         decided.class_names = Some((0..classes).map(|class| class.to_string()).collect());
         works("output", &model, &decided, &foreign);
     }
 
-    // A hidden sigmoid is seen, but not what a Where or a subtraction made of it.
+    // A hidden sigmoid is detected, but not what a Where or a subtraction made of it.
     let foreign = Foreign { last: Last::Probability, ..PLAIN };
     let mut model = foreign.model();
     let graph = model.graph.as_mut().unwrap();
@@ -340,14 +345,14 @@ fn what_a_shape_does_not_tell_the_options_decide() {
     let mut decided = options();
     decided.probabilities = Some(true);
     works("probabilities", &model, &decided, &foreign);
-    // Taken for a logit, a probability is always above 0.
+    // Interpreted as a logit, a probability is always above 0.
     let segmenter = Segmenter::from_memory(&model.encode_to_vec(), &options()).unwrap();
     let mut mask = Mask::new();
     segmenter.segment(&rgb(&pixels, width, height), &mut mask).unwrap();
     assert_eq!(mask.pixels(), [0, (width * height) as u64]);
 }
 
-/// Takes away the shape that the only output declares.
+/// Removes the declared shape of the only output.
 fn forget_shape(model: &mut ModelProto) {
     let kind = output(model)[0].r#type.as_mut().unwrap();
     let Some(type_proto::Value::TensorType(tensor)) = &mut kind.value else { panic!("a tensor") };
@@ -387,7 +392,7 @@ fn what_nothing_tells_one_run_does() {
                     told: false,
                     ..PLAIN
                 };
-                // As Paddle's and TensorFlow's converters end networks, and without any shape.
+                // Endings written by Paddle's and TensorFlow's converters, and without any shape.
                 let plain = foreign.model();
                 let mut named = plain.clone();
                 let name = output(&mut named)[0].name().to_owned();
@@ -405,7 +410,7 @@ fn what_nothing_tells_one_run_does() {
             }
         }
     }
-    // What is no segmentation either has a shape, once it has run.
+    // A shape found by a run can also show that the output is not a segmentation.
     let mut model = PLAIN.model();
     let graph = model.graph.as_mut().unwrap();
     graph.node.push(build::node("GlobalAveragePool", &[graph.output[0].name()], "pooled", vec![]));
@@ -415,7 +420,8 @@ fn what_nothing_tells_one_run_does() {
     assert!(error.contains("'pooled' is a float32 tensor 1 x 5 x 1 x 1; scores"), "{error}");
 }
 
-/// The model as PyTorch's `half()` makes it: everything of this type. With `keep`, input and output stay as they are.
+/// Converts everything in the model to this type, like PyTorch's `half()`. With `keep`, input and
+/// output do not change.
 fn of_type(mut model: ModelProto, element: DataType, keep: bool) -> ModelProto {
     let cast = |from: &str, to: &str, element: DataType| {
         build::node("Cast", &[from], to, vec![build::int("to", element as i64)])
@@ -495,7 +501,8 @@ fn networks_of_half_precision_have_a_cast_at_both_ends() {
             }
         }
     }
-    // Of float64, ONNX Runtime knows no convolution on the CPU, but an input that becomes float32 and a result that was.
+    // ONNX Runtime has no float64 convolution on the CPU, so only the input and the output are
+    // float64.
     let mut ends = of_type(PLAIN.model(), DataType::Float, true);
     let graph = ends.graph.as_mut().unwrap();
     graph.node.last_mut().unwrap().attribute[0].i = Some(DataType::Double as i64);
@@ -516,7 +523,7 @@ fn networks_of_half_precision_have_a_cast_at_both_ends() {
     assert!(error.contains("Conv"), "{error}");
 }
 
-/// A list that the log callback of these options fills.
+/// Collects the log messages of these options.
 fn listen(options: &mut Options) -> Arc<Mutex<Vec<(LogLevel, String)>>> {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let all = Arc::clone(&heard);
@@ -543,7 +550,7 @@ fn independent_classes_leave_pixels_to_the_background() {
                 options.multilabel = Some(probability);
                 let logit = f64::from(probability / (1.0 - probability)).ln();
                 let full = foreign.logits(&pixels, height, width, &RAW);
-                // One score comes with its background.
+                // A single score implies a background.
                 let own = usize::from(foreign.is_binary());
                 let classes = full.dim().0 + 1 - own;
                 let truth = Array3::from_shape_fn((classes, height, width), |(class, y, x)| {
@@ -560,7 +567,7 @@ fn independent_classes_leave_pixels_to_the_background() {
             }
         }
     }
-    // A dense upsampling, which the head computes, beside ONNX Runtime.
+    // A dense upsampling, computed by the head and by ONNX Runtime.
     for stride in [2, 8] {
         let mut masks = Vec::new();
         for uncut in [false, true] {
@@ -579,7 +586,7 @@ fn independent_classes_leave_pixels_to_the_background() {
         let confidence = masks[0].confidence().unwrap().iter().zip(masks[1].confidence().unwrap());
         assert!(confidence.fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs())) < 1e-3);
     }
-    // Without the option the highest score counts, and the log says so.
+    // Without the option the highest score wins, and the log says so.
     let mut silent = options();
     let heard = listen(&mut silent);
     let foreign = Foreign { last: Last::Sigmoid, ..PLAIN };
@@ -635,7 +642,7 @@ fn the_log_says_once_what_is_taken_for_granted() {
     let bytes =
         Foreign { element: DataType::Uint8, channels: 1, last: Last::ArgMax(DataType::Int64, 3), ..PLAIN }.model();
     assert_eq!(said(&bytes, &|_| ()), format!("input NCHW, {padded}"));
-    // What an option says is no assumption.
+    // Values set by options are not assumptions.
     let options = |options: &mut Options| {
         (options.scale, options.mean, options.std) = (Some(1.0), Some([0.0; 3]), Some([1.0; 3]));
         (options.channel_order, options.size_mode) = (Some(ChannelOrder::Rgb), Some(SizeMode::Pad));
@@ -649,7 +656,7 @@ fn the_log_says_once_what_is_taken_for_granted() {
     graph.output.insert(0, second);
     assert_eq!(said(&two, &options), "output 'again' of 2 is the segmentation, the first that can be one");
     assert_eq!(said(&two, &|all| (options(all), all.output = Some("again".into())).0), "");
-    // A card says all of it.
+    // The card specifies all of it.
     let mut own = models::model(Spec::default());
     let card = ModelCard { native_side: Some(64), ..models::card(5, 8) };
     own.metadata_props[0].value = Some(card.to_json());
@@ -659,7 +666,8 @@ fn the_log_says_once_what_is_taken_for_granted() {
 #[test]
 fn networks_that_find_single_objects_are_told_from_those_that_label_pixels() {
     use Dim::{Fixed, Named};
-    // (classes or prototypes, the list beside it, whether that makes it a network of instances)
+    // (name, number of classes or prototypes, the other output, whether that makes it instance
+    // segmentation)
     let (n, a) = (Named("N"), Named("anchors"));
     let cases: &[(&str, usize, &[Dim], bool)] = &[
         ("YOLO: box, 80 classes, 32 factors", 32, &[n, Fixed(116), a], true),
@@ -679,7 +687,8 @@ fn networks_that_find_single_objects_are_told_from_those_that_label_pixels() {
         let graph = model.graph.as_mut().unwrap();
         let maps = graph.output[0].name().to_owned();
         graph.node.push(build::node("Flatten", &[&maps], "list", vec![]));
-        // A list in front may itself be taken for a picture, where it is none of objects.
+        // A list before the scores could itself be taken for a segmentation, unless it is a list of
+        // objects.
         let place = if instances { 0 } else { 1 };
         graph.output.insert(place, build::value("list", DataType::Float, list));
         let open = |output: Option<&str>| {
@@ -703,7 +712,7 @@ fn networks_that_find_single_objects_are_told_from_those_that_label_pixels() {
 
 #[test]
 fn a_network_that_takes_no_small_picture_is_run_at_a_larger_one() {
-    // Of all sizes that are tried, only 512 x 512 has so many pixels.
+    // Of all sizes that are tried, only 512 x 512 has this many pixels.
     let (width, height) = (512, 512);
     let pixels = random_bytes(73, 3 * width * height);
     let foreign = Foreign { stride: 4, enlarge: Enlarge::HiddenSizes, told: false, ..PLAIN };
@@ -730,7 +739,7 @@ fn the_classes_of_indices_are_counted_where_they_are_made() {
     let frame = rgb(&pixels, width, height);
     let names =
         |segmenter: &Segmenter| -> Vec<_> { segmenter.classes().iter().map(|class| class.name.clone()).collect() };
-    // What leaves indices what they are, but not in place.
+    // Nodes that do not change indices, although libfcn cannot remove them.
     let hide = |model: &mut ModelProto, to: DataType| {
         let graph = model.graph.as_mut().unwrap();
         let last = graph.output[0].name().to_owned();
@@ -758,7 +767,7 @@ fn the_classes_of_indices_are_counted_where_they_are_made() {
             check("hidden", &segmenter, &frame, &foreign.logits(&pixels, height, width, &RAW), true);
         }
     }
-    // TopK has the best place as its second output.
+    // TopK's second output is the index of the best score.
     let mut model = PLAIN.model();
     let graph = model.graph.as_mut().unwrap();
     graph.initializer.push(build::int64s("k", &[1], &[1]));
@@ -770,7 +779,7 @@ fn the_classes_of_indices_are_counted_where_they_are_made() {
     let segmenter = Segmenter::from_memory(&model.encode_to_vec(), &options()).unwrap();
     assert_eq!(segmenter.classes().len(), 5);
     check("TopK", &segmenter, &frame, &PLAIN.logits(&pixels, height, width, &RAW), true);
-    // Of an arithmetic on indices nobody knows what it means.
+    // Arithmetic on indices makes their meaning unknown.
     let mut model = Foreign { last: Last::ArgMax(DataType::Int64, 3), ..PLAIN }.model();
     let graph = model.graph.as_mut().unwrap();
     graph.node.push(build::node("Add", &[graph.output[0].name(), graph.output[0].name()], "twice", vec![]));
@@ -901,7 +910,7 @@ fn what_cannot_work_is_refused_in_a_sentence() {
 
 #[test]
 fn transpositions_meet_and_vanish() {
-    // A cache keeps the network as ONNX Runtime has optimized it.
+    // The cache contains the network after ONNX Runtime's optimization.
     for (element, hidden_bytes, casts) in
         [(DataType::Float, false, 0), (DataType::Uint8, false, 0), (DataType::Uint8, true, 2)]
     {

@@ -1,5 +1,5 @@
-//! Frames of every format, crop, rotation and mirror, seen through a network that answers its own input: against plain slow
-//! arithmetic, and against what FFmpeg makes of the same pictures.
+//! Frames of every format, crop, rotation and mirror, seen through a network that returns its
+//! input: compared with plain slow arithmetic and with FFmpeg's conversions.
 
 mod common;
 #[path = "common/models.rs"]
@@ -48,7 +48,7 @@ fn seen(segmenter: &Segmenter, frame: Frame<'_>) -> Array3<f32> {
     mask.scores().unwrap().to_owned()
 }
 
-/// The bytes of a row, and the rows, of each plane.
+/// The bytes per row and the number of rows of each plane.
 fn plane_sizes(format: PixelFormat, width: usize, height: usize) -> Vec<(usize, usize)> {
     use PixelFormat::*;
     let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
@@ -66,7 +66,7 @@ fn plane_sizes(format: PixelFormat, width: usize, height: usize) -> Vec<(usize, 
     }
 }
 
-/// A picture in memory: planes with what lies between their rows.
+/// An image in memory: its planes, including padding.
 struct Picture {
     format: PixelFormat,
     width: usize,
@@ -79,7 +79,7 @@ struct Picture {
 impl Picture {
     /// Noise, in rows that end with `padding` bytes of more noise.
     fn random(seed: u64, format: PixelFormat, width: usize, height: usize, padding: usize) -> Picture {
-        // Each plane with a padding of its own; the last row of a plane has none.
+        // Each plane has its own padding; the last row of a plane has none.
         let sizes = plane_sizes(format, width, height);
         let planes = sizes.into_iter().zip([padding, 2 * padding, 3 * padding]).zip(seed..);
         let planes = planes.map(|(((row, rows), padding), seed)| {
@@ -96,7 +96,8 @@ impl Picture {
         frame.color(self.matrix, self.range)
     }
 
-    /// Red, green and blue of a pixel, by the letter of the format's description; not clipped to 0 to 255.
+    /// Red, green and blue of a pixel, directly from the format's definition; not clipped to 0 to
+    /// 255.
     fn rgb(&self, x: usize, y: usize) -> [f64; 3] {
         use PixelFormat::*;
         let at = |plane: usize, row: usize, byte: usize| {
@@ -120,12 +121,12 @@ impl Picture {
             Yuyv => [at(0, y, 2 * x), at(0, y, 4 * half_x + 1), at(0, y, 4 * half_x + 3)],
             Uyvy => [at(0, y, 2 * x + 1), at(0, y, 4 * half_x), at(0, y, 4 * half_x + 2)],
         };
-        // The factors as FFmpeg's and OpenCV's documents print them, for limited range.
+        // The coefficients in the documentation of FFmpeg and OpenCV, for limited range.
         let [cr_red, cb_green, cr_green, cb_blue] = match self.matrix {
             ColorMatrix::Bt601 => [1.402, -0.344136, -0.714136, 1.772],
             ColorMatrix::Bt709 => [1.5748, -0.187324, -0.468124, 1.8556],
         };
-        // The J stands for JPEG.
+        // J: full range, as in JPEG.
         let jpeg = matches!(self.format, J420 | J422 | J440 | J444);
         let [luma, cb, cr] = match if jpeg { ColorRange::Full } else { self.range } {
             ColorRange::Full => [yuv[0], yuv[1] - 128.0, yuv[2] - 128.0],
@@ -137,7 +138,7 @@ impl Picture {
     }
 }
 
-/// How a picture is looked at.
+/// A view of an image.
 #[derive(Debug, Clone, Copy)]
 struct View {
     crop: Rect,
@@ -192,7 +193,7 @@ fn every_format_stride_crop_rotation_and_mirror_is_what_slow_arithmetic_says() {
     for (index, format) in PixelFormat::ALL.into_iter().enumerate() {
         for ((width, height), padding) in sizes.into_iter().flat_map(|size| [(size, 0), (size, 1), (size, 14)]) {
             let mut picture = Picture::random(checked + 7, format, width, height, padding);
-            // All four meanings of Y, Cb and Cr come up.
+            // All four interpretations of Y, Cb and Cr occur.
             picture.matrix = [ColorMatrix::Bt601, ColorMatrix::Bt709][(index + padding) % 2];
             picture.range = [ColorRange::Limited, ColorRange::Full][(index + width / 2) % 2];
             let (w, h) = (width as u32, height as u32);
@@ -207,10 +208,10 @@ fn every_format_stride_crop_rotation_and_mirror_is_what_slow_arithmetic_says() {
                     let expected = clipped(colors.clone());
                     assert!(furthest(&seen(&pad, frame), &expected) < 0.01, "{name}");
                     assert!(furthest(&seen(&tile, frame), &expected) < 0.01, "{name}, in tiles");
-                    // There and back: what the network saw is resampled to the frame's size.
+                    // Round trip: what the network saw is resampled to the frame's size.
                     let (_, rows, columns) = expected.dim();
                     for ((width, height), resize) in working.into_iter().zip(&resize) {
-                        // Y'CbCr is interpolated before it becomes colours, which are clipped then.
+                        // Y'CbCr is interpolated before its conversion to RGB, which is clipped.
                         let there = clipped(bilinear(colors.view(), height as usize, width as usize));
                         let back = bilinear(there.view(), rows, columns);
                         let distance = furthest(&seen(resize, frame), &back);
@@ -224,7 +225,7 @@ fn every_format_stride_crop_rotation_and_mirror_is_what_slow_arithmetic_says() {
     assert_eq!(checked, 20 * 15 * 24);
 }
 
-/// What FFmpeg makes of a picture that lies in memory without padding.
+/// FFmpeg's conversion of an image without padding.
 fn ffmpeg(input: &[u8], from: &str, to: &str, (width, height): (usize, usize), scale: &str) -> Vec<u8> {
     let (size, scale) = (format!("{width}x{height}"), format!("scale={scale}"));
     let input_is = ["-v", "error", "-f", "rawvideo", "-pix_fmt", from, "-s", &size, "-i", "-"];
@@ -235,7 +236,7 @@ fn ffmpeg(input: &[u8], from: &str, to: &str, (width, height): (usize, usize), s
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    // Less than a pipe holds, so that neither side waits for the other.
+    // Less than a pipe's capacity, so that neither side waits for the other.
     assert!(input.len() < 1 << 16);
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -243,7 +244,7 @@ fn ffmpeg(input: &[u8], from: &str, to: &str, (width, height): (usize, usize), s
     output.stdout
 }
 
-/// A picture in RGB whose brightness jumps from pixel to pixel, under waves of colour.
+/// An RGB image whose brightness changes from pixel to pixel, under waves of colour.
 fn colourful(width: usize, height: usize) -> Vec<u8> {
     let noise = random_bytes(3, width * height);
     let pixel = |index: usize| {
@@ -262,7 +263,8 @@ fn every_format_is_the_picture_that_ffmpeg_sees() {
     let segmenter = mirror_of_input(None);
     let (width, height) = (62, 46);
     let source = colourful(width, height);
-    // FFmpeg's scaler is told to take the nearest sample of colour (neighbor), as libfcn does: interpolated, edges of colour differ.
+    // FFmpeg's scaler is set to nearest-neighbour chroma (neighbor), like libfcn; with
+    // interpolation, edges of colour would differ.
     let exact = "accurate_rnd+full_chroma_int";
     let plain = ["rgb24", "bgr24", "rgba", "bgra", "rgb0", "bgr0", "gray", "gray16le"];
     let yuv = ["nv12", "nv21", "yuv420p", "yuyv422", "uyvy422", "yuv422p", "yuv440p", "yuv444p"];
@@ -272,7 +274,8 @@ fn every_format_is_the_picture_that_ffmpeg_sees() {
         let format = PixelFormat::from_name(pixels).unwrap();
         for (matrix, matrix_name) in [(ColorMatrix::Bt601, "bt601"), (ColorMatrix::Bt709, "bt709")] {
             for (range, range_name) in [(ColorRange::Limited, "limited"), (ColorRange::Full, "full")] {
-                // Other formats do not look at matrix and range; FFmpeg's grey has a range, and libfcn's is full.
+                // Matrix and range affect no other formats. FFmpeg's grey has a range, but libfcn's
+                // is always full.
                 if jpeg.contains(&pixels) && range == ColorRange::Limited {
                     continue;
                 }
@@ -289,8 +292,9 @@ fn every_format_is_the_picture_that_ffmpeg_sees() {
                     rest = &rest[row * rows..];
                 }
                 assert!(rest.is_empty());
-                // FFmpeg spreads the samples of odd sides evenly, instead of giving each two pixels; so odd frames look at the same
-                // memory, from the first pixel or from the second on.
+                // For odd sides, FFmpeg spreads chroma samples evenly instead of assigning each to
+                // two pixels. So odd frames are views of the same memory, starting at the first or
+                // the second pixel.
                 for (columns, rows, first) in
                     [(width, height, 0), (width - 1, height - 1, 0), (width - 3, height - 2, 1)]
                 {
@@ -298,7 +302,7 @@ fn every_format_is_the_picture_that_ffmpeg_sees() {
                         Frame::planar(format, &planes, (columns + first) as u32, (rows + first) as u32).unwrap();
                     let (x, y) = (first as u32, first as u32);
                     let part = Rect { x, y, width: columns as u32, height: rows as u32 };
-                    // The name says the range of these.
+                    // The format's name implies the range.
                     let given = if jpeg.contains(&pixels) { ColorRange::Limited } else { range };
                     let frame = whole.color(matrix, given).crop(part).unwrap();
                     let expected = Array3::from_shape_fn((3, rows, columns), |(channel, y, x)| {
@@ -324,7 +328,7 @@ fn bottom_up_pictures_look_like_others() {
         for (width, height, padding) in [(37, 23, 0), (38, 6, 3), (5, 1, 2), (4, 2, 0)] {
             let picture = Picture::random(checked + 7, format, width, height, padding);
             let mut over = Picture { planes: Vec::new(), ..Picture::random(1, format, width, height, 0) };
-            // The same rows, in the other order.
+            // The same rows in reverse order.
             for ((data, stride), (row, rows)) in picture.planes.iter().zip(plane_sizes(format, width, height)) {
                 let lines = (0..rows).rev().map(|y| [&data[y * stride..][..row], &[9].repeat(padding)].concat());
                 let mut turned: Vec<u8> = lines.flatten().collect();

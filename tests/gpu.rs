@@ -1,5 +1,5 @@
-//! What only a GPU shows. `make gpu-check` runs it with FCN_TEST_PROVIDER=cuda; without that variable each test is listed as
-//! skipped.
+//! Tests that need a GPU. `make gpu-check` runs them with FCN_TEST_PROVIDER=cuda; without that
+//! variable, each one is listed as skipped.
 
 mod common;
 #[path = "common/models.rs"]
@@ -12,7 +12,7 @@ use models::{Spec, network, provider, random_bytes};
 
 const ALL: Outputs = Outputs { confidence: true, confidence_u8: true, margin: true, scores: true };
 
-/// Whether there is a GPU to test; the test called `what` is listed as skipped where not.
+/// Whether there is a GPU. If not, lists the test `what` as skipped.
 fn have_gpu(what: &str) -> bool {
     let there = provider() != Provider::Cpu;
     if !there {
@@ -39,7 +39,7 @@ fn frame(image: &Image) -> Frame<'_> {
     Frame::packed(PixelFormat::Rgb8, &image.pixels, image.width, image.height, 0).unwrap()
 }
 
-/// MiB of the GPU's memory that are in use, by whomever.
+/// The GPU memory in use by all processes, in MiB.
 fn used_memory() -> u64 {
     let text =
         common::run(Command::new("nvidia-smi").args(["--query-gpu=memory.used", "--format=csv,noheader,nounits"]));
@@ -117,7 +117,7 @@ fn memory_stays_as_it_is() {
     (0..12).for_each(|_| cycle());
     let after = used_memory();
     tell(&format!("{before} MiB after 3 segmenters, {after} MiB after 15"));
-    // What the driver gives out at once is 2 MiB.
+    // The driver allocates in units of 2 MiB.
     assert!(after <= before + 4, "{before} MiB, then {after} MiB");
 }
 
@@ -140,7 +140,7 @@ fn what_a_gpu_lacks_is_an_error() {
         let error = segmenter.and_then(|segmenter| segmenter.segment(&frame(&image), &mut Mask::new())).unwrap_err();
         tell(&format!("8 MiB of memory, {mode:?}: {error}"));
     }
-    // Others work on.
+    // Other segmenters keep working.
     let segmenter = Segmenter::from_memory(&network, &options(provider(), None)).unwrap();
     segmenter.segment(&frame(&image), &mut Mask::new()).unwrap();
 }

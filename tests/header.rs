@@ -1,4 +1,4 @@
-//! The checked-in C header is the one that the sources give.
+//! The checked-in C header matches the sources.
 
 use std::{env, fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! Image files: what is read, what is written, and what is refused.
+//! Image files: reading, writing, and error messages.
 
 use std::{fs, path::Path};
 
@@ -13,7 +13,7 @@ fn image(width: u32, height: u32) -> Image {
     Image { width, height, pixels }
 }
 
-/// The files in a folder, to see that no temporary one stays.
+/// The files in a folder, to check that no temporary file is left.
 fn files(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -26,7 +26,7 @@ fn png_comes_back_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("picture.png");
     for (width, height) in [(1, 1), (33, 7), (64, 48)] {
-        // Writing over a file replaces it.
+        // Writing to an existing file replaces it.
         let image = image(width, height);
         write_png(&path, &image).unwrap();
         assert_eq!(read_image(&path).unwrap(), image);
@@ -36,7 +36,8 @@ fn png_comes_back_as_it_was() {
 
 #[test]
 fn jpeg_is_turned_upright() {
-    // 16 x 8, red left and blue right, to be turned clockwise: red comes to the top (tests/images/make.py).
+    // 16 x 8, red on the left, blue on the right, rotated clockwise by EXIF: red ends up at the top
+    // (tests/images/make.py).
     let image = read_image(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/turned.jpg")).unwrap();
     assert_eq!((image.width, image.height), (8, 16));
     for (row, color) in [(0, [255u8, 0, 0]), (7, [255, 0, 0]), (8, [0, 0, 255]), (15, [0, 0, 255])] {
@@ -49,7 +50,7 @@ fn jpeg_is_turned_upright() {
 
 #[test]
 fn all_orientations_are_those_of_pillow() {
-    // Pixels 1 to 6 in two rows; what ImageOps.exif_transpose of Pillow makes of them.
+    // Pixels 1 to 6 in two rows; expected values from ImageOps.exif_transpose in Pillow.
     let cases: [(u8, [u32; 2], [u8; 6]); 8] = [
         (1, [3, 2], [1, 2, 3, 4, 5, 6]),
         (2, [3, 2], [3, 2, 1, 6, 5, 4]),
@@ -84,13 +85,13 @@ fn all_orientations_are_those_of_pillow() {
             );
         }
     }
-    // EXIF data may stand behind the pixels.
+    // EXIF data may follow the pixels.
     let behind = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/behind.png");
     assert_eq!(image_layout(&behind).unwrap().upright(), (2, 3));
     assert_eq!(read_image(&behind).unwrap().pixels[..6], [9, 10, 11, 0, 1, 2]);
 }
 
-/// A file of tests/images, and a way to read others.
+/// An intact file of tests/images.
 fn sound(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images").join(name)).unwrap()
 }
@@ -153,7 +154,7 @@ fn what_belongs_to_no_picture_does_no_harm() {
     };
     let whole = sound("baseline.jpg");
     let scan = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
-    // A preview inside of a part has an end of image of its own; phones write films behind the end.
+    // A preview inside a segment has its own end of image; phones append videos to the file.
     let preview = [&[0xff, 0xe1][..], &(whole.len() as u16 + 2).to_be_bytes(), &whole].concat();
     for (what, place, bytes) in [
         ("a preview", 2, &preview[..]),
@@ -165,7 +166,7 @@ fn what_belongs_to_no_picture_does_no_harm() {
     ] {
         assert_eq!(insert(place, bytes).as_ref(), Ok(&expected), "{what}");
     }
-    // Too many of them, and other bytes, are damage.
+    // More zeros, or other bytes, are damage.
     insert(whole.len() - 2, &[0; 17]).unwrap_err();
     insert(whole.len() - 2, &[1]).unwrap_err();
     let png = [&sound("behind.png")[..], b"more"].concat();
@@ -215,7 +216,7 @@ fn other_kinds_of_png_become_rgb() {
     }
 }
 
-/// A grey PNG file of this size, whose pixels are cut off.
+/// A grey PNG file of this size without its pixels.
 fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
@@ -226,7 +227,8 @@ fn png_header(width: u32, height: u32) -> Vec<u8> {
 
 #[test]
 fn a_huge_picture_is_refused_before_it_takes_memory() {
-    // 2^30 bytes of RGB are 357,913,941 pixels: a grey file of these takes a third of that, but the picture does not.
+    // 2^30 bytes of RGB are 357,913,941 pixels. A grey file of that size takes a third of that, but
+    // the decoded image does not.
     for (width, height, words) in [
         (16384, 21845, "cannot be decoded"),
         (16384, 21846, "16384 x 21846 pixels, which take 1073774592 bytes in RGB; at most 1073741824"),
@@ -256,7 +258,7 @@ fn labels_are_a_palette_png() {
     reader.next_frame(&mut indices).unwrap();
     assert_eq!(indices, [0, 1, 255, 1, 1, 0]);
     assert_eq!(palette[..6], [0, 0, 0, 1, 2, 3]);
-    // Void has the colour that Pascal VOC gives it.
+    // Void has Pascal VOC's colour.
     assert_eq!(palette[765..], voc_color(255));
     assert_eq!(read_image(&path).unwrap().pixels[..9], [0, 0, 0, 1, 2, 3, 224, 224, 192]);
 }

@@ -1,5 +1,6 @@
-//! `make install` into a folder that then moves elsewhere, and the Debian packages: a C program outside the tree is built
-//! with pkg-config alone and with CMake alone, and runs with the ONNX Runtime that was installed with libfcn.
+//! `make install` into a folder that is moved afterwards, and the Debian packages. A C program
+//! outside the tree is built with pkg-config alone and with CMake alone, and runs with the
+//! installed ONNX Runtime.
 
 mod common;
 
@@ -40,19 +41,20 @@ add_executable(program program.c)
 target_link_libraries(program PRIVATE fcn::fcn)
 ";
 
-/// libfcn somewhere: the folder of its libraries, and what tells pkg-config and CMake of it where they do not know.
+/// An installation of libfcn: the folder of its libraries, and the settings that pkg-config and
+/// CMake need to find it.
 struct Installed {
     libraries: Option<PathBuf>,
     prefix: Option<PathBuf>,
 }
 
 impl Installed {
-    /// Below a prefix, in its subfolder `libraries`.
+    /// In the subfolder `libraries` of a prefix.
     fn at(prefix: &Path, libraries: &str) -> Installed {
         Installed { libraries: Some(prefix.join(libraries)), prefix: Some(prefix.to_path_buf()) }
     }
 
-    /// A command that sees libfcn at this place, and no ONNX Runtime but its own.
+    /// A command that finds libfcn only here, and no other ONNX Runtime.
     fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         for variable in ["ORT_DYLIB_PATH", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "CMAKE_PREFIX_PATH"] {
@@ -64,7 +66,7 @@ impl Installed {
         command
     }
 
-    /// Builds the program both ways, and runs it.
+    /// Builds the program both ways and runs it.
     fn check(&self) {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
@@ -137,12 +139,13 @@ fn make_deb_says_what_it_needs() {
     if !have("make deb without cargo-deb", &["make"]) {
         return;
     }
-    // Nothing but these, so that there is no cargo-deb; the make of a user stops before it builds.
+    // Only these tools, so cargo-deb is missing: make must fail before it builds anything.
     let folder = tempfile::tempdir().unwrap();
     for name in ["make", "sh", "sed", "head"] {
         symlink(common::tool(name).unwrap(), folder.path().join(name)).unwrap();
     }
-    // Not as a part of the `make test` that runs this: such a make prints the folders that it enters.
+    // Not as a child of the `make test` that runs this: a nested make prints the folders that it
+    // enters.
     let mut command = Command::new("make");
     command.current_dir(root()).arg("deb").env("PATH", folder.path());
     for name in ["MAKELEVEL", "MAKEFLAGS", "MFLAGS"] {
@@ -154,7 +157,7 @@ fn make_deb_says_what_it_needs() {
     assert!(errors.contains("cargo install cargo-deb --locked) and dpkg-dev (apt-get install dpkg-dev)\n"), "{errors}");
 }
 
-/// Removes the packages from the system, also when the test fails before.
+/// Removes the packages from the system on drop, so even if the test fails.
 struct Purge(Vec<String>);
 
 impl Drop for Purge {
@@ -179,7 +182,7 @@ fn debian_packages_work() {
     let architecture = run(Command::new("dpkg").arg("--print-architecture"));
     let files = names.clone().map(|name| out.join(format!("{name}_{version}_{}.deb", architecture.trim())));
 
-    // Extracted, which changes nothing on this machine.
+    // Extracted only, so that nothing on this machine changes.
     let root = folder.path().join("root");
     for file in &files {
         run(Command::new("dpkg-deb").arg("--extract").args([file, &root]));
@@ -190,7 +193,7 @@ fn debian_packages_work() {
     assert_eq!(field(&files[1], "Depends").trim(), format!("{library} (= {version})"));
     assert!(field(&files[0], "Depends").contains("libc6 (>= "));
 
-    // Really installed, in continuous integration, whose machine is for that.
+    // Really installed only in continuous integration, on a disposable machine.
     if env::var_os("FCN_NO_SKIP").is_none() || run(Command::new("id").arg("-u")).trim() != "0" {
         return common::skip_data(
             "Debian packages on this system",

@@ -1,4 +1,5 @@
-//! What a warm segmenter allocates: nothing. What it keeps: no more after the hundredth size than after the first.
+//! A warm segmenter allocates nothing, and its memory does not grow with the number of sizes it has
+//! seen.
 
 #[path = "common/foreign.rs"]
 mod foreign;
@@ -21,27 +22,27 @@ use fcn::{
 use foreign::{Enlarge, Foreign, Last, PLAIN};
 use models::{End, Spec, network, random_bytes};
 
-/// The system's allocator, counting.
+/// Counts allocations.
 struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: everything is handed on to the system's allocator.
+// SAFETY: everything is forwarded to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps to the same contract.
+        // SAFETY: the caller fulfils the same contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps to the same contract.
+        // SAFETY: the caller fulfils the same contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps to the same contract.
+        // SAFETY: the caller fulfils the same contract.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -49,11 +50,11 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// One test at a time: the count is one for the whole program.
+/// Runs one test at a time: the count belongs to the whole program.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// How often memory is allocated while `step` runs twenty times: the least of a few rounds, because the test harness, too,
-/// allocates when a test begins or ends.
+/// Counts the allocations of twenty calls of `step`. Returns the minimum of a few rounds, because
+/// the test harness allocates when a test begins or ends.
 fn allocations(mut step: impl FnMut()) -> usize {
     let mut round = || {
         let before = ALLOCATIONS.load(Ordering::Relaxed);
@@ -84,7 +85,8 @@ fn a_warm_segmenter_allocates_nothing() {
                 let segmenter = segmenter(Spec { end, ..Spec::default() }, threads, mode);
                 let mut mask = Mask::with_outputs(Outputs { confidence, ..Outputs::default() });
                 segmenter.warm_up(width as u32, height as u32).unwrap();
-                // The mask and its session's exchange their memory, so each needs a frame to have its own.
+                // The caller's mask and the session's swap their buffers, so each needs one frame
+                // to allocate its own.
                 for _ in 0..3 {
                     segmenter.segment(&frames[0], &mut mask).unwrap();
                 }
@@ -110,7 +112,7 @@ fn a_warm_stream_allocates_nothing() {
     stream.set_deadline(Some(Duration::from_secs(30))).unwrap();
     let mut mask = Mask::new();
     let mut round = |number: i64| {
-        // The second one replaces the first, unless that is in work already.
+        // The second frame replaces the first one unless that is being processed.
         stream.push(&frame, number, ()).unwrap();
         match number % 2 {
             0 => stream.push(&frame, number, ()).unwrap(),
@@ -124,7 +126,7 @@ fn a_warm_stream_allocates_nothing() {
             }
         }
     };
-    // Masks go round, so each needs a frame to have its memory.
+    // Masks rotate, so each needs one frame to allocate its buffers.
     for number in 0..50 {
         round(number);
     }
@@ -164,7 +166,8 @@ fn nothing_that_a_mask_is_asked_for_allocates() {
     let (width, height) = (96, 64);
     let pixels = random_bytes(1, 3 * width * height);
     let frame = Frame::packed(PixelFormat::Bgr8, &pixels, width as u32, height as u32, 0).unwrap();
-    // Of one colour, so of fewer regions: the first frame, after which the other needs no more memory.
+    // A single colour has fewer regions. After the first frame, the other image must need no more
+    // memory.
     let plain = Frame::packed(PixelFormat::Bgr8, &[9; 96 * 64 * 3], width as u32, height as u32, 0).unwrap();
     let all = Outputs { confidence: true, confidence_u8: true, margin: true, scores: true };
     let mut labels = vec![0; 250 * 170];
@@ -197,9 +200,9 @@ fn nothing_that_a_mask_is_asked_for_allocates() {
     }
 }
 
-/// The bytes that this process holds of the C library's heaps, ONNX Runtime's included.
+/// The bytes allocated from the C library's heaps in this process, including ONNX Runtime's.
 fn allocated() -> usize {
-    // SAFETY: it only reads the allocator's own figures.
+    // SAFETY: mallinfo2 only reads the allocator's statistics.
     let heap = unsafe { libc::mallinfo2() };
     heap.uordblks + heap.hblkhd
 }
@@ -226,7 +229,7 @@ fn changing_sizes_need_no_more_and_more_memory() {
     assert!(last < first + first / 20, "from {first} bytes after 50 frames of 50 sizes to {last} after 500");
 }
 
-/// The CPU time of this process so far, in clock ticks (of 10 ms).
+/// The CPU time of this process in clock ticks (10 ms).
 fn ticks() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();

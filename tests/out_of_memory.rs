@@ -1,5 +1,5 @@
-//! Allocations that fail, one at a time: the large ones, which grow with models and frames, are errors; the small ones, which Rust's
-//! collections make, end the process, and SECURITY.md says how many there are.
+//! Makes each allocation fail in turn. Large ones, which grow with models and frames, must be
+//! errors. Small ones, in Rust's collections, abort the process; SECURITY.md gives their number.
 
 #[path = "common/models.rs"]
 mod models;
@@ -18,12 +18,12 @@ use fcn::{Error, Frame, Mask, Options, Outputs, PixelFormat, Provider, Result, S
 use models::{End, Spec, model, random_bytes};
 use prost::Message;
 
-/// The system's allocator, which fails once.
+/// The system's allocator with one failure.
 struct Failing;
 
-/// Allocations of at least [`LEAST`] bytes until now.
+/// The number of allocations of at least [`LEAST`] bytes so far.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
-/// Which of them fails, from 1; 0 means none.
+/// The number of the one that fails, from 1; 0 for none.
 static FAILS: AtomicUsize = AtomicUsize::new(0);
 static LEAST: AtomicUsize = AtomicUsize::new(usize::MAX);
 
@@ -31,13 +31,13 @@ fn fails(size: usize) -> bool {
     size >= LEAST.load(Ordering::Relaxed) && COUNT.fetch_add(1, Ordering::Relaxed) + 1 == FAILS.load(Ordering::Relaxed)
 }
 
-// SAFETY: everything is handed on to the system's allocator, or there is no memory.
+// SAFETY: everything is forwarded to the system's allocator, or fails.
 unsafe impl GlobalAlloc for Failing {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if fails(layout.size()) {
             return ptr::null_mut();
         }
-        // SAFETY: the caller keeps to the same contract.
+        // SAFETY: the caller fulfils the same contract.
         unsafe { System.alloc(layout) }
     }
 
@@ -45,12 +45,12 @@ unsafe impl GlobalAlloc for Failing {
         if fails(layout.size()) {
             return ptr::null_mut();
         }
-        // SAFETY: the caller keeps to the same contract.
+        // SAFETY: the caller fulfils the same contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps to the same contract.
+        // SAFETY: the caller fulfils the same contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 
@@ -58,7 +58,7 @@ unsafe impl GlobalAlloc for Failing {
         if fails(size) {
             return ptr::null_mut();
         }
-        // SAFETY: the caller keeps to the same contract.
+        // SAFETY: the caller fulfils the same contract.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -66,10 +66,10 @@ unsafe impl GlobalAlloc for Failing {
 #[global_allocator]
 static FAILING: Failing = Failing;
 
-/// How a run ends in which one allocation fails.
+/// The outcome of a run in which one allocation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Ending {
-    /// There are fewer allocations.
+    /// The run makes fewer allocations.
     NotReached,
     Succeeded,
     OutOfMemory,
@@ -78,13 +78,15 @@ enum Ending {
     Aborted,
 }
 
-/// Runs `work` in a child process in which the allocation `number` of those of at least `least` bytes fails.
+/// Runs `work` in a child process in which allocation `number` of those of at least `least` bytes
+/// fails.
 fn ending(number: usize, least: usize, work: &dyn Fn() -> Result<()>) -> Ending {
-    // SAFETY: no other thread of this program allocates: the harness waits, and no segmenter is alive.
+    // SAFETY: no other thread of this program allocates: the harness waits, and no segmenter is
+    // alive.
     match unsafe { libc::fork() } {
         0 => {
-            // The sentence of an abort is expected.
-            // SAFETY: the child's own standard error.
+            // Hides the message of an expected abort.
+            // SAFETY: this is the child's own standard error.
             unsafe { libc::close(2) };
             (COUNT.store(0, Ordering::Relaxed), FAILS.store(number, Ordering::Relaxed));
             LEAST.store(least, Ordering::Relaxed);
@@ -99,12 +101,12 @@ fn ending(number: usize, least: usize, work: &dyn Fn() -> Result<()>) -> Ending 
                 Ok(Err(_)) => 3,
                 Err(_) => 4,
             };
-            // SAFETY: ends the child without what the parent registered.
+            // SAFETY: ends the child without running the parent's exit handlers.
             unsafe { libc::_exit(code) }
         }
         child => {
             let mut status = 0;
-            // SAFETY: the child that was just made.
+            // SAFETY: this is the child that was just created.
             assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child, "{}", io::Error::last_os_error());
             if !libc::WIFEXITED(status) {
                 return Ending::Aborted;
@@ -121,7 +123,7 @@ fn ending(number: usize, least: usize, work: &dyn Fn() -> Result<()>) -> Ending 
     }
 }
 
-/// The endings for each allocation of at least `least` bytes.
+/// The outcomes for each allocation of at least `least` bytes.
 fn endings(least: usize, work: &dyn Fn() -> Result<()>) -> Vec<Ending> {
     let endings: Vec<_> = (1..5000)
         .map(|number| ending(number, least, work))
@@ -137,7 +139,7 @@ fn options() -> Options {
     options
 }
 
-/// Creates a segmenter, labels frames of two sizes with all that a mask has, and frees both.
+/// Creates a segmenter, labels frames of two sizes with all outputs, and frees everything.
 fn label(path: &Path, options: &Options, pixels: &[u8], (width, height): (u32, u32)) -> Result<()> {
     let segmenter = Segmenter::from_file(path, options)?;
     let mut mask = Mask::with_outputs(Outputs { confidence: true, confidence_u8: true, margin: true, scores: true });
@@ -152,7 +154,8 @@ fn label(path: &Path, options: &Options, pixels: &[u8], (width, height): (u32, u
     Ok(())
 }
 
-/// A network of 0.5 MB of weights; `int8` if its largest tensor is stored as 8-bit integers.
+/// A network with 0.5 MB of weights; if `int8` is set, its largest tensor is stored as 8-bit
+/// integers.
 fn big(end: End, int8: bool) -> Vec<u8> {
     let mut model = model(Spec { classes: 20, end, ..Spec::default() });
     if int8 {
@@ -166,7 +169,8 @@ fn big(end: End, int8: bool) -> Vec<u8> {
     model.encode_to_vec()
 }
 
-/// Small allocations, of names and lists, are far below this; what grows with weights and pixels is far above it.
+/// Small allocations, for names and lists, are far below this size; those that grow with weights
+/// and pixels are far above.
 const LARGE: usize = 1 << 16;
 
 #[test]
@@ -199,28 +203,28 @@ fn large_allocations_that_fail_are_errors() {
         let mut options = options();
         adjust(&mut options);
         let endings = endings(LARGE, &|| {
-            // Each child writes the entry.
+            // Each child must write the cache entry.
             let _ = fs::remove_dir_all(&cache);
             fs::create_dir_all(&cache).map_err(|error| Error::Io(error.to_string()))?;
             label(&path, &options, &pixels, size)
         });
         let count = count(&endings);
         println!("{name}: {count:?}");
-        // Rust cannot try to allocate shared memory, which ONNX Runtime's crate asks for: whether there is room for the bytes of a
-        // file is found out before, by an allocation that is given back.
+        // Rust has no fallible allocation of shared memory, which the `ort` crate requires for a
+        // file. So libfcn first makes an ordinary allocation of the same size and frees it.
         let shared = usize::from(large_file) * if name == "cached" { 2 } else { 1 };
         let of = |ending| count.get(&ending).copied().unwrap_or_default();
         assert!(of(Ending::Aborted) <= shared, "{name}: {endings:?}");
         assert!(of(Ending::OutOfMemory) >= 8, "{name}: {endings:?}");
-        // The cache is no reason to fail: the log says what is not kept.
+        // A failure of the cache is logged and not an error.
         assert!((of(Ending::Succeeded) > 0) == (name == "cached"), "{name}: {endings:?}");
         let expected = [Ending::Aborted, Ending::OutOfMemory, Ending::Succeeded].map(of).iter().sum::<usize>();
         assert_eq!(endings.len(), expected, "{name}: {endings:?}");
     }
 }
 
-/// How many allocations end the process if they fail, of those that the next test makes. SECURITY.md gives the number, which may only
-/// fall.
+/// The number of allocations in the next test that abort the process if they fail. SECURITY.md
+/// repeats it. It may only decrease.
 const MOST_ABORTS: usize = 411;
 
 #[test]

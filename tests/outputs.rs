@@ -1,5 +1,5 @@
-//! What a mask can be asked for: sizes, the caller's memory, thresholds, choices of classes, other labels, smoothing; against plain
-//! slow arithmetic.
+//! Mask settings: size, caller's memory, threshold, classes, label remapping and smoothing,
+//! compared with plain slow arithmetic.
 
 #[path = "common/models.rs"]
 mod models;
@@ -21,7 +21,7 @@ const ALL: Outputs = Outputs { confidence: true, confidence_u8: true, margin: tr
 const MODES: [SizeMode; 3] =
     [SizeMode::Pad, SizeMode::Resize { width: 64, height: 40 }, SizeMode::Tile { width: 48, height: 32, overlap: 9 }];
 
-/// What a mask is to be.
+/// Labels a frame with these outputs and settings.
 fn mask(segmenter: &Segmenter, frame: &Frame<'_>, outputs: Outputs, choose: impl FnOnce(&mut Mask)) -> Mask {
     let mut mask = Mask::with_outputs(outputs);
     choose(&mut mask);
@@ -29,7 +29,8 @@ fn mask(segmenter: &Segmenter, frame: &Frame<'_>, outputs: Outputs, choose: impl
     mask
 }
 
-/// Labels are the best of these scores, but where the two best differ by less than 1e-4 of their range.
+/// Checks that labels are the argmax of these scores, unless the two best scores differ by less
+/// than 1e-4 of their range.
 fn assert_best(name: &str, labels: &[u8], truth: ArrayView3<'_, f32>) {
     let width = truth.dim().2;
     let range = truth.iter().fold(f32::MIN, |a, &b| a.max(b)) - truth.iter().fold(f32::MAX, |a, &b| a.min(b));
@@ -41,8 +42,8 @@ fn assert_best(name: &str, labels: &[u8], truth: ArrayView3<'_, f32>) {
 
 #[test]
 fn masks_of_any_size_are_bilinear_between_the_scores() {
-    // Scores of random weights differ from pixel to pixel; those of a bilinear upsampling change slowly, so that one class
-    // is the best in whole neighbourhoods.
+    // Scores of random weights vary from pixel to pixel. Those of a bilinear upsampling vary
+    // slowly, so that whole neighbourhoods have one best class.
     let ends = [End::Transposed, End::Resize, End::Low];
     let pixels = random_bytes(31, 3 * 90 * 61);
     let frame = rgb(&pixels, 90, 61);
@@ -54,7 +55,7 @@ fn masks_of_any_size_are_bilinear_between_the_scores() {
         let source = source.scores().unwrap();
         let (_, rows, columns) = source.dim();
         assert_eq!((columns, rows), (own.0 as usize, own.1 as usize));
-        // Larger, much larger, a little smaller, much smaller, as it is, in one direction only.
+        // Larger, much larger, a little smaller, much smaller, unchanged, in one direction only.
         for (width, height) in [(131, 77), (777, 333), (83, 60), (17, 9), (1, 1), own, (90, 200), (300, 61), (0, 0)] {
             let name = format!("{end:?}, {mode:?}, {width} x {height}");
             let size = |mask: &mut Mask| mask.set_size(width, height).unwrap();
@@ -62,7 +63,7 @@ fn masks_of_any_size_are_bilinear_between_the_scores() {
             let truth = bilinear(source, height, width);
             let all = mask(&segmenter, &frame, ALL, size);
             assert_eq!((all.width() as usize, all.height() as usize), (width, height), "{name}");
-            // Sides are prepared again in between.
+            // The tables of other sizes were prepared in between.
             assert_same(&name, &all, truth.view());
             let labels = mask(&segmenter, &frame, Outputs::default(), size);
             assert_best(&name, labels.labels(), truth.view());
@@ -73,7 +74,8 @@ fn masks_of_any_size_are_bilinear_between_the_scores() {
 
 #[test]
 fn what_is_clear_beforehand_is_what_computing_it_gives() {
-    // A picture of two colours: its labels are areas, between which the sixteen columns of a window differ.
+    // An image of two colours: its labels form areas, and the 16 columns of a window differ only at
+    // their borders.
     let (width, height) = (96usize, 64usize);
     let pixels: Vec<u8> = (0..width * height)
         .flat_map(|i| if (i % width) * 2 + (i / width) < 110 { [250, 20, 10] } else { [10, 60, 240] })
@@ -81,7 +83,7 @@ fn what_is_clear_beforehand_is_what_computing_it_gives() {
     let frame = rgb(&pixels, width as u32, height as u32);
     let spec = Spec { end: End::Resize, stride: 8, classes: 21, ..Spec::default() };
     let segmenter = segmenter(spec, Some(SizeMode::Resize { width: 96, height: 64 }));
-    // All classes; and some, so that places among them and classes differ.
+    // All classes; and some, so that indices among the competing classes differ from class indices.
     for (size, classes) in [
         ((1000, 700), &[][..]),
         ((1000, 700), &[2, 3, 5, 7, 11, 13, 17, 19, 20]),
@@ -93,11 +95,11 @@ fn what_is_clear_beforehand_is_what_computing_it_gives() {
             mask.set_size(size.0, size.1).unwrap();
             mask.set_classes(classes);
         };
-        // What computes every score of every pixel is the specification.
+        // The reference computes every score of every pixel.
         let all = mask(&segmenter, &frame, ALL, choose);
         let labels = mask(&segmenter, &frame, Outputs::default(), choose);
         let differing = labels.labels().iter().zip(all.labels()).filter(|(a, b)| a != b).count();
-        // Only ties may differ, where rounding decides.
+        // Only ties, where rounding decides, may differ.
         assert!(differing <= 7, "{size:?}, {classes:?}: {differing} pixels");
         let area = u64::from(size.0 * size.1);
         let large = labels.pixels().iter().filter(|&&count| count > area / 70).count();
@@ -233,7 +235,7 @@ fn labels_go_to_the_callers_memory() {
             for padding in [0, 1, 19] {
                 let name = format!("segmenter {index}, {size:?}, padding {padding}");
                 let stride = columns + padding;
-                // Exactly as much as is needed: the last row without padding.
+                // The exact size: the last row has no padding.
                 let mut labels = vec![123u8; stride * (rows - 1) + columns];
                 let mut mask = Mask::with_outputs(outputs);
                 sized(&mut mask);
@@ -246,7 +248,7 @@ fn labels_go_to_the_callers_memory() {
                 assert!(mask.labels().is_empty() && mask.label_map().is_none(), "{name}");
                 assert_eq!((mask.confidence(), mask.scores()), (truth.confidence(), truth.scores()), "{name}");
                 assert_eq!(mask.pixels(), truth.pixels(), "{name}");
-                // The next frame may go to the mask again.
+                // The next frame may be written to the mask again.
                 segmenter.segment(&frame, &mut mask).unwrap();
                 assert_eq!(mask.labels(), truth.labels(), "{name}");
             }
@@ -301,7 +303,8 @@ fn specks_leave_the_labels_and_nothing_else() {
             let (columns, rows) = if size.0 == 0 { (width, height) } else { (size.0 as usize, size.1 as usize) };
             let stride = columns + 3;
             let mut memory = vec![123; stride * rows];
-            // The second frame is averaged with the first, whose specks do not matter.
+            // The second frame is averaged with the first one; removing specks of the first one has
+            // no influence.
             for frame in &frames {
                 segmenter.segment(frame, &mut all).unwrap();
                 segmenter.segment(frame, &mut one).unwrap();
@@ -337,7 +340,7 @@ fn specks_leave_the_labels_and_nothing_else() {
 
 #[test]
 fn class_indices_have_sizes_and_labels_but_no_scores() {
-    // Behind a node that libfcn does not look through, class indices are all there is.
+    // After a node that libfcn does not recognise, only class indices are available.
     let labels = segmenter(Spec { end: End::Labels, uncut: true, ..Spec::default() }, None);
     let (width, height) = (90usize, 61usize);
     let pixels = random_bytes(53, 3 * width * height);
@@ -350,7 +353,8 @@ fn class_indices_have_sizes_and_labels_but_no_scores() {
             mask.set_remap(Some(&remap)).unwrap();
         });
         for (i, &label) in found.labels().iter().enumerate() {
-            // The frame's pixel that the middle of this one lies in. Where it lies between two, either may be the answer.
+            // The frame's pixel that contains the centre of this one. If the centre is on a
+            // boundary, either pixel may be used.
             let place = |at: usize, to: usize, from: usize| (at as f64 + 0.5) * from as f64 / to as f64;
             let (x, y) = (place(i % columns, columns, width), place(i / columns, rows, height));
             let near = |at: f64, end: usize| [at.floor() as usize, ((at - 1e-9).floor() as usize).min(end - 1)];
@@ -394,7 +398,8 @@ fn smoothing_is_the_exponential_mean_of_the_scores() {
             assert_same(&format!("{end:?}, {mode:?}, frame {index}"), &smooth, expected.view());
             mean = Some(expected);
         }
-        // It begins anew: after a call, with another size, with another segmenter, after a frame without smoothing.
+        // The average restarts: after a reset, for another size, for another segmenter, after a
+        // frame without smoothing.
         let alone = |smooth: &Mask, index: usize, what: &str| {
             assert_same(&format!("{end:?}, {mode:?}, {what}"), smooth, single[index].view());
         };
@@ -410,7 +415,7 @@ fn smoothing_is_the_exponential_mean_of_the_scores() {
         segmenter.segment(&rgb(&pictures[1], 90, 61).rotate(Rotation::Half), &mut smooth).unwrap();
         segmenter.segment(&rgb(&pictures[3], 90, 61), &mut smooth).unwrap();
         alone(&smooth, 3, "after a turned frame");
-        // A crop that has moved shows another place, also where its size stays.
+        // A crop at another position shows another part of the image, even if its size is the same.
         let wide = random_bytes(67, 3 * 120 * 61);
         let part = |x| rgb(&wide, 120, 61).crop(Rect { x, y: 0, width: 90, height: 61 }).unwrap();
         for x in [0, 30] {
@@ -426,7 +431,7 @@ fn smoothing_is_the_exponential_mean_of_the_scores() {
         smooth.set_smoothing(share).unwrap();
         twin.segment(&rgb(&pictures[1], 90, 61), &mut smooth).unwrap();
         alone(&smooth, 1, "after a frame that stood alone");
-        // A frame that fails changes nothing; another size of the mask does not matter.
+        // A failed frame changes nothing; nor does another mask size.
         let mut short = [0u8; 5];
         twin.segment_into(&rgb(&pictures[2], 90, 61), &mut smooth, &mut short, 0).unwrap_err();
         smooth.set_size(45, 30).unwrap();
@@ -438,7 +443,7 @@ fn smoothing_is_the_exponential_mean_of_the_scores() {
     }
 }
 
-/// A grey slope on which a bright square moves two pixels a frame, and noise.
+/// A grey gradient with a bright square that moves two pixels per frame, and noise.
 fn scene(number: usize, noise: f32, (width, height): (usize, usize)) -> Vec<u8> {
     let grain = random(1000 + number as u64, width * height * 3);
     let square = |x: usize, y: usize| (10 + 2 * number..42 + 2 * number).contains(&x) && (20..52).contains(&y);
@@ -460,8 +465,8 @@ fn smoothed_labels_of_a_noisy_scene_flicker_less() {
         segmenter.segment(&rgb(&scene(number, noise, size), size.0 as u32, size.1 as u32), mask).unwrap();
         mask.labels().to_vec()
     };
-    // Pixels whose label changes from one frame to the next although it does not in the scene without noise, and pixels that differ
-    // from that scene's labels.
+    // Counts pixels whose label changes between frames although it does not in the scene without
+    // noise, and pixels that differ from that scene's labels.
     let flips = |share: f32| {
         let (mut mask, mut clean) = (Mask::new(), Mask::new());
         mask.set_smoothing(share).unwrap();

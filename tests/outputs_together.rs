@@ -1,4 +1,4 @@
-//! What a mask can be asked for, together with streams, with limits, and with models made elsewhere.
+//! Mask settings in combination with streams, limits, and models from other exporters.
 
 #[path = "common/foreign.rs"]
 mod foreign;
@@ -92,7 +92,7 @@ fn smoothing_is_that_of_each_stream_and_begins_anew_with_another_view() {
     };
     let part =
         |picture: usize, x, y| rgb(&pictures[picture], 80, 48).crop(Rect { x, y, width: 64, height: 40 }).unwrap();
-    // What one stream sees: a picture, the corner of the crop, and whether the average begins anew with it.
+    // What one stream sees: an image, the corner of the crop, and whether the average restarts.
     type View = (usize, (u32, u32), bool);
     let rounds: [[View; 2]; 5] = [
         [(0, (0, 0), true), (5, (3, 8), true)],
@@ -103,14 +103,15 @@ fn smoothing_is_that_of_each_stream_and_begins_anew_with_another_view() {
     ];
     let polled = [(); 2].map(|()| Stream::polling(Arc::clone(&segmenter), like()).unwrap());
     let (send, receive) = mpsc::channel();
-    // This callback keeps each mask and leaves another one: the average is the stream's all the same.
+    // This callback keeps each mask and leaves another one. The average still belongs to the
+    // stream.
     let called = Stream::new(Arc::clone(&segmenter), like(), move |result: StreamResult<'_, ()>| {
         send.send(std::mem::replace(result.mask.unwrap(), like())).unwrap();
     });
     let called = called.unwrap();
     let mut means: [Option<Array3<f32>>; 2] = [None, None];
     for round in rounds {
-        // The streams take turns, so an average in the wrong place would be seen.
+        // The streams take turns, which would reveal an average stored in the wrong place.
         for (index, ((stream, mean), (picture, (x, y), anew))) in polled.iter().zip(&mut means).zip(round).enumerate() {
             let name = format!("stream {index}, picture {picture} at ({x}, {y})");
             let frame = part(picture, x, y);
@@ -134,7 +135,7 @@ fn smoothing_is_that_of_each_stream_and_begins_anew_with_another_view() {
 
 #[test]
 fn a_frame_that_is_ended_leaves_the_callers_memory_and_the_average() {
-    // Black below: there the network's run does not end.
+    // The lower half is black: there the network's run never ends.
     const SIDE: u32 = 64;
     let mut pixels = random_bytes(79, 3 * (SIDE * SIDE) as usize);
     let half = pixels.len() / 2;
@@ -156,7 +157,7 @@ fn a_frame_that_is_ended_leaves_the_callers_memory_and_the_average() {
 
 const RAW: Normal = Normal { scale: 1.0 / 255.0, mean: [0.0; 3], std: [1.0; 3], bgr: false };
 
-/// Scores less what softmax does not see: the mean of a pixel's scores.
+/// Subtracts each pixel's mean score, which softmax ignores.
 fn centred(mut scores: Array3<f32>) -> Array3<f32> {
     for mut pixel in scores.lanes_mut(Axis(0)) {
         let mean = pixel.mean().unwrap();
@@ -203,10 +204,10 @@ fn models_made_elsewhere_have_every_output() {
             let scores = all.scores().unwrap().to_owned();
             let worst = centred(scores.clone()).iter().zip(&truth).fold(0.0f32, |w, (a, b)| w.max((a - b).abs()));
             assert!(worst < 3e-3, "{name}: scores differ by {worst}");
-            // Labels, confidence in both forms, margin and counts, from these scores.
+            // Compares labels, both forms of confidence, margin and counts with these scores.
             assert_same(&name, &all, scores.view());
 
-            // Doubt, other labels, fewer classes, the caller's memory.
+            // A threshold, remapping, fewer classes, and the caller's memory.
             let remap = [40, 41, 42, 43, 44];
             let confidence = all.confidence().unwrap();
             let mut sorted = confidence.to_vec();
@@ -259,7 +260,7 @@ fn class_indices_of_models_made_elsewhere_are_labels_alone() {
         options.class_names = Some((0..classes).map(|class| format!("class {class}")).collect());
         let segmenter = Segmenter::from_memory(&foreign.bytes(), &options).unwrap();
         let truth = argmax(foreign.logits(&pixels, height, width, &RAW).mapv(|score| score as f32).view());
-        // Each pixel twice as wide and high, in rows of the caller's.
+        // Each pixel is doubled in both directions, in the caller's rows.
         let mut mask = Mask::new();
         mask.set_size(2 * width as u32, 2 * height as u32).unwrap();
         mask.set_remap(Some(&[10, 11, 12, 13, 14])).unwrap();

@@ -1,5 +1,5 @@
-//! Frames through small networks of random weights: against what ONNX Runtime computes for the uncut graph, and against
-//! plain slow arithmetic.
+//! Frames through small networks with random weights: compared with ONNX Runtime on the uncut
+//! graph, and with plain slow arithmetic.
 
 #[path = "common/models.rs"]
 mod models;
@@ -37,7 +37,7 @@ fn scores_at_a_fraction_of_the_size_are_interpolated() {
 
 #[test]
 fn padding_is_the_mean_colour_and_is_cut_off_again() {
-    // With a mean of 0 the mean colour is black, which a caller can pad with as well.
+    // With mean 0, the mean colour is black, which a caller can pad with.
     let mut plain = options(Some(SizeMode::Pad));
     plain.mean = Some([0.0; 3]);
     let segmenter = Segmenter::from_memory(&network(Spec::default()), &plain).unwrap();
@@ -58,8 +58,8 @@ fn padding_is_the_mean_colour_and_is_cut_off_again() {
 #[test]
 fn resizing_there_and_back_is_bilinear() {
     let spec = Spec::default();
-    // A picture of one colour is itself at every size; the transposed convolution's random kernel gives it scores that vary.
-    // How pictures are resized is tested beside the code that does it.
+    // An image of one colour is the same at every size, and the random kernel of the transposed
+    // convolution makes its scores vary. Unit tests of `preprocess` cover resampling.
     for (width, height, working_width, working_height) in [(50, 30, 50, 30), (64, 48, 32, 24), (24, 16, 96, 64)] {
         let mode = SizeMode::Resize { width: working_width, height: working_height };
         let resized = segmenter(spec, Some(mode));
@@ -83,7 +83,8 @@ fn tiles_average_what_the_network_says_of_each() {
         let pixels = random_bytes(11, 3 * width * height);
         let frame = rgb(&pixels, width as u32, height as u32);
         let mask = everything(&segmenter(spec, Some(mode)), frame);
-        // The rule, written plainly: evenly spread tiles of the greatest multiple of the stride, and the mean of each pixel.
+        // The rule, implemented plainly: evenly spaced tiles whose sides are the largest multiple
+        // of the stride, and the mean for each pixel.
         let one = segmenter(spec, Some(SizeMode::Pad));
         let places = |length: usize, tile: usize| {
             let tile = (tile.min(length) / 8 * 8).max(8);
@@ -182,14 +183,14 @@ fn networks_of_one_size_take_any_frame() {
 fn class_indices_are_taken_from_networks_that_answer_them() {
     let mut named = options(None);
     named.class_names = Some(["a", "b", "c", "d", "e"].map(String::from).to_vec());
-    // An argmax at the very end would be taken away.
+    // An argmax at the very end would be removed.
     let spec = Spec { end: End::Labels, uncut: true, card: false, ..Spec::default() };
     let labels = Segmenter::from_memory(&network(spec), &named);
     let labels = labels.unwrap();
     let pixels = random_bytes(23, 3 * 96 * 64);
     let mut mask = Mask::new();
     labels.segment(&rgb(&pixels, 96, 64), &mut mask).unwrap();
-    // The network scores blocks of 8 x 8 pixels, so its class indices are the best scores of a block.
+    // The network scores blocks of 8 x 8 pixels, so its class indices are the argmax of each block.
     let scores = segmenter(Spec { end: End::Low, card: false, ..Spec::default() }, None);
     for (x, y) in [(0, 0), (3, 2), (11, 7)] {
         let block = rgb(&pixels, 96, 64).crop(Rect { x: 8 * x, y: 8 * y, width: 8, height: 8 }).unwrap();
@@ -258,7 +259,8 @@ fn the_form_for_gpus_gives_the_same_labels() {
             let device = Segmenter::from_memory(&network(spec), &device).unwrap();
             let plain = segmenter(spec, Some(SizeMode::Pad));
             use PixelFormat::*;
-            // Planes and pixels that share bytes are for the usual way, which the segmenter must choose by itself.
+            // The form for GPUs does not support shared bytes and several planes; the segmenter
+            // must fall back by itself.
             let formats = [Rgb8, Bgr8, Rgba8, Bgra8, Gray8, Gray16, Nv12, Yuyv];
             let sizes = [(96, 64), (95, 63), (33, 57), (8, 8), (90, 1), (41, 30), (40, 32), (96, 64)];
             for (format, (width, height)) in formats.into_iter().zip(sizes) {
@@ -284,7 +286,7 @@ fn the_form_for_gpus_gives_the_same_labels() {
                 let mut counts = vec![0; mask.pixels().len()];
                 mask.labels().iter().for_each(|&label| counts[usize::from(label)] += 1);
                 assert_eq!(mask.pixels(), counts, "{name}");
-                // What that form does not yield comes from the usual one.
+                // Outputs that the form for GPUs does not compute come from the general path.
                 assert_eq!(everything(&device, frame).scores(), truth.scores(), "{name}");
                 device.segment(&frame.mirror(), &mut mask).unwrap();
                 assert_eq!(mask.labels(), everything(&plain, frame.mirror()).labels(), "{name}, mirrored");
@@ -293,7 +295,7 @@ fn the_form_for_gpus_gives_the_same_labels() {
     }
 }
 
-/// A network whose low-resolution scores are square roots, so that some are no numbers.
+/// A network whose low-resolution scores are square roots, some of them NaN.
 fn with_roots(spec: Spec) -> Vec<u8> {
     let mut model = model(spec);
     let graph = model.graph.as_mut().unwrap();
@@ -308,7 +310,7 @@ fn with_roots(spec: Spec) -> Vec<u8> {
 fn a_frame_without_numbers_is_unknown_and_soon_forgotten() {
     let model = with_roots(Spec::default());
     let segmenter = Segmenter::from_memory(&model, &options(Some(SizeMode::Pad))).unwrap();
-    // Random frames have some pixels without numbers; those of a mask of an ordinary network have none.
+    // Random frames have some pixels with NaN scores; a mask of an ordinary network has none.
     let plain = self::segmenter(Spec::default(), Some(SizeMode::Pad));
     let pixels = random_bytes(12, 3 * 96 * 64);
     let mut mask = Mask::new();
@@ -316,7 +318,7 @@ fn a_frame_without_numbers_is_unknown_and_soon_forgotten() {
     assert!(mask.not_finite() > 0);
     plain.segment(&rgb(&pixels, 96, 64), &mut mask).unwrap();
     assert!(mask.not_finite() == 0 && !mask.labels().contains(&UNKNOWN));
-    // Smoothing: what is no number in one frame is the next frame's own.
+    // Smoothing: a NaN in one frame does not affect the next one.
     let mut smooth = Mask::with_outputs(Outputs { scores: true, ..Outputs::default() });
     smooth.set_smoothing(0.5).unwrap();
     let other = random_bytes(13, 3 * 96 * 64);
@@ -364,17 +366,18 @@ fn pixels_whose_scores_are_no_numbers_are_unknown() {
                     (unknown as u64, (width * height - unknown) as u64),
                     "{name}"
                 );
-                // Labels alone go a shorter way.
+                // Labels alone use a shorter code path.
                 let mut alone = Mask::new();
                 segmenter.segment(&frame(), &mut alone).unwrap();
                 assert!(alone.labels() == mask.labels() && alone.not_finite() == mask.not_finite(), "{name}");
-                // So does the form for GPUs.
+                // The form for GPUs must agree, too.
                 let mut device = options(Some(mode));
                 device.device_graph = true;
                 let device = Segmenter::from_memory(&model, &device).unwrap();
                 device.segment(&frame(), &mut alone).unwrap();
                 let mut pairs = alone.labels().iter().zip(mask.labels());
-                // ONNX Runtime interpolates with what has no weight, too, which makes more pixels of no number.
+                // ONNX Runtime's interpolation includes values with weight 0, so it yields more NaN
+                // pixels.
                 match uncut {
                     true => assert!(pairs.all(|(a, b)| (*a == UNKNOWN) == (*b == UNKNOWN)), "{name}"),
                     false => assert!(pairs.all(|(a, b)| *a == UNKNOWN || *b != UNKNOWN), "{name}"),
@@ -386,7 +389,7 @@ fn pixels_whose_scores_are_no_numbers_are_unknown() {
                     (unknown_there, (width * height) as u64 - unknown_there),
                     "{name}"
                 );
-                // Another size, where what lies between equal classes is not looked at.
+                // At another size, where pixels between equal classes are skipped.
                 alone.set_size(3 * width as u32, 2 * height as u32).unwrap();
                 segmenter.segment(&frame(), &mut alone).unwrap();
                 assert!(alone.not_finite() > unknown as u64 && alone.labels().contains(&UNKNOWN), "{name}");

@@ -1,4 +1,5 @@
-//! At which size the network sees a frame: the default (auto), the short side, and what a mask says of it.
+//! The size at which the network sees a frame: the default (auto), the short side, and the size
+//! that a mask reports.
 
 #[path = "common/models.rs"]
 mod models;
@@ -15,7 +16,7 @@ use models::{Spec, card, model, network, random_bytes};
 use prost::Message;
 use truth::{everything, options, rgb};
 
-/// A segmenter of the test network (stride 8) whose native side is 96 pixels.
+/// A segmenter of the test network (stride 8) with native side 96.
 fn with_native_side(size_mode: Option<SizeMode>) -> Segmenter {
     let mut options = options(size_mode);
     options.native_side = Some(96);
@@ -82,7 +83,7 @@ fn a_mask_without_a_frame_has_no_working_size() {
     assert_eq!(everything(&tiles, rgb(&[7; 3 * 100 * 50], 100, 50)).working_size(), (32, 24));
 }
 
-/// Messages of [`LogLevel::Info`] while a segmenter is made.
+/// The messages of [`LogLevel::Info`] during creation.
 fn told(model: &[u8], mut options: Options) -> (Segmenter, Vec<String>) {
     let messages = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&messages);
@@ -120,7 +121,7 @@ fn the_native_side_is_the_options_before_the_cards_and_the_log_says_when_it_is_u
         assert_eq!(mask.working_size(), (working, working), "{of_card:?} {of_options:?} {mode:?}");
         assert_eq!(unknown(&messages), usize::from(told_once), "{of_card:?} {of_options:?} {mode:?}: {messages:?}");
     }
-    // A network of one size has no choice.
+    // A network with a fixed size has no choice.
     let fixed = network(Spec { fixed: Some((64, 64)), ..Spec::default() });
     let (segmenter, messages) = told(&fixed, options(None));
     assert_eq!(everything(&segmenter, rgb(&pixels, 256, 256)).working_size(), (64, 64));
@@ -149,7 +150,7 @@ fn sides_out_of_range_are_refused() {
     }
 }
 
-/// The photo that `make demo` labels, and the model of it.
+/// The photo that `make demo` labels, with the demo's model.
 #[test]
 #[cfg(feature = "image")]
 fn a_photo_three_times_as_large_gets_the_same_labels() {
@@ -157,7 +158,7 @@ fn a_photo_three_times_as_large_gets_the_same_labels() {
     let small = fcn::read_image(root.join(".deps/photos/china.jpg")).unwrap();
     let (width, height) = (small.width, small.height);
     let large = enlarged(&small.pixels, width as usize, height as usize, 3);
-    // Both are far from this size, so that the network sees them alike.
+    // Both sizes are far from the native side, so the network sees both alike.
     let mut options = options(None);
     options.native_side = Some(384);
     let segmenter = Segmenter::from_file(root.join("models/street.onnx"), &options).unwrap();
@@ -172,7 +173,7 @@ fn a_photo_three_times_as_large_gets_the_same_labels() {
     assert!(share > 0.97, "{share}");
 }
 
-/// A picture `factor` times as large, bilinear with half-pixel centres.
+/// Enlarges an image by `factor`, bilinear with half-pixel centres.
 fn enlarged(pixels: &[u8], width: usize, height: usize, factor: usize) -> Vec<u8> {
     let planes =
         ndarray::Array3::from_shape_fn((3, height, width), |(c, y, x)| f32::from(pixels[3 * (y * width + x) + c]));

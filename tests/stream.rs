@@ -1,4 +1,4 @@
-//! Streams, cancelling and timeouts.
+//! Streams, cancellation and timeouts.
 
 #[path = "common/models.rs"]
 mod models;
@@ -20,10 +20,10 @@ use fcn::{
 use models::{End, Spec, endless, network, picky, random_bytes, slow};
 use prost::Message;
 
-/// The most that a test waits for something that must come.
+/// The maximum wait for an event that must occur.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A side of frames that take about a millisecond.
+/// The side of frames that take about a millisecond.
 const SMALL: u32 = 32;
 
 fn options() -> Options {
@@ -36,12 +36,13 @@ fn segmenter(options: &Options) -> Arc<Segmenter> {
     Arc::new(Segmenter::from_memory(&slow(End::Low).encode_to_vec(), options).unwrap())
 }
 
-/// Labels bright frames at once, and [`BLACK`] ones never: only what ends its run does.
+/// A segmenter that labels bright frames at once, and [`BLACK`] ones never, unless their run is
+/// aborted.
 fn endless_segmenter(options: &Options) -> Arc<Segmenter> {
     Arc::new(Segmenter::from_memory(&endless().encode_to_vec(), options).unwrap())
 }
 
-/// Pixels that live for ever: enough for any frame of these tests.
+/// Static pixels, enough for any frame of these tests.
 fn pixels() -> &'static [u8] {
     static PIXELS: OnceLock<Vec<u8>> = OnceLock::new();
     PIXELS.get_or_init(|| random_bytes(1, 3 * 256 * 256))
@@ -57,7 +58,7 @@ fn frame(side: u32) -> Frame<'static> {
     Frame::packed(PixelFormat::Bgr8, pixels(), side, side, 0).unwrap()
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
@@ -106,7 +107,7 @@ fn a_callback_may_stop_or_drop_its_stream() {
             move |_: StreamResult<'_, u64>| {
                 calls.fetch_add(1, Ordering::Relaxed);
                 let stream = slot.lock().unwrap().take().unwrap();
-                // Waits, and is dropped.
+                // Is queued, and then dropped.
                 stream.push(&frame(SMALL), 0, 1).unwrap();
                 if drops {
                     drop(stream);
@@ -129,14 +130,14 @@ fn a_callback_may_stop_or_drop_its_stream() {
             let counters = StreamCounters { pushed: 2, dropped: 1, done: 1, ..StreamCounters::default() };
             assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), counters);
             assert!(matches!(stream.push(&frame(SMALL), 0, 2), Err(Error::Cancelled(_))));
-            // Also where the callback did it already.
+            // Also if the callback has already stopped the stream.
             stream.stop();
             assert_eq!(stream.counters().unwrap(), counters);
             assert_eq!(calls.load(Ordering::Relaxed), 1);
             slot.lock().unwrap().take();
             drop(stream);
         }
-        // The thread has let go of everything that is the caller's.
+        // The thread has dropped everything that belongs to the caller.
         eventually("the end of the thread", || Arc::strong_count(&calls) == 1 && Arc::strong_count(&segmenter) == 1);
         assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
@@ -167,7 +168,7 @@ fn polling_gets_the_newest_result() {
     assert_eq!((mask.labels(), mask.confidence()), (expected.labels(), expected.confidence()));
     assert!(stream.poll(&mut mask).unwrap().is_none());
 
-    // A result that is there can be had after the stop, then there are no more.
+    // A result that is ready can be fetched after the stop, then there are no more.
     stream.push(&frame(SMALL), 9, 4).unwrap();
     eventually("the result", || stream.counters().unwrap().done == 5);
     thread::scope(|scope| {
@@ -185,7 +186,7 @@ fn polling_gets_the_newest_result() {
     assert!(matches!(called.poll(&mut mask), Err(Error::InvalidArgument(_))));
 }
 
-/// Which borrowed frames were given back, and how often.
+/// Which borrowed frames were released, and how often.
 type Given = Arc<Mutex<HashMap<u32, u32>>>;
 
 #[derive(Clone)]
@@ -198,7 +199,7 @@ fn give_back(borrowed: &Borrowed) {
     *borrowed.given.lock().unwrap().entry(borrowed.number).or_default() += 1;
 }
 
-/// Every frame up to `count` was given back once.
+/// Whether every frame up to `count` was released exactly once.
 fn all_once(given: &Given, count: u32) -> bool {
     let given = given.lock().unwrap();
     given.len() == count as usize && (0..count).all(|number| given.get(&number) == Some(&1))
@@ -214,7 +215,7 @@ fn borrowed_frames_are_given_back_once_whatever_becomes_of_them() {
         given.lock().unwrap().clear();
     };
 
-    // With a callback, which still sees the pixels.
+    // With a callback, which still reads the pixels.
     let too_early = Arc::new(AtomicU64::new(0));
     let (go_on, wait) = mpsc::channel::<()>();
     let stream = {
@@ -237,11 +238,11 @@ fn borrowed_frames_are_given_back_once_whatever_becomes_of_them() {
     }
     go_on.send(()).unwrap();
     eventually("the last one", || sum(stream.counters().unwrap()) == 20);
-    // The callback held the thread, so all between the first and the last were replaced.
+    // The callback blocked the thread, so all frames between the first and the last were replaced.
     assert_eq!((stream.counters().unwrap().dropped, stream.counters().unwrap().done), (18, 2));
     check(20);
     assert_eq!(too_early.load(Ordering::Relaxed), 0);
-    // Late ones, and what is in work and what waits at the stop.
+    // Late frames, and frames in progress or queued at the stop.
     stream.set_deadline(Some(Duration::from_millis(1))).unwrap();
     stream.push_borrowed(black(), 0, lend(0), give_back).unwrap();
     eventually("the late one", || stream.counters().unwrap().late == 1);
@@ -251,11 +252,11 @@ fn borrowed_frames_are_given_back_once_whatever_becomes_of_them() {
     stream.push_borrowed(black(), 0, lend(2), give_back).unwrap();
     stream.stop();
     assert!(all_once(&given, 3), "all are given back when stop returns");
-    // One that is not taken is not given back.
+    // A rejected frame is not released.
     assert!(stream.push_borrowed(frame(SMALL), 0, lend(3), give_back).is_err());
     check(3);
 
-    // Without a callback: done, dropped, unfetched, and still in work when the stream is dropped.
+    // Without a callback: done, dropped, not fetched, and in progress when the stream is dropped.
     let stream = Stream::polling(Arc::clone(&segmenter), Mask::new()).unwrap();
     for number in 0..20 {
         stream.push_borrowed(frame(128), 0, lend(number), give_back).unwrap();
@@ -267,7 +268,7 @@ fn borrowed_frames_are_given_back_once_whatever_becomes_of_them() {
     drop(stream);
     check(1);
 
-    // A failure, and a cancelled one.
+    // A failed frame and a cancelled one.
     let failing = Arc::new(Segmenter::from_memory(&picky().encode_to_vec(), &options()).unwrap());
     let stream = Stream::polling(failing, Mask::new()).unwrap();
     stream.push_borrowed(frame(SMALL), 0, lend(0), give_back).unwrap();
@@ -284,7 +285,7 @@ fn borrowed_frames_are_given_back_once_whatever_becomes_of_them() {
 
 #[test]
 fn the_newest_frame_is_labelled_next() {
-    // However many frames come while a callback runs.
+    // With any number of frames during a callback.
     let (results, receiver) = mpsc::channel();
     let (go_on, wait) = mpsc::channel::<()>();
     let wait = Mutex::new(wait);
@@ -311,20 +312,21 @@ fn the_newest_frame_is_labelled_next() {
 
 #[test]
 fn the_newest_frame_is_labelled_next_when_a_run_ends() {
-    // However many frames come while the network runs.
+    // With any number of frames during a run.
     let segmenter = endless_segmenter(&options());
     let (results, receiver) = mpsc::channel();
     let (go_on, wait) = mpsc::channel::<()>();
     let wait = Mutex::new(wait);
     let callback = move |result: StreamResult<'_, u64>| {
         results.send((*result.user, result.mask.is_ok())).unwrap();
-        // No cancel may meet the frame that follows.
+        // A cancel must not affect the frame that follows.
         if result.mask.is_err() {
             wait.lock().unwrap().recv().unwrap();
         }
     };
     let stream = Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap();
-    // The second frame is only dropped by the third if the first one runs; otherwise it drops the first one.
+    // The third frame drops the second one only if the first one is running; otherwise it drops the
+    // first one.
     let mut runs = 0;
     eventually("a run that holds the thread", || {
         runs += 1;
@@ -335,7 +337,7 @@ fn the_newest_frame_is_labelled_next_when_a_run_ends() {
     for number in 100..110 {
         stream.push(&frame(SMALL), 0, number).unwrap();
     }
-    // Again, if the frame was taken and its run had not begun.
+    // Cancel again if the frame was accepted but its run had not begun.
     let mut ended = None;
     eventually("the end of the run", || {
         segmenter.cancel().unwrap();
@@ -361,7 +363,7 @@ fn stopping_does_not_wait_for_the_network() {
         };
         let stream = Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap();
         stream.push(&black(), 0, ()).unwrap();
-        // So that it most likely runs; the stop ends it in any case.
+        // Gives the frame time to start; the stop must end it in any case.
         thread::sleep(Duration::from_millis(5 * round));
         stream.stop();
         assert_eq!(stream.counters().unwrap(), StreamCounters { pushed: 1, dropped: 1, ..StreamCounters::default() });
@@ -409,7 +411,7 @@ fn late_frames_have_no_result_and_are_not_begun_where_they_are_late_before() {
     let counters = StreamCounters { pushed: 4, done: 2, late: 2, ..StreamCounters::default() };
     assert_eq!(stream.counters().unwrap(), counters);
 
-    // Where results are polled, late frames are only counted.
+    // If results are polled, late frames are only counted.
     let stream = Stream::polling(segmenter, Mask::new()).unwrap();
     stream.set_deadline(Some(Duration::from_millis(1))).unwrap();
     stream.push(&black(), 0, ()).unwrap();
@@ -423,7 +425,7 @@ fn a_frame_that_fails_is_told_and_the_stream_goes_on() {
     let (sender, receiver) = mpsc::channel();
     let callback = move |result: StreamResult<'_, u32>| {
         sender.send((result.timestamp, *result.user, result.mask.map(|mask| mask.width()))).unwrap();
-        // The host's own failure changes nothing.
+        // A panic in the callback changes nothing.
         std::panic::resume_unwind(Box::new("a callback that panics"));
     };
     let stream = Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap();
@@ -459,7 +461,7 @@ fn two_streams_share_a_segmenter_of_two_sessions() {
         (side, mask)
     });
     let streams = [(); 2].map(|()| Stream::polling(Arc::clone(&segmenter), Mask::new()).unwrap());
-    // The streams keep what they need.
+    // The streams keep the segmenter alive.
     drop(segmenter);
     thread::scope(|scope| {
         for (stream, (side, expected)) in streams.iter().zip(&mut expected) {
@@ -539,7 +541,7 @@ fn a_timeout_ends_a_frame_and_the_next_one_works() {
         assert!(matches!(&result, Err(Error::Timeout(text)) if text.contains("20ms")), "{result:?}");
         assert_eq!(mask.width(), 0);
     }
-    // A small frame is in time, at least where the machine does nothing else.
+    // A small frame is in time, at least on an idle machine.
     let tiny = Frame::packed(PixelFormat::Gray8, pixels(), 8, 8, 0).unwrap();
     eventually("a frame in time", || segmenter.segment(&tiny, &mut Mask::new()).is_ok());
 
@@ -559,7 +561,8 @@ fn a_timeout_ends_the_wait_for_a_session_and_frames_of_many_tiles() {
     let last_tile = Frame::packed(PixelFormat::Gray8, &pixels, 64, 64, 0).unwrap();
     let result = segmenter.segment(&last_tile, &mut Mask::new());
     assert!(matches!(result, Err(Error::Timeout(_))), "{result:?}");
-    // Warming up labels a black frame, has no limit, and so holds the only session until it is cancelled.
+    // The warm-up labels a black frame without a limit, so it holds the only session until it is
+    // cancelled.
     thread::scope(|scope| {
         let holder = scope.spawn(|| segmenter.warm_up(64, 64));
         eventually(
@@ -578,7 +581,8 @@ fn a_timeout_ends_the_wait_for_a_session_and_frames_of_many_tiles() {
 fn cancelling_ends_calls_that_run_or_wait_and_no_later_ones() {
     let segmenter = endless_segmenter(&options());
     let small = || segmenter.segment(&frame(SMALL), &mut Mask::new());
-    // One runs and the others wait for its session: none ends by itself, and one cancel ends all that have begun.
+    // One call runs and the others wait for its session. None ends by itself, and one cancel ends
+    // all that have begun.
     eventually("a round of one cancel", || {
         let mut cancels = 0;
         thread::scope(|scope| {
@@ -601,12 +605,13 @@ fn cancelling_ends_calls_that_run_or_wait_and_no_later_ones() {
         small().unwrap();
         cancels == 1
     });
-    // One that comes too early is forgotten.
+    // A cancel without a call has no effect on later calls.
     for _ in 0..20 {
         segmenter.cancel().unwrap();
         small().unwrap();
     }
-    // Calls and cancels at random: each call is either done or cancelled, and nothing sticks.
+    // Random calls and cancels: each call is either done or cancelled, and no cancel affects later
+    // calls.
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -626,7 +631,7 @@ fn cancelling_ends_calls_that_run_or_wait_and_no_later_ones() {
 
 #[test]
 fn a_bad_frame_or_mask_is_refused_at_once() {
-    // Behind a node that libfcn does not look through, class indices are all there is.
+    // After a node that libfcn does not recognise, only class indices are available.
     let labels = Arc::new(
         Segmenter::from_memory(&network(Spec { end: End::Labels, uncut: true, ..Spec::default() }), &options())
             .unwrap(),
@@ -649,7 +654,7 @@ fn a_destructor_that_panics_ends_the_stream_and_nobody_waits_for_it() {
     }
     let stream = Stream::new(segmenter(&options()), Mask::new(), |_: StreamResult<'_, Bomb>| {}).unwrap();
     stream.push(&frame(SMALL), 0, Bomb(true)).unwrap();
-    // Not before, because the next frame would replace it, and it would go off here.
+    // Wait for the result first: the next frame would replace one that is still queued.
     eventually("the result", || stream.counters().unwrap().done == 1);
     eventually("the end", || matches!(stream.push(&frame(SMALL), 0, Bomb(false)), Err(Error::Cancelled(_))));
     stream.stop();

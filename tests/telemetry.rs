@@ -1,4 +1,5 @@
-//! Nothing leaves the machine: no socket is opened and no file is written but those that were named.
+//! Nothing leaves the machine: libfcn opens no socket and writes only files that it was asked to
+//! write.
 
 mod common;
 #[path = "common/models.rs"]
@@ -27,7 +28,8 @@ fn nothing_leaves_the_machine() {
         assert!(writes.is_empty(), "{how}: {writes:?}");
         assert!(files_at_home.is_empty(), "{how}: {files_at_home:?}");
     }
-    // The host's own value counts, so this shows that the others would have been noticed.
+    // The host's own value is respected. With it, the trace shows what would otherwise have
+    // happened.
     let variables = [("ORT_DISABLE_TELEMETRY", "0")];
     let chosen = trace(folder.path(), &program, &[&model, Path::new("free")], &variables);
     assert!(!chosen.files_at_home.is_empty() && !chosen.writes.is_empty(), "ONNX Runtime 1.32 has telemetry");

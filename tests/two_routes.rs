@@ -1,5 +1,5 @@
-//! One suite, two routes: the same frames through the Rust API and through the C API give the same masks, bit by bit, and
-//! what is wrong gives the same sentence.
+//! The same cases through the Rust API and the C API: masks must be equal bit by bit, and errors
+//! must have the same message.
 
 #[path = "common/models.rs"]
 mod models;
@@ -15,21 +15,21 @@ use fcn::{
 };
 use models::{Spec, network, random_bytes};
 
-/// Enough for the labels of each case.
+/// Large enough for the labels of each case.
 const BUFFER: usize = 64 * 64;
 
-/// Fewer pixels are left out of regions and contours.
+/// Regions and contours of fewer pixels are left out.
 const MIN_AREA: u32 = 8;
 
 const STYLE: OverlayStyle = OverlayStyle { alpha: 0.5, outline: 1, legend: true };
 
-/// A frame and how it is to be looked at.
+/// A frame and its view.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     format: PixelFormat,
     width: u32,
     height: u32,
-    /// Bytes beyond the end of a row; `None` for stride 0.
+    /// Padding bytes per row; `None` for stride 0.
     padding: Option<usize>,
     crop: Option<[u32; 4]>,
     rotation: Rotation,
@@ -41,7 +41,7 @@ struct Case {
     outputs: Outputs,
     /// Columns and rows of the mask.
     size: (u32, u32),
-    /// The caller's memory for labels, with as many bytes beyond the end of a row.
+    /// The caller's memory for labels, with this many padding bytes per row.
     buffer: Option<usize>,
     threshold: f32,
     classes: &'static [u8],
@@ -124,7 +124,7 @@ const CASES: [Case; 40] = [
     },
 ];
 
-/// Frames that are wrong in one respect each.
+/// Frames with one error each.
 const WRONG: [Case; 7] = [
     Case { width: 0, ..PLAIN },
     Case { height: 32768, ..PLAIN },
@@ -140,9 +140,10 @@ impl Case {
         self.padding.map_or(0, |padding| self.width as usize * self.format.bytes() + padding)
     }
 
-    /// Of a frame, and of the one before, so that smoothing has something to average.
+    /// Pixels of the frame and of the previous one, for smoothing.
     fn pixels(&self) -> [Vec<u8>; 2] {
-        // Enough for the largest frame of the tables; the wrong ones must not be followed so far.
+        // Large enough for the largest frame of the tables; the invalid ones must be rejected
+        // before they are read.
         [11, 12].map(|seed| random_bytes(seed, 64 * 64 * 5))
     }
 
@@ -157,7 +158,7 @@ impl Case {
     }
 }
 
-/// What a frame yields, by either route.
+/// The result of a frame.
 #[derive(Debug, PartialEq)]
 struct Answer {
     size: (u32, u32),
@@ -170,9 +171,9 @@ struct Answer {
     pixels: Vec<u64>,
     regions: [Region; 256],
     contours: Vec<Contour>,
-    /// The same, where fewer pixels than this are left out.
+    /// Without regions of fewer pixels than [`MIN_AREA`].
     filtered: ([Region; 256], Vec<Contour>),
-    /// The frame's size of white pixels with the classes drawn over it, RGB.
+    /// The classes drawn over white RGB pixels of the frame's size.
     overlay: Vec<u8>,
 }
 
@@ -210,7 +211,7 @@ fn through_rust(model: &[u8], case: &Case) -> Result<Answer> {
     let own = case.buffer.is_none();
     let map = LabelMap::new(if own { mask.labels() } else { &memory }, mask.width(), mask.height(), stride)?;
     let mut overlay = vec![255; mask.width() as usize * mask.height() as usize * 3];
-    // Labels that are no classes cannot be drawn, which both routes say.
+    // Labels that are not classes cannot be drawn, which both routes report.
     let drawn =
         overlay_styled(&mut overlay, PixelFormat::Rgb8, 0, map, segmenter.classes(), segmenter.background(), STYLE);
     assert!(drawn.is_ok() || case.remap.is_some(), "{drawn:?}");
@@ -230,10 +231,11 @@ fn through_rust(model: &[u8], case: &Case) -> Result<Answer> {
     })
 }
 
-/// A status as a `Result`, with this thread's message.
+/// Converts a status to a `Result`, with this thread's message.
 fn checked(status: ffi::fcn_status) -> Result<()> {
     use ffi::fcn_status::*;
-    // SAFETY: fcn_last_error gives a NUL-terminated string that stays until the next failure on this thread.
+    // SAFETY: fcn_last_error returns a NUL-terminated string that stays valid until the next
+    // failure on this thread.
     let message = unsafe { CStr::from_ptr(ffi::fcn_last_error()) }.to_str().expect("messages are UTF-8").to_owned();
     Err(match status {
         FCN_OK => return Ok(()),
@@ -253,7 +255,7 @@ fn checked(status: ffi::fcn_status) -> Result<()> {
 
 fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
     let mut options = ffi::fcn_options_new();
-    // SAFETY: the options are alive and used by this thread only.
+    // SAFETY: the options are alive and used only by this thread.
     unsafe {
         checked(ffi::fcn_options_set_provider(options.as_deref_mut(), ffi::fcn_provider::FCN_PROVIDER_CPU as i32))?;
         checked(match case.size_mode {
@@ -276,15 +278,15 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
     }
     let mut segmenter = ptr::null_mut();
     let bytes = model.as_ptr().cast::<c_void>();
-    // SAFETY: `bytes` points to `model.len()` bytes, and `segmenter` is a place to write to.
+    // SAFETY: `bytes` points to `model.len()` bytes, and `segmenter` is valid for writes.
     checked(unsafe { ffi::fcn_create_from_memory(bytes, model.len(), options.as_deref(), &mut segmenter) })?;
-    // SAFETY: fcn_create_from_memory succeeded, so it stored a segmenter that nobody else has.
+    // SAFETY: fcn_create_from_memory succeeded, so it stored a segmenter that is not shared.
     let segmenter = unsafe { Box::from_raw(segmenter) };
 
     let (mut format, name) = (0, CString::new(case.format.name()).expect("a name without NUL"));
-    // SAFETY: `name` is a NUL-terminated string, and `format` a place to write to.
+    // SAFETY: `name` is a NUL-terminated string, and `format` is valid for writes.
     checked(unsafe { ffi::fcn_format_from_name(name.as_ptr(), &mut format) })?;
-    // SAFETY: the name is a NUL-terminated string that stays.
+    // SAFETY: the name is a static NUL-terminated string.
     assert_eq!(unsafe { CStr::from_ptr(ffi::fcn_format_name(format)) }, &*name);
     let pixels = case.pixels();
     let layout = |pixels: &[u8]| {
@@ -322,8 +324,8 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
     let mut memory = vec![0u8; BUFFER];
     let earlier = ffi::fcn_frame { planes: layout(&pixels[1]).planes, ..frame };
     let outputs = outputs.into_iter().filter(|(wanted, _)| *wanted).map(|(_, output)| output as u32).sum();
-    // SAFETY: everything is alive and used by this thread only; the frame's pixels reach as far as the good cases say,
-    // and the wrong ones are refused before anyone looks at them.
+    // SAFETY: everything is alive and used only by this thread. The pixels are large enough for the
+    // valid cases, and invalid frames are rejected before they are read.
     unsafe {
         checked(ffi::fcn_mask_set_outputs(mask.as_deref_mut(), outputs))?;
         checked(ffi::fcn_mask_set_size(mask.as_deref_mut(), case.size.0, case.size.1))?;
@@ -343,7 +345,7 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
         checked(ffi::fcn_segment(Some(&segmenter), Some(&frame), mask.as_deref_mut()))?;
     }
     let mask = mask.as_deref();
-    // SAFETY: the mask is alive; its arrays have the lengths that fcn.h gives.
+    // SAFETY: the mask is alive; its arrays have the lengths that fcn.h documents.
     let answer = unsafe {
         let (width, height) = (ffi::fcn_mask_width(mask), ffi::fcn_mask_height(mask));
         let classes = ffi::fcn_mask_class_count(mask) as usize;
@@ -380,7 +382,8 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
             margin: floats(ffi::fcn_mask_margin(mask), area),
             scores: floats(ffi::fcn_mask_scores(mask), area * classes),
             pixels: slice::from_raw_parts(ffi::fcn_mask_pixel_counts(mask), classes).to_vec(),
-            // SAFETY: the mask is alive, and there is room for 256 regions, and a place for contours.
+            // SAFETY: the mask is alive, there is room for 256 regions, and the contours' place is
+            // valid for writes.
             regions: regions(|regions| ffi::fcn_mask_regions(mask, regions, 256))?,
             contours: contours(|contours| ffi::fcn_mask_contours(mask, 1, contours))?,
             filtered: (
@@ -390,12 +393,12 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
             overlay,
         }
     };
-    // SAFETY: nobody else has the options.
+    // SAFETY: the options are not shared.
     unsafe { ffi::fcn_options_free(options) };
     Ok(answer)
 }
 
-/// What is where in a mask: what a function stores.
+/// The regions that a function stores.
 fn regions(store: impl FnOnce(*mut ffi::fcn_region) -> ffi::fcn_status) -> Result<[Region; 256]> {
     let empty = ffi::fcn_rect::default();
     let mut regions = [ffi::fcn_region { pixels: 77, centroid_x: 0.0, centroid_y: 0.0, bounds: empty }; 256];
@@ -412,13 +415,13 @@ fn regions(store: impl FnOnce(*mut ffi::fcn_region) -> ffi::fcn_status) -> Resul
     ))
 }
 
-/// The borders that a function stores.
+/// The contours that a function stores.
 fn contours(store: impl FnOnce(*mut *mut ffi::fcn_contours) -> ffi::fcn_status) -> Result<Vec<Contour>> {
     let mut contours = ptr::null_mut();
     checked(store(&mut contours))?;
-    // SAFETY: the function succeeded, so it stored contours that nobody else has.
+    // SAFETY: the function succeeded, so it stored contours that are not shared.
     let contours = unsafe { Box::from_raw(contours) };
-    // SAFETY: the contours are alive, and points have the length that is given with them.
+    // SAFETY: the contours are alive, and each has the given number of points.
     unsafe {
         let contour = |index| {
             let mut count = 0;
@@ -452,7 +455,7 @@ fn both_routes_give_the_same_mask() {
         };
         assert_eq!(outputs, case.outputs, "{case:?}");
         assert_eq!(rust.regions.iter().map(|region| region.pixels).sum::<u64>(), rust.labels.len() as u64, "{case:?}");
-        // A picture of noise that is all of one class would prove nothing.
+        // A noisy image with a single class would prove nothing.
         assert!(rust.filtered.1.len() <= rust.contours.len(), "{case:?}");
         let several = rust.regions.iter().filter(|region| region.pixels > 0).count() > 1;
         assert!(several || rust.labels.len() == 1, "{case:?}");

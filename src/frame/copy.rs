@@ -1,26 +1,26 @@
-//! [`FrameCopy`]: the pixels of a frame in memory of our own, which is used again for each frame.
+//! [`FrameCopy`]: a copy of a frame's pixels in a buffer that is reused for each frame.
 
 use std::array;
 
 use super::Frame;
 use crate::{Result, memory::set_length};
 
-/// A copy of a frame: the rows and columns that it looks at, without padding.
+/// A copy of a frame: only the rows and columns in its crop, without padding.
 #[derive(Debug, Default)]
 pub(crate) struct FrameCopy {
     bytes: Vec<u8>,
-    /// Where each plane starts.
+    /// The offset of each plane.
     starts: [usize; 3],
-    /// The copied frame, but for its pixels.
+    /// The copied frame without its pixels.
     shape: Option<Frame<'static>>,
 }
 
 impl FrameCopy {
-    /// Copies a frame; where it fails, there is none.
+    /// Copies a frame. If this fails, the copy is empty.
     pub(crate) fn fill(&mut self, frame: &Frame<'_>) -> Result<()> {
         self.shape = None;
         let Frame { format, width, height, base, origin, .. } = *frame;
-        // The rectangle in memory, from whole groups of pixels that share samples on.
+        // The rectangle in memory, extended to whole groups of pixels that share samples.
         let corners = [origin, frame.pixel(width - 1, height - 1)];
         let shift = format.shift();
         let first = array::from_fn(|axis| corners[0][axis].min(corners[1][axis]) >> shift[axis] << shift[axis]);

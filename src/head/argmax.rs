@@ -3,30 +3,34 @@
 use std::ops::Range;
 
 use super::{
-    kernel::{self, BLOCK, Block, Eight, Sink},
+    kernel::{self, BLOCK, Block, Sink},
     resample::Counts,
 };
-use crate::mask::{MaskData, Rules, Target, UNKNOWN};
+use crate::{
+    mask::{MaskData, Rules, Target, UNKNOWN},
+    simd::F32x8,
+};
 
 /// The most classes that a network may have.
 const MAX_CLASSES: usize = 255;
 
-/// Some consecutive rows of a mask, for one thread to fill. What was not asked for is empty.
+/// Consecutive rows of a mask, filled by one thread. Outputs that were not requested are empty.
 pub(super) struct Part<'a> {
     /// The mask's rows.
     pub(super) rows: Range<usize>,
     width: usize,
     labels: &'a mut [u8],
-    /// The distance of rows of labels.
+    /// The stride of the labels.
     stride: usize,
     confidence: &'a mut [f32],
     confidence_u8: &'a mut [u8],
     margin: &'a mut [f32],
-    /// These rows of each class. An array, because a warm frame allocates nothing.
+    /// The scores of each class in these rows. An array, because a warm frame allocates nothing.
     scores: [&'a mut [f32]; MAX_CLASSES],
 }
 
-/// The rows `rows` of a mask in parts, of which `end` tells the end for a start; the rules for them, and their counts.
+/// Splits the rows `rows` of a mask into parts, with the rules and the counts that fill them. `end`
+/// maps the first row of a part to its end.
 pub(super) fn parts<'a>(
     mask: &'a mut MaskData,
     target: &'a mut Target<'_>,
@@ -69,7 +73,7 @@ pub(super) fn parts<'a>(
     (parts, &target.rules, (pixels, not_finite))
 }
 
-/// Takes the first `length` values, or as many as there are.
+/// Takes the first `length` values, or all if there are fewer.
 fn split<'a, T>(values: &mut &'a mut [T], length: usize) -> &'a mut [T] {
     let all = std::mem::take(values);
     let (first, others) = all.split_at_mut(length.min(all.len()));
@@ -78,7 +82,7 @@ fn split<'a, T>(values: &mut &'a mut [T], length: usize) -> &'a mut [T] {
 }
 
 impl Part<'_> {
-    /// Writes the labels of row `y` and columns `x`, `x + step`, ... and counts them.
+    /// Writes the labels of row `y`, columns `x`, `x + step`, ..., and counts them.
     #[inline(always)]
     pub(super) fn put(&mut self, y: usize, x: usize, step: usize, labels: [u8; BLOCK], pixels: &mut Counts) {
         let pixels = &mut pixels.labels;
@@ -88,7 +92,8 @@ impl Part<'_> {
         if let Some(place) = line.get_mut(x..).and_then(<[u8]>::first_chunk_mut).filter(|_| step == 1) {
             *place = labels;
             if labels == [labels[0]; BLOCK] {
-                // Of one label mostly, and then one addition is faster than sixteen that wait for each other.
+                // A block usually has a single label; one addition is faster than sixteen dependent
+                // ones.
                 pixels[usize::from(labels[0])] += BLOCK as u64;
                 return;
             }
@@ -104,21 +109,21 @@ impl Part<'_> {
     }
 }
 
-/// Takes the best class of each pixel.
+/// Takes the argmax of each pixel.
 pub(super) struct Argmax<'a, 'b> {
     pub(super) part: &'a mut Part<'b>,
     pub(super) rules: &'a Rules,
-    /// The pixels so far.
+    /// The pixels counted so far.
     pub(super) pixels: &'a mut Counts,
-    /// Room for the scores of the competing classes.
+    /// Buffer for the scores of the competing classes.
     pub(super) chosen: &'a mut [Block],
-    /// The mask's row that is row 0 of the blocks.
+    /// The row of the mask that row 0 of the blocks becomes.
     pub(super) top: usize,
 }
 
 impl Sink for Argmax<'_, '_> {
     #[inline(always)]
-    fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
+    fn take<V: F32x8>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
         let rules = self.rules;
         let y = self.top + y;
         let competing = compete(rules, scores, self.chosen);
@@ -156,7 +161,7 @@ impl Sink for Argmax<'_, '_> {
             each(x, step, width, |lane, x| bytes[row + x] = (confidence[lane] * 255.0 + 0.5) as u8);
         }
         if !margin.is_empty() {
-            // The second's probability is exp(second - best) times the best one's.
+            // The second best class's probability is exp(second - best) times the best one's.
             let mut ahead = confidence;
             for lane in 0..BLOCK {
                 ahead[lane] *= 1.0 - exp(second[lane] - best[lane]);
@@ -169,7 +174,8 @@ impl Sink for Argmax<'_, '_> {
     }
 }
 
-/// The scores of the competing classes, ascending; where not all compete, in `chosen`.
+/// The scores of the competing classes, in ascending order of class; copied to `chosen` unless all
+/// classes compete.
 #[inline(always)]
 pub(super) fn compete<'a>(rules: &Rules, scores: &'a [Block], chosen: &'a mut [Block]) -> &'a [Block] {
     if rules.all {
@@ -181,12 +187,12 @@ pub(super) fn compete<'a>(rules: &Rules, scores: &'a [Block], chosen: &'a mut [B
     &chosen[..rules.competing().len()]
 }
 
-/// Calls `put` with each lane of a block whose column lies in the picture, and the column.
+/// Calls `put` with the lane and the column of each lane that lies inside the image.
 #[inline(always)]
 fn each(x: usize, step: usize, width: usize, mut put: impl FnMut(usize, usize)) {
     let mut x = x;
     for lane in 0..BLOCK {
-        // Columns left of the picture are wrapped, and so larger than any width.
+        // Columns left of the image have wrapped around and exceed any width.
         if x < width {
             put(lane, x);
         }
@@ -205,13 +211,14 @@ fn softmax(scores: &[Block], best: &Block) -> Block {
     sum.map(f32::recip)
 }
 
-/// e to the power of x, for x of at most 0, within 5e-6 of the value: 2^n times a polynomial of the rest, without branches, so that
-/// the compiler computes several at once.
+/// e to the power of x for x <= 0, within 5e-6: 2^n times a polynomial of the rest. It has no
+/// branches, so the compiler vectorizes it.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
-    // Adding and subtracting this rounds to a whole number, and leaves that number in the low bits.
+    // Adding and subtracting this constant rounds to an integer, which the low bits of the sum
+    // hold.
     const ROUND: f32 = 12_582_912.0;
-    // Below -87 the result has no exponent any more; it counts as about 1e-38.
+    // The result is at least about 1e-38: below x = -87 its exponent would underflow.
     let power = x.max(-87.0) * std::f32::consts::LOG2_E;
     let rounded = power + ROUND;
     let rest = (power - (rounded - ROUND)) * std::f32::consts::LN_2;

@@ -1,8 +1,9 @@
-//! From a network's scores to labels: upsampling and argmax block by block, in cache, on all threads, so that the full-size
-//! score map (12.9 MB at 320 x 480 and 21 classes) is never written to memory unless somebody asks for it.
+//! Upsampling and argmax: turns a network's scores into labels, block by block, in cache and on all
+//! threads. The full-size score map (12.9 MB at 320 x 480 and 21 classes) is written to memory only
+//! on request.
 
 mod argmax;
-pub(crate) mod kernel;
+mod kernel;
 mod resample;
 mod upsample;
 mod winograd;
@@ -16,30 +17,31 @@ use crate::{
     pool::{Pool, Queue},
     resample::Axis,
     runtime::Scores,
+    simd::F32x8,
 };
 use argmax::{Part, parts};
-use kernel::{Block, Eight, Sink};
+use kernel::{Block, Sink};
 use resample::{Columns, Counts, Resize, Scratch};
 pub(crate) use upsample::Upsampling;
 use upsample::{Prepared, Rows};
 
-/// How rows at the size of the network's input become rows at the frame's size.
+/// How the network's input relates to the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fit {
-    /// The frame lies at the top left; what is right of it and below is padding.
+    /// The frame is at the top left; the rest is padding on the right and at the bottom.
     Crop,
-    /// The whole was resampled from the frame's size.
+    /// The input is the frame, resampled to another size.
     Resample,
 }
 
-/// What the head keeps between frames.
+/// Buffers that are kept between frames.
 #[derive(Default)]
 pub(crate) struct Workspace {
     prepared: Prepared,
     workers: Workers,
 }
 
-/// Tables and threads that fill a mask.
+/// Tables and per-thread buffers that fill a mask.
 #[derive(Default)]
 struct Workers {
     vertical: Axis,
@@ -49,8 +51,8 @@ struct Workers {
 }
 
 impl Workspace {
-    /// Labels, and what else was asked for, of a whole frame. `size` is the height and width of the network's input, `frame`
-    /// those of the frame; `mask` is prepared.
+    /// Computes the labels and the other requested outputs of a whole frame. `size` is the height
+    /// and width of the network's input, `frame` those of the frame. `mask` must be prepared.
     #[expect(clippy::too_many_arguments, reason = "scores, frame and mask are each two of them")]
     pub(crate) fn label(
         &mut self,
@@ -63,7 +65,8 @@ impl Workspace {
         pool: &Pool,
     ) -> Result<()> {
         let rows = self.prepared.rows(upsampling, scores, size, pool)?;
-        // Few scores are looked at beforehand, and as many as there are pixels only block by block.
+        // The low-resolution scores are few enough to check in advance; full-size ones are checked
+        // block by block.
         target.rules.checks_scores = rows.are_there() || !are_small(scores.data);
         let region = match fit {
             Fit::Crop => frame,
@@ -73,7 +76,8 @@ impl Workspace {
         self.workers.fill(&rows, (0, 0..region.0), region, mask, target, pool)
     }
 
-    /// Adds the scores of a tile to `band`, whose rows are classes x `band_width` each, from column `left` on.
+    /// Adds the scores of a tile to `band`, whose rows are classes x `band_width`, starting at
+    /// column `left`.
     pub(crate) fn add(
         &mut self,
         upsampling: &Upsampling,
@@ -102,8 +106,9 @@ impl Workspace {
         Ok(())
     }
 
-    /// Labels what becomes known with the frame's rows `done`. `scores` are finished ones of the whole frame's width, rows of
-    /// classes x width, from row `base` on; earlier rows were labelled before. `frame` is the frame's height and width.
+    /// Labels the rows of the mask that the frame's rows `done` complete. `scores` are final scores
+    /// at the frame's width, rows of classes x width, starting with row `base`; earlier rows have
+    /// been labelled. `frame` is the frame's height and width.
     pub(crate) fn finish(
         &mut self,
         (scores, base): (&[f32], usize),
@@ -120,8 +125,9 @@ impl Workspace {
 }
 
 impl Workers {
-    /// Fills the lines of the mask that lie between rows of which `done` are the last ones known; `base` is the number of
-    /// the first of `rows`, and `region` the height and width that become the mask's.
+    /// Fills the rows of the mask that lie between score rows, of which `done` are the latest.
+    /// `base` is the index of the first of `rows`; `region` is the height and width that the mask
+    /// covers.
     fn fill(
         &mut self,
         rows: &Rows<'_>,
@@ -156,7 +162,7 @@ impl Workers {
         let vertical = vertical.taps();
         let known = |row: usize| vertical.partition_point(|tap| tap.second < row);
         let resize = Resize { rows, base, vertical, columns };
-        // Each part is what lies between the rows of one band, and the last row before.
+        // Each part depends on the rows of one band and the last row before it.
         let end = |line: usize| known(bands.end(vertical[line].second));
         each_part(mask, target, known(done.start)..known(done.end), end, threads, pool, |scratch, rules, part| {
             scratch.resample(&resize, rules, part);
@@ -165,14 +171,14 @@ impl Workers {
     }
 }
 
-/// Whether scores are finite, and so small that no upsampling makes them infinite.
+/// Whether all scores are finite, and small enough that no upsampling can overflow.
 fn are_small(scores: &[f32]) -> bool {
     const LARGE: f32 = 1e30;
-    // Chunks without an early end are compared several at once. NaN is not less than anything.
+    // Chunks without an early exit are vectorized. Comparisons with NaN are false.
     scores.chunks(1024).all(|scores| scores.iter().fold(true, |small, score| small & (score.abs() < LARGE)))
 }
 
-/// One scratch for each thread, with nothing counted.
+/// Prepares one scratch buffer for each thread and resets its counts.
 fn prepare(threads: &mut Vec<Scratch>, pool: &Pool, classes: usize) -> Result<()> {
     threads.resize_with(pool.threads(), Scratch::default);
     for scratch in threads {
@@ -183,8 +189,8 @@ fn prepare(threads: &mut Vec<Scratch>, pool: &Pool, classes: usize) -> Result<()
     Ok(())
 }
 
-/// Fills the lines `lines` of a mask on all threads in parts, of which `end` tells the end for a start, and adds up what they
-/// counted.
+/// Fills the rows `lines` of a mask in parts on all threads, and adds up their counts. `end` maps
+/// the first row of a part to its end.
 fn each_part(
     mask: &mut MaskData,
     target: &mut Target<'_>,
@@ -214,24 +220,24 @@ fn each_part(
     }
 }
 
-/// Adds the scores of a tile to rows of sums.
+/// Adds the scores of a tile to sums.
 struct Sum<'a> {
     sums: &'a mut [f32],
-    /// The tile's row that is the first of the sums.
+    /// The row of the tile that is the first row of the sums.
     first: usize,
     band_width: usize,
-    /// The tile's first column among the sums, and its width.
+    /// The tile's first column in the sums, and its width.
     left: usize,
     tile_width: usize,
 }
 
 impl Sink for Sum<'_> {
     #[inline(always)]
-    fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
+    fn take<V: F32x8>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
         let length = scores.len() * self.band_width;
         let row = &mut self.sums[(y - self.first) * length..][..length];
         for (row, scores) in row.chunks_exact_mut(self.band_width).zip(scores) {
-            // What a padded tile computes right of the frame has no place.
+            // Columns right of the frame are padding and are skipped.
             let row = &mut row[self.left..];
             let width = row.len().min(self.tile_width);
             for (lane, score) in scores.iter().enumerate() {

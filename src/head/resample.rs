@@ -1,14 +1,17 @@
-//! From rows of scores to a mask of another size: bilinear, and only where the answer is not clear beforehand.
+//! Bilinear resampling of score rows to a mask of another size, computed only for blocks whose
+//! argmax is not certain.
 //!
-//! Bilinear interpolation takes means of four neighbours with positive weights. So where one class is the best in all sources of
-//! sixteen columns, it is the best between them, and nothing is computed there. That is most of a picture. And a class that one
-//! other is above of in all of them is nowhere the best, and left out. What is left is for few classes.
+//! Bilinear interpolation is a weighted mean of four neighbours with positive weights. So a class
+//! that is the argmax at all source pixels of a block is the argmax throughout the block, which
+//! then needs no computation; most of an image is like that. And a class beaten by one other class
+//! at all source pixels cannot be the argmax and is skipped. The remaining blocks have few
+//! candidates.
 
 use std::ops::Range;
 
 use super::{
     argmax::{Argmax, Part, compete},
-    kernel::{self, BLOCK, Best, Block, Eight, Sink, Spread, Window, Work},
+    kernel::{self, BLOCK, Best, Block, Sink, Spread, Window},
     upsample::{Rows, Space},
 };
 use crate::{
@@ -16,12 +19,13 @@ use crate::{
     mask::Rules,
     memory::set_length,
     resample::{Axis, Tap},
+    simd::{self, F32x8, Work},
 };
 
-/// What reads of eight may touch beyond the end of a row.
+/// Vectors of eight may read this many values past the end of a row.
 const BEYOND: usize = 8;
 
-/// Where the columns of the mask lie among those of the scores.
+/// The positions of the mask's columns among the columns of the scores.
 pub(super) struct Columns {
     from: usize,
     to: usize,
@@ -36,7 +40,7 @@ impl Default for Columns {
 }
 
 impl Columns {
-    /// Makes this the columns of `axis`, which leads from `from` to others, unless it is already.
+    /// Prepares the columns for `axis`, which has `from` source positions, unless they already are.
     pub(super) fn prepare(&mut self, axis: &Axis, from: usize) {
         let taps = axis.taps();
         if (self.from, self.to) == (from, taps.len()) {
@@ -56,7 +60,7 @@ impl Columns {
 }
 
 impl Window {
-    /// The window of up to sixteen columns; what is beyond the last one repeats it.
+    /// The window of up to 16 columns; lanes past the last one repeat it.
     fn new(taps: &[Tap], spread: Spread) -> Window {
         let tap = |lane: usize| taps[lane.min(taps.len() - 1)];
         let starts = match spread {
@@ -78,17 +82,17 @@ impl Window {
     }
 }
 
-/// How rows become lines of the mask.
+/// How score rows become rows of the mask.
 pub(super) struct Resize<'a> {
     pub(super) rows: &'a Rows<'a>,
-    /// Which row is the first of them.
+    /// The index of the first row.
     pub(super) base: usize,
-    /// Between which rows each line of the mask lies.
+    /// The two score rows that each row of the mask lies between.
     pub(super) vertical: &'a [Tap],
     pub(super) columns: &'a Columns,
 }
 
-/// How many pixels have each label, and how many have scores that are not finite.
+/// The number of pixels of each label, and of pixels with scores that are not finite.
 pub(super) struct Counts {
     pub(super) labels: [u64; 256],
     pub(super) not_finite: u64,
@@ -100,34 +104,35 @@ impl Default for Counts {
     }
 }
 
-/// What one thread works in.
+/// The buffers of one thread.
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) space: Space,
-    /// Room for the scores of the competing classes.
+    /// Buffer for the scores of the competing classes.
     pub(super) chosen: Vec<Block>,
-    /// Room for sixteen columns of all classes.
+    /// 16 columns of all classes.
     block: Vec<Block>,
     kept: Kept,
-    /// The pixels of each label.
+    /// Pixel counts of each label.
     pub(super) pixels: Counts,
 }
 
-/// Some rows of scores.
+/// Buffered score rows.
 #[derive(Default)]
 struct Kept {
-    /// Which one is the first.
+    /// The index of the first row.
     first: usize,
     width: usize,
     /// Rows x classes x (width + `BEYOND`).
     scores: Vec<f32>,
-    /// The best class of each column by its place among the competing ones; only for labels alone.
+    /// The argmax of each column as an index into the competing classes; only used if labels are
+    /// the only output.
     places: Vec<u8>,
-    /// Whether one has a score that is not finite, between which nothing can be foreseen.
+    /// Whether any score is not finite; then the argmax between rows cannot be predicted.
     has_not_finite: bool,
 }
 
-/// One of them.
+/// One buffered row.
 #[derive(Clone, Copy)]
 struct Row<'a> {
     scores: &'a [f32],
@@ -145,7 +150,7 @@ impl Kept {
 }
 
 impl Scratch {
-    /// Makes room for `count` rows.
+    /// Allocates `count` rows.
     pub(super) fn prepare_rows(&mut self, rows: &Rows<'_>, count: usize) -> Result<()> {
         let Scratch { block, kept, .. } = self;
         kept.width = rows.width();
@@ -154,14 +159,14 @@ impl Scratch {
         set_length(&mut kept.places, count * rows.width(), "rows of scores")
     }
 
-    /// Fills a part of the mask from rows of its own size.
+    /// Fills a part of the mask from score rows of the same size.
     pub(super) fn copy(&mut self, rows: &Rows<'_>, base: usize, rules: &Rules, part: &mut Part<'_>) {
         let Scratch { space, chosen, pixels, .. } = self;
         let wanted = part.rows.start - base..part.rows.end - base;
         rows.compute(wanted, space, &mut Argmax { part, rules, pixels, chosen, top: base });
     }
 
-    /// Fills a part of the mask between rows of another size.
+    /// Fills a part of the mask from score rows of another size.
     pub(super) fn resample(&mut self, resize: &Resize<'_>, rules: &Rules, part: &mut Part<'_>) {
         let Scratch { space, chosen, block, kept, pixels } = self;
         let &Resize { rows, base, vertical, .. } = resize;
@@ -173,7 +178,7 @@ impl Scratch {
         while start < end {
             let Tap { first, second, .. } = vertical[start];
             let next = (start..end).find(|&line| vertical[line].first != first).unwrap_or(end);
-            kernel::run(Between {
+            simd::run(Between {
                 rows: [kept.row(first, rows.channels()), kept.row(second, rows.channels())],
                 lines: start..next,
                 resize,
@@ -186,10 +191,10 @@ impl Scratch {
     }
 }
 
-/// Keeps rows of scores.
+/// Writes score rows to the buffer.
 struct Keep<'a> {
     kept: &'a mut Kept,
-    /// The number that the first of them has where they come from.
+    /// The index of the first buffered row among the rows it comes from.
     top: usize,
     rules: &'a Rules,
     chosen: &'a mut [Block],
@@ -197,7 +202,7 @@ struct Keep<'a> {
 
 impl Sink for Keep<'_> {
     #[inline(always)]
-    fn take<V: Eight>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
+    fn take<V: F32x8>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
         let Kept { width, scores: rows, places, has_not_finite, .. } = &mut *self.kept;
         *has_not_finite |= self.rules.checks_scores && kernel::not_finite::<V>(scores).is_some();
         let (width, row) = (*width, y - self.top);
@@ -213,10 +218,10 @@ impl Sink for Keep<'_> {
     }
 }
 
-/// Writes those of the columns `x`, `x + step`, ... that lie in the row.
+/// Writes the columns `x`, `x + step`, ... that lie inside the row.
 #[inline(always)]
 fn put<T: Copy>(row: &mut [T], x: usize, step: usize, values: &[T; BLOCK]) {
-    // Numbers that the compiler knows need no check for each value.
+    // Constant steps avoid a bounds check for each value.
     match step {
         1 => put_by::<T, 1>(row, x, values),
         8 => put_by::<T, 8>(row, x, values),
@@ -237,7 +242,7 @@ fn put_by<T: Copy, const STEP: usize>(row: &mut [T], x: usize, values: &[T; BLOC
     }
 }
 
-/// The same where some of them lie outside.
+/// As [`put_by`], skipping columns outside the row.
 #[inline(always)]
 fn put_inside<T: Copy>(row: &mut [T], x: usize, step: usize, values: &[T; BLOCK]) {
     for (lane, value) in values.iter().enumerate() {
@@ -247,12 +252,12 @@ fn put_inside<T: Copy>(row: &mut [T], x: usize, step: usize, values: &[T; BLOCK]
     }
 }
 
-/// Lines of the mask that lie between the same two rows.
+/// Rows of the mask that lie between the same two score rows.
 struct Between<'a, 'b, 'c> {
     rows: [Row<'a>; 2],
     lines: Range<usize>,
     resize: &'a Resize<'a>,
-    /// Whether the best classes of the rows tell those between them.
+    /// Whether the argmax of the two rows predicts the argmax between them.
     foresees: bool,
     block: &'a mut [Block],
     sink: &'b mut Argmax<'a, 'c>,
@@ -260,9 +265,9 @@ struct Between<'a, 'b, 'c> {
 
 impl Work for Between<'_, '_, '_> {
     #[inline(always)]
-    fn by<V: Eight>(self) {
+    fn by<V: F32x8>(self) {
         let Columns { windows, spread, .. } = self.resize.columns;
-        // A constant in each, so that the inner loops have no branches.
+        // A constant in each arm, so that the inner loops have no branches.
         match spread {
             Spread::One => self.columns::<V>(windows, Spread::One),
             Spread::Halves => self.columns::<V>(windows, Spread::Halves),
@@ -273,7 +278,7 @@ impl Work for Between<'_, '_, '_> {
 
 impl Between<'_, '_, '_> {
     #[inline(always)]
-    fn columns<V: Eight>(self, windows: &[Window], spread: Spread) {
+    fn columns<V: F32x8>(self, windows: &[Window], spread: Spread) {
         let Between { rows, lines, resize, foresees, block, sink } = self;
         let rules = sink.rules;
         for (window, x) in windows.iter().zip((0..).step_by(BLOCK)) {
@@ -308,7 +313,7 @@ impl Between<'_, '_, '_> {
     }
 }
 
-/// A class's part of two rows.
+/// The planes of one class in two rows.
 #[inline(always)]
 fn planes<'a>(rows: [Row<'a>; 2], class: u8) -> [&'a [f32]; 2] {
     let plane = rows[0].places.len() + BEYOND;
@@ -316,7 +321,7 @@ fn planes<'a>(rows: [Row<'a>; 2], class: u8) -> [&'a [f32]; 2] {
     [&rows[0].scores[start..start + plane], &rows[1].scores[start..start + plane]]
 }
 
-/// The class that is the best in all sources of a window, if there is one.
+/// The class that is the argmax at all source pixels of a window, if there is one.
 #[inline(always)]
 fn clear(rows: [Row<'_>; 2], window: &Window) -> Option<u8> {
     let places = window.first..=window.last;
@@ -326,9 +331,10 @@ fn clear(rows: [Row<'_>; 2], window: &Window) -> Option<u8> {
     (same(upper) && same(lower)).then_some(place)
 }
 
-/// The classes that may be the best somewhere in a window, with their places among the competing ones, in order; never none.
+/// The classes that may be the argmax somewhere in a window, with their indices among the competing
+/// classes, in ascending order. Never empty.
 #[inline(always)]
-fn contenders<'a, V: Eight>(
+fn contenders<'a, V: F32x8>(
     rows: [Row<'_>; 2],
     window: &Window,
     spread: Spread,
@@ -336,12 +342,12 @@ fn contenders<'a, V: Eight>(
     left: &'a mut [(u8, u8); 256],
 ) -> &'a [(u8, u8)] {
     let competing = rules.competing();
-    // Those that are the best at two of the corners are most likely above others.
+    // The argmax classes of two corners are the ones most likely to beat the others.
     let corners = [rows[0].places[window.first], rows[1].places[window.last]];
     let above = [planes(rows, competing[usize::from(corners[0])]), planes(rows, competing[usize::from(corners[1])])];
     let mut count = 0;
     for (place, &class) in (0..=u8::MAX).zip(competing) {
-        // Nothing is below itself.
+        // A class never beats itself.
         let scores = planes(rows, class);
         let below = kernel::is_below::<V>(scores, above[0], window, spread)
             || kernel::is_below::<V>(scores, above[1], window, spread);
@@ -357,7 +363,7 @@ fn contenders<'a, V: Eight>(
 mod tests {
     use super::*;
 
-    /// Columns between two rows, by whichever vectors.
+    /// Columns between two rows, with vectors of type `V`.
     struct Mixed<'a> {
         rows: [&'a [f32]; 2],
         far: f32,
@@ -366,7 +372,7 @@ mod tests {
     }
 
     impl Work for Mixed<'_> {
-        fn by<V: Eight>(self) {
+        fn by<V: F32x8>(self) {
             let weights = [V::splat(1.0 - self.far), V::splat(self.far)];
             for window in &self.columns.windows {
                 let mut block = [0.0; BLOCK];
@@ -395,7 +401,7 @@ mod tests {
             let (mut fast, mut plain) = (Vec::new(), Vec::new());
             let far = 0.3;
             let mixed = |result| Mixed { rows: [&rows[0], &rows[1]], far, columns: &columns, result };
-            kernel::run(mixed(&mut fast));
+            simd::run(mixed(&mut fast));
             mixed(&mut plain).by::<[f32; 8]>();
             for (x, tap) in axis.taps().iter().enumerate() {
                 let at = |column: usize| {
@@ -417,11 +423,11 @@ mod tests {
         );
     }
 
-    /// The best of each column, by whichever vectors.
+    /// The argmax of each column, with vectors of type `V`.
     struct Best16<'a>(&'a [Block], &'a mut ([u8; BLOCK], Block, Block));
 
     impl Work for Best16<'_> {
-        fn by<V: Eight>(self) {
+        fn by<V: F32x8>(self) {
             let (best, second, places) = kernel::best_two::<V>(self.0);
             assert_eq!(places, kernel::best::<V>(self.0));
             *self.1 = (places, best, second);
@@ -430,13 +436,14 @@ mod tests {
 
     #[test]
     fn the_best_is_the_first_of_the_highest() {
-        // 255 classes of whole numbers, so that many are equal; places above 127 are not negative bytes.
+        // 255 classes of whole numbers, with many ties; indices above 127 must not become negative
+        // bytes.
         for classes in [1usize, 2, 21, 255] {
             let scores: Vec<Block> = (0..classes)
                 .map(|class| std::array::from_fn(|lane| ((class * 7919 + lane * 31) % 97) as f32))
                 .collect();
             let (mut fast, mut plain) = (Default::default(), Default::default());
-            kernel::run(Best16(&scores, &mut fast));
+            simd::run(Best16(&scores, &mut fast));
             Best16(&scores, &mut plain).by::<[f32; 8]>();
             assert_eq!(fast, plain);
             let (places, best, second) = fast;

@@ -1,9 +1,10 @@
-//! Scores at the size of the network's input, computed sixteen columns at a time from what the network answered.
+//! Scores at the size of the network's input, computed 16 columns at a time from the network's
+//! low-resolution scores.
 
 use std::ops::Range;
 
 use super::{
-    kernel::{self, BLOCK, Block, Eight, Sink, Work},
+    kernel::{self, BLOCK, Block, Sink},
     winograd::{self, Tiles},
 };
 use crate::{
@@ -13,11 +14,12 @@ use crate::{
     pool::Pool,
     resample::{Axis, Tap},
     runtime::Scores,
+    simd::{self, F32x8, Work},
 };
 
-/// How a network's answer becomes scores at the size of its input.
+/// How a network's output is upsampled to the size of its input.
 pub(crate) enum Upsampling {
-    /// Bilinear, or nothing at all where the answer already has that size.
+    /// Bilinear interpolation, or a copy if the output already has that size.
     Interpolate,
     /// A transposed convolution (Long et al. 2015, section 3.3).
     Transposed(Transposed),
@@ -26,20 +28,21 @@ pub(crate) enum Upsampling {
 /// A transposed convolution with kernel 2 s, stride s and padding s / 2.
 pub(crate) struct Transposed {
     pub(super) stride: usize,
-    /// Whether each class is upsampled by itself.
+    /// Whether each class is upsampled independently, without weights between classes.
     pub(super) separate: bool,
-    /// For each row and column of the kernel: separate, one weight a class; dense, from x to.
+    /// For each row and column of the kernel: one weight per class if `separate`, otherwise a
+    /// matrix from class x to class.
     pub(super) weights: Vec<f32>,
     pub(super) bias: Vec<f32>,
     border: Border,
 }
 
-/// What lies around the low-resolution scores.
+/// The values around the low-resolution scores.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Border {
-    /// Nothing, as for a convolution.
+    /// Zeros, as for a convolution.
     Zero,
-    /// The outermost scores again, as for interpolation.
+    /// The outermost scores, as for interpolation.
     Edge,
 }
 
@@ -55,11 +58,12 @@ impl Transposed {
         }
     }
 
-    /// The weights of one phase, for each pair of classes: of the scores above left, above, left, and in place.
+    /// The weights of one phase for each pair of classes: for the scores at the upper left, above,
+    /// to the left, and in place.
     #[inline(always)]
     pub(super) fn taps(&self, row: usize, column: usize) -> [[&[f32]; 2]; 2] {
         let count = self.weights.len() / (4 * self.stride * self.stride);
-        // Kernel rows and columns from the stride on meet the scores above and to the left.
+        // Kernel rows and columns from the stride on apply to the scores above and to the left.
         [row + self.stride, row].map(|row| {
             [column + self.stride, column]
                 .map(|column| &self.weights[(row * 2 * self.stride + column) * count..][..count])
@@ -68,15 +72,16 @@ impl Transposed {
 }
 
 impl Upsampling {
-    /// What undoes the cut; `classes` is the number of scores that the network answers for a pixel.
+    /// The upsampling that `tail` describes; `classes` is the number of scores per pixel in the
+    /// network's output.
     pub(crate) fn new(tail: Tail, classes: usize) -> Result<Upsampling> {
         Ok(match tail {
             Tail::Whole | Tail::ToInput => Upsampling::Interpolate,
-            // Bilinear interpolation by an even factor is a transposed convolution of each class with a tent.
+            // An even factor: a transposed convolution of each class with a tent kernel.
             Tail::Bilinear { factor } if factor % 2 == 0 => {
                 Upsampling::Transposed(Transposed::bilinear(factor, classes))
             }
-            // By an odd one it is what interpolation to the input's size does anyway.
+            // An odd factor: the same as interpolation to the input's size.
             Tail::Bilinear { .. } => Upsampling::Interpolate,
             Tail::Transposed { stride, classes, separate, weights, bias } => {
                 let taps = 4 * stride * stride;
@@ -89,7 +94,7 @@ impl Upsampling {
     }
 }
 
-/// `columns` x `rows` => `rows` x `columns`, some columns at a time, so that both stay in cache.
+/// `columns` x `rows` => `rows` x `columns`, a few columns at a time, so that both stay in cache.
 fn transpose(values: &[f32], rows: usize, columns: usize) -> Result<Vec<f32>> {
     const TOGETHER: usize = 16;
     let mut result = Vec::new();
@@ -110,20 +115,20 @@ fn tent(stride: usize) -> Vec<f32> {
     (0..4 * stride * stride).map(|tap| line(tap / (2 * stride)) * line(tap % (2 * stride))).collect()
 }
 
-/// What is kept between frames.
+/// Buffers that are kept between frames.
 #[derive(Default)]
 pub(crate) struct Prepared {
-    /// The answer with a border: channels x (height + 2) x columns.
+    /// The output with a border: channels x (height + 2) x columns.
     padded: Vec<f32>,
-    /// The answer, ready for a learned transposed convolution.
+    /// The output, transformed for a learned transposed convolution.
     tiles: Tiles,
-    /// The interpolation that was needed last, where it is one by an even factor.
+    /// The last interpolation by an even factor.
     bilinear: Option<Transposed>,
     vertical: Axis,
     horizontal: Axis,
 }
 
-/// Scores of one picture at some size, ready to be computed.
+/// A source of full-size scores, computed on demand.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     channels: usize,
@@ -131,7 +136,7 @@ pub(super) struct Rows<'a> {
     kind: Kind<'a>,
 }
 
-/// Bands of `height` rows, of which the first has `offset` rows less.
+/// Bands of `height` rows; the first one is `offset` rows shorter.
 #[derive(Clone, Copy)]
 pub(super) struct Bands {
     pub(super) height: usize,
@@ -139,7 +144,7 @@ pub(super) struct Bands {
 }
 
 impl Bands {
-    /// The end of the band that row `y` lies in.
+    /// The end of the band that contains row `y`.
     pub(super) fn end(&self, y: usize) -> usize {
         ((y + self.offset) / self.height + 1) * self.height - self.offset
     }
@@ -147,7 +152,7 @@ impl Bands {
 
 #[derive(Clone, Copy)]
 enum Kind<'a> {
-    /// They are there: scores of a class start `class` values apart, rows `row` values.
+    /// Scores in memory: the planes of two classes are `class` values apart, two rows `row` values.
     There {
         data: &'a [f32],
         class: usize,
@@ -158,24 +163,24 @@ enum Kind<'a> {
         vertical: &'a Axis,
         horizontal: &'a Axis,
     },
-    /// Each class upsampled by itself.
+    /// Each class is upsampled independently.
     Separate {
         convolution: &'a Transposed,
         padded: &'a [f32],
         columns: usize,
         size: (usize, usize),
     },
-    /// Each class made of all classes.
+    /// Each class depends on all classes.
     Dense {
         convolution: &'a Transposed,
         tiles: &'a Tiles,
     },
 }
 
-/// What a thread works in.
+/// The buffers of one thread.
 #[derive(Default)]
 pub(super) struct Space {
-    /// Sixteen columns of all classes.
+    /// 16 columns of all classes.
     block: Vec<Block>,
     winograd: winograd::Space,
 }
@@ -235,14 +240,16 @@ impl Prepared {
     }
 }
 
-/// How many times as large as `from` a size is, where both sides agree on an even number that a kernel may have.
+/// The integer factor by which `size` is larger than `from`, if it is the same for both sides,
+/// even, and supported by the kernel.
 fn even_factor(from: (usize, usize), size: (usize, usize)) -> Option<usize> {
     let factor = size.0 / from.0;
     let fits = factor.is_multiple_of(2) && (2..=64).contains(&factor) && (from.0 * factor, from.1 * factor) == size;
     fits.then_some(factor)
 }
 
-/// Puts a border around the scores, one wide, and at the right as wide as whole blocks need; gives the columns.
+/// Copies the scores to `padded` with a border of one pixel, wider on the right to fill whole
+/// blocks. Returns the number of columns.
 fn pad(scores: Scores<'_>, border: Border, padded: &mut Vec<f32>) -> Result<usize> {
     let Scores { channels, height, width, data } = scores;
     let columns = (width + 1).next_multiple_of(BLOCK) + 1;
@@ -266,7 +273,7 @@ fn pad(scores: Scores<'_>, border: Border, padded: &mut Vec<f32>) -> Result<usiz
 }
 
 impl<'a> Rows<'a> {
-    /// Rows that are there already, one after the other, each `channels` x `width`.
+    /// Rows in memory, one after the other, each `channels` x `width`.
     pub(super) fn there(data: &'a [f32], channels: usize, width: usize) -> Rows<'a> {
         Rows { channels, width, kind: Kind::There { data, class: width, row: channels * width } }
     }
@@ -275,7 +282,7 @@ impl<'a> Rows<'a> {
         self.channels
     }
 
-    /// Whether nothing is left to compute.
+    /// Whether the scores are in memory already.
     pub(super) fn are_there(&self) -> bool {
         matches!(self.kind, Kind::There { .. })
     }
@@ -284,10 +291,10 @@ impl<'a> Rows<'a> {
         self.width
     }
 
-    /// Bands of rows that are best computed together.
+    /// Bands of rows that are computed together for speed.
     pub(super) fn bands(&self) -> Bands {
         match self.kind {
-            // Two rows of each phase are made together.
+            // Two rows of each phase are computed together.
             Kind::Dense { convolution: Transposed { stride, .. }, .. } => {
                 Bands { height: 2 * stride, offset: stride / 2 }
             }
@@ -295,9 +302,9 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Computes the rows `rows` and hands them to `sink` block by block.
+    /// Computes the rows `rows` and passes them to `sink` block by block.
     pub(super) fn compute<S: Sink>(&self, rows: Range<usize>, space: &mut Space, sink: &mut S) {
-        kernel::run(Compute { source: self, rows, space, sink });
+        simd::run(Compute { source: self, rows, space, sink });
     }
 }
 
@@ -310,7 +317,7 @@ struct Compute<'a, 'b, S> {
 
 impl<S: Sink> Work for Compute<'_, '_, S> {
     #[inline(always)]
-    fn by<V: Eight>(self) {
+    fn by<V: F32x8>(self) {
         let Compute { source: &Rows { width, kind, .. }, rows, space: Space { block, winograd }, sink } = self;
         match kind {
             Kind::Separate { convolution, padded, columns, size } => {
@@ -334,9 +341,10 @@ impl<S: Sink> Work for Compute<'_, '_, S> {
     }
 }
 
-/// Fills blocks by `fill`, which gets the row and the columns; what a block holds right of the picture is whatever was there.
+/// Fills blocks by `fill`, which gets the row and the columns. Lanes right of the image keep their
+/// old values.
 #[inline(always)]
-fn by_blocks<V: Eight, S: Sink>(
+fn by_blocks<V: F32x8, S: Sink>(
     rows: Range<usize>,
     width: usize,
     block: &mut [Block],
@@ -351,7 +359,7 @@ fn by_blocks<V: Eight, S: Sink>(
     }
 }
 
-/// The scores of some neighbouring columns, between four of the answer each.
+/// The scores of neighbouring columns, each interpolated between four scores of the output.
 #[inline(always)]
 fn interpolate(scores: Scores<'_>, y: Tap, columns: &[Tap], block: &mut [Block]) {
     let Scores { height, width, data, .. } = scores;

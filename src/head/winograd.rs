@@ -1,19 +1,21 @@
-//! A learned transposed convolution by minimal filtering (Winograd 1980; Lavin and Gray 2016, section 4.1).
+//! A learned transposed convolution by minimal filtering (Winograd 1980; Lavin and Gray 2016,
+//! section 4.1).
 //!
-//! Of a transposed convolution with kernel 2 s and stride s, the results of one phase (row r and column c within a stride)
-//! are a convolution of the low-resolution scores with a kernel of 2 x 2. Two by two neighbouring results, a tile, so take
-//! sixteen products of each pair of classes. F(2 x 2, 2 x 2) makes them from nine: along one side, from scores d and weights h,
+//! For a transposed convolution with kernel 2 s and stride s, the results of one phase (row r and
+//! column c within a stride) are a convolution of the low-resolution scores with a kernel of 2 x 2.
+//! A tile of 2 x 2 neighbouring results therefore takes 16 products for each pair of classes. F(2 x
+//! 2, 2 x 2) reduces them to nine. Along one side, with scores d and weights h:
 //!
 //! ```text
 //! m0 = (d0 - d1) h0    m1 = d1 (h0 + h1)    m2 = (d2 - d1) h1    y0 = m0 + m1    y1 = m1 + m2
 //! ```
 //!
-//! and the same along the other side. What is made of the scores serves all phases.
+//! and the same along the other side. All phases share the transformed scores.
 
 use std::ops::Range;
 
 use super::{
-    kernel::{BLOCK, Block, Eight, Sink},
+    kernel::{BLOCK, Block, Sink},
     upsample::Transposed,
 };
 use crate::{
@@ -21,36 +23,38 @@ use crate::{
     memory::set_length,
     pool::{Pool, Queue},
     runtime::Scores,
+    simd::F32x8,
 };
 
 /// Tiles computed together in one vector.
 const LANES: usize = 8;
 
-/// Sums computed together at most: twelve of sixteen registers.
+/// The maximum number of sums computed together: 12 of 16 registers.
 const GROUP: usize = 12;
 
-/// Products for each tile and pair of classes.
+/// Products per tile and pair of classes.
 const PRODUCTS: usize = 9;
 
-/// Low-resolution scores, made ready to be multiplied by weights.
+/// Low-resolution scores, transformed for the products.
 #[derive(Default)]
 pub(super) struct Tiles {
-    /// For each eight tiles, row by row of tiles: products x classes x eight.
+    /// For each eight tiles, in row-major order of tiles: products x classes x eight.
     values: Vec<f32>,
     classes: usize,
-    /// Tiles below one another, and beside one another.
+    /// The number of tiles along each side.
     rows: usize,
     columns: usize,
-    /// Rows of the low-resolution scores.
+    /// Height of the low-resolution scores.
     height: usize,
 }
 
-/// What a thread works in.
+/// The buffers of one thread.
 #[derive(Default)]
 pub(super) struct Space {
-    /// The weights of one phase: products x from x to.
+    /// The transformed weights of one phase: products x from class x to class.
     filters: Vec<f32>,
-    /// The four results of sixteen tiles: upper left, upper right, lower left, lower right, each for all classes.
+    /// The four results of 16 tiles, for all classes each: upper left, upper right, lower left,
+    /// lower right.
     results: Vec<Block>,
 }
 
@@ -62,10 +66,10 @@ impl Space {
 }
 
 impl Tiles {
-    /// Makes `scores` ready. Around them lie zeros.
+    /// Transforms `scores`, padded with zeros.
     pub(super) fn prepare(&mut self, scores: Scores<'_>, pool: &Pool) -> Result<()> {
         let Scores { channels, height, width, .. } = scores;
-        // Scores of height x width reach height + 1 rows and width + 1 columns of one phase.
+        // Scores of height x width yield height + 1 rows and width + 1 columns of one phase.
         let (rows, columns) = ((height + 1).div_ceil(2), (width + 1).div_ceil(2));
         let eights = (rows * columns).div_ceil(LANES);
         let length = PRODUCTS * channels * LANES;
@@ -83,7 +87,7 @@ impl Tiles {
         Ok(())
     }
 
-    /// The factors of one product of eight tiles, for each class.
+    /// One of the nine factors of eight tiles, for each class.
     #[inline(always)]
     fn values(&self, eight: usize, product: usize) -> &[[f32; LANES]] {
         let length = self.classes * LANES;
@@ -96,7 +100,7 @@ fn transform(scores: Scores<'_>, first: usize, columns: usize, values: &mut [f32
     let Scores { channels, height, width, data } = scores;
     for lane in 0..LANES {
         let (row, column) = ((first + lane) / columns, (first + lane) % columns);
-        // The scores that the tile is made of begin one row above and one column left of it.
+        // The tile's scores begin one row above and one column left of it.
         let (top, left) = (2 * row, 2 * column);
         for (class, plane) in data.chunks_exact(height * width).enumerate() {
             let line = |down: usize| {
@@ -120,7 +124,7 @@ fn transform(scores: Scores<'_>, first: usize, columns: usize, values: &mut [f32
     }
 }
 
-/// The rows of a transposed convolution's result that one thread computes.
+/// Rows of a transposed convolution's result that one thread computes.
 pub(super) struct Job<'a> {
     pub(super) convolution: &'a Transposed,
     pub(super) tiles: &'a Tiles,
@@ -128,9 +132,10 @@ pub(super) struct Job<'a> {
     pub(super) rows: Range<usize>,
 }
 
-/// Computes the rows of a job and hands them to `sink`. Phases come in the outer loops, so that their weights are read once.
+/// Computes the rows of a job and passes them to `sink`. The outer loops run over phases, so that
+/// their weights are read once.
 #[inline(always)]
-pub(super) fn compute<V: Eight, S: Sink>(job: &Job<'_>, space: &mut Space, sink: &mut S) {
+pub(super) fn compute<V: F32x8, S: Sink>(job: &Job<'_>, space: &mut Space, sink: &mut S) {
     let Job { convolution, tiles, rows } = job;
     let Space { filters, results } = space;
     let (stride, half) = (convolution.stride, convolution.stride / 2);
@@ -146,8 +151,9 @@ pub(super) fn compute<V: Eight, S: Sink>(job: &Job<'_>, space: &mut Space, sink:
         for phase in 0..stride {
             combine(convolution.taps(r, phase), filters);
             if phase + 1 < stride {
-                // Small pictures are done before the weights of the next phase would have come by themselves.
-                convolution.taps(r, phase + 1).into_iter().flatten().for_each(V::fetch);
+                // A small image is finished before the hardware prefetcher would have fetched the
+                // next phase's weights.
+                convolution.taps(r, phase + 1).into_iter().flatten().for_each(V::prefetch);
             }
             for eight in eights.clone().step_by(2) {
                 if eight + 1 < eights.end {
@@ -158,7 +164,7 @@ pub(super) fn compute<V: Eight, S: Sink>(job: &Job<'_>, space: &mut Space, sink:
                 let first = eight * LANES;
                 let last = (first + BLOCK - 1) / tiles.columns;
                 for tile_row in (first / tiles.columns).max(tile_rows.start)..(last + 1).min(tile_rows.end) {
-                    // Tiles of other rows are left or right of the picture for this one.
+                    // Tiles of other rows are left or right of the image for this row.
                     let column = first.wrapping_sub(tile_row * tiles.columns).wrapping_mul(2);
                     for (index, scores) in results.chunks_exact(tiles.classes).enumerate() {
                         let (down, right) = (index / 2, index % 2);
@@ -198,9 +204,9 @@ fn add(first: &[f32], second: &[f32], sums: &mut [f32]) {
     }
 }
 
-/// The four results of `8 L` tiles for all classes.
+/// The four results of `8 * L` tiles, for all classes.
 #[inline(always)]
-fn multiply<V: Eight, const L: usize>(
+fn multiply<V: F32x8, const L: usize>(
     tiles: &Tiles,
     eight: usize,
     filters: &[f32],
@@ -210,7 +216,7 @@ fn multiply<V: Eight, const L: usize>(
     let classes = bias.len();
     let groups = classes.div_ceil(GROUP / L);
     for group in 0..groups {
-        // As equal as they can be: a small group waits for its own sums instead of filling the processor.
+        // Groups of nearly equal size: in a small one, dependent sums leave the processor idle.
         let (to, end) = (classes * group / groups, classes * (group + 1) / groups);
         let work = Group { tiles, eight, filters, bias, to };
         match end - to {
@@ -220,7 +226,7 @@ fn multiply<V: Eight, const L: usize>(
             4 => work.multiply::<V, 4, L>(results),
             5 => work.multiply::<V, 5, L>(results),
             6 => work.multiply::<V, 6, L>(results),
-            // Wider groups are for single vectors.
+            // Groups of more than six use single vectors.
             7 => work.multiply::<V, 7, 1>(results),
             8 => work.multiply::<V, 8, 1>(results),
             9 => work.multiply::<V, 9, 1>(results),
@@ -231,27 +237,27 @@ fn multiply<V: Eight, const L: usize>(
     }
 }
 
-/// Some classes of some tiles.
+/// A group of output classes for some tiles.
 struct Group<'a> {
     tiles: &'a Tiles,
     eight: usize,
     filters: &'a [f32],
     bias: &'a [f32],
-    /// The first of the classes.
+    /// The first class of the group.
     to: usize,
 }
 
 impl Group<'_> {
-    /// `N` classes from all classes.
+    /// Computes `N` classes from all classes.
     #[inline(always)]
-    fn multiply<V: Eight, const N: usize, const L: usize>(&self, results: &mut [Block]) {
+    fn multiply<V: F32x8, const N: usize, const L: usize>(&self, results: &mut [Block]) {
         let &Group { tiles, eight, filters, bias, to } = self;
         let classes = bias.len();
         let mut products = [[[V::splat(0.0); PRODUCTS]; L]; N];
         for product in 0..PRODUCTS {
             let mut totals = [[V::splat(0.0); L]; N];
             if product == PRODUCTS / 2 {
-                // All four results have the middle product in them.
+                // The middle product is part of all four results.
                 for index in 0..N {
                     totals[index] = [V::splat(bias[to + index]); L];
                 }

@@ -1,5 +1,6 @@
-//! Finds out whether the pixels of a JPEG file are whole: every Huffman code of every scan is read (ITU-T T.81, annexes F and
-//! G), no pixel computed. Decoders for the screen fill what is missing with grey, which would be learned and labelled.
+//! Detects damaged JPEG files: reads every Huffman code of every scan (ITU-T T.81, annexes F and G)
+//! without computing pixels. Decoders fill missing parts with grey, which would be learned and
+//! labelled.
 
 mod bits;
 mod scan;
@@ -9,11 +10,11 @@ use scan::{Frame, Scan};
 
 const CUT_OFF: &str = "it is cut off";
 
-/// Each scan walks over all blocks, however short it is.
+/// Limits the work: each scan walks over all blocks, however short its data.
 const MAX_SCANS: u32 = 100;
 
-/// What is wrong with a file. What follows the end of its first picture is not looked at: programs put previews there, and
-/// phones films. Kinds of JPEG that the decoder does not read are left to it.
+/// Describes the damage to a file. Data after the end of the first image is ignored: programs store
+/// previews there, and phones store videos. JPEG types that the decoder rejects are not checked.
 pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     let mut reader = Reader { bytes, place: 2 };
     let mut dc: [Option<HuffmanTable>; 4] = Default::default();
@@ -37,12 +38,12 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
             }
             // Frames: baseline, extended, progressive.
             kind @ 0xc0..=0xc2 => match Frame::read(reader.segment()?, kind == 0xc2)? {
-                // The decoder refuses what a frame must not say.
+                // The decoder rejects invalid frame headers.
                 None => return Ok(()),
                 Some(_) if frame.is_some() => return Err("it has two frame headers".to_owned()),
                 found => frame = found,
             },
-            // Lossless, hierarchical and arithmetic frames, which the decoder refuses.
+            // Lossless, hierarchical and arithmetic frames, which the decoder rejects.
             0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => return Ok(()),
             // Restart interval.
             0xdd => interval = reader.segment()?.first_chunk().map_or(0, |pair| u16::from_be_bytes(*pair)),
@@ -55,7 +56,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
                 if scans > MAX_SCANS {
                     return Err(format!("it has more than {MAX_SCANS} scans"));
                 }
-                // Single frames of films may leave out the usual tables: their scans are passed over.
+                // Frames of MJPEG videos may omit the standard tables; their scans are not checked.
                 if dc.iter().chain(&ac).all(Option::is_none) {
                     bits.pass_over();
                 } else {
@@ -63,7 +64,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
                 }
                 reader.place += bits.end()?;
             }
-            // Restarts are part of a scan, and a start of image begins the file.
+            // Restart markers belong inside a scan, and start of image to the beginning of the
+            // file.
             0xd0..=0xd8 => return Err("a marker stands where none may be".to_owned()),
             0x01..=0xbf => return Err("it has a marker of no known kind".to_owned()),
             _ => drop(reader.segment()?),
@@ -71,14 +73,14 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Goes from marker to marker.
+/// Iterates over markers.
 struct Reader<'a> {
     bytes: &'a [u8],
     place: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// The code of the next marker, which may have any number of bytes 0xff in front.
+    /// The code of the next marker, which any number of bytes 0xff may precede.
     fn marker(&mut self) -> Result<u8, String> {
         let rest = self.bytes.get(self.place..).unwrap_or_default();
         let fill = rest.iter().take_while(|&&byte| byte == 0xff).count();

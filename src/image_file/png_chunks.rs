@@ -1,16 +1,16 @@
-//! Whether a PNG file is whole, and its EXIF data, wherever it stands.
+//! Checks that a PNG file is complete, and finds its EXIF data, wherever it is stored.
 
 const SIGNATURE: usize = 8;
 
-/// A piece of the file.
+/// A chunk of the file.
 struct Chunk<'a> {
     kind: [u8; 4],
     data: &'a [u8],
-    /// Over kind and data.
+    /// The CRC of the chunk's type and data.
     checksum: u32,
 }
 
-/// The chunks of a file up to its last one; an error for what is no whole chunk.
+/// The chunks of a file up to IEND; an error for a chunk that is cut off.
 fn chunks(bytes: &[u8]) -> impl Iterator<Item = Result<Chunk<'_>, String>> {
     let mut rest = bytes.get(SIGNATURE..).unwrap_or_default();
     let mut ended = false;
@@ -36,8 +36,8 @@ fn next(bytes: &[u8]) -> Result<Chunk<'_>, String> {
     Ok(Chunk { kind: *kind, data, checksum })
 }
 
-/// What is wrong with a file's chunks: one that is cut off, has another checksum, or is missing at the end. What follows the
-/// end is not looked at.
+/// Describes the damage to a file's chunks: one that is cut off, has a wrong CRC, or a missing
+/// IEND. Data after IEND is ignored.
 pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     for chunk in chunks(bytes) {
         let Chunk { kind, data, checksum } = chunk?;
@@ -51,7 +51,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// The EXIF data, without the head that some programs copy from JPEG files.
+/// The EXIF data, without the header that some programs copy from JPEG files.
 pub(super) fn exif(bytes: &[u8]) -> Option<&[u8]> {
     let chunk = chunks(bytes).filter_map(Result::ok).find(|chunk| chunk.kind == *b"eXIf")?;
     Some(chunk.data.strip_prefix(b"Exif\0\0").unwrap_or(chunk.data))

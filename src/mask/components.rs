@@ -1,17 +1,19 @@
-//! Regions: pixels of one label that touch at their sides, or at corners, too. Union-find over the runs of equal labels in each
-//! row, so the work follows the runs, not the pixels.
+//! Connected components: regions of pixels with the same label that touch at sides, or also at
+//! corners. Uses union-find on runs of equal labels in each row, so the work depends on the number
+//! of runs, not pixels.
 
 use crate::{Result, memory::reserve};
 
-/// Pixels of one row with one label, as many as there are side by side.
+/// A maximal run of pixels with the same label in a row.
 #[derive(Clone, Copy)]
 pub(super) struct Run {
     /// The first column.
     pub(super) x: u16,
     pub(super) y: u16,
-    /// Of a region's first run less than 0: the number of the region's pixels, negative. Else a run before it in the region.
+    /// For a region's first run, the region's pixel count as a negative number. Otherwise the index
+    /// of an earlier run of the region.
     link: i32,
-    /// The next run of the region; these form a ring.
+    /// The next run of the region; these links form a ring.
     next: u32,
 }
 
@@ -19,25 +21,25 @@ pub(super) struct Run {
 #[derive(Default)]
 pub(super) struct Components {
     runs: Vec<Run>,
-    /// The first run of each row, and the number of runs.
+    /// The index of the first run of each row, and the number of runs.
     rows: Vec<u32>,
     width: usize,
     corners: bool,
 }
 
-/// Labels in memory, and the distance of their rows.
+/// Labels and their stride.
 pub(super) type Rows<'a> = (&'a [u8], usize);
 
 impl Components {
-    /// Makes room for labels of this width and height. A run for each pixel is the worst case; memory that is not used is
-    /// not touched.
+    /// Reserves memory for labels of this width and height, for the worst case of one run per
+    /// pixel. Unused memory is never touched.
     pub(super) fn prepare(&mut self, (width, height): (usize, usize)) -> Result<()> {
         reserve(&mut self.rows, height + 1, "the regions of labels")?;
         reserve(&mut self.runs, width * height, "the regions of labels")
     }
 
-    /// Finds the regions of labels whose size was prepared; `corners` tells whether pixels that touch at a corner belong
-    /// together.
+    /// Finds the regions of labels; their size must have been prepared. If `corners` is true,
+    /// pixels that touch at a corner are connected.
     pub(super) fn find(&mut self, labels: Rows<'_>, (width, height): (usize, usize), corners: bool) {
         self.runs.clear();
         self.rows.clear();
@@ -58,7 +60,7 @@ impl Components {
         }
     }
 
-    /// Joins the runs of row `y` with those above.
+    /// Joins the runs of row `y` with the runs above.
     fn join_rows(&mut self, labels: Rows<'_>, y: usize) {
         let (mut above, mut below, end) = (self.rows[y - 1], self.rows[y], self.rows[y + 1]);
         let first = below;
@@ -66,7 +68,7 @@ impl Components {
             self.join_equal(labels, above, below);
             let (left, right) = (self.columns(above).1, self.columns(below).1);
             if self.corners && left == right && left < self.width {
-                // Where both end, each touches the other's successor at a corner.
+                // If both end in the same column, each touches the other's successor at a corner.
                 self.join_equal(labels, above, below + 1);
                 self.join_equal(labels, above + 1, below);
             }
@@ -81,7 +83,7 @@ impl Components {
         }
     }
 
-    /// Makes one region of those of two runs.
+    /// Joins the regions of two runs.
     fn join(&mut self, one: u32, other: u32) {
         let (one, other) = (self.first(one), self.first(other));
         let (first, other) = (one.min(other) as usize, one.max(other) as usize);
@@ -93,10 +95,10 @@ impl Components {
         }
     }
 
-    /// The first run of a run's region, in the order of rows.
+    /// The first run of a run's region, in row order.
     fn first(&mut self, mut run: u32) -> u32 {
         while let Ok(link) = u32::try_from(self.runs[run as usize].link) {
-            // Halves the path for later calls.
+            // Path halving, for later calls.
             if let Ok(further) = u32::try_from(self.runs[link as usize].link) {
                 self.runs[run as usize].link = further as i32;
             }
@@ -105,18 +107,18 @@ impl Components {
         run
     }
 
-    /// The number of a region's pixels, where the run is a region's first.
+    /// The pixel count of a region, if `run` is its first run.
     pub(super) fn pixels(&self, run: u32) -> Option<u32> {
         let link = self.runs[run as usize].link;
         (link < 0).then_some(link.unsigned_abs())
     }
 
-    /// How many runs there are.
+    /// The number of runs.
     pub(super) fn count(&self) -> u32 {
         self.runs.len() as u32
     }
 
-    /// The row of a run, its first column, and the one after its last.
+    /// A run's row, first column, and end column (exclusive).
     pub(super) fn place(&self, run: u32) -> (usize, usize, usize) {
         let (x, end) = self.columns(run);
         (usize::from(self.runs[run as usize].y), x, end)
@@ -133,24 +135,25 @@ impl Components {
         labels[usize::from(y) * stride + usize::from(x)]
     }
 
-    /// The number of pixels of the region that any run belongs to.
+    /// The pixel count of the region that `run` belongs to.
     pub(super) fn region_pixels(&mut self, run: u32) -> u32 {
         let first = self.first(run);
         self.runs[first as usize].link.unsigned_abs()
     }
 
-    /// Each run of the region whose first run is given.
+    /// The runs of the region with this first run.
     pub(super) fn each(&self, first: u32) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
         let following = move |&run: &u32| Some(self.runs[run as usize].next).filter(|&next| next != first);
         std::iter::successors(Some(first), following).map(|run| self.place(run))
     }
 
-    /// After the region with this first run was given another label: joins it with those that have the same one and touch it.
-    /// Returns the first run of what they are now.
+    /// Joins a region that was relabelled with the regions of its new label that touch it. Takes
+    /// and returns the region's first run.
     pub(super) fn rejoin(&mut self, labels: Rows<'_>, region: u32) -> u32 {
         let mut run = region;
         loop {
-            // Joined regions enter the ring behind a first run, which this walk has passed.
+            // Joined regions are inserted into the ring after a first run, which this loop has
+            // passed.
             let following = self.runs[run as usize].next;
             let (y, x, end) = self.place(run);
             for row in y.saturating_sub(1)..=(y + 1).min(self.rows.len() - 2) {
@@ -174,10 +177,10 @@ impl Components {
     }
 }
 
-/// The column after the run of equal labels that begins at column `x`.
+/// The end of the run of equal labels that begins at column `x`.
 fn run_end(row: &[u8], x: usize) -> usize {
     let (label, rest) = (row[x], &row[x..]);
-    // Most runs are long, and sixteen labels are compared at once.
+    // Most runs are long; this compares sixteen labels at once.
     let whole = rest.as_chunks::<16>().0.iter().take_while(|block| **block == [label; 16]).count() * 16;
     let end = rest[whole..].iter().position(|&other| other != label);
     end.map_or(row.len(), |end| x + whole + end)

@@ -1,39 +1,42 @@
-//! Borders of a label's pixels as polygons: border following (Suzuki and Abe 1985, "Topological structural analysis of digitized
-//! binary images by border following", appendix I), as OpenCV's `findContours` does.
+//! Contours of a label's pixels as polygons: border following (Suzuki and Abe 1985, "Topological
+//! structural analysis of digitized binary images by border following", appendix I), like OpenCV's
+//! `findContours`.
 
 use super::LabelMap;
 use crate::{Result, memory::set_length};
 
-/// A closed polygon around pixels of one label, or around a hole in them.
+/// A closed polygon: the outer border of a region, or the border of a hole in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contour {
-    /// The corners, column and row. They are centres of pixels that have the label and touch, at one of four sides, one that has
-    /// not; (0, 0) is the upper left pixel. Straight lines between them, horizontal, vertical or diagonal, and from the last back
-    /// to the first, pass through the other pixels of the border. A border of one pixel has one corner. Borders around pixels
-    /// run counter-clockwise as one sees the picture, those of holes clockwise.
+    /// The vertices, column and row: centres of pixels that have the label and share a side with a
+    /// pixel that does not. (0, 0) is the upper left pixel. The lines between consecutive vertices,
+    /// and from the last one to the first, are horizontal, vertical or diagonal and pass through
+    /// the border's other pixels. A border of one pixel has one vertex. In the image, outer borders
+    /// run counter-clockwise, hole borders clockwise.
     pub points: Vec<[u32; 2]>,
-    /// Whether it goes around a hole: what lies inside has another label.
+    /// Whether this is the border of a hole: its inside has other labels.
     pub hole: bool,
-    /// The contour, as its place in the list, that this one lies directly inside of: of a hole the border of the pixels
-    /// around it, of pixels the hole that they lie in; none for the outermost.
+    /// Index of the directly enclosing contour: a hole's parent is its region's outer border, a
+    /// region's parent is the hole around it; `None` for an outermost contour.
     pub parent: Option<usize>,
 }
 
-/// The eight neighbours counter-clockwise as one sees the picture, from the right one on: columns and rows.
+/// The eight neighbours, counter-clockwise in the image from the right one on: columns and rows.
 const AROUND: [(isize, isize); 8] = [(1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1)];
 const RIGHT: usize = 0;
 const LEFT: usize = 4;
 
-/// The pixels with a border of zeros. 1 has the label and lies on no border yet; else the number of the latest border it lies
-/// on, negative where the pixel at its right was met outside of that border.
+/// The pixels, with a border of zeros. A pixel with the label is 1 until it lies on a border. Then
+/// it is the number of the last border through it, negative if the pixel to its right is outside of
+/// that border.
 struct Marks {
     marks: Vec<i32>,
     columns: usize,
 }
 
 impl LabelMap<'_> {
-    /// The borders of the pixels with this label, in the order in which their upper left ends come row by row. Pixels that
-    /// touch at a corner belong together; pixels without the label do not by that.
+    /// The borders of the pixels with this label, ordered by their upper left ends, row by row.
+    /// Pixels with the label are 8-connected, other pixels 4-connected.
     pub fn contours(&self, label: u8) -> Result<Vec<Contour>> {
         let (width, height) = (self.width() as usize, self.height() as usize);
         let mut marks = Marks { marks: Vec::new(), columns: width + 2 };
@@ -44,7 +47,8 @@ impl LabelMap<'_> {
         }
         let mut contours: Vec<Contour> = Vec::new();
         for y in 1..=height {
-            // The border met last in this row; none is the frame of the picture, which counts as that of a hole.
+            // The last border met in this row; `None` is the frame of the image, which counts as a
+            // hole's border.
             let mut last: Option<usize> = None;
             for x in 1..=width {
                 let at = y * marks.columns + x;
@@ -57,7 +61,8 @@ impl LabelMap<'_> {
                     if !outer && mark > 1 {
                         last = Some(border(mark));
                     }
-                    // A border of the same kind as the last one lies beside it, one of the other kind inside of it.
+                    // A border of the same kind as the last one is its sibling, one of the other
+                    // kind its child.
                     let parent = match last {
                         Some(index) if contours[index].hole == outer => Some(index),
                         Some(index) => contours[index].parent,
@@ -74,22 +79,25 @@ impl LabelMap<'_> {
         Ok(contours)
     }
 
-    /// [`LabelMap::contours`] without what is too small to mean anything: regions of fewer than `min_area` pixels, with the
-    /// holes in them, and holes around fewer than `min_area` pixels, with all that lies in them. The pixels of a region are
-    /// those that have the label, without its holes; those of a hole are all inside of its border, whatever their labels.
+    /// [`LabelMap::contours`] without small ones: regions of fewer than `min_area` pixels together
+    /// with their holes, and holes around fewer than `min_area` pixels together with everything
+    /// inside. A region's area excludes its holes. A hole's area includes all pixels inside its
+    /// border, whatever their labels.
     ///
-    /// A region that is left out may surround a larger one: that one stays, and its parent is the nearest hole around it that
-    /// is left. So these are the contours of labels whose small regions are gone.
+    /// A region that is left out may enclose a larger one. The larger one stays, and its parent is
+    /// the nearest enclosing hole that stays. So the result equals the contours of labels without
+    /// the small regions.
     pub fn contours_filtered(&self, label: u8, min_area: u32) -> Result<Vec<Contour>> {
         let mut contours = self.contours(label)?;
         let mut areas: Vec<i64> = contours.iter().map(Contour::inside).collect();
-        // Of regions these are areas with holes so far; a hole's own needs nothing taken off.
+        // For a region, this includes the area of its holes, which is subtracted next.
         for (index, contour) in contours.iter().enumerate() {
             if let Some(parent) = contour.parent.filter(|_| contour.hole) {
                 areas[parent] -= areas[index];
             }
         }
-        // Whether each stays, and its new place, or else that of the nearest around it that stays. Parents stand before children.
+        // For each contour, whether it stays, and its new index or else that of the nearest
+        // enclosing contour that stays. Parents come before their children.
         let mut places: Vec<(bool, Option<usize>)> = Vec::with_capacity(contours.len());
         let mut count = 0;
         for (contour, &area) in contours.iter_mut().zip(&areas) {
@@ -106,8 +114,9 @@ impl LabelMap<'_> {
 }
 
 impl Contour {
-    /// The pixels inside: of a region's border with those on it, of a hole's without. Pick's theorem: a polygon whose border
-    /// passes through b grid points, each as often as it does, has an area of i + b / 2 - 1.
+    /// The number of pixels inside: of a region's border including the border, of a hole's border
+    /// excluding it. Pick's theorem: the area of a polygon is i + b / 2 - 1, where b counts border
+    /// points as often as the border passes through them.
     fn inside(&self) -> i64 {
         let (mut doubled, mut steps) = (0, 0);
         for (index, &[x, y]) in self.points.iter().enumerate() {
@@ -120,7 +129,7 @@ impl Contour {
     }
 }
 
-/// The place in the list of the border with this mark: numbers start with 2.
+/// The index of the border with this mark; marks start with 2.
 fn border(mark: i32) -> usize {
     mark.unsigned_abs() as usize - 2
 }
@@ -131,7 +140,8 @@ impl Marks {
         at.wrapping_add_signed(y * self.columns as isize + x)
     }
 
-    /// Marks the border that starts at `start`, whose neighbour in the direction `from` lies outside, and gives its corners.
+    /// Marks the border that starts at `start`, whose neighbour in direction `from` is outside.
+    /// Returns its vertices.
     fn follow(&mut self, start: usize, from: usize, number: i32) -> Vec<[u32; 2]> {
         let place = |at: usize, columns: usize| [(at % columns - 1) as u32, (at / columns - 1) as u32];
         let first = (0..8).map(|turn| (from + 8 - turn) % 8).find(|&turn| self.marks[self.neighbour(start, turn)] != 0);
@@ -143,7 +153,8 @@ impl Marks {
         let mut points = Vec::new();
         let (mut at, mut back) = (start, first);
         loop {
-            // Counter-clockwise from where it came from, the first that has the label; `end` does, so there is one.
+            // The first neighbour with the label, counter-clockwise from the previous pixel. The
+            // search always ends: `end` has the label.
             let next =
                 (back + 1..=back + 8).find(|&turn| self.marks[self.neighbour(at, turn)] != 0).unwrap_or(back + 8);
             if (back + 1..next).any(|turn| turn % 8 == RIGHT) {
@@ -152,7 +163,7 @@ impl Marks {
                 self.marks[at] = number;
             }
             let next = next % 8;
-            // It came in the direction opposite to the way back.
+            // The direction of arrival is opposite to the way back.
             if next != (back + 4) % 8 {
                 points.push(place(at, self.columns));
             }
@@ -172,8 +183,8 @@ mod tests {
         *,
     };
 
-    /// The picture, 1 for the label and 0 for others, without regions of fewer pixels, and then with holes filled that have fewer
-    /// inside, whatever lies in them: all that walks at sides over other labels, or over what these surround, cannot leave.
+    /// The image, 1 for the label and 0 for others, after removing regions of fewer pixels and
+    /// filling holes that enclose fewer pixels.
     fn cleaned(labels: &[u8], width: usize, label: u8, min_area: usize) -> Vec<u8> {
         let mut picture: Vec<u8> = labels.iter().map(|&found| u8::from(found == label)).collect();
         for region in flooded(&picture, width, true) {
@@ -182,7 +193,7 @@ mod tests {
             }
         }
         let height = picture.len() / width;
-        // With a frame of other labels, so that what is not surrounded is one part.
+        // Surrounded by other labels, so that everything that is not enclosed is connected.
         let framed = |picture: &[u8]| {
             let mut framed = vec![0; (width + 2) * (height + 2)];
             for (row, labels) in framed.chunks_mut(width + 2).skip(1).zip(picture.chunks(width)) {
@@ -195,7 +206,8 @@ mod tests {
             if whole[hole[0]] == 1 {
                 continue;
             }
-            // What is surrounded by the hole, too: all but what the frame reaches, over everything but the hole, at corners, too.
+            // Everything that the hole encloses: all pixels not connected to the frame without
+            // crossing the hole, corners included.
             let walls: Vec<u8> = (0..whole.len()).map(|at| u8::from(hole.contains(&at))).collect();
             let outside = flooded(&walls, width + 2, true).swap_remove(0);
             if whole.len() - outside.len() < min_area {
@@ -231,7 +243,8 @@ mod tests {
 
     #[test]
     fn regions_and_holes_are_left_out_by_their_pixels() {
-        // A ring of 16 pixels around a hole of 9, in which a pixel lies; a ring of 12 beside it, around 4.
+        // A ring of 16 pixels around a hole of 9 that contains a pixel, and a ring of 12 beside it,
+        // around 4.
         let picture = ["#####.####", "#...#.#..#", "#.#.#.#..#", "#...#.####", "#####....."];
         let labels: Vec<u8> = picture.iter().flat_map(|row| row.bytes()).collect();
         let map = LabelMap::new(&labels, 10, 5, 0).unwrap();
@@ -251,7 +264,8 @@ mod tests {
             let found: Vec<_> = found.iter().map(|contour| (contour.hole, contour.parent)).collect();
             assert_eq!(found, expected, "{min_area}");
         }
-        // A ring of 24 pixels around a region of 25: the ring goes first, and the region is the outermost then.
+        // A ring of 24 pixels around a region of 25: the ring is removed first, and the region
+        // becomes outermost.
         let far = |i: i32| (i % 13 - 6).abs() + (i / 13 - 6).abs();
         let labels: Vec<u8> = (0..169).map(|i| u8::from(far(i) <= 3 || far(i) == 6)).collect();
         let map = LabelMap::new(&labels, 13, 13, 0).unwrap();
@@ -261,7 +275,7 @@ mod tests {
         }
     }
 
-    /// The fixture of tests/reference/contours.py: pictures and what OpenCV finds in them.
+    /// The fixture of tests/reference/contours.py: images and their contours in OpenCV.
     const REFERENCE: &str = include_str!("../../tests/reference/contours.txt");
 
     #[test]
@@ -283,7 +297,7 @@ mod tests {
             assert_eq!(labels.len(), (width * height) as usize);
             let map = LabelMap::new(&labels, width, height, 0).unwrap();
             let contours = map.contours(b'#').unwrap();
-            // Parents by their first corner: OpenCV lists contours in another order.
+            // Parents are compared by their first vertex: OpenCV lists contours in another order.
             let mut found: Vec<_> = contours
                 .iter()
                 .map(|contour| {

@@ -1,27 +1,27 @@
-//! Scores averaged over the frames of a stream (exponentially), at the network's own low resolution: the upsampling that follows is
-//! affine, so it gives what averaging at full size would.
+//! Exponential moving averages of a stream's scores at the network's low resolution. The upsampling
+//! is affine, so the result equals averaging at full size.
 
 use crate::{Result, frame::View, memory::set_length, runtime::Scores};
 
-/// What was averaged so far.
+/// The averages so far.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    /// What the scores are of; none where there are none.
+    /// The source of the scores; `None` if there are none.
     source: Option<Source>,
     /// Channels x height x width for each run of the network.
     scores: Vec<f32>,
 }
 
-/// Frames that can be averaged: they agree in all of this.
+/// Properties in which frames must agree to be averaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Source {
-    /// The number of the segmenter in this process.
+    /// The segmenter's number in this process.
     pub(crate) segmenter: u64,
-    /// The size of the frame, and which part of the picture it is.
+    /// The frame's size, crop and orientation.
     pub(crate) view: View,
-    /// Runs of the network for a frame.
+    /// Runs of the network per frame.
     pub(crate) runs: usize,
-    /// Channels, height and width of what it answers; filled in when it has answered.
+    /// Channels, height and width of the output, set when it is known.
     pub(crate) answer: (usize, usize, usize),
 }
 
@@ -30,8 +30,9 @@ impl History {
         self.source = None;
     }
 
-    /// The mean of `scores`, the answer of run number `run`, with weight `share`, and of what `before` holds of the
-    /// same run. It is kept here, so that `before` stays as it is where a later run fails.
+    /// Averages `scores`, the output of run number `run`, with weight `share`, and the average of
+    /// the same run in `before`. Stores the result here, so that `before` does not change if a
+    /// later run fails.
     pub(crate) fn average<'a>(
         &'a mut self,
         before: &History,
@@ -45,11 +46,11 @@ impl History {
         set_length(&mut self.scores, runs * data.len(), "smoothed scores")?;
         let place = run * data.len()..(run + 1) * data.len();
         let own = &mut self.scores[place.clone()];
-        // Tiles all have one size, so later runs have the first one's source.
+        // All tiles have the same size, so later runs have the source of the first one.
         if before.source == source {
             for ((own, &old), &new) in own.iter_mut().zip(&before.scores[place]).zip(data) {
                 let mean = old + (new - old) * share;
-                // What is not finite would never leave again.
+                // A value that is not finite would stay in the average forever.
                 *own = if mean.is_finite() { mean } else { new };
             }
         } else {

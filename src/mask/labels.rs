@@ -1,12 +1,12 @@
-//! [`LabelMap`]: labels in memory, wherever they lie, and what can be said of them.
+//! [`LabelMap`]: a view of labels in memory, and measurements of them.
 
 use super::components::Components;
 use crate::{Error, MAX_SIDE, Rect, Result};
 
-/// The label of pixels without a class: less confident than the threshold, or void in ground truth.
+/// The label of pixels without a class: below the confidence threshold, or void in ground truth.
 pub const UNKNOWN: u8 = 255;
 
-/// Labels in somebody's memory: rows of `width` bytes.
+/// A view of labels in memory: rows of `width` bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct LabelMap<'a> {
     labels: &'a [u8],
@@ -15,21 +15,21 @@ pub struct LabelMap<'a> {
     stride: usize,
 }
 
-/// The pixels that have one label.
+/// The pixels of one label.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Region {
-    /// How many there are.
+    /// The number of pixels.
     pub pixels: u64,
-    /// The smallest rectangle that holds them all; all zero where there are none.
+    /// The bounding box; all zero if there are no pixels.
     pub bounds: Rect,
-    /// The mean of their positions, column and row, where (0, 0) is the centre of the upper left pixel; 0 where there are
-    /// none.
+    /// The mean column and row, with (0, 0) at the centre of the upper left pixel; 0 if there are
+    /// no pixels.
     pub centroid: (f64, f64),
 }
 
 impl<'a> LabelMap<'a> {
-    /// `height` rows of `width` labels, both at least 1, `stride` bytes apart; 0 means rows without padding. The last row may end
-    /// without padding.
+    /// Creates a view of `height` rows of `width` labels, both at least 1, `stride` bytes apart. 0
+    /// means rows without padding. The last row may end without padding.
     pub fn new(labels: &'a [u8], width: u32, height: u32, stride: usize) -> Result<Self> {
         let size = (width as usize, height as usize);
         let stride = label_stride(labels.len(), size, stride)?;
@@ -57,12 +57,12 @@ impl<'a> LabelMap<'a> {
         &self.labels[y * self.stride..][..self.width]
     }
 
-    /// Pixels, bounds and centroid of each label 0 to 255, in one pass over the labels.
+    /// Pixel count, bounding box and centroid of each label from 0 to 255, in one pass.
     pub fn regions(&self) -> [Region; 256] {
         let mut sums = [Sums::EMPTY; 256];
         for (y, row) in (0u64..).zip(self.rows()) {
             let mut x = 0u64;
-            // Labels come in runs, and a run is added as fast as a pixel.
+            // Labels come in runs, and adding a run is as fast as adding a pixel.
             for run in row.chunk_by(|left, right| left == right) {
                 let length = run.len() as u64;
                 sums[usize::from(run[0])].add(x, y, length);
@@ -72,8 +72,8 @@ impl<'a> LabelMap<'a> {
         sums.map(Sums::region)
     }
 
-    /// [`LabelMap::regions`] without specks: pixels count where at least `min_area` of their label touch each other, at sides or
-    /// corners. Takes up to 12 bytes a pixel; each side is at most [`MAX_SIDE`].
+    /// [`LabelMap::regions`] without specks: only pixels in 8-connected regions of at least
+    /// `min_area` pixels count. Takes up to 12 bytes per pixel; each side is at most [`MAX_SIDE`].
     pub fn regions_filtered(&self, min_area: u32) -> Result<[Region; 256]> {
         if self.width.max(self.height) > MAX_SIDE as usize {
             return Err(Error::InvalidArgument(format!(
@@ -96,11 +96,11 @@ impl<'a> LabelMap<'a> {
     }
 }
 
-/// What is summed up of a label.
+/// The sums for one label.
 #[derive(Clone, Copy)]
 struct Sums {
     pixels: u64,
-    /// Columns and rows of all pixels, added up.
+    /// The sums of the columns and rows of all pixels.
     x: u64,
     y: u64,
     left: u64,
@@ -112,7 +112,7 @@ struct Sums {
 impl Sums {
     const EMPTY: Sums = Sums { pixels: 0, x: 0, y: 0, left: u64::MAX, right: 0, top: u64::MAX, bottom: 0 };
 
-    /// Adds `length` pixels from (x, y) to the right.
+    /// Adds `length` pixels, from (x, y) to the right.
     fn add(&mut self, x: u64, y: u64, length: u64) {
         self.pixels += length;
         self.x += length * x + length * (length - 1) / 2;
@@ -141,7 +141,8 @@ impl Sums {
     }
 }
 
-/// The distance of rows, `stride` or for 0 the width, if `bytes` hold labels of this width and height.
+/// The stride of labels of this width and height, which is the width if `stride` is 0. Fails if
+/// `bytes` are too few.
 pub(crate) fn label_stride(bytes: usize, (width, height): (usize, usize), stride: usize) -> Result<usize> {
     if width == 0 || height == 0 {
         return Err(Error::InvalidArgument(format!(
@@ -173,7 +174,7 @@ mod tests {
         let (width, height, stride) = (13, 9, 16);
         let mut labels = vec![77u8; stride * (height - 1) + width];
         for (i, label) in labels.iter_mut().enumerate() {
-            // Runs of different lengths, over the ends of rows.
+            // Runs of different lengths, also across row ends.
             *label = [0, 0, 0, 3, 3, 9, 255][(i * i / 5) % 7];
         }
         let map = LabelMap::new(&labels, width as u32, height as u32, stride).unwrap();
@@ -209,7 +210,7 @@ mod tests {
             let height = labels.len() / width;
             let map = LabelMap::new(&labels, width as u32, height as u32, 0).unwrap();
             for min_area in [0, 1, 2, 7, 40] {
-                // Small regions get a label that no picture has.
+                // Small regions get a label that does not occur otherwise.
                 let mut cleaned = labels.clone();
                 for region in flooded(&labels, width, true).iter().filter(|region| region.len() < min_area) {
                     region.iter().for_each(|&at| cleaned[at] = 100);

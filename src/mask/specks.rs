@@ -1,20 +1,22 @@
-//! Removes specks from labels: regions too small to mean anything take the label around them.
+//! Removes specks, regions with too few pixels, by giving them the label around them.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::{UNKNOWN, components::Components};
 use crate::{Result, memory::out_of_memory};
 
-/// What removing specks keeps between frames.
+/// Buffers that are kept between frames.
 #[derive(Default)]
 pub(crate) struct Specks {
     components: Components,
-    /// Pixels and first run of regions that are too small, the smallest first. One that has been joined since has other pixels.
+    /// Pixel count and first run of regions that are too small, the smallest first. An entry whose
+    /// pixel count has changed is outdated.
     small: BinaryHeap<Reverse<(u32, u32)>>,
 }
 
 impl Specks {
-    /// Makes room for labels of this width and height, so that [`Specks::remove`] cannot fail.
+    /// Allocates memory for labels of this width and height, so that [`Specks::remove`] cannot
+    /// fail.
     pub(crate) fn prepare(&mut self, (width, height): (usize, usize)) -> Result<()> {
         self.components.prepare((width, height))?;
         let length = width * height;
@@ -23,8 +25,9 @@ impl Specks {
         self.small.try_reserve_exact(length).map_err(|_| out_of_memory(bytes, "the regions of labels"))
     }
 
-    /// Gives regions of fewer than `least` pixels the label that borders them most, as
-    /// [`Mask::set_min_region`](crate::Mask::set_min_region) says, and moves their pixels in the counts of the labels.
+    /// Gives each region of fewer than `least` pixels the label that borders it most, as
+    /// [`Mask::set_min_region`](crate::Mask::set_min_region) describes, and updates the pixel
+    /// counts of the labels.
     pub(crate) fn remove(
         &mut self,
         labels: &mut [u8],
@@ -34,7 +37,8 @@ impl Specks {
         counts: &mut [u64],
     ) {
         let Specks { components, small } = self;
-        // Contours take corners for the pixels of a label and sides for holes: sides alone leave neither small.
+        // Contours connect the label's pixels at corners, and holes at sides. Connecting at sides
+        // here leaves no small contours of either kind.
         components.find((labels, stride), size, false);
         small.clear();
         for run in 0..components.count() {
@@ -49,7 +53,7 @@ impl Specks {
                 continue;
             }
             let own = components.label((labels, stride), region);
-            // A region without a neighbour is the whole picture.
+            // A region without neighbours is the whole image.
             let Some(label) = most_bordering(components, region, own, (labels, stride), size) else { continue };
             for (y, x, end) in components.each(region) {
                 labels[y * stride..][x..end].fill(label);
@@ -64,7 +68,8 @@ impl Specks {
     }
 }
 
-/// The label with the most sides of pixels along a region with the label `own`, of equal ones the lowest.
+/// The label that shares the most pixel sides with a region of label `own`; the lowest label wins a
+/// tie.
 fn most_bordering(
     components: &Components,
     region: u32,
@@ -105,7 +110,7 @@ mod tests {
         counts
     }
 
-    /// The labels without specks, in rows with `padding` bytes between them.
+    /// Removes specks from labels in rows with `padding` bytes between them.
     fn removed(specks: &mut Specks, labels: &[u8], width: usize, least: u32, padding: usize) -> Vec<u8> {
         let (height, stride) = (labels.len() / width, width + padding);
         let mut memory = vec![99; stride * height - padding];
@@ -170,7 +175,7 @@ mod tests {
             // Three sides of c, one of a.
             Case { name: "most sides", least: 2, before: &["cccc", "ccbc", "aaaa"], after: &["cccc", "cccc", "aaaa"] },
             Case { name: "the lowest of equals", least: 2, before: &["ccbaa", "ccaaa"], after: &["ccaaa", "ccaaa"] },
-            // Pixels that touch at a corner are not together.
+            // Pixels that touch only at a corner are not connected.
             Case { name: "corners", least: 2, before: &["aaaa", "abaa", "aaba", "aaaa"], after: &["aaaa"; 4] },
             Case { name: "sides", least: 2, before: &["aaaa", "abba", "aaaa"], after: &["aaaa", "abba", "aaaa"] },
             Case {
@@ -179,7 +184,8 @@ mod tests {
                 before: &["aaaaa", "abbba", "abcba", "abbba", "aaaaa"],
                 after: &["aaaaa"; 5],
             },
-            // The smaller one goes first, here to a, there to b, which is enough then.
+            // The smaller region goes first: to a here, to b in the next case, which then has
+            // enough pixels.
             Case {
                 name: "specks that are too few together",
                 least: 4,
@@ -192,7 +198,8 @@ mod tests {
                 before: &["aaaaaaa", "abbbaca", "abcbaca", "aaaaaca", "aaaaaca"],
                 after: &["aaaaaaa", "abbbaaa", "abbbaaa", "aaaaaaa", "aaaaaaa"],
             },
-            // ? is unknown: it stays, however small, and takes what it borders most, not less.
+            // ? is unknown: it stays, however small, and specks may join it if it borders them
+            // most.
             Case {
                 name: "unknown",
                 least: 9,

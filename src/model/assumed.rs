@@ -1,17 +1,17 @@
-//! What is taken for granted of a model, because neither its card nor an option says it.
+//! Assumptions about a model that neither its card nor an option confirms.
 
 use crate::{
     Options,
     onnx::{Form, ImageInput, ModelCard, TensorLayout},
 };
 
-/// What is known when the assumptions are made.
+/// The facts that the assumptions depend on.
 pub(super) struct Known<'a> {
     pub(super) card: Option<&'a ModelCard>,
     pub(super) options: &'a Options,
     pub(super) input: &'a ImageInput,
     pub(super) form: Form,
-    /// The name of the output that is the segmentation, and how many outputs there are.
+    /// The name of the output with the segmentation, and the number of outputs.
     pub(super) output: (&'a str, usize),
 }
 
@@ -22,7 +22,7 @@ pub(super) fn assumptions(known: &Known<'_>) -> Vec<String> {
     if outputs > 1 && options.output.is_none() {
         assumed.push(format!("output '{output}' of {outputs} is the segmentation, the first that can be one"));
     }
-    // A card says the rest.
+    // The card specifies the rest.
     if card.is_some() {
         return assumed;
     }

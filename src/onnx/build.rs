@@ -1,4 +1,4 @@
-//! Short forms for writing ONNX graphs.
+//! Helpers for writing ONNX graphs.
 
 use super::{
     ModelCard,
@@ -12,18 +12,18 @@ use super::{
     },
 };
 
-/// The version of ONNX's operators that [`model`] declares.
+/// The ONNX opset version that [`model`] declares.
 pub const OPSET: i64 = 17;
 
-/// The version of ONNX's file format that [`model`] declares: the one that came with [`OPSET`].
+/// The ONNX IR version that [`model`] declares: the one that introduced [`OPSET`].
 const IR_VERSION: i64 = 8;
 
-/// One dimension of a value's shape.
+/// A dimension of a value's shape.
 #[derive(Debug, Clone, Copy)]
 pub enum Dim {
-    /// Always this many.
+    /// A fixed size.
     Fixed(i64),
-    /// Any number, under this name.
+    /// Any size, with this name.
     Named(&'static str),
 }
 
@@ -79,22 +79,22 @@ pub fn node(operator: &str, inputs: &[&str], output: &str, attributes: Vec<Attri
     }
 }
 
-/// An attribute that is a list of whole numbers.
+/// An attribute with a list of integers.
 pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto { ints: values.to_vec(), ..attribute(name, AttributeType::Ints) }
 }
 
-/// An attribute that is a whole number.
+/// An attribute with an integer.
 pub fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto { i: Some(value), ..attribute(name, AttributeType::Int) }
 }
 
-/// An attribute that is a number.
+/// An attribute with a float.
 pub fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { f: Some(value), ..attribute(name, AttributeType::Float) }
 }
 
-/// An attribute that is a text.
+/// An attribute with a string.
 pub fn string(name: &str, value: &str) -> AttributeProto {
     AttributeProto { s: Some(value.as_bytes().to_vec()), ..attribute(name, AttributeType::String) }
 }
@@ -103,7 +103,7 @@ fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
     AttributeProto { name: Some(name.to_owned()), r#type: Some(kind as i32), ..AttributeProto::default() }
 }
 
-/// An input or an output of the graph.
+/// An input or output of the graph.
 pub fn value(name: &str, element: DataType, dims: &[Dim]) -> ValueInfoProto {
     let dim = dims
         .iter()
@@ -123,7 +123,7 @@ pub fn value(name: &str, element: DataType, dims: &[Dim]) -> ValueInfoProto {
     }
 }
 
-/// A model of one graph, with its card.
+/// A model with this graph and card.
 pub fn model(graph: GraphProto, card: Option<&ModelCard>) -> ModelProto {
     ModelProto {
         ir_version: Some(IR_VERSION),

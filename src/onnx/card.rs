@@ -1,4 +1,5 @@
-//! The model card: what a program must know to use the network, as JSON inside the ONNX file.
+//! The model card: the properties of a network that a program needs to use it, as JSON in the ONNX
+//! file.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
@@ -10,21 +11,22 @@ use crate::{Error, Result, palette::Class};
 /// The range of [`ModelCard::native_side`].
 pub const NATIVE_SIDES: RangeInclusive<u32> = 16..=crate::MAX_SIDE;
 
-/// What a network expects, what it answers, and how well it does. Stored as JSON under [`ModelCard::KEY`] in the ONNX
+/// A network's input, classes and quality. Stored as JSON under [`ModelCard::KEY`] in the ONNX
 /// file's `metadata_props`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard {
-    /// The version of this form: 1.
+    /// The version of the card's format: 1.
     pub version: u32,
     /// The network, for example `fcn8s-efficientnet_lite0`.
     pub architecture: String,
     /// The classes in index order.
     pub classes: Vec<Class>,
-    /// The index of the class that means "nothing of interest". Cards without it have that of the class of such a name, as
-    /// [`palette::background`](crate::palette::background) finds it.
+    /// The index of the class that means "nothing of interest". Without it, the class that
+    /// [`palette::background`](crate::palette::background) finds by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<u8>,
-    /// The mask value that means "no class" in the training data; never counted.
+    /// The mask value that means "no class" in the training data. Pixels with it are never
+    /// evaluated.
     pub void_index: u8,
     /// Subtracted from each channel after division by 255, in the order of `channels`.
     pub mean: [f32; 3],
@@ -34,15 +36,16 @@ pub struct ModelCard {
     pub channels: String,
     /// The input's height and width must be multiples of this.
     pub stride: u32,
-    /// Height and width, in pixels, of the crops it was trained on.
+    /// Height and width of the training crops, in pixels.
     pub training_crop: [u32; 2],
-    /// The size of photos that the network labels best, as the side in pixels of a square of the same area: the square root of
-    /// width times height, 16 to 32767. Cards that do not say it have none.
+    /// The image size at which the network performs best, as the side in pixels of a square of the
+    /// same area: sqrt(width * height), 16 to 32767. Optional.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub native_side: Option<u32>,
-    /// The data it was trained on, and that data's licence.
+    /// The training data and its licence.
     pub dataset: String,
-    /// What was measured on the validation split, as fractions of 1: `pixel_accuracy`, `miou`, `iou/cat` and so on.
+    /// Results on the validation split, as fractions of 1: `pixel_accuracy`, `miou`, `iou/cat` and
+    /// so on.
     pub metrics: BTreeMap<String, f64>,
 }
 
@@ -55,7 +58,7 @@ impl ModelCard {
         serde_json::to_string(self).expect("a card has nothing that JSON cannot say")
     }
 
-    /// The card of a model, checked; `None` where the model has none.
+    /// Reads and checks the card of a model; `None` if it has none.
     pub fn of(model: &ModelProto) -> Result<Option<ModelCard>> {
         let Some(entry) = model.metadata_props.iter().find(|entry| entry.key() == Self::KEY) else { return Ok(None) };
         let card: ModelCard = serde_json::from_str(entry.value())
@@ -64,7 +67,7 @@ impl ModelCard {
         Ok(Some(card))
     }
 
-    /// Whether each value lies in its range.
+    /// Checks that each value is in range.
     fn check(&self) -> Result<()> {
         let wrong = |what: String| Err(Error::Model(format!("the model card {what}")));
         if self.version != 1 {

@@ -1,4 +1,4 @@
-//! How many classes a network tells apart that answers class indices.
+//! The number of classes of a network that outputs class indices.
 
 use super::{
     graph::{self, Index},
@@ -9,15 +9,16 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What class indices are made of.
+/// The origin of class indices.
 enum Source<'a> {
-    /// The place of the best of the scores along an axis.
+    /// The argmax of scores along an axis.
     Best { scores: &'a str, axis: i64 },
-    /// Whether a condition holds.
+    /// A boolean condition.
     Condition,
 }
 
-/// The kind of the only output, class indices, with the number of classes where its nodes tell it.
+/// The kind of the only output, which has class indices, and the number of classes if it can be
+/// derived from the graph.
 pub(crate) fn label_classes(
     model: &ModelProto,
     input: &ImageInput,
@@ -36,12 +37,12 @@ pub(crate) fn label_classes(
             Ok((untold.0, usize::try_from(axis).ok().and_then(|axis| *found.dims.get(axis)?)))
         }
         Err(error @ Error::Timeout(_)) => Err(error),
-        // A network that does not run has its error when it is loaded.
+        // If the network cannot run, loading it will report the error.
         Err(_) => Ok(untold),
     }
 }
 
-/// Goes back from `output` over nodes that leave indices what they are.
+/// Follows nodes back from `output` that do not change indices.
 fn source<'a>(index: &Index<'a>, output: &'a str) -> Option<Source<'a>> {
     let mut value = output;
     loop {
@@ -49,7 +50,7 @@ fn source<'a>(index: &Index<'a>, output: &'a str) -> Option<Source<'a>> {
         let before = node.input.first()?;
         match node.op_type() {
             "ArgMax" => return Some(Source::Best { scores: before, axis: graph::int(node, "axis", 0) }),
-            // The second of its outputs.
+            // The second output.
             "TopK" if node.output.get(1).is_some_and(|indices| indices == value) => {
                 return Some(Source::Best { scores: before, axis: graph::int(node, "axis", -1) });
             }

@@ -1,4 +1,4 @@
-//! Cutting a network in front of its last upsampling, which [`crate::head`] then does together with the argmax.
+//! Cuts off a network's last upsampling, which [`crate::head`] then fuses with the argmax.
 
 use super::{
     WEIGHTS, floats,
@@ -9,37 +9,34 @@ use super::{
 };
 use crate::{Error, Result, memory};
 
-/// How full-size scores come out of what the (cut) network answers.
+/// How to compute full-size scores from the output of the (cut) network.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Tail {
-    /// The network was not cut: its answer is the scores or the labels.
+    /// The network was not cut: it outputs scores or labels.
     Whole,
     /// A transposed convolution with kernel 2 s, stride s and padding s / 2.
     Transposed {
         stride: usize,
         classes: usize,
-        /// Whether each class is upsampled by itself; then `weights` is classes x k x k, else classes x classes x k x k
-        /// (from, to, row, column).
+        /// Whether each class is upsampled independently. Then `weights` is classes x k x k,
+        /// otherwise classes x classes x k x k (from, to, row, column).
         separate: bool,
         weights: Vec<f32>,
         bias: Vec<f32>,
     },
-    /// A bilinear Resize by a whole factor, with half-pixel centres.
+    /// A bilinear Resize by an integer factor, with half-pixel centres.
     Bilinear { factor: usize },
     /// A bilinear Resize to the size of the network's input, with half-pixel centres.
     ToInput,
 }
 
 impl Tail {
-    /// The same with a class in front whose score is `score` everywhere, in the network's answer, too.
+    /// Adds a class in front whose score is `score` everywhere, including the network's output.
     pub(super) fn with_background(self, score: f32) -> Result<Tail> {
         let Tail::Transposed { stride, classes, separate, weights, bias } = self else { return Ok(self) };
         let (separate, taps) = (separate || classes == 1, 4 * stride * stride);
-        // Kernels of the background, to itself and to each class, are zero.
-        let (before, row, before_row) = match separate {
-            true => (1, classes, 0),
-            false => (classes + 1, classes, 1),
-        };
+        // The weights from the background to itself and to each class are zero.
+        let (before, row, before_row) = if separate { (1, classes, 0) } else { (classes + 1, classes, 1) };
         let rows = weights.len() / (row * taps);
         let mut extended = Vec::new();
         memory::reserve(&mut extended, (before + rows * (before_row + row)) * taps, WEIGHTS)?;
@@ -52,7 +49,7 @@ impl Tail {
         Ok(Tail::Transposed { stride, classes: classes + 1, separate, weights: extended, bias })
     }
 
-    /// How many times as large as the network's answer the scores are, where that is sure.
+    /// The factor between the network's output and the scores, if it is known.
     pub(crate) fn factor(&self) -> Option<usize> {
         match self {
             Tail::Transposed { stride, .. } => Some(*stride),
@@ -62,8 +59,8 @@ impl Tail {
     }
 }
 
-/// Cuts the graph in front of its last node where that is an upsampling we know, and then gives the graph as it was, too; leaves it
-/// whole otherwise.
+/// If the last node is a supported upsampling, cuts it off and also returns the original graph.
+/// Otherwise leaves the graph unchanged.
 pub(super) fn cut(graph: &mut GraphProto, input: &ImageInput) -> Result<(Tail, Option<GraphProto>)> {
     let untouched = Ok((Tail::Whole, None));
     let [output] = &graph.output[..] else { return untouched };
@@ -72,7 +69,7 @@ pub(super) fn cut(graph: &mut GraphProto, input: &ImageInput) -> Result<(Tail, O
         return Err(Error::Model(format!("no node of the model yields its output '{}'", output.name())));
     };
     let source = node.input.first().cloned().unwrap_or_default();
-    // What it reads must come from another node.
+    // The upsampling's input must be computed by another node.
     if index.producer(&source).is_none() {
         return untouched;
     }
@@ -125,7 +122,8 @@ fn transposed(index: &Index<'_>, node: &NodeProto) -> Result<Option<Tail>> {
     Ok(Some(Tail::Transposed { stride, classes, separate, weights, bias }))
 }
 
-/// The diagonal blocks alone, where all others are zero (an upsampling that was frozen at its bilinear kernel).
+/// Keeps only the diagonal blocks if all others are zero, as in an upsampling that was frozen at
+/// its bilinear kernel.
 fn diagonal(weights: Vec<f32>, classes: usize, taps: usize) -> Result<(bool, Vec<f32>)> {
     let blocks = || weights.chunks_exact(taps).enumerate();
     let on_diagonal = |block: usize| block / classes == block % classes;
@@ -142,7 +140,7 @@ fn bilinear(index: &Index<'_>, node: &NodeProto, input: &ImageInput) -> Option<T
     let plain = graph::text(node, "mode", "nearest") == "linear"
         && matches!(
             graph::text(node, "coordinate_transformation_mode", "half_pixel"),
-            // The two differ for sides of one pixel only.
+            // They differ only for sides of one pixel.
             "half_pixel" | "pytorch_half_pixel"
         )
         && graph::attribute(node, "axes").is_none()

@@ -1,6 +1,7 @@
-//! Weights stored as integers, turned back into float32 when a model is loaded, so that ONNX Runtime can fold and pack
-//! them like any others. Where the values that they meet are stored as integers, too, both stay as they are: ONNX Runtime
-//! computes in integers there; but for CUDA, which has no such arithmetic in ONNX Runtime, all is turned back.
+//! Dequantizes int8 weights to float32 when a model is loaded, so that ONNX Runtime can fold and
+//! pack them. If the activations that they are combined with are quantized, too, both stay as they
+//! are and ONNX Runtime uses integer arithmetic. It has none for CUDA, so there everything is
+//! dequantized.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,13 +14,13 @@ use prost::bytes::Bytes;
 
 use crate::{Error, Result, error::plain, memory};
 
-/// Replaces each DequantizeLinear node whose inputs are all constants by its float32 result, unless a node that reads it
-/// also reads a DequantizeLinear of values that are computed.
+/// Replaces each DequantizeLinear node with constant inputs by its float32 result, unless a node
+/// that reads it also reads a DequantizeLinear of computed values.
 pub(crate) fn dequantize_weights(graph: &mut GraphProto) -> Result<()> {
     let beside_integers = beside_integers(graph);
     let constants: HashMap<&str, &TensorProto> =
         graph.initializer.iter().map(|tensor| (tensor.name(), tensor)).collect();
-    // A tensor may be read by many nodes, each of which makes another one of it.
+    // Several nodes may read one tensor, and each of them creates another copy.
     let mut left = MAX_COPIES * graph.initializer.iter().map(stored).sum::<usize>();
     let mut weights = Vec::new();
     let mut kept = Vec::with_capacity(graph.node.len());
@@ -54,19 +55,20 @@ pub(crate) fn dequantize_weights(graph: &mut GraphProto) -> Result<()> {
     Ok(())
 }
 
-/// How many float32 tensors become of each tensor of integers, on average.
+/// The maximum number of float32 tensors per integer tensor, on average.
 const MAX_COPIES: usize = 2;
 
-/// The values of a tensor of 8-bit integers, as many as are stored.
+/// The number of stored values in a tensor of 8-bit integers.
 fn stored(tensor: &TensorProto) -> usize {
     tensor.raw_data().len().max(tensor.int32_data.len())
 }
 
-/// The oldest version of ONNX's operators whose Clip takes its bounds as inputs.
+/// The first ONNX opset in which Clip takes its bounds as inputs.
 const MIN_OPSET: i64 = 11;
 
-/// The model without integers: weights become float32, and a value that is stored as integers and restored is instead cut to what
-/// these can hold, because their range may stand for an activation function. What is quantized in other ways stays.
+/// Removes integers from the model: weights become float32, and a value that is quantized and
+/// dequantized is clipped to the quantized range instead, which may stand for an activation
+/// function. Other kinds of quantization are not changed.
 pub(crate) fn without_integers(model: &ModelProto) -> Result<ModelProto> {
     let mut model = model.clone();
     let opset =
@@ -107,8 +109,8 @@ pub(crate) fn without_integers(model: &ModelProto) -> Result<ModelProto> {
     Ok(model)
 }
 
-/// The lowest and the highest value that can be stored between these two nodes, which must have the same scale and zero point: one
-/// each, for 8-bit integers.
+/// The lowest and the highest value that can be represented between these two nodes. They must
+/// share one scale and one zero point, and use 8-bit integers.
 fn range(quantize: &NodeProto, dequantize: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<(f32, f32)> {
     let plain = |node: &NodeProto| {
         let [_, scale, zero] = &node.input[..] else { return None };
@@ -127,12 +129,12 @@ fn range(quantize: &NodeProto, dequantize: &NodeProto, constants: &HashMap<&str,
         .then(|| ((least - point) as f32 * scale, (most - point) as f32 * scale))
 }
 
-/// Whether this is the form that biases are stored in: int32, and a scale for all or for each.
+/// Whether these are the inputs of a quantized bias: int32, with one scale or one per value.
 fn is_bias(inputs: &[&TensorProto]) -> bool {
     matches!(inputs, [x, scale] if x.data_type() == DataType::Int32 as i32 && x.dims.len() == 1 && scale.dims.len() <= 1)
 }
 
-/// What is read by nodes that read dequantized values, too.
+/// Names read by nodes that also read dequantized activations.
 fn beside_integers(graph: &GraphProto) -> HashSet<String> {
     let constants: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
     let values: HashSet<&String> = graph
@@ -146,7 +148,8 @@ fn beside_integers(graph: &GraphProto) -> HashSet<String> {
     readers.flat_map(|node| node.input.iter().cloned()).collect()
 }
 
-/// Whether this is the form that weights are stored in: 8-bit integers, one scale, or one for each index of an axis.
+/// Whether these are the inputs of quantized weights: 8-bit integers, with one scale or one per
+/// index of an axis.
 fn is_supported(node: &NodeProto, inputs: &[&TensorProto]) -> bool {
     let integer = |t: &TensorProto| [DataType::Int8 as i32, DataType::Uint8 as i32].contains(&t.data_type());
     let per_axis = |t: &TensorProto| t.dims.len() <= 1;
@@ -175,7 +178,7 @@ fn dequantize(node: &NodeProto, inputs: &[&TensorProto]) -> Result<TensorProto> 
                 node.name()
             )));
         };
-        // The whole product is the number of values, unless that is 0.
+        // The product of all dimensions equals the number of values, unless that is 0.
         let inner = x.dims[axis as usize + 1..].iter().fold(1i64, |product, dim| product.wrapping_mul(*dim));
         (channels as usize, (inner as usize).max(1))
     };
@@ -202,7 +205,7 @@ fn dequantize(node: &NodeProto, inputs: &[&TensorProto]) -> Result<TensorProto> 
     })
 }
 
-/// Little-endian bytes of float32 values, as `raw_data` holds them.
+/// Little-endian bytes of float32 values, as in `raw_data`.
 fn raw(values: &[f32]) -> Result<Bytes> {
     let mut bytes = Vec::new();
     memory::reserve(&mut bytes, size_of_val(values), WEIGHTS)?;

@@ -1,5 +1,5 @@
-//! The network as it is best for a device with memory of its own: bytes of the frame in, bytes of labels out, so that nothing else
-//! crosses the bus.
+//! The form of a network for devices with their own memory: the frame's bytes in, one byte per
+//! label out, so that nothing else crosses the bus.
 
 use super::{
     build::{self, Dim},
@@ -7,13 +7,13 @@ use super::{
 };
 use crate::UNKNOWN;
 
-/// The names of the graph's inputs and of its output.
+/// The names of the graph's inputs and output.
 pub(crate) mod names {
-    /// uint8, 1 x H x W x bytes of a pixel.
+    /// uint8, 1 x H x W x bytes per pixel.
     pub(crate) const FRAME: &str = "fcn.frame";
-    /// int64, 3: which byte of a pixel is which channel of the network.
+    /// int64, 3: for each channel of the network, the index of its byte in a pixel.
     pub(crate) const ORDER: &str = "fcn.order";
-    /// int64, 8: zeros to put around 1 x 3 x H x W, as ONNX's Pad takes them.
+    /// int64, 8: the zero padding of 1 x 3 x H x W, in the form of ONNX's Pad.
     pub(crate) const PADS: &str = "fcn.pads";
     /// int64, 2: H and W of the labels.
     pub(crate) const SIZE: &str = "fcn.size";
@@ -21,18 +21,19 @@ pub(crate) mod names {
     pub(crate) const LABELS: &str = "fcn.labels";
 }
 
-/// The oldest version of ONNX's operators whose forms are used here.
+/// The first ONNX opset with the operators used here.
 const MIN_OPSET: i64 = 13;
 
-/// From this version on, ReduceMax takes its axes as an input.
+/// The first ONNX opset in which ReduceMax takes its axes as an input.
 const AXES_ARE_INPUTS: i64 = 18;
 
-/// Puts normalisation (`byte * scale + offset` for each channel) in front of a network with the image input `input`, and argmax
-/// behind its only output, which must be `classes` scores at the size of its input; pixels whose scores are not all finite are
-/// [`UNKNOWN`]. `None` where the model's operators are too old for that.
+/// Adds normalisation (`byte * scale + offset` for each channel) before a network with the image
+/// input `input`, and argmax after its only output, which must have `classes` scores at the size of
+/// the input. Pixels with a score that is not finite become [`UNKNOWN`]. Returns `None` if the
+/// model's opset is too old.
 ///
-/// ONNX Runtime has no ArgMax of these versions for CUDA, so the best class is the one whose score equals the highest, and of
-/// several the first.
+/// For CUDA, ONNX Runtime has no ArgMax of these opsets. So the graph takes the first class whose
+/// score equals the maximum.
 pub(crate) fn on_device(
     model: &ModelProto,
     (input, classes): (&str, usize),
@@ -46,9 +47,10 @@ pub(crate) fn on_device(
     let scores = output.name().to_owned();
     let highest = |input: &str, output: &str| {
         let keep = build::int("keepdims", 1);
-        match opset >= AXES_ARE_INPUTS {
-            true => build::node("ReduceMax", &[input, "fcn.channel"], output, vec![keep]),
-            false => build::node("ReduceMax", &[input], output, vec![build::ints("axes", &[1]), keep]),
+        if opset >= AXES_ARE_INPUTS {
+            build::node("ReduceMax", &[input, "fcn.channel"], output, vec![keep])
+        } else {
+            build::node("ReduceMax", &[input], output, vec![build::ints("axes", &[1]), keep])
         }
     };
     let before = [
@@ -66,7 +68,8 @@ pub(crate) fn on_device(
         highest("fcn.candidates", "fcn.first"),
         build::node("Sub", &["fcn.class_count", "fcn.first"], "fcn.best", vec![]),
         build::node("Cast", &["fcn.best"], "fcn.classes", vec![build::int("to", DataType::Uint8 as i64)]),
-        // A sum is finite where all its scores are, and only what is finite less itself is a number.
+        // The sum is finite if all scores are; subtracting a value that is not finite from itself
+        // yields NaN.
         build::node("ReduceSum", &[&scores, "fcn.channel"], "fcn.sum", vec![build::int("keepdims", 1)]),
         build::node("Sub", &["fcn.sum", "fcn.sum"], "fcn.zero", vec![]),
         build::node("IsNaN", &["fcn.zero"], "fcn.not_finite", vec![]),

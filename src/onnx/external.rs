@@ -1,5 +1,5 @@
-//! Tensors that lie outside the model, in files beside it: how torch.onnx.export and others save by default. libfcn reads
-//! them itself, and ONNX Runtime never learns of those files.
+//! External data: tensors stored in files next to the model, the default of torch.onnx.export and
+//! others. libfcn reads these files itself; ONNX Runtime never opens them.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -13,42 +13,43 @@ use std::{
 use prost::bytes::Bytes;
 
 use super::{
-    scan::{self, each_tensor, is_external},
     types::{ModelProto, TensorProto, tensor_proto::DataType},
+    validate::{self, each_tensor, is_external},
 };
 use crate::{Error, Result, error::plain, file, memory};
 
-/// A model with the bytes that its tensors are parts of.
+/// A model, and the bytes that its tensors refer to.
 pub(crate) type Loaded = (Arc<[u8]>, ModelProto);
 
-/// How often tensors may take the same bytes, on average.
+/// How often tensors may read the same bytes, on average.
 const MAX_READS: u64 = 2;
 
-/// Where a tensor lies.
+/// The location of a tensor.
 struct Place {
     tensor: String,
-    /// The name of a file in the model's folder.
+    /// A file name in the model's folder.
     location: String,
     offset: u64,
     length: usize,
 }
 
-/// The model in these bytes, whose tensors must all lie in them.
+/// Reads a model from memory. All tensors must be inside `bytes`.
 pub(crate) fn from_memory(bytes: &[u8]) -> Result<Loaded> {
     memory::check_available(bytes.len(), "a copy of the model")?;
     let bytes: Arc<[u8]> = Arc::from(bytes);
-    let model = scan::parse_shared(Bytes::from_owner(Arc::clone(&bytes)))?;
+    let model = validate::parse_shared(Bytes::from_owner(Arc::clone(&bytes)))?;
     Ok((bytes, model))
 }
 
-/// The model in a file, and its tensors in plain files beside it; together at most `limit` bytes.
+/// Reads a model from a file, with tensors from regular files in its folder; at most `limit` bytes
+/// in total.
 pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
     let bytes = file::read(path, limit).map_err(|error| match error {
-        // What kind of file it was meant to be.
+        // Name the kind of file.
         Error::Io(message) => Error::Io(format!("the model {message}")),
         other => other,
     })?;
-    let mut model = scan::decode(Bytes::from_owner(Arc::clone(&bytes)))?;
+    let mut model = validate::decode(Bytes::from_owner(Arc::clone(&bytes)))?;
     let mut places = Vec::new();
     each_tensor(&mut model, &mut |tensor| {
         if is_external(tensor) {
@@ -59,14 +60,15 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
     if places.is_empty() {
         return Ok((bytes, model));
     }
-    // They follow the model in one piece of memory, so that nothing else need know of them.
+    // The tensors are appended to the model in one allocation, so that other modules need not
+    // distinguish them.
     let total = places.iter().try_fold(bytes.len(), |total, place| total.checked_add(place.length));
     let total = total.filter(|&total| total as u64 <= limit).ok_or_else(|| {
         Error::Model(format!(
             "the model and its tensors in other files have more than {limit} bytes, which is the limit"
         ))
     })?;
-    // A name alone has the current folder as its parent.
+    // The parent of a bare file name is the current folder.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unreadable = |place: &Place, error: &io::Error| {
         let Place { tensor, location, .. } = place;
@@ -116,7 +118,7 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
         rest = remaining;
     }
     let all = Bytes::from_owner(Arc::clone(&content));
-    let mut model = scan::decode(all.slice(..start))?;
+    let mut model = validate::decode(all.slice(..start))?;
     let (mut places, mut at) = (places.into_iter(), start);
     each_tensor(&mut model, &mut |tensor| {
         if is_external(tensor) {
@@ -130,7 +132,7 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
     Ok((content, model))
 }
 
-/// Where a tensor with external data lies.
+/// The location of a tensor with external data.
 fn place(tensor: &TensorProto) -> Result<Place> {
     let name = tensor.name();
     let wrong = |what: String| Err(Error::Model(format!("tensor '{name}' {what}")));
@@ -144,7 +146,7 @@ fn place(tensor: &TensorProto) -> Result<Place> {
             ("offset" | "length", Err(_)) => {
                 return wrong(format!("has the {key} '{value}', which is no number of bytes"));
             }
-            // Of what the format allows, what does not say where the tensor lies.
+            // The other entry that ONNX defines; it does not affect the location.
             ("checksum", _) => {}
             _ => return wrong(format!("is stored outside the model with the entry '{key}', which is not known")),
         }
@@ -168,7 +170,7 @@ fn place(tensor: &TensorProto) -> Result<Place> {
     Ok(Place { tensor: name.to_owned(), location: location.to_owned(), offset, length: size })
 }
 
-/// The bytes of a tensor's values.
+/// The size of a tensor's values in bytes.
 fn size(tensor: &TensorProto) -> Option<usize> {
     use DataType::*;
     let bits = match DataType::try_from(tensor.data_type()).ok()? {

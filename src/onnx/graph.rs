@@ -1,4 +1,4 @@
-//! Looking around in a graph and taking pieces away from it.
+//! Queries and edits of a graph.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +6,7 @@ use super::types::{
     AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, tensor_proto::DataType, type_proto,
 };
 
-/// The nodes and constants of a graph by the names of their values.
+/// The nodes and constants of a graph by name of their values.
 pub(super) struct Index<'a> {
     pub(super) graph: &'a GraphProto,
     producers: HashMap<&'a str, &'a NodeProto>,
@@ -20,8 +20,8 @@ impl<'a> Index<'a> {
         Index { graph, producers: producers.collect(), constants: constants.collect() }
     }
 
-    /// The node that yields `value`. From it to those that yield what it reads, and so on, is a way that ends: graphs with
-    /// circles are refused when a model is read.
+    /// The node that computes `value`. Following producers always ends: models with cycles are
+    /// rejected when they are read.
     pub(super) fn producer(&self, value: &str) -> Option<&'a NodeProto> {
         self.producers.get(value).copied()
     }
@@ -31,12 +31,12 @@ impl<'a> Index<'a> {
         self.constants.get(name).copied()
     }
 
-    /// The constant that a node has as its input `index`.
+    /// The constant that is input `index` of a node.
     pub(super) fn constant(&self, node: &NodeProto, index: usize) -> Option<&'a TensorProto> {
         self.named(node.input.get(index)?)
     }
 
-    /// The axes that a Squeeze or an Unsqueeze names: an attribute, and since version 13 of ONNX's operators an input.
+    /// The axes of a Squeeze or an Unsqueeze: an attribute, or since opset 13 an input.
     pub(super) fn axes(&self, node: &NodeProto) -> Option<Vec<i64>> {
         ints(node, "axes").map(<[i64]>::to_vec).or_else(|| whole_numbers(self.constant(node, 1)?))
     }
@@ -46,25 +46,26 @@ pub(super) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a Attri
     node.attribute.iter().find(|attribute| attribute.name() == name)
 }
 
-/// An attribute that is a whole number.
+/// An integer attribute.
 pub(super) fn int(node: &NodeProto, name: &str, default: i64) -> i64 {
     attribute(node, name).map_or(default, AttributeProto::i)
 }
 
-/// An attribute that is a list of whole numbers.
+/// An attribute with a list of integers.
 pub(super) fn ints<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [i64]> {
     attribute(node, name).map(|attribute| &attribute.ints[..])
 }
 
-/// An attribute that is a text.
+/// A string attribute.
 pub(super) fn text<'a>(node: &'a NodeProto, name: &str, default: &'a str) -> &'a str {
     attribute(node, name).and_then(|attribute| std::str::from_utf8(attribute.s()).ok()).unwrap_or(default)
 }
 
-/// The most numbers of a shape or of a part of one. ONNX Runtime's tensors have at most eight dimensions.
+/// The maximum length of a shape or a part of one. ONNX Runtime's tensors have at most eight
+/// dimensions.
 pub(super) const MAX_LIST: usize = 100;
 
-/// The values of a constant of int64, however they are stored, if they can be those of a shape.
+/// The values of an int64 constant in any storage, if it is short enough to be a shape.
 pub(super) fn whole_numbers(tensor: &TensorProto) -> Option<Vec<i64>> {
     let is_long = tensor.int64_data.len() > MAX_LIST || tensor.raw_data().len() > MAX_LIST * size_of::<i64>();
     if tensor.data_type() != DataType::Int64 as i32 || is_long {
@@ -77,13 +78,13 @@ pub(super) fn whole_numbers(tensor: &TensorProto) -> Option<Vec<i64>> {
     rest.is_empty().then(|| values.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
 }
 
-/// Makes `value` the graph's only output, and takes away what only others need.
+/// Makes `value` the graph's only output, and removes nodes that it does not depend on.
 pub(super) fn end_at(graph: &mut GraphProto, value: &str) {
     set_output(graph, value);
     drop_unused(graph);
 }
 
-/// Makes `value`, a float32 tensor, the graph's only output. Its shape is left for ONNX Runtime to infer.
+/// Makes `value`, a float32 tensor, the graph's only output. ONNX Runtime infers its shape.
 pub(super) fn set_output(graph: &mut GraphProto, value: &str) {
     let tensor = type_proto::Tensor { elem_type: Some(DataType::Float as i32), shape: None };
     graph.output = vec![ValueInfoProto {
@@ -93,17 +94,17 @@ pub(super) fn set_output(graph: &mut GraphProto, value: &str) {
     }];
 }
 
-/// Makes an output one of unknown shape.
+/// Removes the declared shape of an output.
 pub(super) fn forget_shape(output: &mut ValueInfoProto) {
     if let Some(type_proto::Value::TensorType(tensor)) = output.r#type.as_mut().and_then(|kind| kind.value.as_mut()) {
         tensor.shape = None;
     }
 }
 
-/// Removes the nodes that no output needs, and then the weights.
+/// Removes the nodes that no output depends on, and their weights.
 pub(super) fn drop_unused(graph: &mut GraphProto) {
     let mut used: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
-    // Nodes come in the order in which they run, so whoever reads a value stands behind the node that yields it.
+    // Nodes are in topological order: a value's readers come after its producer.
     let mut kept: Vec<NodeProto> = std::mem::take(&mut graph.node)
         .into_iter()
         .rev()
@@ -120,7 +121,7 @@ pub(super) fn drop_unused(graph: &mut GraphProto) {
     drop_unused_weights(graph);
 }
 
-/// Removes the weights that no node reads any more.
+/// Removes the weights that no node reads.
 pub(super) fn drop_unused_weights(graph: &mut GraphProto) {
     let mut used = HashSet::new();
     collect_names(graph, &mut used);
@@ -131,13 +132,13 @@ pub(super) fn drop_unused_weights(graph: &mut GraphProto) {
     input.retain(|value| !unused.contains(value.name()));
 }
 
-/// All names that the graph and the graphs inside it read.
+/// Collects all names that the graph and its subgraphs read.
 fn collect_names(graph: &GraphProto, used: &mut HashSet<String>) {
     used.extend(graph.output.iter().map(|output| output.name().to_owned()));
     graph.node.iter().for_each(|node| collect_inputs(node, used));
 }
 
-/// All names that a node and the graphs inside it read.
+/// Collects all names that a node and its subgraphs read.
 fn collect_inputs(node: &NodeProto, used: &mut HashSet<String>) {
     used.extend(node.input.iter().filter(|name| !name.is_empty()).cloned());
     for inner in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
@@ -145,7 +146,7 @@ fn collect_inputs(node: &NodeProto, used: &mut HashSet<String>) {
     }
 }
 
-/// Turns Constant nodes into weights, which is where everything here looks for constants.
+/// Turns Constant nodes into initializers, the only place where this module looks for constants.
 pub(crate) fn hoist_constants(graph: &mut GraphProto) {
     let GraphProto { node, initializer, .. } = graph;
     node.retain_mut(|node| {

@@ -1,8 +1,8 @@
-//! The picture that a network takes, and the nodes in front of it that make its form from the one form that frames are
-//! brought into: 1 x 3 x H x W float32.
+//! The image input of a network, and the nodes that are added before it to convert the form that
+//! frames have, 1 x 3 x H x W float32, to the form of the input.
 //!
-//! ONNX's convolutions want channels first, so a network with channels last has a Transpose of its own near its input. Ours
-//! stands before it, and ONNX Runtime removes the two.
+//! ONNX's convolutions need channels first, so a network with channels last has a Transpose near
+//! its input. The Transpose added here precedes it, and ONNX Runtime removes both.
 
 use std::collections::HashSet;
 
@@ -14,33 +14,33 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// The picture that a network takes.
+/// The image input of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImageInput {
     pub(crate) name: String,
-    /// Rows, where the network takes only one number of them.
+    /// The height, if the model fixes it.
     pub(crate) height: Option<usize>,
-    /// Columns, likewise.
+    /// The width, if the model fixes it.
     pub(crate) width: Option<usize>,
     pub(super) layout: TensorLayout,
-    /// One channel instead of three.
+    /// Whether it has a single channel.
     pub(super) grey: bool,
-    /// What its values are: float32, another kind of float, or bytes of 0 to 255.
+    /// The type of its values: float32, another float type, or bytes from 0 to 255.
     pub(super) element: DataType,
 }
 
-/// What is expected where something else was found.
+/// The supported inputs, for error messages.
 const EXPECTED: &str = "one picture of float32, float16, float64 or uint8 is possible, N x C x H x W or N x H x W x C with N = 1 and C = 3 (colour) or \
                         1 (grey)";
 
-/// The one image input of a network, or a sentence on what was found instead. `usual` is the layout of a network whose shape
-/// does not tell.
+/// Finds the network's only image input. An error describes what the model has instead. `usual` is
+/// the layout of a network whose shape allows both.
 pub(crate) fn image_input(
     graph: &GraphProto,
     asked: Option<TensorLayout>,
     usual: Option<TensorLayout>,
 ) -> Result<ImageInput> {
-    // Older files list their weights among the inputs.
+    // Older files list weights among the inputs.
     let weights: HashSet<&str> = graph.initializer.iter().map(|weight| weight.name()).collect();
     let inputs: Vec<_> = graph.input.iter().filter(|input| !weights.contains(input.name())).collect();
     let [input] = inputs[..] else {
@@ -55,7 +55,7 @@ pub(crate) fn image_input(
     }
     let [None | Some(1), first, middle, last] = dims[..] else { return Err(wrong("")) };
     let is_picture = |channels: Option<usize>| matches!(channels, Some(1 | 3));
-    // A number of channels that is left open can be three.
+    // An unknown number of channels can be 3.
     let open =
         |channels: Option<usize>, a: Option<usize>, b: Option<usize>| channels.is_none() && a.is_some() == b.is_some();
     let open = open(first, middle, last) || open(last, first, middle);
@@ -85,7 +85,8 @@ pub(crate) fn image_input(
     })
 }
 
-/// Whether values of this type become float32 and back by a Cast. Not those of bfloat16, which ONNX Runtime hardly computes with.
+/// Whether Cast converts this type to float32 and back. bfloat16 is excluded, because ONNX Runtime
+/// supports it in hardly any operator.
 pub(super) fn is_float(element: DataType) -> bool {
     matches!(element, DataType::Float | DataType::Float16 | DataType::Double)
 }
@@ -95,17 +96,18 @@ impl ImageInput {
         self.layout
     }
 
-    /// Whether it has one channel.
+    /// Whether the input has a single channel.
     pub(crate) fn is_grey(&self) -> bool {
         self.grey
     }
 
-    /// Whether its values are bytes, 0 to 255.
+    /// Whether the input takes bytes, 0 to 255.
     pub(crate) fn takes_bytes(&self) -> bool {
         self.element == DataType::Uint8
     }
 
-    /// Puts in front of the network what makes its picture from 1 x 3 x H x W float32, and gives that new input.
+    /// Adds nodes before the network that compute its image from 1 x 3 x H x W float32. Returns the
+    /// new input.
     pub(crate) fn adapt(&self, graph: &mut GraphProto) -> AdaptedInput {
         let ImageInput { ref name, height, width, layout, grey, element } = *self;
         let mut before = Vec::new();
@@ -114,15 +116,15 @@ impl ImageInput {
         };
         let mut from = "fcn.image";
         if grey {
-            // ITU-R BT.601's share of each colour in the brightness.
+            // The weights of red, green and blue in ITU-R BT.601 luma.
             graph.initializer.push(build::floats("fcn.luma", &[1, 3, 1, 1], &[0.299, 0.587, 0.114]));
             push("Conv", &[from, "fcn.luma"], "fcn.grey", vec![build::ints("kernel_shape", &[1, 1])]);
             from = "fcn.grey";
         }
-        // Where the values become float32 anyway, they need not become anything else before.
+        // If the network converts the input to float32 anyway, no cast is needed before.
         let cast = element != DataType::Float && !become_floats(graph, name, true);
         if element != DataType::Float {
-            // Types that were noted between the two are not those any more.
+            // The declared types of values in between may no longer be correct.
             graph.value_info.clear();
         }
         if cast {
@@ -152,23 +154,24 @@ impl ImageInput {
     }
 }
 
-/// The input of a network that was adapted: 1 x 3 x H x W float32.
+/// The input of an adapted network: 1 x 3 x H x W float32.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AdaptedInput {
     pub(crate) name: String,
-    /// Rows, where the network takes only one number of them.
+    /// The height, if the model fixes it.
     pub(crate) height: Option<usize>,
-    /// Columns, likewise.
+    /// The width, if the model fixes it.
     pub(crate) width: Option<usize>,
-    /// Whether it is made grey.
+    /// Whether the image is converted to grey.
     pub(crate) grey: bool,
-    /// Whether the network wants values of 0 to 255 as they are.
+    /// Whether the network takes values from 0 to 255 without normalisation.
     pub(crate) bytes: bool,
-    /// Whether it cuts off what is behind the point.
+    /// Whether the conversion to the input's type truncates.
     pub(crate) truncates: bool,
 }
 
-/// Whether all nodes that read `value` only make float32 of it, where `transposed` perhaps after a transposition.
+/// Whether all nodes that read `value` only convert it to float32; if `transposed`, possibly after
+/// a Transpose.
 fn become_floats(graph: &GraphProto, value: &str, transposed: bool) -> bool {
     let inside = |node: &NodeProto| node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
     let mut readers = graph.node.iter().filter(|node| node.input.iter().any(|name| name == value)).peekable();

@@ -1,5 +1,6 @@
-//! What a model may take: its description is measured before it is decoded, because a byte of the file can become hundreds in
-//! memory, and what is decoded must be a graph that ends.
+//! Limits on models. The memory for a model's description is computed before it is decoded, because
+//! one byte of the file can take hundreds of bytes in memory. The decoded graph must be free of
+//! cycles.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,30 +17,30 @@ use super::{
 };
 use crate::{Error, Result, error::plain};
 
-/// The most nodes of a model, those in functions counted each time they are called.
+/// The maximum number of nodes of a model; nodes of functions count once per call.
 pub(crate) const MAX_NODES: usize = 1 << 15;
 
-/// The most tensors.
+/// The maximum number of tensors.
 const MAX_TENSORS: usize = 1 << 16;
 
-/// The most outputs of a graph.
+/// The maximum number of outputs of a graph.
 const MAX_OUTPUTS: usize = 256;
 
-/// How deep graphs may lie in attributes of nodes of other graphs, and functions call each other.
+/// The maximum nesting depth of subgraphs and of function calls.
 const MAX_DEPTH: usize = 16;
 
-/// The most memory that the decoded description of a model takes, without the bytes of tensors: this much, and as many times the
-/// bytes of the file.
+/// The maximum memory of a model's decoded description, excluding the bytes of tensors: this much,
+/// plus [`MAX_MULTIPLE`] times the size of the file.
 const MAX_DESCRIPTION: usize = 256 << 20;
 const MAX_MULTIPLE: usize = 8;
 
-/// The most values that nodes make of a shape alone, all together: 1 GiB of float32.
+/// The maximum number of values that nodes compute from shapes alone, in total: 1 GiB of float32.
 const MAX_FILLED: u64 = 1 << 28;
 
-/// The most values that a Resize makes for sizes that stand in the model: 4 GiB of float32.
+/// The maximum number of values of a Resize with constant sizes: 4 GiB of float32.
 const MAX_RESIZED: u64 = 1 << 30;
 
-/// One of ONNX's messages.
+/// The types of ONNX's messages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Model,
@@ -50,9 +51,9 @@ enum Kind {
     Sparse,
     Value,
     Type,
-    /// The form of a tensor, and that of a sparse one.
+    /// The type of a dense or a sparse tensor.
     TensorType,
-    /// A type of one that holds others.
+    /// The type of a value that contains others.
     Nested,
     Shape,
     Dimension,
@@ -60,14 +61,14 @@ enum Kind {
     Training,
     Annotation,
     Sharding,
-    /// One of texts.
+    /// A message that contains only strings.
     Texts(usize),
-    /// One of lists of numbers, and of small messages of them.
+    /// A message of number lists and small messages of these.
     Numbers(usize),
 }
 
 impl Kind {
-    /// The message in a field, if it is one.
+    /// The message type of a field, if the field is a message.
     fn inner(self, field: u32) -> Option<Kind> {
         use Kind::*;
         let entry = Texts(size_of::<StringStringEntryProto>());
@@ -96,7 +97,7 @@ impl Kind {
         })
     }
 
-    /// The bytes that one takes, without what it points to.
+    /// The size of the message in memory, without what it points to.
     fn size(self) -> usize {
         match self {
             Kind::Model => size_of::<ModelProto>(),
@@ -119,23 +120,23 @@ impl Kind {
     }
 }
 
-/// What a list that grows to hold so many bytes may take: its room doubles.
+/// The maximum memory of a vector that grows to `bytes`: its capacity doubles.
 fn list(bytes: usize) -> usize {
     2 * bytes
 }
 
-/// Counts what the decoded model takes.
+/// Computes the memory of the decoded model.
 #[derive(Default)]
 struct Measure {
     description: usize,
     nodes: usize,
     tensors: usize,
-    /// How deep graphs, or types, lie in each other.
+    /// The nesting depth of graphs or types.
     depth: usize,
 }
 
 impl Measure {
-    /// Counts the fields of a message; `None` where the decoder, too, stops at something that is wrong.
+    /// Counts the fields of a message; `None` if it is malformed, where the decoder fails, too.
     fn message(&mut self, kind: Kind, mut bytes: &[u8], depth: usize) -> Option<()> {
         self.description = self.description.saturating_add(list(kind.size()));
         self.nodes += usize::from(kind == Kind::Node);
@@ -150,7 +151,7 @@ impl Measure {
                 }
                 WireType::SixtyFourBit => 8,
                 WireType::ThirtyTwoBit => 4,
-                // The fields of a group, which no message of ONNX has, are counted as if they were this message's own.
+                // No ONNX message has groups; their fields count as the message's own.
                 WireType::StartGroup | WireType::EndGroup => 0,
             };
             let content = bytes.split_off(..skipped)?;
@@ -158,16 +159,16 @@ impl Measure {
                 (Some(inner), ..) => {
                     let inside = depth + usize::from(inner == Kind::Graph) + usize::from(inner == Kind::Nested);
                     self.depth = self.depth.max(inside);
-                    // Models with deeper ones are refused, and so not decoded.
+                    // Models with deeper nesting are rejected without being decoded.
                     if inside <= MAX_DEPTH + 1 {
                         self.message(inner, content, inside)?;
                     }
                     0
                 }
                 _ if wire != WireType::LengthDelimited => list(size_of::<u64>()),
-                // The bytes of a tensor stay where they are.
+                // The bytes of a tensor are not copied.
                 (None, Kind::Tensor, 9) => 0,
-                // Packed whole numbers: the last byte of each lacks the highest bit.
+                // Packed varints: the last byte of each has its highest bit clear.
                 (None, Kind::Tensor, 1 | 5 | 7 | 11) | (None, Kind::Attribute, 8) => {
                     let size = if field == 5 { size_of::<i32>() } else { size_of::<i64>() };
                     list(size * content.iter().filter(|byte| **byte < 0x80).count())
@@ -182,10 +183,10 @@ impl Measure {
     }
 }
 
-/// Refuses the bytes of a model that would become too much memory, before they are decoded.
+/// Rejects an encoded model that would take too much memory, before it is decoded.
 pub(super) fn check_encoded(bytes: &[u8]) -> Result<()> {
     let mut measure = Measure::default();
-    // What is wrong is the decoder's to say: it stops there, too.
+    // Malformed messages are left to the decoder, which fails at the same position.
     let _ = measure.message(Kind::Model, bytes, 0);
     let most = MAX_DESCRIPTION.saturating_add(bytes.len().saturating_mul(MAX_MULTIPLE));
     let Measure { description, nodes, tensors, depth } = measure;
@@ -203,7 +204,7 @@ pub(super) fn check_encoded(bytes: &[u8]) -> Result<()> {
     if tensors > MAX_TENSORS {
         return wrong(too_many("tensors", tensors, MAX_TENSORS));
     }
-    // The first graph lies in the model.
+    // The model's own graph counts as a level.
     if depth > MAX_DEPTH + 1 {
         return wrong(format!(
             "the model has graphs that lie more than {MAX_DEPTH} deep in nodes of other graphs, which is the limit; export a graph \
@@ -217,7 +218,7 @@ fn too_many(what: &str, found: usize, most: usize) -> String {
     format!("the model has {found} {what}; at most {most} are possible, so simplify the graph before it is exported")
 }
 
-/// Refuses a decoded model whose graph has no end, or would become too large.
+/// Rejects a decoded model whose graph has cycles or is too large.
 pub(super) fn check(model: &ModelProto) -> Result<()> {
     let Some(graph) = &model.graph else { return Ok(()) };
     if graph.output.len() > MAX_OUTPUTS {
@@ -239,7 +240,7 @@ pub(super) fn check(model: &ModelProto) -> Result<()> {
     check_sizes(model)
 }
 
-/// Refuses nodes that make too much of sizes that stand in the model.
+/// Rejects nodes that create too many values from sizes in the model.
 fn check_sizes(model: &ModelProto) -> Result<()> {
     let mut sizes = Sizes::default();
     model.graph.iter().for_each(|graph| sizes.collect(graph));
@@ -280,7 +281,8 @@ fn check_sizes(model: &ModelProto) -> Result<()> {
     Ok(())
 }
 
-/// The number of values of a shape. Negative sides, such as -1 for whatever is there, count as one.
+/// The number of values of a shape. Negative sides, for example -1 for an unknown size, count as
+/// one.
 fn product(shape: &[i64]) -> u64 {
     if shape.contains(&0) {
         return 0;
@@ -288,7 +290,7 @@ fn product(shape: &[i64]) -> u64 {
     shape.iter().fold(1u64, |product, &side| product.saturating_mul(u64::try_from(side).unwrap_or(1)))
 }
 
-/// What says sizes in a model, wherever it is.
+/// The nodes and tensors of a model, subgraphs included, that can contain sizes.
 #[derive(Default)]
 struct Sizes<'a> {
     nodes: Vec<&'a NodeProto>,
@@ -317,8 +319,8 @@ impl<'a> Sizes<'a> {
     }
 }
 
-/// Refuses a graph in which a value depends on itself or has two nodes that compute it. Whoever goes from a value to the node that
-/// computes it, and on to what that reads, gets to an end.
+/// Rejects a graph in which a value depends on itself or is computed twice, so that following
+/// values to their producers always ends.
 fn check_order(graph: &GraphProto) -> Result<()> {
     let given =
         graph.input.iter().map(|input| input.name()).chain(graph.initializer.iter().map(|tensor| tensor.name()));
@@ -339,7 +341,7 @@ fn check_order(graph: &GraphProto) -> Result<()> {
     let mut done = vec![false; graph.node.len()];
     let mut on_path = vec![false; graph.node.len()];
     for start in 0..graph.node.len() {
-        // Each node with the number of its inputs that were looked at.
+        // A stack of nodes, each with the number of its inputs visited.
         let mut path = vec![(start, 0)];
         while let Some((index, input)) = path.last_mut() {
             if done[*index] {
@@ -371,10 +373,10 @@ fn check_order(graph: &GraphProto) -> Result<()> {
     Ok(())
 }
 
-/// Counts nodes as they are when functions have been put in place of the nodes that call them.
+/// Counts nodes after inlining functions.
 struct Functions<'a> {
     by_name: HashMap<(&'a str, &'a str), &'a FunctionProto>,
-    /// The nodes that each becomes; `None` while they are being counted.
+    /// The number of nodes that each function expands to; `None` while it is being counted.
     counts: HashMap<(&'a str, &'a str), Option<usize>>,
 }
 
@@ -390,7 +392,7 @@ impl<'a> Functions<'a> {
         Ok(total)
     }
 
-    /// The nodes of the function that a node calls.
+    /// The number of nodes of the function that a node calls.
     fn called(&mut self, node: &'a NodeProto, depth: usize) -> Result<usize> {
         let Some((&name, &function)) = self.by_name.get_key_value(&(node.domain(), node.op_type())) else {
             return Ok(0);

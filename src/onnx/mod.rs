@@ -1,52 +1,54 @@
-//! The model file: ONNX's own messages, the model card, and what is checked and changed before ONNX Runtime sees a file.
+//! Model files: ONNX's messages, the model card, and the validation and rewriting of a model before
+//! ONNX Runtime sees it.
 
 pub mod build;
 #[expect(missing_docs, clippy::all, reason = "generated from ONNX's own schema")]
 pub mod types;
 
-mod beside;
 mod card;
 mod classes;
 mod cut;
 mod dequantize;
 mod device;
-mod ending;
+mod epilogue;
 mod external;
 mod graph;
+mod in_memory_weights;
 mod input;
 mod limits;
 mod output;
-mod scan;
+
 mod shape;
 mod sizes;
 mod trial;
+mod validate;
 
 use prost::Message;
 
-pub(crate) use beside::{FILE, encode_beside};
 pub use card::{ModelCard, NATIVE_SIDES};
 pub(crate) use classes::label_classes;
 pub(crate) use cut::Tail;
 pub(crate) use dequantize::{dequantize_weights, without_integers};
 pub(crate) use device::{names, on_device};
-pub(crate) use ending::{Ending, end};
+pub(crate) use epilogue::{Epilogue, end};
 pub(crate) use external::{Loaded, from_file, from_memory};
 pub(crate) use graph::hoist_constants;
+pub(crate) use in_memory_weights::{FILE, encode_without_weights};
 pub(crate) use input::{AdaptedInput, ImageInput, image_input};
 pub(crate) use limits::MAX_NODES;
 pub(crate) use output::{Form, Hints, Kind, choose_output};
-pub use scan::parse;
-pub(crate) use scan::parse_shared;
 pub use shape::TensorLayout;
 pub(crate) use trial::{Run, sizes as trial_sizes};
+pub use validate::parse;
+pub(crate) use validate::parse_shared;
 
 use crate::{Error, Result, memory};
 use types::{ModelProto, TensorProto, tensor_proto::DataType};
 
-/// What there is no memory for if a tensor cannot be copied.
+/// The subject of the error message if a tensor cannot be copied.
 const WEIGHTS: &str = "the model's weights";
 
-/// The bytes of a model.
+/// Encodes a model.
 pub fn encode(model: &ModelProto) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     memory::reserve(&mut bytes, model.encoded_len(), "the model's graph")?;
@@ -54,7 +56,7 @@ pub fn encode(model: &ModelProto) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The values of a float32 tensor, however they are stored.
+/// The values of a float32 tensor in any storage.
 pub(crate) fn floats(tensor: &TensorProto) -> Result<Vec<f32>> {
     if tensor.data_type != Some(DataType::Float as i32) {
         return Err(Error::Model(format!(
@@ -73,7 +75,7 @@ pub(crate) fn floats(tensor: &TensorProto) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-/// Checks that a tensor holds as many values as its shape says.
+/// Checks that a tensor has as many values as its shape requires.
 fn expect_count(tensor: &TensorProto, found: usize) -> Result<()> {
     let expected = tensor.dims.iter().try_fold(1usize, |product, &dim| product.checked_mul(usize::try_from(dim).ok()?));
     if expected != Some(found) {

@@ -1,4 +1,4 @@
-//! Which of a model's outputs is the segmentation, and in which form it comes.
+//! Finds the output of a model that is the segmentation, and its form.
 
 use super::{
     graph::{self, Index},
@@ -9,16 +9,16 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What a segmentation is made of.
+/// The values of a segmentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A score for each class.
+    /// One score per class.
     Scores,
-    /// One score, which tells foreground from background.
+    /// A single score: foreground or background.
     Foreground,
     /// Class indices.
     Labels {
-        /// Whether they are of type bool, and so tell two classes apart.
+        /// Whether they are of type bool, so that there are two classes.
         binary: bool,
     },
 }
@@ -27,42 +27,43 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Form {
     pub(crate) kind: Kind,
-    /// Where the channels are; of no meaning for labels.
+    /// The position of the channels; meaningless for labels.
     pub(super) layout: TensorLayout,
-    /// What its values are.
+    /// The type of its values.
     pub(super) element: DataType,
-    /// The number of dimensions, where it is known.
+    /// The number of dimensions, if known.
     pub(super) rank: Option<usize>,
-    /// The number of scores for each pixel, where it is known.
+    /// The number of scores per pixel, if known.
     pub(super) channels: Option<usize>,
 }
 
 impl Form {
-    /// Where the channels of scores are.
+    /// The layout of scores.
     pub(crate) fn scores_layout(&self) -> Option<TensorLayout> {
         (!matches!(self.kind, Kind::Labels { .. })).then_some(self.layout)
     }
 }
 
-/// What is known beside the file.
+/// Facts from outside the model file.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Hints<'a> {
-    /// The name of the output that is asked for.
+    /// The name of the requested output.
     pub(crate) output: Option<&'a str>,
-    /// The layout that is asked for.
+    /// The requested layout.
     pub(crate) layout: Option<TensorLayout>,
     /// The number of classes.
     pub(crate) classes: Option<usize>,
-    /// The layout of a network whose shapes do not tell.
+    /// The layout of a network whose shapes allow both.
     pub(crate) usual: Option<TensorLayout>,
 }
 
-/// What is expected where something else was found.
+/// The supported outputs, for error messages.
 const EXPECTED: &str = "scores (float32, float16 or float64, N x C x h x w or N x h x w x C, N = 1 or left out, 2 to 255 classes \
                         or C = 1 for two classes) or class indices (int64, int32, uint8 or bool, N x h x w) are possible";
 
-/// Leaves the model with the one output that is the segmentation, and gives its form: the output that is asked for, or
-/// the first that can be one. Where the declared shape leaves that open, `run` finds the shape out.
+/// Reduces the model to the output that is the segmentation, and returns its form: the requested
+/// output, or the first one that is suitable. If the declared shape does not suffice, `run` finds
+/// out the shape.
 pub(crate) fn choose_output(
     model: &mut ModelProto,
     input: &ImageInput,
@@ -80,7 +81,8 @@ pub(crate) fn choose_output(
     for output in asked {
         let (mut output, mut declared) = (output.clone(), Declared::of(output));
         let mut found = form(&index, output.name(), &declared, input, hints);
-        // One channel is another kind than several, and even their place may be open.
+        // One channel is another kind than several, and even the position of the channels may be
+        // unknown.
         let told = match found {
             Ok(Form { kind: Kind::Scores, channels, .. }) => channels.is_some(),
             Ok(Form { rank, .. }) => rank.is_some(),
@@ -93,12 +95,12 @@ pub(crate) fn choose_output(
                     *dims = Some(trial.dims);
                     let input = ImageInput { height: Some(trial.size.0), width: Some(trial.size.1), ..input.clone() };
                     found = form(&index, output.name(), &declared, &input, hints);
-                    // ONNX Runtime would compare answers with it.
+                    // ONNX Runtime would check outputs against the declared shape.
                     graph::forget_shape(&mut output);
                 }
                 Err(error @ Error::Timeout(_)) => return Err(error),
                 Err(error) if matches!(found, Ok(Form { rank: None, .. })) => return Err(error),
-                // It may run at other sizes, and an option can decide.
+                // The network may accept other sizes, and an option can resolve the ambiguity.
                 Err(_) => {}
             }
         }
@@ -135,11 +137,11 @@ pub(crate) fn choose_output(
     Ok(form)
 }
 
-/// The least number of prototypes from which networks put the masks of instances together.
+/// The minimum number of prototypes in networks that combine instance masks from them.
 const MIN_PROTOTYPES: usize = 16;
 
-/// Refuses networks that find single objects: beside maps they answer a list with boxes, with factors for each map, or with the class
-/// of each map.
+/// Rejects networks for instance segmentation. Besides maps, they output a list of boxes, of
+/// coefficients for each map, or of a class for each map.
 fn refuse_instances(index: &Index<'_>, input: &ImageInput, hints: &Hints<'_>) -> Result<()> {
     let graph = index.graph;
     let maps = graph.output.iter().filter_map(|output| {
@@ -154,7 +156,7 @@ fn refuse_instances(index: &Index<'_>, input: &ImageInput, hints: &Hints<'_>) ->
             _ => continue,
         };
         let maps = maps.filter(|&maps| maps >= MIN_PROTOTYPES && dims.len() == 3);
-        // A box, a class and a factor for each prototype; such lists come in both orders.
+        // A box, a class and a coefficient per prototype; such lists come in both orders.
         let shorter = count.into_iter().chain(length).min();
         let factors = maps.is_some_and(|maps| shorter.is_some_and(|shorter| shorter >= maps + 5));
         let queries = maps.is_some() && count == maps;
@@ -170,15 +172,15 @@ fn refuse_instances(index: &Index<'_>, input: &ImageInput, hints: &Hints<'_>) ->
     Ok(())
 }
 
-/// Why an output cannot be used.
+/// Why an output is rejected.
 enum Unfit {
-    /// It is no segmentation.
+    /// It is not a segmentation.
     No,
-    /// It can be read in two ways.
+    /// Its shape is ambiguous.
     Unclear,
 }
 
-/// One way to read a shape.
+/// A possible interpretation of a shape.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
     layout: TensorLayout,
@@ -224,7 +226,8 @@ fn form(
                 [first, second, third] => (first, second, third, true),
                 _ => return Err(Unfit::No),
             };
-            // In front of two sides, what is left open is the number of pictures, unless there are more than two classes.
+            // An unknown dimension before two sides is the batch, unless there are more than two
+            // classes.
             let pictures = left_out && hints.classes.is_none_or(|classes| classes == 2);
             let channels = first.or(pictures.then_some(1));
             let readings = [
@@ -245,7 +248,7 @@ fn form(
     }
 }
 
-/// The reading that most speaks for.
+/// The interpretation with the strongest evidence.
 fn likeliest(
     index: &Index<'_>,
     output: &str,
@@ -257,7 +260,7 @@ fn likeliest(
     let evidence: [&dyn Fn(&Reading) -> bool; 5] = [
         &|reading| reading.channels.is_some(),
         &count,
-        // Sides that are known were compared with the input's.
+        // Known sides have been compared with the input's.
         &|reading| reading.height.is_some() && reading.width.is_some(),
         &|reading| nodes == Some(reading.layout),
         &|reading| hints.usual == Some(reading.layout),
@@ -278,19 +281,20 @@ fn one(dim: Option<usize>) -> bool {
     dim.is_none_or(|dim| dim == 1)
 }
 
-/// Whether these can be the sides of an answer for a picture of the input's: a grid, of the same proportions.
+/// Whether these can be the sides of an output for an image of the input's size: a grid with the
+/// same aspect ratio.
 fn is_spatial(input: &ImageInput, height: Option<usize>, width: Option<usize>) -> bool {
     let (Some(height), Some(width)) = (height, width) else {
-        // Of a picture of any size, an answer has any size, too.
+        // If the input has any size, so does the output.
         return height.is_some() == width.is_some() || (input.height, input.width) != (None, None);
     };
     let (Some(rows), Some(columns)) = (input.height, input.width) else { return height > 1 && width > 1 };
-    // Sides that are rounded differ from the proportions by less than one.
+    // After rounding, a side differs from the exact ratio by less than one.
     let (across, down) = (height as u128 * columns as u128, width as u128 * rows as u128);
     across.abs_diff(down) < rows.max(columns) as u128 && (height, width) != (1, 1)
 }
 
-/// Where the node that computed a value has its channels, as far as its operator tells.
+/// The layout of a value, derived from the operator that computed it.
 fn layout_of_nodes(index: &Index<'_>, output: &str) -> Option<TensorLayout> {
     let (mut value, mut swapped) = (output, false);
     loop {
@@ -299,7 +303,8 @@ fn layout_of_nodes(index: &Index<'_>, output: &str) -> Option<TensorLayout> {
             "Conv" | "ConvTranspose" | "BatchNormalization" | "MaxPool" | "AveragePool" | "DepthToSpace" => {
                 return (!swapped).then_some(TensorLayout::Nchw);
             }
-            // How a softmax over the channels is written in older versions: there, and back again.
+            // PyTorch's export of a softmax over channels before opset 13: a Transpose before and
+            // after it.
             "Transpose" if graph::ints(node, "perm")? == [0, 3, 2, 1] => {
                 swapped = !swapped;
                 value = node.input.first()?;

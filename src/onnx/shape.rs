@@ -1,27 +1,29 @@
-//! What a model declares of its inputs and outputs: element types and shapes, and how they are put into words.
+//! Declared element types and shapes of a model's inputs and outputs, and their description for
+//! messages.
 
 use std::fmt;
 
 use super::types::{ValueInfoProto, tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
 
-/// In which order a tensor's dimensions come.
+/// The order of a tensor's dimensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TensorLayout {
-    /// Channels before rows and columns, as PyTorch orders them: N x C x H x W.
+    /// Channels first, as in PyTorch: N x C x H x W.
     Nchw,
-    /// Channels last, as TensorFlow orders them: N x H x W x C.
+    /// Channels last, as in TensorFlow: N x H x W x C.
     Nhwc,
 }
 
-/// What a model says of one of its inputs or outputs.
+/// The declared type of an input or output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Declared {
     Tensor {
         element: Option<DataType>,
-        /// Each dimension, where it is fixed; `None` where not even their number is told.
+        /// The dimensions, `None` for those that are not fixed. `None` if not even the rank is
+        /// declared.
         dims: Option<Vec<Option<usize>>>,
     },
-    /// What it is instead, with its article.
+    /// Another type: its name with an article.
     Other(&'static str),
 }
 
@@ -64,7 +66,7 @@ impl fmt::Display for Declared {
             Some([]) => write!(f, "a single {name} value"),
             Some(dims) => {
                 let sides: Vec<_> = dims.iter().map(|dim| dim.map_or("?".into(), |side| side.to_string())).collect();
-                // A list of one has no "x" that shows how many dimensions there are.
+                // A single dimension has no "x" that shows it is one.
                 let one = if dims.len() == 1 { " in one dimension" } else { "" };
                 write!(f, "{article} {name} tensor {}{one}", sides.join(" x "))
             }

@@ -1,5 +1,5 @@
-//! Whether a Resize goes to the size of the network's picture: exporters write that as nodes that take the picture's shape
-//! apart and put it together again.
+//! Detects a Resize to the size of the network's input. Exporters express that by nodes that take
+//! the input's shape apart and reassemble it.
 
 use super::{
     graph::{self, Index, MAX_LIST},
@@ -8,20 +8,20 @@ use super::{
     types::NodeProto,
 };
 
-/// The nodes that are looked at, at most.
+/// The maximum number of nodes visited.
 const BUDGET: usize = 100;
 
-/// A number in a shape.
+/// An element of a shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Known(i64),
-    /// The picture's.
+    /// The height of the input.
     Rows,
     Columns,
     Unknown,
 }
 
-/// Whether `sizes`, of a tensor N x C x h x w, ends with the rows and columns of the picture.
+/// Whether `sizes`, of a tensor N x C x h x w, ends with the height and width of the input.
 pub(super) fn is_size_of_input(index: &Index<'_>, sizes: &str, input: &ImageInput) -> bool {
     let fixed =
         |side: Side, length: Option<usize>| matches!(side, Side::Known(known) if usize::try_from(known).ok() == length);
@@ -42,7 +42,7 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// The numbers of a list, as far as they are known.
+    /// The elements of a list, as far as they are known.
     fn value(&mut self, name: &str) -> Option<Vec<Side>> {
         self.budget = self.budget.checked_sub(1)?;
         if let Some(values) = self.constant(name) {
@@ -86,7 +86,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Start and end of a Slice along axis 0 in steps of 1.
+    /// Start and end of a Slice along axis 0 with step 1.
     fn bounds(&self, node: &NodeProto) -> Option<(i64, i64)> {
         let list = |index: usize, name: &str| {
             let attribute = graph::ints(node, name).map(<[i64]>::to_vec);
@@ -113,7 +113,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// The values from `start` to before `end`, both counted from the back where they are negative.
+/// The values from `start` to `end` (exclusive); negative positions count from the end.
 fn part(values: &[Side], start: i64, end: i64) -> Vec<Side> {
     let length = values.len() as i64;
     let place = |index: i64| (if index < 0 { index.saturating_add(length) } else { index }).clamp(0, length) as usize;

@@ -1,4 +1,4 @@
-//! What a model does not say of its shapes, found out by running it once on an empty picture.
+//! Finds out shapes that a model does not declare, by running it once on a blank image.
 
 use super::{
     build::{self, Dim},
@@ -8,14 +8,15 @@ use super::{
 };
 use crate::Result;
 
-/// Runs a network, whose input is 1 x 3 x H x W float32 and whose only output is int64, at the first of these sizes (height,
-/// width) that it takes; gives that size and the output.
+/// Runs a network whose input is 1 x 3 x H x W float32 and whose only output is int64, at the first
+/// of these sizes (height, width) that it accepts. Returns that size and the output.
 pub(crate) type Run<'a> = dyn FnMut(&ModelProto, &[(usize, usize)]) -> Result<((usize, usize), Vec<i64>)> + 'a;
 
-/// Sizes to try: small ones first, of unequal sides, so that rows and columns can be told apart.
+/// The sizes to try. Small ones come first, and most have unequal sides, to distinguish rows from
+/// columns.
 const SIZES: [(usize, usize); 6] = [(64, 96), (128, 192), (256, 384), (512, 768), (224, 224), (512, 512)];
 
-/// The sizes at which to try a network whose height and width may be fixed.
+/// The sizes to try for a network whose height or width may be fixed.
 pub(crate) fn sizes(height: Option<usize>, width: Option<usize>) -> Vec<(usize, usize)> {
     let mut sizes = SIZES.map(|(rows, columns)| (height.unwrap_or(rows), width.unwrap_or(columns))).to_vec();
     sizes.dedup();
@@ -24,12 +25,12 @@ pub(crate) fn sizes(height: Option<usize>, width: Option<usize>) -> Vec<(usize, 
 
 /// The shape of a value.
 pub(super) struct Found {
-    /// Height and width of the picture that it has this shape for.
+    /// Height and width of the image for which the value has this shape.
     pub(super) size: (usize, usize),
     pub(super) dims: Vec<Option<usize>>,
 }
 
-/// The shape of `value` for a picture of some size.
+/// The shape of `value` for an image of some size.
 pub(super) fn shape(model: &ModelProto, input: &ImageInput, value: &str, run: &mut Run<'_>) -> Result<Found> {
     let mut model = model.clone();
     if let Some(graph) = &mut model.graph {

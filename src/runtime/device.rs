@@ -1,5 +1,6 @@
-//! One session of a network in the form of [`crate::onnx::on_device`]: bytes of a frame in, labels out, through tensors that stay bound
-//! and, on a GPU, frames in memory that the device reads without a copy in between.
+//! A session of a network in the form of [`crate::onnx::on_device`]: a frame's bytes in, labels
+//! out. Its tensors stay bound, and on a GPU the frame lies in pinned memory, which the device
+//! reads directly.
 
 use ort::{
     memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
@@ -14,22 +15,22 @@ use super::{
 };
 use crate::{Error, Result, onnx::names, options::Provider};
 
-/// A network that labels frames all by itself.
+/// A network that includes all steps from frame to labels.
 pub(crate) struct DeviceNetwork {
     session: Session,
-    /// Where frames lie.
+    /// Allocates the frames' memory.
     memory: Allocator,
     bound: Option<Bound>,
 }
 
-/// Where a frame lies, and how its pixels become the network's input.
+/// The layout of a frame, and how its pixels become the network's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) height: usize,
     pub(crate) width: usize,
-    /// The bytes of a pixel.
+    /// Bytes per pixel.
     pub(crate) bytes: usize,
-    /// Which byte of a pixel is which channel of the network.
+    /// For each channel of the network, the index of its byte in a pixel.
     pub(crate) order: [usize; 3],
     /// Height and width of the network's input.
     pub(crate) padded: (usize, usize),
@@ -60,7 +61,8 @@ impl DeviceNetwork {
         Ok(DeviceNetwork { session, memory, bound: None })
     }
 
-    /// The place for the bytes of a frame, row by row without padding, to be filled before [`DeviceNetwork::run`].
+    /// The buffer for a frame's bytes, row by row without padding; fill it before
+    /// [`DeviceNetwork::run`].
     pub(crate) fn frame(&mut self, layout: Layout) -> Result<&mut [u8]> {
         if self.bound.as_ref().is_none_or(|bound| bound.layout != layout) {
             self.bound = None;
@@ -77,7 +79,8 @@ impl DeviceNetwork {
         Ok(bound.frame.extract_tensor_mut().1)
     }
 
-    /// Runs the network on the frame, as long as the call may go on, and hands the labels, height x width, to `consume`.
+    /// Runs the network on the frame unless the call ends early, and passes the labels, height x
+    /// width, to `consume`.
     pub(crate) fn run<R>(&mut self, call: &Call<'_>, consume: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
         let bound = self.bound.as_mut().ok_or_else(|| Error::Internal("the network has no frame yet".into()))?;
         let Bound { layout, frame, order, pads, size, options, has_run } = bound;
@@ -89,7 +92,7 @@ impl DeviceNetwork {
                 one_line(&error.to_string())
             ))
         };
-        // In the order in which the graph lists them.
+        // In the order of the graph's inputs.
         let running = call.begin(options)?;
         let inputs = ort::inputs![&*frame, &*order, &*pads, &*size];
         let outputs = self.session.run_with_options(inputs, options.for_run()).map_err(failed);
@@ -106,8 +109,8 @@ impl Bound {
         let Layout { height, width, bytes, order, padded } = layout;
         let whole = |values: Vec<i64>| Tensor::from_array(([values.len()], values));
         let (below, right) = (padded.0 - height, padded.1 - width);
-        // Not in the device's memory: ONNX Runtime (seen in 1.31.1) then fails with "dst_data != src_data was false"
-        // (https://github.com/microsoft/onnxruntime/issues/29713).
+        // Not in the device's memory: ONNX Runtime (seen in 1.31.1) then fails with "dst_data !=
+        // src_data was false" (https://github.com/microsoft/onnxruntime/issues/29713).
         let labels = Tensor::<u8>::new(&Allocator::default(), [1, 1, height, width])?;
         let selected = OutputSelector::no_default().with(names::LABELS).preallocate(names::LABELS, labels);
         Ok(Bound {

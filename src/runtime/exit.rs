@@ -1,5 +1,6 @@
-//! The end of the process while a GPU works: main returns or somebody calls `exit`, and CUDA's libraries take themselves apart
-//! although another thread is in a run. Here the end waits for such runs, and none begins any more.
+//! Delays the end of the process while the GPU works. When main returns or `exit` is called, CUDA's
+//! libraries clean up even if another thread is in a run, which crashes. So the exit waits for such
+//! runs, and no new ones begin.
 //!
 //! Unsafe code: `atexit`.
 
@@ -13,11 +14,12 @@ use std::{
 
 use crate::{Error, Result, process::Process};
 
-/// The longest that the end of the process waits. Whatever still runs then may crash it.
+/// The maximum time that the exit waits. Runs that take longer may crash it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether there is anything to wait for, because without a GPU nothing is counted: the process's number of forks and 1 more. A forked
-/// child has its parent's, and does not touch the gate, which may have been locked at the fork.
+/// The process's number of forks plus 1 if it uses a GPU; 0 means that there is nothing to wait
+/// for. A forked child has its parent's number and does not touch the gate, which may have been
+/// locked during the fork.
 static ARMED: AtomicU64 = AtomicU64::new(0);
 
 static GATE: Gate = Gate {
@@ -31,27 +33,29 @@ struct Gate {
 }
 
 struct State {
-    /// The process that counts; a forked child has its parent's numbers, but not its threads.
+    /// The process that counts runs. A forked child has its parent's counts, but not its threads.
     process: Process,
     runs: usize,
     ends: bool,
 }
 
-/// How many more times the wait can be registered: each time takes memory that is never freed.
+/// How many more times the wait can be registered: each registration takes memory that is never
+/// freed.
 static REGISTRATIONS_LEFT: AtomicU32 = AtomicU32::new(64);
 
-/// A run that the end of the process waits for.
+/// A run that the exit waits for.
 pub(super) struct Pass(bool);
 
-/// Makes the end of the process wait for runs.
+/// Makes the exit wait for runs.
 pub(super) fn arm() {
     GATE.begin();
     ARMED.store(Process::current().forks + 1, Ordering::Relaxed);
     register();
 }
 
-/// To be called after the first run of a network at a size, which may load more of CUDA's libraries. What is registered last is called
-/// first, and these may have registered how they take themselves apart.
+/// Call this after the first run of a network at a size, which may load more of CUDA's libraries.
+/// They may register exit handlers, and the last handler registered runs first, so this registers
+/// the wait again.
 pub(super) fn libraries_may_be_new() {
     if is_armed() {
         register();
@@ -72,17 +76,14 @@ fn register() {
     if REGISTRATIONS_LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
         return;
     }
-    // SAFETY: the function has no arguments, does not unwind, and stays: this library is never unloaded.
-    // Where it cannot be registered, the process ends as it would have without.
+    // SAFETY: the function has no arguments, does not unwind, and stays loaded: this library is
+    // never unloaded. If it cannot be registered, the process exits without waiting.
     let _ = unsafe { libc::atexit(at_exit) };
 }
 
-/// A run begins, unless the process ends.
+/// Begins a run, unless the process is exiting.
 pub(super) fn enter() -> Result<Pass> {
-    match is_armed() {
-        true => GATE.enter(),
-        false => Ok(Pass(false)),
-    }
+    if is_armed() { GATE.enter() } else { Ok(Pass(false)) }
 }
 
 impl Gate {
@@ -90,7 +91,7 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts for this process from now on: not the runs of its parent.
+    /// Starts counting for this process, without its parent's runs.
     fn begin(&self) {
         let mut state = self.lock();
         if state.process.is_over() {
@@ -171,7 +172,7 @@ mod tests {
         std::mem::forget(gate.enter().unwrap());
         gate.close(Duration::from_secs(600));
         assert!(!gate.lock().ends);
-        // Once the child has a GPU of its own, its parent's runs are none of its.
+        // A child with its own GPU does not count its parent's runs.
         gate.begin();
         assert_eq!(gate.lock().runs, 0);
         std::mem::forget(gate.enter().unwrap());

@@ -1,6 +1,8 @@
-//! How other threads end a run of the network: because the host cancels it, or because its time is over.
+//! Aborts runs of the network from other threads, when the host cancels a call or its deadline
+//! passes.
 //!
-//! Unsafe code: `ort` does not let threads share options that name output tensors, not even to set their terminate flag.
+//! Unsafe code: `ort` does not let threads share run options with output tensors, not even to set
+//! their terminate flag.
 
 use std::{
     sync::{
@@ -18,14 +20,15 @@ use ort::session::{
 use super::exit::{self, Pass};
 use crate::{Error, Result, threads::Thread};
 
-/// The options of the runs of one session.
+/// The run options of one session.
 pub(super) struct Options(Arc<Flag>);
 
-/// Run options of which several threads set the terminate flag.
+/// Run options whose terminate flag several threads set.
 struct Flag(RunOptions<HasSelectedOutputs>);
 
-// SAFETY: `RunOptions` with outputs is not Sync because two runs at once would write to the same tensors. Here only the
-// exclusive `Options` gives it to a run; other threads set and clear the flag, which ONNX Runtime has for that purpose.
+// SAFETY: `RunOptions` with outputs is not Sync because two concurrent runs would write to the same
+// tensors. Here only `Options`, which is exclusive, passes them to a run. Other threads only set
+// and clear the terminate flag, which ONNX Runtime allows.
 unsafe impl Sync for Flag {}
 
 impl Options {
@@ -33,13 +36,13 @@ impl Options {
         Ok(Options(Arc::new(Flag(RunOptions::new()?.with_outputs(outputs)))))
     }
 
-    /// What a session runs with.
+    /// The options to run a session with.
     pub(super) fn for_run(&mut self) -> &RunOptions<HasSelectedOutputs> {
         &self.0.0
     }
 }
 
-/// The calls of one segmenter, and the runs of the network that they are in.
+/// The calls of one segmenter and their current runs.
 pub(crate) struct Interrupts {
     shared: Arc<Shared>,
     timer: Mutex<Option<Thread>>,
@@ -47,34 +50,34 @@ pub(crate) struct Interrupts {
 
 struct Shared {
     state: Mutex<State>,
-    /// There is an earlier deadline than the timer waits for, or the end.
+    /// Signals a deadline earlier than the one the timer waits for, or the end.
     sooner: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// How many times all calls were cancelled.
+    /// How many times all calls have been cancelled.
     cancelled: u64,
     runs: Vec<Run>,
-    /// How many runs there were.
+    /// The number of runs so far.
     number: u64,
-    /// When the timer looks again by itself.
+    /// When the timer wakes up next.
     wake: Option<Instant>,
     stop: bool,
 }
 
-/// A run of the network that goes on.
+/// A run in progress.
 struct Run {
     number: u64,
-    /// The address of the flag that ends the call, 0 where it has none.
+    /// The address of the flag that stops the call; 0 if it has none.
     stop: usize,
     deadline: Option<Instant>,
     flag: Stop,
-    /// Why it was told to end.
+    /// Why the run was aborted.
     told: Option<Reason>,
 }
 
-/// What ends a run, or the loading of a network.
+/// Aborts a run or the loading of a network.
 enum Stop {
     Run(Arc<Flag>),
     Load(LoadCanceler),
@@ -86,30 +89,31 @@ enum Reason {
     TimeOver,
 }
 
-/// How long a call may take.
+/// The time limit of a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limit {
-    /// What the message is about.
+    /// The subject of the error message.
     subject: Subject,
     pub(crate) deadline: Instant,
-    /// From the start to the deadline, for messages.
+    /// The time from start to deadline, for messages.
     allowed: Duration,
 }
 
-/// What has only so much time.
+/// The operation that has a time limit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Subject {
     Frame,
     Creation,
-    /// The runs that find out shapes, where creation has no limit.
+    /// The runs that find out shapes, if creation has no limit.
     Trial,
 }
 
-/// From this on, a message says by how much the time was exceeded.
+/// Messages include the excess time from this value on.
 const NOTICED: Duration = Duration::from_millis(100);
 
 impl Limit {
-    /// The limit of something that started at `start`; none where that is too far away for the clock.
+    /// The limit of an operation that started at `start`; `None` if the clock cannot represent the
+    /// deadline.
     pub(crate) fn new(subject: Subject, start: Instant, allowed: Duration) -> Option<Limit> {
         start.checked_add(allowed).map(|deadline| Limit { subject, deadline, allowed })
     }
@@ -137,7 +141,7 @@ impl Limit {
         })
     }
 
-    /// [`Limit::error`] of a run that was told to end when its time was over, and has ended now.
+    /// [`Limit::error`] for a run that was aborted at its deadline and has ended now.
     fn error_of_run(&self) -> Error {
         match (self.error(), self.deadline.elapsed()) {
             (Error::Timeout(message), late) if late >= NOTICED => {
@@ -155,25 +159,25 @@ impl Limit {
     }
 }
 
-/// One call of a segmenter, from its start to its end.
+/// A call of a segmenter.
 pub(crate) struct Call<'a> {
     interrupts: &'a Interrupts,
-    /// What `State::cancelled` was at the start.
+    /// The value of `State::cancelled` at the start.
     cancelled: u64,
-    /// What else ends it: see [`Interrupts::stop`].
+    /// A flag that also stops the call: see [`Interrupts::stop`].
     stop: Option<&'a AtomicBool>,
     limit: Option<Limit>,
 }
 
 impl Interrupts {
-    /// For a segmenter with this number of sessions.
+    /// Creates the state for a segmenter with this number of sessions.
     pub(crate) fn new(sessions: usize) -> Interrupts {
         let state = State { runs: Vec::with_capacity(sessions), ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), sooner: Condvar::new() });
         Interrupts { shared, timer: Mutex::new(None) }
     }
 
-    /// Starts the thread that ends runs at their deadlines, where it does not run yet.
+    /// Starts the timer thread, which aborts runs at their deadlines, unless it is running.
     pub(crate) fn start_timer(&self) -> Result<()> {
         let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
         if timer.is_none() {
@@ -186,19 +190,20 @@ impl Interrupts {
         Ok(())
     }
 
-    /// A call that starts now. Where it has a limit, the timer must have been started.
+    /// Starts a call. If it has a limit, the timer must be running.
     pub(crate) fn call<'a>(&'a self, stop: Option<&'a AtomicBool>, limit: Option<Limit>) -> Call<'a> {
         Call { interrupts: self, cancelled: self.shared.lock().cancelled, stop, limit }
     }
 
-    /// Ends all calls that have started and not ended. Those that wait must be woken to notice it.
+    /// Cancels all current calls. Wake up those that wait for a session, so that they notice.
     pub(crate) fn cancel_all(&self) {
         let mut state = self.shared.lock();
         state.cancelled += 1;
         state.runs.iter_mut().for_each(|run| run.end(Reason::Cancelled));
     }
 
-    /// Ends the calls that were given this flag, now and later. Those that wait must be woken to notice it.
+    /// Stops current and later calls that have this flag. Wake up those that wait for a session, so
+    /// that they notice.
     pub(crate) fn stop(&self, flag: &AtomicBool) {
         flag.store(true, Ordering::Relaxed);
         let mut state = self.shared.lock();
@@ -209,7 +214,7 @@ impl Interrupts {
 impl Drop for Interrupts {
     fn drop(&mut self) {
         let timer = self.timer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        // In a forked child what it held at the fork stays locked.
+        // In a forked child, the locks that the timer held at the fork are never released.
         if let Some(timer) = timer.filter(|timer| !timer.is_of_another_process()) {
             self.shared.lock().stop = true;
             self.shared.sooner.notify_one();
@@ -223,7 +228,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The life of the timer.
+    /// The timer's main loop.
     fn watch(&self) {
         let mut state = self.lock();
         while !state.stop {
@@ -234,8 +239,9 @@ impl Shared {
                 run.deadline = None;
             });
             state.wake = state.runs.iter().filter_map(|run| run.deadline).min();
-            // A run that starts meanwhile wakes the timer only if its deadline comes sooner: where frames are in time, that is
-            // once in the time they are given, not once a frame.
+            // A run that starts meanwhile wakes the timer only if its deadline is earlier. So if
+            // frames are in time, the timer wakes up once per deadline interval, not once per
+            // frame.
             state = match state.wake {
                 None => self.sooner.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(wake) => {
@@ -250,7 +256,7 @@ impl Shared {
 
 impl Run {
     fn end(&mut self, reason: Reason) {
-        // The first reason is the one that counts. A flag that cannot be set leaves the run to end by itself.
+        // The first reason counts. If the flag cannot be set, the run continues to its end.
         let tell = || match &self.flag {
             Stop::Run(flag) => flag.0.terminate(),
             Stop::Load(canceler) => canceler.cancel(),
@@ -262,7 +268,7 @@ impl Run {
 }
 
 impl Call<'_> {
-    /// Fails where the call is to end.
+    /// Fails if the call has to end.
     pub(crate) fn check(&self) -> Result<()> {
         self.check_in(&self.interrupts.shared.lock())
     }
@@ -284,17 +290,18 @@ impl Call<'_> {
         }
     }
 
-    /// How long the call may still wait; `None` means for ever.
+    /// How long the call may still wait; `None` means no limit.
     pub(crate) fn time_left(&self) -> Option<Duration> {
         self.limit.map(|limit| limit.deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// A run of the network starts, unless the call is to end.
+    /// Begins a run of the network, unless the call has to end.
     pub(super) fn begin(&self, options: &Options) -> Result<Running<'_>> {
         self.enter(Stop::Run(Arc::clone(&options.0)))
     }
 
-    /// A network is about to be loaded, unless the call is to end. Loading it again takes another session builder.
+    /// Begins to load a network, unless the call has to end. Each attempt needs a new session
+    /// builder.
     pub(super) fn begin_load(&self, builder: &SessionBuilder) -> Result<Running<'_>> {
         self.enter(Stop::Load(builder.canceler()))
     }
@@ -304,7 +311,7 @@ impl Call<'_> {
         let mut state = self.interrupts.shared.lock();
         self.check_in(&state)?;
         if let Stop::Run(flag) = &flag {
-            // Whatever ended the run before this one.
+            // Clear the flag if it aborted the previous run.
             flag.0.unterminate().map_err(|error| Error::Runtime(super::one_line(&error.to_string())))?;
         }
         state.number += 1;
@@ -320,12 +327,12 @@ impl Call<'_> {
     }
 }
 
-/// What a flag is known by.
+/// Identifies a flag.
 fn address(flag: &AtomicBool) -> usize {
     std::ptr::from_ref(flag).addr()
 }
 
-/// A run of the network that other threads may end.
+/// A run of the network that other threads may abort.
 pub(super) struct Running<'a> {
     call: &'a Call<'a>,
     number: u64,
@@ -333,7 +340,7 @@ pub(super) struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// The run is over: its result, unless it was told to end.
+    /// Ends the run. Returns its result, or an error if it was aborted.
     pub(super) fn end<T>(self, result: Result<T>) -> Result<T> {
         match self.leave() {
             Some(reason) => Err(self.call.error(reason)),
@@ -365,7 +372,7 @@ mod tests {
         for (subject, name) in
             [(Subject::Frame, "the frame"), (Subject::Creation, "the model"), (Subject::Trial, "empty picture")]
         {
-            // An hour that ends in an hour, and a minute that ended an hour ago.
+            // An hour whose deadline is in an hour, and a minute whose deadline has passed.
             let in_time = Limit::new(subject, now, hour).unwrap();
             let late = Limit { allowed: Duration::from_secs(60), deadline: now, ..in_time };
             let late = Limit { deadline: late.deadline.checked_sub(NOTICED).unwrap_or(now), ..late };

@@ -1,5 +1,5 @@
-//! Which file a library was loaded from, whether it is whole, and which version it is. Unsafe code: `dlopen`, `dlsym`
-//! and `getauxval`.
+//! The file, completeness and version of a shared library. Unsafe code: `dlopen`, `dlsym` and
+//! `getauxval`.
 
 use std::{
     ffi::{CStr, CString, OsStr, c_void},
@@ -7,13 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The file that holds the code at `address`, by the kernel's list of what is mapped where. `dladdr` would give the name under which it
-/// was loaded, which for a program is the first of its arguments, and may be relative to a folder that is no longer the current one.
+/// The file that contains the code at `address`, according to the kernel's list of mappings.
+/// `dladdr` would return the name under which the file was loaded. For a program that is argv[0],
+/// which may be relative to a folder that is no longer the current one.
 fn file_of(address: *const c_void) -> Option<PathBuf> {
     file_in(&std::fs::read("/proc/self/maps").ok()?, address.addr())
 }
 
-/// The file of an address in such a list: `START-END PERMISSIONS OFFSET DEVICE INODE PATH` on each line.
+/// Finds the file of an address in such a list, with lines `START-END PERMISSIONS OFFSET DEVICE
+/// INODE PATH`.
 fn file_in(maps: &[u8], address: usize) -> Option<PathBuf> {
     let line = maps.split(|byte| *byte == b'\n').find(|line| {
         let range = line.split(|byte| *byte == b' ').next().and_then(|range| str::from_utf8(range).ok());
@@ -21,7 +23,7 @@ fn file_in(maps: &[u8], address: usize) -> Option<PathBuf> {
         let number = |text| usize::from_str_radix(text, 16);
         matches!((number(start), number(end)), (Ok(start), Ok(end)) if (start..end).contains(&address))
     })?;
-    // A path may have spaces; nothing before it has a slash.
+    // Paths may contain spaces; the fields before them contain no slash.
     let path = &line[line.iter().position(|byte| *byte == b'/')?..];
     Some(PathBuf::from(OsStr::from_bytes(path)))
 }
@@ -31,30 +33,32 @@ pub(super) fn own_path() -> Option<PathBuf> {
     file_of(own_path as *const c_void)
 }
 
-/// Whether this program has more rights than the user who started it (setuid, setgid, file capabilities).
+/// Whether this program has more privileges than the user who started it (setuid, setgid, file
+/// capabilities).
 pub(super) fn is_privileged() -> bool {
-    // SAFETY: it only asks for a number.
+    // SAFETY: getauxval only returns a number.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// The name under which programs and the system's linker look for ONNX Runtime.
+/// The SONAME of ONNX Runtime, by which programs and the dynamic linker find it.
 pub(super) const SONAME: &CStr = c"libonnxruntime.so.1";
 
-/// The library that the system's linker finds under ONNX Runtime's name.
+/// The library that the dynamic linker finds under ONNX Runtime's SONAME.
 pub(super) fn system_path() -> Option<PathBuf> {
-    // SAFETY: the name is NUL-terminated. The handle is kept open: the library is about to be used for good.
+    // SAFETY: the name is NUL-terminated. The handle stays open, because the library is used from
+    // now on.
     let handle = unsafe { libc::dlopen(SONAME.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
     file_of(api_base(handle)?)
 }
 
 /// Whether the process has loaded the library `name`, a SONAME or a path.
 pub(super) fn is_loaded(name: &CStr) -> bool {
-    // SAFETY: the name is NUL-terminated; with RTLD_NOLOAD nothing new is loaded.
+    // SAFETY: the name is NUL-terminated; with RTLD_NOLOAD nothing is loaded.
     let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };
     if handle.is_null() {
         return false;
     }
-    // SAFETY: the handle was just opened; whoever loaded the library has another one.
+    // SAFETY: the handle was just opened, and the host's own handle keeps the library loaded.
     unsafe { libc::dlclose(handle) };
     true
 }
@@ -64,18 +68,19 @@ fn api_base(handle: *mut c_void) -> Option<*const c_void> {
     if handle.is_null() {
         return None;
     }
-    // SAFETY: the handle is one that dlopen gave, the name is NUL-terminated.
+    // SAFETY: the handle comes from dlopen, and the name is NUL-terminated.
     let symbol = unsafe { libc::dlsym(handle, c"OrtGetApiBase".as_ptr()) };
     (!symbol.is_null()).then_some(symbol.cast_const())
 }
 
-/// A path for C; one with a NUL inside names no file, nor does the empty one that it becomes.
+/// A path as a C string. A path with an interior NUL becomes the empty string; neither names a
+/// file.
 pub(super) fn c_path(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
 }
 
-/// Checks that a library's file is as long as its ELF header says: pages beyond the end of a file that was cut off would end the
-/// process when they are touched.
+/// Checks that a library's file is as long as its ELF headers require: accessing mapped pages past
+/// the end of a truncated file would crash the process.
 pub(super) fn check_length(path: &Path) -> Result<(), String> {
     let cut_off = || "the file is cut off".to_owned();
     let file = crate::file::open(path).map_err(|error| error.to_string())?;
@@ -83,7 +88,7 @@ pub(super) fn check_length(path: &Path) -> Result<(), String> {
     let read = |place: u64, bytes: &mut [u8]| file.read_exact_at(bytes, place).map_err(|_| cut_off());
     let mut header = [0; 64];
     read(0, &mut header)?;
-    // Only the kind that this process can load is looked at; others are refused by the loader.
+    // Other files are rejected by the loader.
     if header[..6] != *b"\x7fELF\x02\x01" {
         return Ok(());
     }
@@ -100,16 +105,13 @@ pub(super) fn check_length(path: &Path) -> Result<(), String> {
             ends.push(word(&program, 8).checked_add(word(&program, 32)));
         }
     }
-    match ends.into_iter().all(|end| end.is_some_and(|end| end <= length)) {
-        true => Ok(()),
-        false => Err(cut_off()),
-    }
+    if ends.into_iter().all(|end| end.is_some_and(|end| end <= length)) { Ok(()) } else { Err(cut_off()) }
 }
 
-/// What the loaded library says of its version.
+/// The version that the loaded library reports.
 pub(super) fn version(path: &Path) -> Option<String> {
     let name = c_path(path);
-    // SAFETY: the name is NUL-terminated; with RTLD_NOLOAD nothing new is loaded.
+    // SAFETY: the name is NUL-terminated; with RTLD_NOLOAD nothing is loaded.
     let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };
     let symbol = api_base(handle)?;
     // SAFETY: OrtGetApiBase has had this type in every version of ONNX Runtime.
@@ -118,7 +120,8 @@ pub(super) fn version(path: &Path) -> Option<String> {
     if base.is_null() {
         return None;
     }
-    // SAFETY: OrtGetApiBase gives a table that lives as long as the library, as does the text it hands out.
+    // SAFETY: OrtGetApiBase returns a table that lives as long as the library, as does the version
+    // string.
     let text = unsafe { CStr::from_ptr(((*base).GetVersionString)()) };
     Some(text.to_string_lossy().into_owned())
 }
@@ -142,7 +145,7 @@ mod tests {
         ] {
             assert_eq!(file_in(maps, address), path.map(PathBuf::from), "{address:x}");
         }
-        // This program, whatever its first argument.
+        // This program, independent of argv[0].
         assert_eq!(own_path(), std::fs::read_link("/proc/self/exe").ok());
     }
 
@@ -158,7 +161,7 @@ mod tests {
             std::fs::write(&path, &library[..kept]).unwrap();
             assert_eq!(check_length(&path).is_ok(), whole, "{kept} of {length} bytes");
         }
-        // No ELF file of this kind: the loader's business.
+        // Not an ELF file of this kind: left to the loader.
         std::fs::write(&path, [7; 100]).unwrap();
         assert_eq!(check_length(&path), Ok(()));
         // Numbers that overflow.

@@ -1,14 +1,16 @@
-//! What ONNX Runtime says, as one sentence: without status codes, places in its source code and C++ signatures.
+//! Shortens ONNX Runtime's messages to one sentence, without status codes, source locations and C++
+//! signatures.
 
 use crate::error::plain;
 
-/// ONNX Runtime's message for people.
+/// ONNX Runtime's message in a readable form.
 pub(super) fn one_line(text: &str) -> String {
     let said = text.split_once("[ONNXRuntimeError] : ").and_then(|(_, coded)| coded.splitn(3, " : ").nth(2));
-    // No message is that long; one with a name that a model gives may be.
+    // Messages are shorter, unless the model contains a very long name.
     let said: String = said.unwrap_or(text).chars().take(4096).collect();
     let mut text = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    // "Non-zero status code returned while running Conv node. Name:'/conv/Conv' Status Message: ..."
+    // "Non-zero status code returned while running Conv node. Name:'/conv/Conv' Status Message:
+    // ..."
     if let Some((before, node)) = text.split_once("Non-zero status code returned while running ")
         && let Some((operator, rest)) = node.split_once(" node. Name:'")
         && let Some((name, rest)) = rest.split_once("' Status Message: ")
@@ -22,12 +24,13 @@ pub(super) fn one_line(text: &str) -> String {
         let rest = rest.split_once(" was false. ").map_or(rest, |(_, meaning)| meaning);
         text = format!("{}{rest}", &text[..start]);
     }
-    // "CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; hostname=... ; file=... ; line=... ; expr=...;"
+    // "CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; hostname=... ; file=... ;
+    // line=... ; expr=...;"
     let end = text.find(" ; GPU=").unwrap_or(text.len());
     plain(text[..end].trim())
 }
 
-/// Where a place in source code stands, such as `/onnxruntime_src/core/graph/graph.cc:123`.
+/// The range of a source location, for example `/onnxruntime_src/core/graph/graph.cc:123`.
 fn place(text: &str) -> Option<(usize, usize)> {
     let mut start = 0;
     for word in text.split(' ') {
@@ -44,7 +47,7 @@ fn place(text: &str) -> Option<(usize, usize)> {
     None
 }
 
-/// What follows the function that the text begins with: a name, or a whole signature.
+/// The text after the function that it begins with: a name or a whole signature.
 fn skip_function(text: &str) -> &str {
     let name = |text: &str| text.find(' ').map_or(text.len(), |end| end + 1);
     let signature = |open: usize| {
@@ -53,7 +56,7 @@ fn skip_function(text: &str) -> &str {
         before.contains("::") && !before.ends_with(' ') && before.bytes().all(inside)
     };
     let Some(open) = text.find('(').filter(|&open| signature(open)) else { return &text[name(text)..] };
-    // The first parentheses of `operator()(int)` are a part of the name.
+    // The first parentheses of `operator()(int)` belong to the name.
     let open = if text[open..].starts_with("()(") { open + 2 } else { open };
     let mut end = open + bracketed(&text[open..]);
     loop {
@@ -68,7 +71,7 @@ fn skip_function(text: &str) -> &str {
     }
 }
 
-/// The length of the bracketed text that this begins with.
+/// The length of the bracketed text at the beginning.
 fn bracketed(text: &str) -> usize {
     let mut depth = 0usize;
     for (at, byte) in text.bytes().enumerate() {
@@ -90,7 +93,7 @@ mod tests {
 
     #[test]
     fn messages_lose_what_only_developers_of_onnx_runtime_need() {
-        // As versions 1.24 and 1.32 wrote them.
+        // Messages of versions 1.24 and 1.32.
         let cases = [
             (
                 "Non-zero status code returned while running Add node. Name:'/add/Add' Status Message: \

@@ -1,4 +1,5 @@
-//! ONNX Runtime: finding its library, choosing a provider, running a network. No file outside names `ort`.
+//! ONNX Runtime: finds its library, chooses a provider, runs networks. The only module that names
+//! `ort`.
 
 mod device;
 mod exit;
@@ -38,22 +39,22 @@ pub(crate) use interrupt::{Call, Interrupts, Limit, Subject};
 use message::one_line;
 pub(crate) use network::{Answer, Labels, Network, OutputKind, Scores};
 
-/// ONNX Runtime, loaded once for the life of the process: its library cannot be exchanged or unloaded safely.
+/// ONNX Runtime, loaded once per process: its library cannot be replaced or unloaded safely.
 pub(crate) struct Runtime {
     environment: Environment,
     path: PathBuf,
     version: String,
-    /// Whether the host had loaded it, and may have created its environment with telemetry.
+    /// Whether the host had loaded it before, and may have created its environment with telemetry.
     loaded_by_host: bool,
     /// Whether the host had set the variable that [`telemetry`] sets.
     telemetry_set_by_host: bool,
 }
 
-/// Where `make install` lays ONNX Runtime, from libfcn's folder.
+/// The path of ONNX Runtime after `make install`, relative to libfcn's folder.
 const INSTALLED: &str =
     concat!("fcn-", env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"), "/libonnxruntime.so.1");
 
-/// How those get ONNX Runtime who do not have it.
+/// How to get ONNX Runtime, for error messages.
 const GET: &str = "get it with `make deps` in a checkout of fcn (.deps/onnxruntime/lib/libonnxruntime.so.1) or with `pip install \
                    onnxruntime` (onnxruntime/capi/libonnxruntime.so.1.*), and name the file in the option runtime_library or in \
                    the environment variable ORT_DYLIB_PATH";
@@ -61,8 +62,9 @@ const GET: &str = "get it with `make deps` in a checkout of fcn (.deps/onnxrunti
 static RUNTIME: OnceCell<Runtime> = OnceCell::new();
 
 impl Runtime {
-    /// The process's ONNX Runtime, loaded on the first call: from `library`, else from `ORT_DYLIB_PATH`, else from the
-    /// folder of libfcn or `fcn-MAJOR.MINOR` in it, else from where the system's linker finds it.
+    /// The process's ONNX Runtime, loaded on the first call: from `library`, or else
+    /// `ORT_DYLIB_PATH`, or else libfcn's folder or `fcn-MAJOR.MINOR` in it, or else from where the
+    /// dynamic linker finds it.
     pub(crate) fn load(library: Option<&Path>) -> Result<&'static Runtime> {
         let runtime = RUNTIME.get_or_try_init(|| Runtime::find(library))?;
         if let Some(library) = library {
@@ -78,7 +80,7 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// Says what the host should hear about this ONNX Runtime.
+    /// Logs a warning if telemetry could not be disabled.
     pub(crate) fn report(&self, callback: Option<&LogCallback>) {
         if self.loaded_by_host && !self.telemetry_set_by_host {
             let message = format!(
@@ -96,11 +98,12 @@ impl Runtime {
     }
 
     fn find(library: Option<&Path>) -> Result<Runtime> {
-        // A place that somebody named is the only one that counts.
+        // If a path is given, no other one is tried.
         if let Some(library) = library {
             return Runtime::open(&absolute(library)?);
         }
-        // Whoever starts a program with more rights than their own must not choose its code.
+        // A user must not choose the code of a program that runs with more privileges than their
+        // own.
         let named = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty() && !library::is_privileged());
         if let Some(path) = named {
             return absolute(Path::new(&path)).and_then(|path| Runtime::open(&path)).map_err(|error| {
@@ -109,7 +112,8 @@ impl Runtime {
         }
         let mut tried = String::new();
         if let Some(folder) = library::own_path().as_deref().and_then(Path::parent) {
-            // The installed one first: beside libfcn in a system's folder may lie another version for other programs.
+            // The installed one first: a system's library folder may contain another version for
+            // other programs.
             for library in [INSTALLED, "libonnxruntime.so.1"] {
                 let path = folder.join(library);
                 if path.exists() {
@@ -118,7 +122,7 @@ impl Runtime {
                 tried += &format!("{} and ", path.display());
             }
         }
-        // Finding it loads it.
+        // The search loads the library, so check before.
         let loaded_by_host = library::is_loaded(library::SONAME);
         match library::system_path() {
             Some(path) => Runtime::open_loaded(&path, loaded_by_host),
@@ -145,7 +149,8 @@ impl Runtime {
         library::check_length(path).map_err(failed)?;
         let builder = ort::init_from(path).map_err(|error| failed(error.to_string()))?;
         let telemetry_set_by_host = telemetry::switch_off();
-        // Without a logger of ours it would write to the host's stderr. What belongs to a session reaches its own.
+        // Without a logger, ONNX Runtime would write to the host's stderr. Messages about a session
+        // go to the session's logger.
         let environment = builder
             .with_name("fcn")
             .with_telemetry(false)
@@ -162,31 +167,31 @@ fn absolute(path: &Path) -> Result<PathBuf> {
         .map_err(|error| Error::Runtime(format!("the path '{}' of ONNX Runtime is unusable: {error}", path.display())))
 }
 
-/// Sessions of a network, and the provider that runs them.
+/// The sessions of a network, and the provider that runs them.
 pub(crate) struct Networks {
-    /// One for each session that was asked for; beside it, on a GPU, the network as it is best there.
+    /// One network per session, and on a GPU also its form for GPUs.
     pub(crate) networks: Vec<(Network, Option<DeviceNetwork>)>,
     pub(crate) provider: Provider,
-    /// Why it is not a better provider; empty where it was asked for by name.
+    /// Why `Auto` did not choose a GPU; otherwise empty.
     pub(crate) reason: String,
 }
 
-/// A network and how it is to be run.
+/// A network and how to run it.
 pub(crate) struct Request<'a> {
-    /// The network as ONNX.
+    /// The network in ONNX format.
     pub(crate) network: &'a ModelProto,
-    /// The network as [`crate::onnx::on_device`] changes it, where it can.
+    /// Converts the network with [`crate::onnx::on_device`], if possible.
     pub(crate) on_device: &'a dyn Fn() -> Option<ModelProto>,
-    /// The bytes that it was made from: where its weights lie.
+    /// The bytes of the model file, which contain the weights.
     pub(crate) file: &'a Arc<[u8]>,
     pub(crate) options: &'a Options,
     pub(crate) threads: usize,
-    /// What ends the loading early.
+    /// The call that may abort loading.
     pub(crate) call: &'a Call<'a>,
 }
 
 impl Networks {
-    /// Loads the network once for each session that the options ask for.
+    /// Loads the network once for each requested session.
     pub(crate) fn new(runtime: &Runtime, request: &Request<'_>) -> Result<Networks> {
         match request.options.provider {
             Provider::Auto => match load_all(runtime, request, Provider::Cuda) {
@@ -223,7 +228,7 @@ fn load_all(
         _ if options.device_graph => (request.on_device)(),
         _ => None,
     };
-    // ONNX Runtime has no integer arithmetic for CUDA: it would convert values there and back.
+    // ONNX Runtime has no integer arithmetic for CUDA and would convert values back and forth.
     let (network, on_device) = match provider {
         Provider::Cuda => (
             Cow::Owned(onnx::without_integers(network)?),
@@ -231,7 +236,7 @@ fn load_all(
         ),
         _ => (Cow::Borrowed(*network), on_device),
     };
-    let lane = |_| {
+    let session = |_| {
         let network = Network::new(loader.load(&network, "")?)?;
         let device = on_device.as_ref().map(|network| {
             let session = loader.load(network, "-device")?;
@@ -239,11 +244,12 @@ fn load_all(
         });
         Ok((network, device.transpose()?))
     };
-    (0..options.sessions.max(1)).map(lane).collect()
+    (0..options.sessions.max(1)).map(session).collect()
 }
 
-/// Runs a network of one input, 1 x 3 x H x W float32, and one int64 output on an empty picture, at the first of these sizes
-/// (height, width) that it takes; gives that size and the output. One thread does it: freeing the session waits for no other.
+/// Runs a network with one input, 1 x 3 x H x W float32, and one int64 output on a blank image, at
+/// the first of these sizes (height, width) that it accepts. Returns that size and the output. Uses
+/// a single thread, so that freeing the session does not wait for another one.
 pub(crate) fn run_once(
     runtime: &Runtime,
     network: &ModelProto,
@@ -258,30 +264,31 @@ pub(crate) fn run_once(
     network::run_once(session, sizes, call)
 }
 
-/// Leaves a network as it is.
+/// Disables optimization.
 fn as_it_is(builder: SessionBuilder) -> ort::Result<SessionBuilder> {
     Ok(builder.with_optimization_level(GraphOptimizationLevel::Disable)?)
 }
 
-/// Makes sessions that share their packed weights.
+/// Creates sessions that share packed weights.
 struct Loader<'a> {
     runtime: &'a Runtime,
     request: &'a Request<'a>,
     provider: Provider,
-    /// Where there are several sessions: finding out which weights are the same takes time.
+    /// For several sessions only: finding shared weights takes time.
     prepacked: Option<PrepackedWeights>,
 }
 
-/// What ONNX Runtime makes a session of.
+/// The source of a session.
 enum Source<'a> {
-    /// A whole file.
+    /// A whole ONNX file.
     File(&'a [u8]),
-    /// A graph, and the file in whose bytes its weights lie.
+    /// A graph, and the file that contains its weights.
     Beside(&'a ModelProto, &'a Arc<[u8]>),
 }
 
 impl Loader<'_> {
-    /// A session of `network`, from the cache where there is one; `form` tells the forms of one model apart there.
+    /// A session of `network`, from the cache if it is enabled. `form` distinguishes the forms of
+    /// one model in the cache.
     fn load(&self, network: &ModelProto, form: &str) -> Result<Session> {
         let &Request { file, options, .. } = self.request;
         let plain = || self.session(&Source::Beside(network, file), &Ok);
@@ -293,13 +300,14 @@ impl Loader<'_> {
         })
     }
 
-    /// A session of the network that the cache has, or of `network`, which it has from now on.
+    /// A session of the cached network. If there is none, creates it from `network` and caches it.
     fn load_cached(&self, network: &ModelProto, form: &str, folder: &Path) -> Result<Session> {
         let file = self.request.file;
         let folder = Folder::open(folder)?;
         let name = format!("{}{form}", self.provider.name());
-        let entry = Entry::new(&folder, file, &onnx::encode_beside(network, file)?, self.runtime.version(), &name);
-        // If anything is wrong with a cached network, the model takes its place.
+        let entry =
+            Entry::new(&folder, file, &onnx::encode_without_weights(network, file)?, self.runtime.version(), &name);
+        // On any problem with the cached network, fall back to the model.
         if let Some(session) = entry.read().and_then(|cached| self.optimized(&cached)) {
             return Ok(session);
         }
@@ -311,7 +319,7 @@ impl Loader<'_> {
         Ok(session)
     }
 
-    /// Whether the provider works here at all, before anything is made for it.
+    /// Checks that the provider works here, before anything else is created for it.
     fn check_provider(&self) -> Result<()> {
         session_builder(self.runtime, self.request, None)
             .and_then(|builder| with_provider(builder, self.request.options, self.provider))
@@ -331,9 +339,12 @@ impl Loader<'_> {
         adjust: &dyn Fn(SessionBuilder) -> ort::Result<SessionBuilder>,
     ) -> Result<Session> {
         let on_cpu = matches!(self.provider, Provider::Cpu | Provider::Auto);
-        let failed = |what: &str, error: &ort::Error| match on_cpu {
-            true => Error::Model(format!("ONNX Runtime {what}: {}", one_line(&error.to_string()))),
-            false => unavailable(self.provider, error),
+        let failed = |what: &str, error: &ort::Error| {
+            if on_cpu {
+                Error::Model(format!("ONNX Runtime {what}: {}", one_line(&error.to_string())))
+            } else {
+                unavailable(self.provider, error)
+            }
         };
         let builder = session_builder(self.runtime, self.request, self.prepacked.as_ref())
             .and_then(|builder| with_provider(builder, self.request.options, self.provider))
@@ -354,7 +365,7 @@ impl Loader<'_> {
                     Ok(builder.with_external_initializer_file_in_memory(onnx::FILE, Arc::clone(file))?)
                 };
                 let mut builder = builder.and_then(weights).map_err(made)?;
-                let graph = onnx::encode_beside(network, file)?;
+                let graph = onnx::encode_without_weights(network, file)?;
                 check_threads()?;
                 let running = call.begin_load(&builder)?;
                 running.end(builder.commit_from_memory(&graph).map_err(taken))
@@ -367,11 +378,12 @@ fn unavailable(provider: Provider, error: &ort::Error) -> Error {
     Error::Provider(format!("the {} provider does not work here: {}", provider.name(), one_line(&error.to_string())))
 }
 
-/// The most bytes of a tensor that ONNX Runtime computes while it loads a network, as text: the folding of constants.
+/// The maximum size in bytes of a tensor that ONNX Runtime computes by constant folding while it
+/// loads a network.
 const MAX_FOLDED_BYTES: &str = "67108864";
 const FOLDED_BYTES: &str = "optimization.constant_folding_max_output_size_in_bytes";
 
-/// The most nodes that functions in a model become.
+/// The maximum number of nodes that a model's functions expand to.
 const EXPANDED_NODES: &str = "session.function_expansion_node_limit";
 
 fn session_builder(
@@ -383,7 +395,7 @@ fn session_builder(
     let builder = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(request.threads)?
-        // Threads that spin for their next piece of work save 3 % where nothing else runs, and cost 35 % where something does.
+        // Spinning threads save 3 % on an idle machine, and cost 35 % on a busy one.
         .with_intra_op_spinning(false)?
         .with_config_entry(FOLDED_BYTES, MAX_FOLDED_BYTES)?
         .with_config_entry(EXPANDED_NODES, onnx::MAX_NODES.to_string())?
@@ -402,10 +414,10 @@ fn session_builder(
     }
 }
 
-/// Calls the host's callback; a panic in it must not travel into ONNX Runtime's C++.
+/// Calls the host's callback. A panic in it must not unwind into ONNX Runtime's C++ code.
 pub(crate) fn log(callback: Option<&LogCallback>, level: LogLevel, message: &str) {
     if let Some(callback) = callback {
-        // A callback that panics has had its say; there is nobody else to tell.
+        // There is no one to report the callback's panic to.
         let _ = catch_unwind(AssertUnwindSafe(|| callback(level, message)));
     }
 }

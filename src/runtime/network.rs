@@ -1,4 +1,4 @@
-//! One session and its tensors: a normalised picture in, scores or class indices out.
+//! A session and its tensors: a normalised image in, scores or class indices out.
 
 use ort::{
     memory::Allocator,
@@ -16,20 +16,20 @@ use crate::{Error, Result};
 /// A network that is ready to run, one frame at a time.
 pub(crate) struct Network {
     session: Session,
-    /// For the first run of a size, when the shape of its output is not known.
+    /// For the first run at a size, before the shape of the output is known.
     first: Options,
     bound: Option<Bound>,
 }
 
-/// The tensors for one size of picture, used again as long as the size stays.
+/// The tensors for one image size, reused while the size stays the same.
 struct Bound {
     size: (usize, usize),
     image: Tensor<f32>,
-    /// The tensor that the answer is written to, from the second run of a size on.
+    /// Writes the output to a preallocated tensor, from the second run at a size on.
     output: Option<Options>,
 }
 
-/// What a network answers for one picture.
+/// The output of a network for one image.
 pub(crate) enum Answer<'a> {
     /// Scores, channels x height x width.
     Scores(Scores<'a>),
@@ -37,7 +37,7 @@ pub(crate) enum Answer<'a> {
     Labels { height: usize, width: usize, labels: Labels<'a> },
 }
 
-/// Scores of one picture: channels x height x width.
+/// Scores of one image: channels x height x width.
 #[derive(Clone, Copy)]
 pub(crate) struct Scores<'a> {
     pub(crate) channels: usize,
@@ -46,7 +46,7 @@ pub(crate) struct Scores<'a> {
     pub(crate) data: &'a [f32],
 }
 
-/// Class indices as networks give them.
+/// Class indices, in the output's element type.
 #[derive(Clone, Copy)]
 pub(crate) enum Labels<'a> {
     I64(&'a [i64]),
@@ -66,12 +66,12 @@ impl Labels<'_> {
     }
 }
 
-/// What a network's first output is made of, as far as the model tells before it has run.
+/// The kind of a network's first output, as far as the model declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OutputKind {
-    /// N x C x h x w or C x h x w; C where it is known.
+    /// N x C x h x w or C x h x w; C if it is declared.
     Scores { channels: Option<usize> },
-    /// h x w, perhaps with dimensions of one before or behind.
+    /// h x w, possibly with leading or trailing dimensions of 1.
     Labels,
 }
 
@@ -82,7 +82,7 @@ impl Network {
         Ok(Network { session, first, bound: None })
     }
 
-    /// What the first output is, or a sentence on why it is no segmentation.
+    /// The kind of the first output. An error describes an output that is not a segmentation.
     pub(crate) fn output_kind(&self) -> Result<OutputKind> {
         let output = self.session.outputs().first().ok_or_else(|| Error::Model("the model has no output".into()))?;
         let (element, shape) = match output.dtype() {
@@ -93,7 +93,7 @@ impl Network {
             (TensorElementType::Float32, &[_, channels, _, _] | &[channels, _, _]) => {
                 Ok(OutputKind::Scores { channels: usize::try_from(channels).ok() })
             }
-            // ONNX Runtime did not infer how many dimensions there are.
+            // ONNX Runtime could not infer the rank.
             (TensorElementType::Float32, []) => Ok(OutputKind::Scores { channels: None }),
             (
                 TensorElementType::Int64
@@ -106,10 +106,11 @@ impl Network {
         }
     }
 
-    /// The network's input for a picture of this size, 3 x height x width, to be filled before [`Network::run`].
+    /// The network's input for an image of this size, 3 x height x width; fill it before
+    /// [`Network::run`].
     pub(crate) fn input(&mut self, height: usize, width: usize) -> Result<&mut [f32]> {
         if self.bound.as_ref().is_none_or(|bound| bound.size != (height, width)) {
-            // The old one goes first, so that no two sizes need memory at once.
+            // Free the old tensor first, so that memory never holds two sizes.
             self.bound = None;
             let image = Tensor::new(&Allocator::default(), [1, 3, height, width]).map_err(|error| {
                 Error::OutOfMemory(format!(
@@ -123,7 +124,8 @@ impl Network {
         Ok(bound.image.extract_tensor_mut().1)
     }
 
-    /// Runs the network on its input, as long as the call may go on, and hands its answer to `consume`.
+    /// Runs the network on its input unless the call ends early, and passes its output to
+    /// `consume`.
     pub(crate) fn run<R>(&mut self, call: &Call<'_>, consume: impl FnOnce(Answer<'_>) -> Result<R>) -> Result<R> {
         let Network { session, first, bound } = self;
         let bound = bound.as_mut().ok_or_else(|| Error::Internal("the network has no input yet".into()))?;
@@ -141,7 +143,7 @@ impl Network {
         let outputs = running.end(outputs)?;
         exit::libraries_may_be_new();
         let first = answer(&outputs[0])?;
-        // Now that its shape is known, later runs write into one tensor.
+        // The shape is known now, so later runs write to a preallocated tensor.
         if let ValueType::Tensor { ty, shape, .. } = outputs[0].dtype() {
             let name = outputs.keys().next().unwrap_or_default().to_owned();
             let tensor = DynTensor::new(&Allocator::default(), *ty, shape.clone()).map_err(failed)?;
@@ -181,7 +183,7 @@ pub(super) fn run_once(
     Err(failure)
 }
 
-/// What a network answered.
+/// Interprets a network's output.
 fn answer(output: &DynValue) -> Result<Answer<'_>> {
     let wrong = |found: String| no_segmentation("0", &found);
     let ValueType::Tensor { ty, shape, .. } = output.dtype() else {
@@ -197,7 +199,7 @@ fn answer(output: &DynValue) -> Result<Answer<'_>> {
         TensorElementType::Bool => Some(Labels::Bool(output.try_extract_tensor().map_err(extract)?.1)),
         _ => return Err(found()),
     };
-    // An answer without pixels is none, either.
+    // An output without pixels is invalid, too.
     if shape.iter().any(|&side| side <= 0) {
         return Err(found());
     }

@@ -1,8 +1,10 @@
-//! Keeps ONNX Runtime's telemetry off.
+//! Disables ONNX Runtime's telemetry.
 //!
-//! ONNX Runtime 1.32 writes a device id and a database of events below the user's cache folder, and sends them. Its switch
-//! `DisableTelemetryEvents` comes too late: all that begins when the process's `OrtEnv` is created, unless the environment
-//! variable `ORT_DISABLE_TELEMETRY` is set by then. Unsafe code: the process's array of environment variables.
+//! ONNX Runtime 1.32 writes a device id and a database of events to the user's cache folder, and
+//! uploads them. Its function `DisableTelemetryEvents` comes too late: all of that begins when the
+//! process's `OrtEnv` is created, unless the environment variable `ORT_DISABLE_TELEMETRY` is set.
+//!
+//! Unsafe code: the process's array of environment variables.
 
 use std::{
     ffi::{CStr, c_char},
@@ -13,25 +15,27 @@ use std::{
 const NAME: &CStr = c"ORT_DISABLE_TELEMETRY";
 const ENTRY: &CStr = c"ORT_DISABLE_TELEMETRY=1";
 
-/// The array with the entry, which stays although another `setenv` may replace it: other threads may be reading it.
+/// The array with the entry. It is never freed, even after another `setenv` has replaced it: other
+/// threads may be reading it.
 static ARRAY: AtomicPtr<*mut c_char> = AtomicPtr::new(ptr::null_mut());
 
 unsafe extern "C" {
-    /// Pointers to texts `NAME=value`, then NULL; NULL itself after `clearenv`.
+    /// Pointers to strings `NAME=value`, then NULL. NULL itself after `clearenv`.
     static mut environ: *mut *mut c_char;
 }
 
-/// Sets the variable unless it has a value, which is then the host's. Returns whether it had one.
+/// Sets the variable unless the host has set it. Returns whether the host had.
 ///
-/// Not by `setenv`: before glibc 2.41 that frees the array which another thread's `getenv` may be reading. Instead, an array
-/// with one more entry takes the place of the old one in one store, and the old one is left as it is.
+/// Does not use `setenv`: before glibc 2.41, that frees the array while another thread's `getenv`
+/// may be reading it. Instead, a longer copy replaces the array in one atomic store, and the old
+/// one is not freed.
 pub(super) fn switch_off() -> bool {
     if is_set() {
         return true;
     }
     // SAFETY: `environ` is an aligned pointer that lives as long as the process.
     let array = unsafe { AtomicPtr::from_ptr(&raw mut environ) };
-    // Another thread's `setenv` may put an array without the entry into this place, so look again.
+    // Another thread's `setenv` may have stored an array without the entry, so check again.
     while !is_set() {
         let old = array.load(Ordering::Acquire);
         // SAFETY: this reads what `getenv` reads: the entries before NULL.
@@ -40,10 +44,11 @@ pub(super) fn switch_off() -> bool {
         let new: Box<[_]> = entries.chain([ENTRY.as_ptr().cast_mut(), ptr::null_mut()]).collect();
         let new = Box::into_raw(new);
         match array.compare_exchange(old, new.cast(), Ordering::AcqRel, Ordering::Relaxed) {
-            // The volatile store keeps the compiler from leaving out what nothing reads.
-            // SAFETY: only the thread that loads ONNX Runtime comes here.
+            // A volatile store, because the compiler may remove an ordinary one: nothing reads the
+            // value.
+            // SAFETY: only the thread that loads ONNX Runtime runs this.
             Ok(_) => unsafe { ptr::write_volatile(ARRAY.as_ptr(), new.cast()) },
-            // SAFETY: it was just made, and no other thread has seen it.
+            // SAFETY: the array was just created, and no other thread has seen it.
             Err(_) => drop(unsafe { Box::from_raw(new) }),
         }
     }
@@ -61,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    /// What a child process inherits, which is the array itself and not what Rust or C remember of it.
+    /// The environment that a child process inherits: the array itself, not copies in Rust or C.
     fn inherited() -> Vec<String> {
         let output = Command::new("env").output().unwrap();
         let mut lines: Vec<_> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
@@ -72,7 +77,7 @@ mod tests {
 
     #[test]
     fn the_variable_joins_the_others() {
-        // One test, because the variables are the process's.
+        // A single test, because the variables belong to the whole process.
         let before = inherited();
         assert!(!before.iter().any(|line| line.starts_with("ORT_DISABLE_TELEMETRY")), "set outside: {before:?}");
         assert!(!switch_off());

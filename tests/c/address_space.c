@@ -1,5 +1,6 @@
-/* Little address space, as with `ulimit -v`: fcn_create() works or fails with a message, and never waits for threads that could
- * not be started. Argument: a model. Each limit is tried by a child of its own. */
+/* Limited address space, as with `ulimit -v`: fcn_create() works or fails with a message, and never
+ * waits for threads that could not be started. Each limit is tested in its own child process.
+ * Argument: a model. */
 
 #include "check.h"
 
@@ -30,7 +31,7 @@ static int with_limit(const char *model, uint32_t threads, rlim_t bytes) {
     pid_t child = fork();
     if (child == 0) {
         struct rlimit limit = {bytes, bytes};
-        /* A child that waits for ever is ended, and so noticed. */
+        /* Ends a child that hangs. */
         alarm(600);
         _exit(setrlimit(RLIMIT_AS, &limit) == 0 ? create_and_segment(model, threads) : UNTOLD);
     }

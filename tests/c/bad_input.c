@@ -1,12 +1,12 @@
-/* Bad input through the C border: each case has its status, a message with the value in it, and leaves outputs as they
- * were. The one argument is the folder with the models that c_api.rs wrote. */
+/* Invalid input through the C API: each case returns its status and a message with the value, and
+ * does not change outputs. Argument: the folder with the models that c_api.rs wrote. */
 
 #include "check.h"
 
 #include <math.h>
 #include <stdint.h>
 
-/* A pointer that no function may follow or change. */
+/* A pointer that no function may dereference or change. */
 static char sentinel;
 #define UNTOUCHED ((void *)&sentinel)
 
@@ -91,7 +91,7 @@ static void null_arguments(const char *folder) {
     CHECK(fcn_segmenter_provider_name(NULL) == NULL && fcn_segmenter_provider_reason(NULL) == NULL);
     CHECK(fcn_segmenter_runtime_version(NULL) == NULL && fcn_segmenter_card_json(NULL) == NULL);
     CHECK(fcn_image_width(NULL) == 0 && fcn_image_height(NULL) == 0 && fcn_image_pixels(NULL) == NULL);
-    /* A mask that no frame has filled yet. */
+    /* A mask without a result. */
     CHECK(fcn_mask_width(mask) == 0 && fcn_mask_labels(mask) == NULL && fcn_mask_pixel_counts(mask) == NULL);
     WORKS(fcn_mask_working_size(mask, NULL, NULL));
     CHECK(fcn_mask_class_count(mask) == 0 && fcn_mask_stride(mask) == 0);
@@ -148,7 +148,7 @@ static void option_values(const char *folder) {
     FAILS(fcn_options_set_class_names(options, not_utf8, 2), invalid, "names[1], \"\\xff\", is not UTF-8");
     FAILS(fcn_options_set_class_names(options, empty, 2), invalid, "names[1] is an empty string");
 
-    /* None of them left anything behind: the options still make a segmenter. */
+    /* None of these calls changed the options: they still create a segmenter. */
     WORKS(fcn_create(path_in(folder, "good.onnx"), options, &segmenter));
     fcn_free(segmenter);
     segmenter = UNTOUCHED;
@@ -198,7 +198,7 @@ static void models(const char *folder) {
     fcn_free(segmenter);
 }
 
-/* A frame that differs from a good one in one respect. */
+/* A valid frame with one change. */
 struct frame_case {
     fcn_frame frame;
     fcn_status status;
@@ -220,7 +220,7 @@ static void formats(void) {
     WORKS(fcn_format_from_name("yuv422_yuy2", &format));
     CHECK(format == FCN_FORMAT_YUYV && strcmp(fcn_format_name(format), "YUYV") == 0);
     CHECK(strcmp(fcn_format_name(0), "unknown format") == 0);
-    /* Nothing is looked at, and nothing overflows into a trap. */
+    /* No pixel is read, and no arithmetic overflows. */
     CHECK(fcn_frame_contiguous(FCN_FORMAT_I420, NULL, 0, UINT32_MAX, SIZE_MAX).planes[2] == NULL);
     CHECK(fcn_frame_contiguous(99, endless, 1, 1, 1).planes[0] == endless);
 }
@@ -303,7 +303,7 @@ static void frames(const fcn_segmenter *segmenter) {
     fcn_mask_free(mask);
 }
 
-/* Pictures whose rows lie upwards in memory, as FFmpeg's vflip leaves them. */
+/* Images stored from the bottom row up, as by FFmpeg's vflip. */
 static void bottom_up(const fcn_segmenter *segmenter) {
     enum { WIDTH = 41, HEIGHT = 23, ROW = WIDTH * 3, HALF = (WIDTH + 1) / 2, HALF_ROWS = (HEIGHT + 1) / 2 };
     enum { LUMA = WIDTH * HEIGHT, CHROMA = HALF * HALF_ROWS };
@@ -352,7 +352,8 @@ static void bottom_up(const fcn_segmenter *segmenter) {
     fcn_mask_free(mask);
 }
 
-/* What a mask is asked for: wrong values leave it as it was, and what fails leaves the caller's memory as it was. */
+/* Mask setters: invalid values do not change the mask, and failed calls do not change the caller's
+ * memory. */
 static void masks(const fcn_segmenter *segmenter) {
     enum { WIDTH = 40, HEIGHT = 24, STRIDE = 48, BYTES = STRIDE * HEIGHT };
     static uint8_t pixels[HEIGHT * WIDTH * 3], labels[BYTES], before[BYTES];
@@ -390,7 +391,7 @@ static void masks(const fcn_segmenter *segmenter) {
     WORKS(fcn_segment(segmenter, &frame, mask));
     CHECK(fcn_mask_stride(mask) == WIDTH);
 
-    /* Choices that do not fit the model, and memory that does not fit the frame. */
+    /* Settings that do not match the model, and memory that does not match the frame. */
     WORKS(fcn_mask_set_buffer(mask, labels, BYTES, STRIDE));
     CHECK(fcn_mask_labels(mask) != NULL && fcn_mask_labels(mask) != labels);
     WORKS(fcn_mask_set_classes(mask, none, 1));
@@ -434,14 +435,14 @@ static void masks(const fcn_segmenter *segmenter) {
     CHECK(fcn_contours_count(contours) == 0 && fcn_contours_points(contours, 0, &count) == NULL);
     fcn_contours_free(contours);
 
-    /* What lies between rows stays where specks are removed, too. */
+    /* Padding between rows does not change when specks are removed, either. */
     WORKS(fcn_mask_set_min_region(mask, UINT32_MAX));
     WORKS(fcn_segment(segmenter, &frame, mask));
     for (i = 0; i < BYTES; i++) CHECK(labels[i] == (i % STRIDE < WIDTH ? labels[0] : 99));
     CHECK(fcn_mask_pixel_counts(mask)[labels[0]] == WIDTH * HEIGHT);
     WORKS(fcn_mask_set_min_region(mask, 0));
 
-    /* Without the buffer its labels are gone; everything else stays. */
+    /* Without the buffer the mask has no labels; everything else stays. */
     WORKS(fcn_mask_set_buffer(mask, NULL, 0, 0));
     CHECK(fcn_mask_labels(mask) == NULL && fcn_mask_stride(mask) == 0 && fcn_mask_width(mask) == WIDTH);
     FAILS(fcn_mask_regions(mask, regions, 3), invalid, "no labels");
@@ -450,7 +451,7 @@ static void masks(const fcn_segmenter *segmenter) {
     fcn_mask_free(mask);
 }
 
-/* One mask for frames of several sizes: it always has the last one's. */
+/* One mask for frames of several sizes: it always has the size of the last one. */
 static void sizes(const fcn_segmenter *segmenter) {
     static const uint32_t sides[][2] = {{40, 24}, {1, 1}, {96, 64}, {33, 7}, {7, 33}, {40, 24}};
     static uint8_t pixels[96 * 64 * 3];
@@ -462,7 +463,7 @@ static void sizes(const fcn_segmenter *segmenter) {
         size_t area = (size_t)sides[i][0] * sides[i][1];
         uint64_t sum = 0;
         fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, pixels, sides[i][0], sides[i][1], 0);
-        /* Every other frame asks for everything. */
+        /* Every other frame has all outputs. */
         uint32_t outputs = i % 2 ? FCN_OUTPUT_CONFIDENCE | FCN_OUTPUT_SCORES : 0;
         WORKS(fcn_mask_set_outputs(mask, outputs));
         WORKS(fcn_segment(segmenter, &frame, mask));
@@ -540,7 +541,7 @@ static void information_and_overlay(const fcn_segmenter *segmenter, const char *
     FAILS(fcn_image_write_png(image, path_in(folder, "missing/x.png")), FCN_ERROR_IO, "missing/x.png");
     fcn_image_free(image);
 
-    /* A model that answers class indices has no scores; the mask stays. */
+    /* A model that outputs class indices has no scores; the mask does not change. */
     WORKS(fcn_create(path_in(folder, "labels.onnx"), NULL, &other));
     WORKS(fcn_mask_set_outputs(mask, FCN_OUTPUT_SCORES));
     FAILS(fcn_segment(other, &frame, mask), invalid, "neither confidence nor scores");

@@ -1,4 +1,4 @@
-/* What the C test programs share: checks that count, and that name their line. */
+/* Shared by the C test programs: checks that count failures and print their line. */
 
 #ifndef CHECK_H
 #define CHECK_H
@@ -49,7 +49,7 @@ static inline const char *path_in(const char *folder, const char *name) {
     return path;
 }
 
-/* The exit code: 0 where every check held. */
+/* The exit code: 0 if every check passed. */
 static inline int report(void) {
     printf("%d checks, %d failures\n", checks, failures);
     return checks > 0 && failures == 0 ? 0 : 1;

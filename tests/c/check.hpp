@@ -1,4 +1,4 @@
-// What the C++ test programs share: checks that count, and that name their line.
+// Shared by the C++ test programs: checks that count failures and print their line.
 
 #ifndef CHECK_HPP
 #define CHECK_HPP

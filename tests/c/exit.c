@@ -1,4 +1,4 @@
-/* How a program ends: the exit code is 0 whatever is still there, also where a GPU is at work.
+/* The end of a program: the exit code is 0 whatever is still alive, even if a GPU is busy.
  *
  *     ./exit MODEL.onnx free      everything is freed
  *     ./exit MODEL.onnx leak      main returns with a segmenter and a mask

@@ -1,5 +1,5 @@
-/* A model made elsewhere, through the options of the C API. The one argument is the folder with the model, and with the
- * labels that c_api.rs computed. */
+/* A model from another exporter, with the options of the C API. Argument: the folder with the model
+ * and the labels that c_api.rs computed. */
 
 #include "check.h"
 
@@ -39,7 +39,7 @@ int main(int argc, char **argv) {
     fcn_free(segmenter);
     fcn_options_free(options);
 
-    /* Independent classes, and background where none of them is likely enough. */
+    /* Independent classes, and background if none of them is likely enough. */
     file = fopen(path_in(argv[1], "multilabel"), "rb");
     CHECK(file && fread(labels, 1, sizeof labels, file) == sizeof labels);
     if (file) fclose(file);

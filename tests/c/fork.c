@@ -1,5 +1,5 @@
-/* A forked child can neither use nor free its parent's handle, and neither hurts: not the child, not the parent. Argument:
- * a model. */
+/* A forked child can neither use nor free its parent's handle. Trying to harms neither the child nor
+ * the parent. Argument: a model. */
 
 #include "check.h"
 
@@ -10,7 +10,8 @@
 
 static uint8_t pixels[64 * 48 * 3];
 
-/* Takes the place of the C library's, for libfcn, too: in another PID namespace a child can have its parent's id. */
+/* Replaces the C library's function, also for libfcn: in another PID namespace a child can have its
+ * parent's id. */
 pid_t getpid(void) { return 42; }
 
 static void *writes(void *text) {
@@ -20,7 +21,7 @@ static void *writes(void *text) {
     return text;
 }
 
-/* Threads of the child lie where those of its parent lay. */
+/* The child's threads reuse the memory of its parent's threads. */
 static void starts_threads(void) {
     pthread_t threads[16];
     char text[16];
@@ -31,7 +32,7 @@ static void starts_threads(void) {
 
 enum { CHILD_ONLY_EXITS, CHILD_MAKES_ITS_OWN, CHILD_FREES_ITS_OWN };
 
-/* A child that ends by exit(), with the destructors of all libraries. */
+/* A child that calls exit(), which runs the destructors of all libraries. */
 static void exits(const char *model, int how) {
     int status = -1;
     pid_t child = fork();
@@ -67,7 +68,7 @@ int main(int argc, char **argv) {
     WORKS(fcn_create(argv[1], options, &segmenter));
     fcn_options_free(options);
     WORKS(fcn_stream_create(segmenter, NULL, NULL, NULL, &stream));
-    /* Starts another thread that the child does not have. */
+    /* Starts another thread that does not exist in the child. */
     WORKS(fcn_stream_set_deadline(stream, 60000));
     for (round = 0; round < 5; round++) {
         int status = -1;
@@ -76,7 +77,7 @@ int main(int argc, char **argv) {
         WORKS(fcn_stream_push(stream, &frame, round, NULL));
         child = fork();
         if (child == 0) {
-            /* A child that waits for threads which do not exist is ended, and so noticed. */
+            /* Ends a child that waits for threads which do not exist. */
             alarm(600);
             if (round % 2 == 1) starts_threads();
             FAILS(fcn_segment(segmenter, &frame, mask), FCN_ERROR_RUNTIME, "child");

@@ -1,5 +1,5 @@
-/* fork() while another thread creates the first segmenter of a process: the child gets a segmenter or an error, and never waits
- * for locks whose threads it does not have. Argument: a model. */
+/* fork() while another thread creates the first segmenter of a process: the child gets a segmenter or
+ * an error, and never waits for locks of threads that do not exist in it. Argument: a model. */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -16,7 +16,7 @@ static const char *model;
 static sem_t inside, forked;
 static int waits;
 
-/* Called by fcn_create(): until the fork is done, it does not go on. */
+/* Called by fcn_create(): blocks it until the fork is done. */
 static void says(fcn_log_level level, const char *message, void *unused) {
     (void)level, (void)unused;
     if (!waits || strstr(message, "the CPU runs the network") == NULL) return;
@@ -34,7 +34,7 @@ static void *creates(void *unused) {
     return unused;
 }
 
-/* What the child does: 0 if it got a segmenter, 1 if it was refused, 2 for anything else. */
+/* The child's result: 0 if it got a segmenter, 1 if creation failed as documented, 2 otherwise. */
 static int child(void) {
     fcn_segmenter *segmenter = NULL;
     fcn_status status = fcn_create(model, NULL, &segmenter);
@@ -49,8 +49,8 @@ static int result_of(pid_t process) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
 }
 
-/* A process of its own, whose first segmenter it is: forks when the other thread is so many milliseconds inside, or with -1 when the
- * log says that it is. */
+/* Runs in a new process without a segmenter. Forks this many milliseconds after the other thread has
+ * entered fcn_create(), or with -1 when the log shows that it has. */
 static int process(int milliseconds) {
     struct timespec time = {0, milliseconds * 1000000L};
     pthread_t thread;
@@ -71,7 +71,7 @@ static int process(int milliseconds) {
     if (waits) sem_post(&forked);
     result = result_of(forks);
     CHECK(pthread_join(thread, NULL) == 0);
-    /* Now no thread is inside. */
+    /* Now no thread is in fcn_create(). */
     forks = fork();
     if (forks == 0) {
         alarm(600);

@@ -9,7 +9,7 @@ int main(int argc, char **argv) {
     void *plugin, *symbol;
     int (*works)(void);
     if (argc != 2) return 2;
-    /* A host that waits for ever is ended, and so noticed. */
+    /* Ends a host that hangs. */
     alarm(600);
     plugin = dlopen(argv[1], RTLD_NOW);
     if (plugin == NULL) return puts(dlerror()), 1;

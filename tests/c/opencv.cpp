@@ -1,5 +1,5 @@
-// fcn_opencv.hpp: passes a cv::Mat in and out without copies and gives the same results as the plain C
-// functions. Argument: a model.
+// fcn_opencv.hpp: passes a cv::Mat in and out without copies and gives the same results as the
+// plain C functions. Argument: a model.
 
 #include "fcn_opencv.hpp"
 

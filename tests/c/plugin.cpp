@@ -1,5 +1,5 @@
-// A library that uses libfcn in a constructor, while dlopen() loads it: threads that are started there wait for the loader
-// until it returns, so nothing may wait for them. Arguments by environment: MODEL.
+// A library that uses libfcn in a constructor, while dlopen() loads it: threads that are started
+// there wait for the loader until it returns, so nothing may wait for them. Environment: MODEL.
 #include <cstdlib>
 #include <fcn.hpp>
 #include <vector>

@@ -1,5 +1,5 @@
-/* A missing, a wrong and a too old ONNX Runtime, and then the right one in the same process. Arguments: a model, the right
- * library, then pairs of a library that does not work and words of its message. */
+/* A missing, a wrong and a too old ONNX Runtime, and then the right one in the same process.
+ * Arguments: a model, the right library, then pairs of an unusable library and words of its message. */
 
 #include "check.h"
 
@@ -29,13 +29,13 @@ int main(int argc, char **argv) {
 
     WORKS(fcn_options_set_runtime_library(options, argv[2]));
     WORKS(fcn_options_set_log(options, count, messages));
-    /* A provider that this build of ONNX Runtime does not have: strict by name, told about by AUTO. */
+    /* A provider that this build of ONNX Runtime lacks: an error by name, logged with AUTO. */
     WORKS(fcn_options_set_provider(options, FCN_PROVIDER_CUDA));
     FAILS(fcn_create(argv[1], options, &segmenter), FCN_ERROR_PROVIDER, "cuda");
     WORKS(fcn_options_set_provider(options, FCN_PROVIDER_TENSORRT));
     FAILS(fcn_create(argv[1], options, &segmenter), FCN_ERROR_PROVIDER, "tensorrt");
     CHECK(segmenter == NULL);
-    /* A machine without a GPU is nothing to warn about. */
+    /* The lack of a GPU is not a warning. */
     CHECK(messages[FCN_LOG_INFO] == 0);
     urgent = messages[FCN_LOG_WARNING] + messages[FCN_LOG_ERROR];
     WORKS(fcn_options_set_provider(options, FCN_PROVIDER_AUTO));
@@ -56,7 +56,7 @@ int main(int argc, char **argv) {
     fcn_free(segmenter);
     fcn_options_free(options);
 
-    /* The process keeps the library that it has. */
+    /* The process keeps the library that it has loaded. */
     if (argc > 4) failing(argv[1], argv[3], "already loaded");
     return report();
 }

@@ -1,4 +1,5 @@
-/* Everything works on a thread with as little stack as fcn.h says. Arguments: the stack in KiB, models. */
+/* Everything works on a thread with the minimum stack that fcn.h documents. Arguments: the stack in
+ * KiB, models. */
 
 #include "check.h"
 

@@ -1,5 +1,6 @@
-/* Streams, fcn_segmenter_cancel() and timeouts: callbacks that wait, push, stop and free; borrowed frames; polling. Arguments: a model
- * whose run does not end for black frames, and one that fails on frames which are not 96 x 64. */
+/* Streams, fcn_segmenter_cancel() and timeouts: callbacks that wait, push, stop and free; borrowed
+ * frames; polling. Arguments: a model whose run never ends for black frames, and one that fails on
+ * frames which are not 96 x 64. */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -13,7 +14,7 @@ enum { SMALL = 32, BLACK = 64, MOST = 200 };
 static uint8_t pixels[96 * 64 * 3];
 static const uint8_t nothing[BLACK * BLACK * 3];
 
-/* What callbacks and threads share; the lock guards all of it. */
+/* Shared by callbacks and threads, and guarded by the lock. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int released[MOST];
 static int results, timeouts, cancels, failed, ended, may_return;
@@ -42,7 +43,7 @@ static fcn_frame small_frame(void) { return fcn_frame_packed(FCN_FORMAT_RGB8, pi
 
 static fcn_frame black_frame(void) { return fcn_frame_packed(FCN_FORMAT_RGB8, nothing, BLACK, BLACK, 0); }
 
-/* What `*value` is now. */
+/* The current `*value`. */
 static int read(const int *value) {
     int result;
     pthread_mutex_lock(&lock);
@@ -51,7 +52,7 @@ static int read(const int *value) {
     return result;
 }
 
-/* Waits for `*value` to become at least `wanted`. */
+/* Waits until `*value` is at least `wanted`. */
 static void await(const int *value, int wanted) {
     double end = seconds() + 120;
     while (read(value) < wanted && seconds() < end) sleep_until(seconds() + 1e-3);
@@ -71,7 +72,7 @@ static void release(void *user) {
     pthread_mutex_unlock(&lock);
 }
 
-/* Each of the first frames was released once, and no other one. */
+/* Each of the first frames was released once, and no other frame was. */
 static int all_released(int count) {
     int i, right = 1;
     pthread_mutex_lock(&lock);
@@ -103,7 +104,7 @@ static void receive(void *argument, fcn_status status, const fcn_mask *mask, int
         CHECK(read(&released[1]) == 0);
         if (context->does == STOP) WORKS(fcn_stream_stop(context->stream));
         if (context->does == FREE) fcn_stream_free(context->stream);
-        /* The frame that waited is back, that of this call not yet. */
+        /* The queued frame has been released, this call's frame has not. */
         CHECK(read(&released[1]) == 1 && read(&released[0]) == 0);
     }
 }
@@ -125,7 +126,7 @@ static fcn_stream_counters counters_of(const fcn_stream *stream) {
 
 static int adds_up(fcn_stream_counters c) { return c.pushed == c.dropped + c.done + c.late + c.failed; }
 
-/* The newest frame is labelled next, however many come while a callback runs. */
+/* The newest frame is labelled next, however many are pushed during a callback. */
 static void newest_frame(const fcn_segmenter *segmenter) {
     struct context context = {NULL, WAIT};
     fcn_frame frame = small_frame();
@@ -267,7 +268,8 @@ int main(int argc, char **argv) {
         }
     }
 
-    /* Borrowed frames come back once: done, dropped, late, in work and waiting when the stream is freed. */
+    /* Borrowed frames are released once: done, dropped, late, and in progress or queued when the
+     * stream is freed. */
     forget();
     context.does = LISTEN;
     context.stream = new_stream(segmenter, &context);
@@ -289,7 +291,8 @@ int main(int argc, char **argv) {
 
     polling(segmenter, picky);
 
-    /* fcn_segmenter_cancel() ends calls that run and that wait, and a stream's frame; later calls work. */
+    /* fcn_segmenter_cancel() ends running and waiting calls, and a stream's frame; later calls
+     * work. */
     forget();
     context.stream = new_stream(segmenter, &context);
     for (i = 0; i < 3; i++) CHECK(pthread_create(&threads[i], NULL, segment_black, segmenter) == 0);

@@ -1,4 +1,5 @@
-/* Threads that enter functions of a stream while, and after, another one frees it: each call returns a status. Argument: a model. */
+/* Threads call a stream's functions while and after another thread frees it: each call returns a
+ * status. Argument: a model. */
 
 #include "check.h"
 
@@ -51,7 +52,7 @@ int main(int argc, char **argv) {
     for (i = 0; i < STREAMS; i++) {
         fcn_stream *next = NULL;
         WORKS(fcn_stream_create(segmenter, NULL, NULL, NULL, &next));
-        /* The threads meet the freed one for a while. */
+        /* The threads use the freed stream for a while. */
         fcn_stream_free(stream);
         before = atomic_load(&ended);
         while (atomic_load(&ended) == before) sched_yield();

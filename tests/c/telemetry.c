@@ -1,6 +1,6 @@
-/* Creates, labels a frame and ends. Arguments: a model, how:
- *   free     frees what it made
- *   exit     ends with all of it alive
+/* Creates a segmenter, labels a frame and ends. Arguments: a model, and how:
+ *   free     frees everything
+ *   exit     ends without freeing anything
  *   threads  creates while other threads read the environment */
 
 #define _POSIX_C_SOURCE 200809L
@@ -31,7 +31,7 @@ int main(int argc, char **argv) {
     const int threads = argc == 3 && strcmp(argv[2], "threads") == 0;
     int i;
     if (argc != 3) return 2;
-    /* The environment's array is one that setenv() has made, which it would free for a larger one. */
+    /* setenv() has allocated the array of variables, and would free it when the array grows. */
     CHECK(setenv("OWN_VARIABLE", "1", 1) == 0);
     for (i = 0; threads && i < READERS; i++) CHECK(pthread_create(&readers[i], NULL, reads, NULL) == 0);
     WORKS(fcn_create(argv[1], NULL, &segmenter));

@@ -1,7 +1,7 @@
-/* Only so many threads can run at once, as with `ulimit -u` or in a container: fcn_create() works or fails, and never waits
- * for threads that could not be started. Argument: a model.
+/* A limit on the number of threads, as with `ulimit -u` or in a container: fcn_create() works or
+ * fails, and never waits for threads that could not be started. Argument: a model.
  *
- * pthread_create() of this program takes the place of the C library's for libfcn and ONNX Runtime, too. */
+ * This program's pthread_create() also replaces the C library's for libfcn and ONNX Runtime. */
 
 #include "check.h"
 
@@ -46,7 +46,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
     return status;
 }
 
-/* Threads of segmenters that were freed end a little later than fcn_free(): joined, but still to be counted. */
+/* Threads of freed segmenters are joined, but may end slightly later than fcn_free(). */
 static void wait_for_end(int others) {
     while (atomic_load(&running) > others) usleep(1000);
 }
@@ -58,13 +58,13 @@ int main(int argc, char **argv) {
     fcn_mask *mask = fcn_mask_new();
     int others, allowed, failed = 0;
     if (argc != 2) return 2;
-    /* A program that waits for ever is ended, and so noticed. */
+    /* Ends a program that hangs. */
     alarm(600);
     WORKS(fcn_options_set_provider(options, FCN_PROVIDER_CPU));
     WORKS(fcn_options_set_threads(options, 4));
     WORKS(fcn_options_set_sessions(options, 2));
     others = atomic_load(&running);
-    /* 3 threads beside the caller's for each of two sessions and the head. */
+    /* 3 threads in addition to the caller's for each of two sessions and the head. */
     for (allowed = 0; allowed <= 12; allowed++) {
         fcn_segmenter *segmenter = NULL;
         fcn_status status;

@@ -1,5 +1,5 @@
-/* Many threads on one handle: each gets the labels that one thread alone gets, and its own messages. Arguments: a model,
- * the number of sessions. */
+/* Many threads on one handle: each gets the same labels as a single thread, and its own messages.
+ * Arguments: a model, the number of sessions. */
 
 #include "check.h"
 
@@ -26,7 +26,7 @@ static void *run(void *argument) {
     fcn_mask *mask = fcn_mask_new();
     char message[64];
     int i;
-    /* The messages of other threads are not this one's. */
+    /* This thread does not see the messages of other threads. */
     if (strcmp(fcn_last_error(), "") != 0) work->wrong++;
     snprintf(message, sizeof message, "format %d", 100 + work->number);
     for (i = 0; i < FRAMES; i++) {

@@ -1,4 +1,5 @@
-// fcn.hpp: values come through, failures are exceptions, objects move. Arguments: a model, a folder to write to.
+// fcn.hpp: values are passed through, failures are exceptions, objects move. Arguments: a model, a
+// folder to write to.
 
 #include <fcn.hpp>
 
@@ -23,7 +24,8 @@ static_assert(std::is_nothrow_move_constructible<fcn::Stream>::value, "");
 static_assert(std::is_nothrow_move_assignable<fcn::Stream>::value, "");
 static_assert(!std::is_copy_constructible<fcn::Stream>::value, "");
 
-/* Streams: the callback sees each frame, its exceptions end, and it may destroy its stream. */
+/* Streams: the callback gets each frame, exceptions in it are caught, and it may destroy its
+ * stream. */
 static void streams(const fcn::Segmenter &segmenter, const fcn_frame &frame) {
     std::promise<int> seen;
     int calls = 0;
@@ -50,7 +52,7 @@ static void streams(const fcn::Segmenter &segmenter, const fcn_frame &frame) {
         ready.get_future().wait();
         result.check();
         own.reset();
-        ++*held;  // What the callback holds is still there.
+        ++*held;  // The callback's captures are still alive.
         gone.set_value();
     }));
     held.reset();
@@ -118,7 +120,7 @@ int main(int argc, char **argv) {
 
     streams(segmenter, frame);
 
-    // One block, and the same planes by their pointers.
+    // One block of memory, and the same planes by pointer.
     const fcn_format nv12 = fcn::format_from_name("NV12");
     fcn_frame block = fcn::contiguous(nv12, pixels.data(), 40, 24);
     fcn_frame planes = fcn::planar(nv12, 40, 24, pixels.data(), 40, pixels.data() + 40 * 24, 40);
@@ -127,7 +129,7 @@ int main(int argc, char **argv) {
     CHECK(std::equal(one.labels(), one.labels() + 40 * 24, other.labels()));
     CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "bayer_rggb8", [] { fcn::format_from_name("bayer_rggb8"); }));
 
-    // A turned frame gives turned labels' size, and the mask moves out of the call.
+    // A rotated frame swaps the sides of the labels, and the mask is returned by move.
     frame.rotation = 90;
     const fcn::Mask turned = segmenter.segment(frame);
     CHECK(turned.width() == 24 && turned.height() == 40);
@@ -138,7 +140,7 @@ int main(int argc, char **argv) {
         CHECK(pixels[4 * i] == color[2] && pixels[4 * i + 1] == color[1] && pixels[4 * i + 2] == color[0]);
     }
 
-    // What a mask can be asked for.
+    // Mask settings.
     std::vector<std::uint8_t> memory(64 * 50, 77);
     fcn::Mask chosen(FCN_OUTPUT_CONFIDENCE_U8 | FCN_OUTPUT_MARGIN);
     chosen.set_size(60, 50).set_buffer(memory.data(), memory.size(), 64).set_classes({1, 3}).set_smoothing(0.5f);
@@ -153,7 +155,7 @@ int main(int argc, char **argv) {
     CHECK(!contours[0].points.empty() && contours[0].points[0].x == 0 && contours[0].points[0].y == 0);
     CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "label 256", [&] { chosen.contours(256); }));
 
-    // Without specks; where all are too small, one region is left.
+    // Without specks; if all regions are too small, one is left.
     CHECK(chosen.regions_filtered(0, 2)[1].pixels == regions[1].pixels);
     CHECK(chosen.contours_filtered(memory[0], 1).size() == contours.size());
     CHECK(chosen.contours_filtered(memory[0], 60 * 50 + 1).empty());

@@ -1,4 +1,4 @@
-//! Networks in the forms that other exporters write them in, and what they answer in plain arithmetic.
+//! Networks in the forms that other exporters write, and their outputs by plain arithmetic.
 #![allow(unreachable_pub, dead_code, missing_docs, reason = "each suite takes what it needs")]
 
 use fcn::onnx::{
@@ -11,7 +11,7 @@ use prost::Message;
 
 use crate::models::random;
 
-/// How a network ends.
+/// The epilogue of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::enum_variant_names, reason = "the last dimension is what they tell apart")]
 pub enum Last {
@@ -26,13 +26,13 @@ pub enum Last {
     LogSoftmax,
     /// N x h x w x C, normalised over the last axis.
     SoftmaxChannelsLast,
-    /// As it is written in versions before 13 of ONNX's operators: between two transpositions.
+    /// As exported before opset 13: between two Transposes.
     SoftmaxBetweenSwaps,
     /// Followed by a node that hides it.
     HiddenSoftmax,
     /// A sigmoid of several classes.
     Sigmoid,
-    /// ArgMax to this type; with the axes that are left, 2 to 4.
+    /// ArgMax to this type, with this rank, 2 to 4.
     ArgMax(DataType, usize),
     /// ArgMax of channels last.
     ArgMaxChannelsLast,
@@ -54,21 +54,21 @@ pub enum Last {
     Above,
 }
 
-/// What enlarges the scores before that.
+/// The upsampling before the epilogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enlarge {
     No,
     /// Resize by scales.
     Scales,
-    /// Resize to the sizes of the input, which other nodes put together.
+    /// Resize to the sizes of the input, which other nodes reassemble.
     Sizes,
-    /// The same, through nodes behind which ONNX Runtime infers no shape, in version 11 of ONNX's operators.
+    /// As `Sizes`, in opset 11, with nodes for which ONNX Runtime infers no shape.
     HiddenSizes,
-    /// ConvTranspose with a bilinear kernel, a class at a time.
+    /// ConvTranspose with a bilinear kernel, per class.
     Transposed,
 }
 
-/// A network: a convolution of `stride` x `stride` pixels, an enlargement and an end.
+/// A network: a convolution of `stride` x `stride` pixels, an upsampling and an epilogue.
 #[derive(Debug, Clone, Copy)]
 pub struct Foreign {
     pub layout: TensorLayout,
@@ -76,9 +76,9 @@ pub struct Foreign {
     /// 3 or 1.
     pub channels: usize,
     pub size: (Option<i64>, Option<i64>),
-    /// Whether a node keeps bytes from becoming floats at once.
+    /// Whether a node hides the conversion of bytes to floats.
     pub hidden_bytes: bool,
-    /// Whether the dimensions of the output are told.
+    /// Whether the dimensions of the output are declared.
     pub told: bool,
     pub classes: usize,
     pub stride: usize,
@@ -99,7 +99,7 @@ pub const PLAIN: Foreign = Foreign {
     last: Last::Scores,
 };
 
-/// How frames become the network's input.
+/// The normalisation of frames.
 #[derive(Debug, Clone, Copy)]
 pub struct Normal {
     pub scale: f64,
@@ -109,7 +109,7 @@ pub struct Normal {
 }
 
 impl Foreign {
-    /// Whether it tells two classes apart by one number.
+    /// Whether it distinguishes two classes by one number.
     pub fn is_binary(&self) -> bool {
         use Last::*;
         matches!(
@@ -151,7 +151,7 @@ impl Foreign {
         if bytes && self.hidden_bytes {
             net.push("Identity", &[], vec![]);
         }
-        // Once before and once behind the cast, so that both orders occur.
+        // Before the cast for some networks and after it for others, so that both orders occur.
         if layout == TensorLayout::Nhwc && bytes {
             net.push("Transpose", &[], vec![build::ints("perm", &[0, 3, 1, 2])]);
         }
@@ -180,7 +180,7 @@ impl Foreign {
                 let low = std::mem::replace(&mut net.value, "picture".into());
                 let side = |at| if layout == TensorLayout::Nchw { at } else { at - 1 };
                 for (name, at) in [("start", side(2)), ("end", side(4)), ("zero", 0), ("two", 2)] {
-                    // A constant as a node, as PyTorch's exporter writes it.
+                    // A constant as a node, as in PyTorch's export.
                     let value = AttributeProto {
                         name: Some("value".into()),
                         r#type: Some(4),
@@ -204,7 +204,7 @@ impl Foreign {
                 let sizes = std::mem::replace(&mut net.value, low);
                 let mut unused = "";
                 if enlarge == Enlarge::HiddenSizes {
-                    // Before version 13 they cannot be left out.
+                    // Before opset 13 this input is required.
                     net.weights.push(build::floats("unused", &[0], &[]));
                     unused = "unused";
                 }
@@ -256,7 +256,8 @@ impl Foreign {
         model
     }
 
-    /// What the convolution answers for an RGB picture, in double precision. `height` and `width` are multiples of the stride.
+    /// The convolution's output for an RGB image, in double precision. `height` and `width` are
+    /// multiples of the stride.
     pub fn low(&self, rgb: &[u8], height: usize, width: usize, normal: &Normal) -> Array3<f64> {
         let Foreign { channels, stride, .. } = *self;
         let value = |channel: usize, y: usize, x: usize| {
@@ -268,7 +269,7 @@ impl Foreign {
             if self.element == DataType::Uint8 {
                 return if channels == 1 && self.hidden_bytes { byte.round() } else { byte };
             }
-            // Means are given as red, green, blue.
+            // Means are in RGB order.
             let rgb = if normal.bgr && channels == 3 { 2 - channel } else { channel };
             (byte * normal.scale - normal.mean[rgb]) / normal.std[rgb]
         };
@@ -287,7 +288,7 @@ impl Foreign {
         })
     }
 
-    /// The logits of each class at each pixel of that picture.
+    /// The logits of each class at each pixel of the image.
     pub fn logits(&self, rgb: &[u8], height: usize, width: usize, normal: &Normal) -> Array3<f64> {
         let low = self.low(rgb, height, width, normal);
         let full = match self.enlarge {
@@ -300,7 +301,7 @@ impl Foreign {
         Array3::from_shape_fn((2, height, width), |(class, y, x)| if class == 0 { 0.0 } else { full[[0, y, x]] })
     }
 
-    /// A transposed convolution as its definition says it: each score is spread over the pixels around it.
+    /// A transposed convolution by its definition: each score is spread over the pixels around it.
     fn transposed(&self, low: &Array3<f64>, height: usize, width: usize) -> Array3<f64> {
         let s = self.stride;
         let line = |at: usize| 1.0 - (at as f64 - (s as f64 - 0.5)).abs() / s as f64;
@@ -331,16 +332,16 @@ pub fn bilinear(source: &Array3<f64>, height: usize, width: usize) -> Array3<f64
     })
 }
 
-/// Nodes in the making.
+/// A graph under construction.
 struct Net {
     nodes: Vec<NodeProto>,
     weights: Vec<TensorProto>,
-    /// What the last node yields.
+    /// The output of the last node.
     value: String,
 }
 
 impl Net {
-    /// Adds a node that reads what the last one yields, and `others`.
+    /// Appends a node that reads the last output and `others`.
     fn push(&mut self, operator: &str, others: &[&str], attributes: Vec<AttributeProto>) {
         let output = format!("{operator}.{}", self.nodes.len());
         let inputs: Vec<&str> = std::iter::once(&self.value[..]).chain(others.iter().copied()).collect();
@@ -352,19 +353,19 @@ impl Net {
         self.push("Transpose", &[], vec![build::ints("perm", perm)]);
     }
 
-    /// Takes away an axis of length 1.
+    /// Removes an axis of length 1.
     fn squeeze(&mut self, axis: i64) {
         let name = format!("axis.{}", self.nodes.len());
         self.weights.push(build::int64s(&name, &[1], &[axis]));
         self.push("Squeeze", &[&name], vec![]);
     }
 
-    /// A node that libfcn does not look through.
+    /// Appends a node that libfcn does not recognise.
     fn hide(&mut self) {
         self.push("Clip", &[], vec![]);
     }
 
-    /// Adds the end; gives the type of the output and its dimensions.
+    /// Appends the epilogue. Returns the type and the dimensions of the output.
     fn end(&mut self, last: Last, [n, c, h, w]: [Dim; 4]) -> (DataType, Vec<Dim>) {
         let axis = |axis| vec![build::int("axis", axis)];
         let argmax = |axis, keep| vec![build::int("axis", axis), build::int("keepdims", keep)];

@@ -1,4 +1,5 @@
-//! What the test programs share: tools that may be missing, tests that skip, and the library as C programs link it.
+//! Shared by the test programs: skipping tests, tools that may be missing, and linking C programs
+//! with the library.
 #![allow(dead_code, reason = "each test program uses its own part of this file")]
 
 use std::{
@@ -10,14 +11,14 @@ use std::{
     thread,
 };
 
-/// Leaves a test out for want of a tool: call it once and return. `make test` lists it; with `FCN_NO_SKIP` set, as in
-/// continuous integration, it is a failure.
+/// Skips a test because a tool is missing: call it once and return. `make test` lists it. With
+/// `FCN_NO_SKIP`, as in continuous integration, it fails.
 pub(crate) fn skip(what: &str, why: &str) {
     assert!(env::var_os("FCN_NO_SKIP").is_none(), "{what} was skipped, which FCN_NO_SKIP forbids: {why}");
     note_skip(what, why);
 }
 
-/// Leaves a test out for want of data that is no part of the repository: listed, but nowhere a failure.
+/// Skips a test because data outside the repository is missing: listed, but never a failure.
 pub(crate) fn skip_data(what: &str, why: &str) {
     note_skip(what, why);
 }
@@ -29,16 +30,16 @@ fn note_skip(what: &str, why: &str) {
         eprint!("skipped: {line}");
     }
     let mut file = fs::File::options().create(true).append(true).open(target_dir().join("skipped.txt")).unwrap();
-    // One write, so that lines of tests that skip at the same time stay whole.
+    // A single write, so that lines of concurrent tests do not mix.
     file.write_all(line.as_bytes()).unwrap();
 }
 
-/// Where the program `name` is found along PATH.
+/// The path of the program `name` in PATH.
 pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// Whether all these tools are there; the test called `what` is listed as skipped where not.
+/// Whether all these tools exist. If not, lists the test `what` as skipped.
 pub(crate) fn have(what: &str, tools: &[&str]) -> bool {
     let missing = tools.iter().find(|name| tool(name).is_none());
     if let Some(name) = missing {
@@ -47,7 +48,7 @@ pub(crate) fn have(what: &str, tools: &[&str]) -> bool {
     missing.is_none()
 }
 
-/// Whether pkg-config and all these packages are there; the test called `what` is listed as skipped where not.
+/// Whether pkg-config and all these packages exist. If not, lists the test `what` as skipped.
 pub(crate) fn have_packages(what: &str, packages: &[&str]) -> bool {
     if !have(what, &["pkg-config"]) {
         return false;
@@ -60,7 +61,7 @@ pub(crate) fn have_packages(what: &str, packages: &[&str]) -> bool {
     missing.is_none()
 }
 
-/// Runs a command that must succeed, and gives what it printed.
+/// Runs a command that must succeed. Returns its output.
 pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -68,15 +69,16 @@ pub(crate) fn run(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
-/// The project's folder: where cargo, or what runs in its place, says it is.
+/// The project's folder.
 pub(crate) fn root() -> PathBuf {
     env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into()).into()
 }
 
-/// What C and C++ code of the project must compile without.
+/// Warnings that C and C++ code of the project must not cause.
 pub(crate) const WARNINGS: [&str; 6] = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"];
 
-/// Compiles `source` (below the project's folder) with `compiler -std=standard` into `folder`, linked with libfcn.
+/// Compiles `source` (below the project's folder) with `compiler -std=standard` into `folder`,
+/// linked with libfcn.
 pub(crate) fn build(folder: &Path, compiler: &str, standard: &str, source: &str) -> PathBuf {
     build_with(folder, compiler, standard, source, &[])
 }
@@ -101,8 +103,8 @@ pub(crate) fn build_with(folder: &Path, compiler: &str, standard: &str, source: 
     program
 }
 
-/// valgrind, to be given a program and its arguments; it fails where memory is lost, or used that is not the program's. With
-/// `None` the test called `what` is listed as skipped.
+/// valgrind, to which a program and its arguments are added. It fails on leaks and invalid
+/// accesses. If it is missing, returns `None` and lists the test `what` as skipped.
 pub(crate) fn valgrind(what: &str) -> Option<Command> {
     if !have(what, &["valgrind"]) {
         return None;
@@ -110,27 +112,27 @@ pub(crate) fn valgrind(what: &str) -> Option<Command> {
     let mut command = Command::new("valgrind");
     command
         .args(["--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"])
-        // Threads take turns; else one that asks again and again keeps the others from running.
+        // Threads take turns; otherwise one that polls could starve the others.
         .args(["--fair-sched=yes", "--error-exitcode=99"])
         .arg(format!("--suppressions={}", root().join("tests/c/valgrind.supp").display()));
     Some(command)
 }
 
-/// Runs make in the project's folder, with the library that was built for these tests.
+/// Runs make in the project's folder, with the library built for these tests.
 pub(crate) fn make(goal: &str, arguments: &[String]) -> String {
     let from = format!("FROM={}", library_dir().display());
     run(Command::new("make").current_dir(root()).args([goal, &from]).args(arguments))
 }
 
-/// A folder with `libfcn.so` and its SONAME `libfcn.so.MAJOR.MINOR`, the library that was built for these tests: link a
-/// C program with `-L` and `-Wl,-rpath,` of it.
+/// A folder with the library built for these tests, as `libfcn.so` and under its SONAME
+/// `libfcn.so.MAJOR.MINOR`: pass it to the C linker with `-L` and `-Wl,-rpath,`.
 pub(crate) fn library_dir() -> PathBuf {
     let library = profile_dir().join("deps/libfcn.so");
     assert!(library.is_file(), "{} is missing: `cargo test` of the package fcn builds it", library.display());
     let folder = profile_dir().join("linked");
     fs::create_dir_all(&folder).unwrap();
     for name in ["libfcn.so", &soname()] {
-        // Test programs may run side by side: a link is renamed to its place, so that it is there at every moment.
+        // Test programs may run concurrently: renaming replaces the link atomically.
         let new = folder.join(format!("{name}.{}.{:?}", process::id(), thread::current().id()));
         symlink(&library, &new).unwrap();
         fs::rename(&new, folder.join(name)).unwrap();
@@ -138,7 +140,7 @@ pub(crate) fn library_dir() -> PathBuf {
     folder
 }
 
-/// The library's SONAME, as build.rs gives it.
+/// The library's SONAME, as set by build.rs.
 pub(crate) fn soname() -> String {
     format!("libfcn.so.{}.{}", env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"))
 }

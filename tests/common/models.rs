@@ -19,7 +19,7 @@ use fcn::{
 };
 use prost::Message;
 
-/// What runs the networks: the CPU, or the provider that FCN_TEST_PROVIDER names.
+/// The provider to test: the CPU, or the one in FCN_TEST_PROVIDER.
 pub fn provider() -> Provider {
     match std::env::var("FCN_TEST_PROVIDER").as_deref() {
         Err(_) | Ok("cpu") => Provider::Cpu,
@@ -29,7 +29,8 @@ pub fn provider() -> Provider {
     }
 }
 
-/// The files of the private folder that a cache makes in `parent`, sorted; none if it made no folder.
+/// The files in the private folder that a cache creates in `parent`, sorted; none if there is no
+/// folder.
 pub fn cache_entries(parent: &Path) -> Vec<PathBuf> {
     let folders: Vec<_> = fs::read_dir(parent).unwrap().map(|entry| entry.unwrap().path()).collect();
     let folder = match &folders[..] {
@@ -42,22 +43,22 @@ pub fn cache_entries(parent: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Splits the content of a cache entry behind its header, five lines.
+/// Splits the content of a cache entry after its header of five lines.
 pub fn split_header(content: &[u8]) -> (&[u8], &[u8]) {
     content.split_at(content.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(4).unwrap().0 + 1)
 }
 
-/// Bytes of the checksum that follows the header of a cache entry.
+/// The size of the checksum that follows the header of a cache entry.
 pub const CACHE_CHECKSUM: usize = 32;
 
-/// How the last upsampling of a [`Spec`] is written.
+/// The last upsampling of a [`Spec`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// A dense transposed convolution, classes x classes.
     Transposed,
-    /// A dense one with zeros beside the diagonal.
+    /// A dense one with zeros off the diagonal.
     Diagonal,
-    /// One for each class (group = classes).
+    /// One per class (group = classes).
     Grouped,
     /// A bilinear Resize.
     Resize,
@@ -67,15 +68,16 @@ pub enum End {
     Labels,
 }
 
-/// A network of a strided convolution, an upsampling of `stride`, and random weights.
+/// A network of a strided convolution, an upsampling by `stride`, and random weights.
 #[derive(Debug, Clone, Copy)]
 pub struct Spec {
     pub classes: usize,
     pub stride: usize,
     pub end: End,
-    /// Whether a Clip without limits follows, so that the graph is not cut and ONNX Runtime computes all of it.
+    /// Whether a Clip without bounds follows, so that the graph is not cut and ONNX Runtime
+    /// computes all of it.
     pub uncut: bool,
-    /// Height and width, where the network takes only one size.
+    /// Height and width, if the network has a fixed size.
     pub fixed: Option<(i64, i64)>,
     pub card: bool,
 }
@@ -223,8 +225,8 @@ pub fn graph(
     GraphProto { name, node, initializer, input: vec![input], output: vec![output], ..GraphProto::default() }
 }
 
-/// A network that takes its time, in many layers: about 10 ms for 256 x 256 pixels. It works at an eighth of the picture's size,
-/// and answers `end`.
+/// A slow network with many layers: about 10 ms for 256 x 256 pixels. It works at an eighth of the
+/// image's size and ends with `end`.
 pub fn slow(end: End) -> ModelProto {
     const LAYERS: usize = 40;
     let classes = 16;
@@ -243,7 +245,7 @@ pub fn slow(end: End) -> ModelProto {
     model
 }
 
-/// A node that turns the sign of the scalar `zero` so many rounds.
+/// A node that changes the sign of the scalar `zero` this many times.
 pub fn turning(rounds: &str, zero: &str, turned: &str) -> NodeProto {
     let scalar = |name, element| build::value(name, element, &[]);
     let body = GraphProto {
@@ -269,7 +271,7 @@ pub fn turning(rounds: &str, zero: &str, turned: &str) -> NodeProto {
     build::node("Loop", &[rounds, "", zero], turned, vec![body])
 }
 
-/// A network that labels bright frames, and turns in a loop for frames that are all black until its run is ended.
+/// A network that labels bright frames; a black frame runs in a loop until its run is aborted.
 pub fn endless() -> ModelProto {
     let mut model = model(Spec { end: End::Low, ..Spec::default() });
     let graph = model.graph.as_mut().expect("every model has a graph");
@@ -282,7 +284,7 @@ pub fn endless() -> ModelProto {
         turning("rounds", "zero", "turned"),
         build::node("Add", &["low", "turned"], "scores", vec![]),
     ]);
-    // Black is -1.8 and less once it is normalised.
+    // Black is at most -1.8 after normalisation.
     graph.initializer.extend([
         build::floats("dark", &[], &[-1.5]),
         build::floats("zero", &[], &[0.0]),
@@ -291,7 +293,7 @@ pub fn endless() -> ModelProto {
     model
 }
 
-/// A network that fails while it runs, unless the frame has 64 rows and 96 columns.
+/// A network that fails when it runs, unless the frame has 64 rows and 96 columns.
 pub fn picky() -> ModelProto {
     let mut model = model(Spec { end: End::Low, ..Spec::default() });
     let graph = model.graph.as_mut().expect("every model has a graph");

@@ -1,10 +1,11 @@
-//! Regions by plain flood fill, and pictures to look for them in.
+//! Connected components by plain flood fill, and random images to test them with.
 #![allow(unreachable_pub, dead_code, missing_docs, reason = "each suite takes what it needs")]
 
 /// The label of pixels without a class.
 const UNKNOWN: u8 = 255;
 
-/// Pixels of equal labels that touch, at corners, too, or at sides alone, by plain flood fill; in the order of their first ones.
+/// Regions of equal labels, 8-connected if `corners` is true, otherwise 4-connected, by plain flood
+/// fill; ordered by their first pixel.
 pub fn flooded(labels: &[u8], width: usize, corners: bool) -> Vec<Vec<usize>> {
     let height = labels.len() / width;
     let mut seen = vec![false; labels.len()];
@@ -30,7 +31,7 @@ pub fn flooded(labels: &[u8], width: usize, corners: bool) -> Vec<Vec<usize>> {
     regions
 }
 
-/// The pixels at the sides of one, and at its corners.
+/// The neighbours of a pixel at its sides, and at its corners if `corners` is true.
 pub fn neighbours(at: usize, (width, height): (usize, usize), corners: bool) -> Vec<usize> {
     let (x, y) = ((at % width) as isize, (at / width) as isize);
     let mut found = Vec::new();
@@ -55,7 +56,8 @@ impl Random {
     }
 }
 
-/// A random picture and its width: rectangles over each other, and then single pixels, of a few labels, UNKNOWN among them.
+/// A random image and its width: overlapping rectangles and then single pixels with a few labels,
+/// including UNKNOWN.
 pub fn picture(random: &mut Random) -> (Vec<u8>, usize) {
     let (width, height) = (1 + random.below(50), 1 + random.below(16));
     let palette = &[0, 1, 255, 7, 254][..1 + random.below(5)];
@@ -63,7 +65,7 @@ pub fn picture(random: &mut Random) -> (Vec<u8>, usize) {
     for _ in 0..random.below(8) {
         let (mut left, mut top) = (random.below(width), random.below(height));
         let (mut right, mut bottom) = (left + random.below(width - left), top + random.below(height - top));
-        // Rectangles in rectangles, so that regions lie in holes.
+        // Nested rectangles, so that regions lie in holes.
         while left <= right && top <= bottom {
             let label = palette[random.below(palette.len())];
             (top..=bottom).for_each(|y| labels[y * width + left..=y * width + right].fill(label));
@@ -78,7 +80,7 @@ pub fn picture(random: &mut Random) -> (Vec<u8>, usize) {
     (labels, width)
 }
 
-/// What `Mask::set_min_region` says, word for word.
+/// Implements `Mask::set_min_region` literally.
 pub fn without_specks(labels: &[u8], width: usize, least: u32) -> Vec<u8> {
     let mut labels = labels.to_vec();
     let size = (width, labels.len() / width);

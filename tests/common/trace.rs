@@ -1,4 +1,4 @@
-//! What a program does to files and sockets, as strace sees it.
+//! Traces a program's access to files and sockets with strace.
 #![allow(unreachable_pub, dead_code, missing_docs, reason = "each suite takes what it needs")]
 
 use std::{
@@ -7,21 +7,22 @@ use std::{
     process::Command,
 };
 
-/// What ONNX Runtime looks at before it starts its telemetry: a test must not pass because it runs in a CI system.
+/// Variables that disable ONNX Runtime's telemetry: a test must not pass because it runs in a CI
+/// system.
 const SILENCERS: [&str; 6] =
     ["CI", "GITLAB_CI", "CIRCLECI", "TEAMCITY_VERSION", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY"];
 
-/// What a program did, as strace saw it.
+/// The trace of a program.
 pub struct Trace {
-    /// Calls that make sockets of the Internet.
+    /// Calls that create Internet sockets.
     pub sockets: Vec<String>,
     /// Calls that may create or change a file.
     pub writes: Vec<String>,
-    /// Files below its home folder at its end.
+    /// Files in its home folder after it ended.
     pub files_at_home: Vec<PathBuf>,
 }
 
-/// Runs a program that must succeed, with its home and its temporary files in `folder`.
+/// Runs a program that must succeed, with its home and temporary files in `folder`.
 pub fn trace(folder: &Path, program: &Path, arguments: &[&Path], variables: &[(&str, &str)]) -> Trace {
     let (home, log) = (folder.join("home"), folder.join("strace.log"));
     fs::create_dir_all(&home).unwrap();

@@ -1,4 +1,4 @@
-//! What masks should hold, by plain slow arithmetic.
+//! Expected masks by plain slow arithmetic.
 #![allow(unreachable_pub, dead_code, missing_docs, reason = "each suite takes what it needs")]
 
 use fcn::{Frame, Mask, Options, Outputs, PixelFormat, Segmenter, SizeMode};
@@ -6,7 +6,7 @@ use ndarray::{Array3, ArrayView3, s};
 
 use crate::models::{Spec, network, provider};
 
-/// Options for the provider that is tested.
+/// Options with the provider to test.
 pub fn options(size_mode: Option<SizeMode>) -> Options {
     let mut options = Options::default();
     options.provider = provider();
@@ -28,7 +28,7 @@ pub fn rgb(pixels: &[u8], width: u32, height: u32) -> Frame<'_> {
     Frame::packed(PixelFormat::Rgb8, pixels, width, height, 0).unwrap()
 }
 
-/// The best class of each pixel, from scores alone.
+/// The argmax of each pixel.
 pub fn argmax(scores: ArrayView3<'_, f32>) -> Vec<u8> {
     let (classes, height, width) = scores.dim();
     let mut labels = Vec::with_capacity(height * width);
@@ -41,8 +41,9 @@ pub fn argmax(scores: ArrayView3<'_, f32>) -> Vec<u8> {
     labels
 }
 
-/// Checks a mask against the scores it should have: scores equal within 1e-4 of their range, and so labels but where the
-/// two best differ by less; counts and confidences follow from the mask's own labels and scores.
+/// Checks a mask against the expected scores. Scores must be equal within 1e-4 of their range, and
+/// so must labels unless the two best scores differ by less. Counts and confidences must match the
+/// mask's own labels and scores.
 pub fn assert_same(name: &str, mask: &Mask, truth: ArrayView3<'_, f32>) {
     let range = truth.iter().fold(f32::MIN, |a, &b| a.max(b)) - truth.iter().fold(f32::MAX, |a, &b| a.min(b));
     let scores = mask.scores().unwrap();
@@ -68,7 +69,7 @@ pub fn assert_same(name: &str, mask: &Mask, truth: ArrayView3<'_, f32>) {
     }
 }
 
-/// The two highest softmax probabilities; 0 for a second that is not there.
+/// The two highest softmax probabilities; 0 if there is no second one.
 pub fn probabilities(scores: impl Iterator<Item = f32> + Clone) -> (f64, f64) {
     let best = f64::from(scores.clone().fold(f32::MIN, f32::max));
     let mut exponentials: Vec<f64> = scores.map(|score| (f64::from(score) - best).exp()).collect();
@@ -77,7 +78,7 @@ pub fn probabilities(scores: impl Iterator<Item = f32> + Clone) -> (f64, f64) {
     (exponentials[0] / sum, exponentials.get(1).map_or(0.0, |second| second / sum))
 }
 
-/// Bilinear interpolation with half-pixel centres, as plainly as it can be written.
+/// Bilinear interpolation with half-pixel centres, written as plainly as possible.
 pub fn bilinear(source: ArrayView3<'_, f32>, height: usize, width: usize) -> Array3<f32> {
     let (channels, rows, columns) = source.dim();
     let place = |to: usize, from: usize, at: usize| {

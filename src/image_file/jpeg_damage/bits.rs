@@ -1,21 +1,23 @@
-//! The bits of a scan and the Huffman codes made of them.
+//! The bits of a scan, and Huffman decoding.
 
 use super::CUT_OFF;
 
-/// Codes of at most this many bits are looked up at once.
+/// The maximum length in bits of codes that are decoded by a single table lookup.
 const SHORT: u32 = 9;
 
 /// A Huffman table (T.81, annex C).
 pub(super) struct HuffmanTable {
-    /// By the next [`SHORT`] bits: length and symbol of the code; length 0 for longer ones.
+    /// Indexed by the next [`SHORT`] bits: length and symbol of the code; length 0 for longer
+    /// codes.
     short: Vec<(u8, u8)>,
-    /// By length: one more than the last code, aligned to 16 bits; and what to add to a code for its symbol's place.
+    /// For each length: one more than the last code, left-aligned in 16 bits, and the offset from a
+    /// code to the index of its symbol.
     ends: [(u32, i32); 17],
     symbols: Vec<u8>,
 }
 
 impl HuffmanTable {
-    /// Reads a table of a segment, and returns the rest.
+    /// Reads one table from a segment. Returns it and the rest of the segment.
     pub(super) fn read(segment: &[u8]) -> Result<(HuffmanTable, &[u8]), String> {
         let (counts, rest) = segment.split_first_chunk::<16>().ok_or(CUT_OFF)?;
         let total = counts.iter().map(|&count| usize::from(count)).sum();
@@ -50,14 +52,14 @@ impl HuffmanTable {
     }
 }
 
-/// The bits of a scan, whose bytes 0xff are followed by zeros, up to the next marker.
+/// The bits of a scan up to the next marker. A byte 0xff in the data is followed by a zero byte.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     place: usize,
-    /// The next bits, in the lowest places.
+    /// The next bits, in the lowest positions.
     next: u64,
     count: u32,
-    /// How many of them were made up behind the last.
+    /// The number of these bits past the end of the data.
     missing: u32,
 }
 
@@ -66,7 +68,7 @@ impl<'a> Bits<'a> {
         Bits { bytes, place: 0, next: 0, count: 0, missing: 0 }
     }
 
-    /// Has at least 16 bits ready. Behind the last they are zeros.
+    /// Makes at least 16 bits available. Past the end of the data, they are zeros.
     fn fill(&mut self) {
         while self.count <= 48 {
             let byte = match (self.bytes.get(self.place), self.bytes.get(self.place + 1)) {
@@ -88,7 +90,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Bits of zero that were read although there were none.
+    /// Whether bits past the end of the data were used.
     fn overread(&self) -> bool {
         self.missing > self.count
     }
@@ -100,17 +102,14 @@ impl<'a> Bits<'a> {
         (self.next >> (self.count - count)) as u32 & ((1 << count) - 1)
     }
 
-    /// A number of at most 16 bits.
+    /// Reads a number of at most 16 bits.
     pub(super) fn number(&mut self, count: u32) -> Result<u32, String> {
         let number = self.peek(count);
         self.count -= count;
-        match self.overread() {
-            true => Err(self.too_early()),
-            false => Ok(number),
-        }
+        if self.overread() { Err(self.too_early()) } else { Ok(number) }
     }
 
-    /// The next symbol.
+    /// Reads the next symbol.
     pub(super) fn symbol(&mut self, table: &HuffmanTable) -> Result<u8, String> {
         let code = self.peek(16);
         let (mut length, mut symbol) = table.short[(code >> (16 - SHORT)) as usize];
@@ -132,10 +131,7 @@ impl<'a> Bits<'a> {
             };
         }
         self.count -= u32::from(length);
-        match self.overread() {
-            true => Err(self.too_early()),
-            false => Ok(symbol),
-        }
+        if self.overread() { Err(self.too_early()) } else { Ok(symbol) }
     }
 
     fn too_early(&self) -> String {
@@ -145,7 +141,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Goes behind restart marker `number`, which must be next.
+    /// Skips restart marker `number`, which must be next.
     pub(super) fn restart(&mut self, number: u32) -> Result<(), String> {
         self.finish()?;
         match self.bytes.get(self.place..self.place + 2) {
@@ -157,31 +153,31 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// Goes to the next marker other than a restart, whatever lies between.
+    /// Skips to the next marker that is not a restart marker.
     pub(super) fn pass_over(&mut self) {
         let rest = self.bytes.windows(2);
         let is_end = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff);
         self.place = rest.clone().position(is_end).unwrap_or(self.bytes.len());
     }
 
-    /// Whether many bytes of zero stand behind each other in what was read.
+    /// Whether the data read so far contains many consecutive zero bytes.
     pub(super) fn has_hole(&self) -> bool {
         self.bytes[..self.place].split(|&byte| byte != 0).any(|zeros| zeros.len() >= HOLE)
     }
 
-    /// Where the scan ends, in bytes.
+    /// The end of the scan, in bytes.
     pub(super) fn end(mut self) -> Result<usize, String> {
         self.finish()?;
         Ok(self.place)
     }
 
-    /// Goes to the next marker, which must not be further than some bytes of padding away.
+    /// Skips to the next marker, after at most a few bytes of padding.
     fn finish(&mut self) -> Result<(), String> {
         let unread = (self.count - self.missing) / 8;
         let is_zero = (self.next >> self.missing) & ((1 << (8 * unread)) - 1) == 0;
         let left = &self.bytes[self.place..];
         let zeros = left.iter().take_while(|&&byte| byte == 0).count();
-        // Bytes 0xff may fill up in front of a marker.
+        // Bytes 0xff may precede a marker.
         let fill = left[zeros..].iter().take_while(|&&byte| byte == 0xff).count();
         let Some(&code) = left.get(zeros + fill) else { return Err(CUT_OFF.to_owned()) };
         if fill == 0 || code == 0 || !is_zero || unread as usize + zeros > PADDING {
@@ -192,8 +188,9 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// Some cameras write that many zeros behind the last pixel.
+/// Some cameras write this many zeros after the last pixel.
 const PADDING: usize = 16;
 
-/// Bytes of zero that stand for dozens of equal coefficients in a row, if the code of zeros is one of a coefficient.
+/// Consecutive zero bytes that would decode to dozens of equal coefficients, if the all-zeros code
+/// is one of a coefficient.
 const HOLE: usize = 16;

@@ -1,8 +1,8 @@
-//! The blocks of a picture and what each scan says of them.
+//! The blocks of an image, and what each scan encodes of them.
 
 use super::bits::{Bits, HuffmanTable};
 
-/// Huffman tables by their numbers.
+/// Huffman tables by number.
 pub(super) type Tables = [Option<HuffmanTable>; 4];
 
 /// A frame header.
@@ -15,18 +15,19 @@ pub(super) struct Frame {
 
 struct Component {
     id: u8,
-    /// Blocks of each unit, beside and below each other.
+    /// Blocks per MCU, horizontally and vertically.
     sampling: (usize, usize),
-    /// Blocks in a row, in all units.
+    /// Blocks per row, including padding to whole MCUs.
     columns: usize,
-    /// Whether a scan had its mean values.
+    /// Whether a scan had its DC coefficients.
     is_seen: bool,
-    /// A bit for each coefficient of each block that an earlier scan made other than zero, in progressive frames.
+    /// In progressive frames: one bit for each coefficient of each block that an earlier scan made
+    /// nonzero.
     nonzero: Vec<u64>,
 }
 
 impl Frame {
-    /// Reads a frame header; `None` for one that no decoder of ours takes.
+    /// Reads a frame header; `None` for one that the decoder rejects.
     pub(super) fn read(segment: &[u8], progressive: bool) -> Result<Option<Frame>, String> {
         let Some((&[8, y1, y0, x1, x0, count], components)) = segment.split_first_chunk::<6>() else { return Ok(None) };
         let [height, width] = [[y1, y0], [x1, x0]].map(|pair| usize::from(u16::from_be_bytes(pair)));
@@ -55,41 +56,42 @@ impl Frame {
         Ok(Some(frame))
     }
 
-    /// The largest sampling factors.
+    /// The maximum sampling factors.
     fn sampling(&self) -> (usize, usize) {
         let most = |side: fn(&Component) -> usize| self.components.iter().map(side).max().unwrap_or(1);
         (most(|component| component.sampling.0), most(|component| component.sampling.1))
     }
 
-    /// Units of all components, beside and below each other.
+    /// MCUs of the frame, horizontally and vertically.
     fn units(&self) -> (usize, usize) {
         let (across, down) = self.sampling();
         (self.width.div_ceil(8 * across), self.height.div_ceil(8 * down))
     }
 
-    /// The blocks of a component that hold pixels, beside and below each other.
+    /// The blocks of a component that contain pixels, horizontally and vertically.
     fn blocks(&self, component: &Component) -> (usize, usize) {
         let (across, down) = self.sampling();
         let side = |pixels: usize, own: usize, most: usize| (pixels * own).div_ceil(most).div_ceil(8);
         (side(self.width, component.sampling.0, across), side(self.height, component.sampling.1, down))
     }
 
-    /// Whether every component came in some scan.
+    /// Whether every component occurred in some scan.
     pub(super) fn is_complete(&self) -> Result<(), String> {
-        match self.components.iter().all(|component| component.is_seen) {
-            true => Ok(()),
-            false => Err("some of its colours are missing".to_owned()),
+        if self.components.iter().all(|component| component.is_seen) {
+            Ok(())
+        } else {
+            Err("some of its colours are missing".to_owned())
         }
     }
 }
 
 /// A scan header.
 pub(super) struct Scan {
-    /// The places of its components in the frame, with the numbers of their tables.
+    /// The indices of its components in the frame, with the numbers of their tables.
     parts: Vec<(usize, usize, usize)>,
     /// The first and the last coefficient of each block.
     band: (u32, u32),
-    /// Whether it only adds a bit to what earlier scans gave.
+    /// Whether the scan refines coefficients of earlier scans by one bit.
     refines: bool,
 }
 
@@ -124,7 +126,7 @@ impl Scan {
         (dc, ac): (&Tables, &Tables),
         interval: u32,
     ) -> Result<(), String> {
-        // One component alone comes without the blocks that only fill up units.
+        // A scan of a single component does not contain the blocks that pad MCUs.
         let alone = self.parts.len() == 1;
         let units = if alone { frame.blocks(&frame.components[self.parts[0].0]) } else { frame.units() };
         let mut run = 0;
@@ -181,7 +183,7 @@ impl Scan {
     }
 }
 
-/// The difference of a block's mean value (T.81, F.2.2.1).
+/// The DC difference of a block (T.81, F.2.2.1).
 fn mean(bits: &mut Bits<'_>, table: &HuffmanTable) -> Result<(), String> {
     match bits.symbol(table)? {
         length @ 0..=15 => bits.number(length.into()).map(drop),
@@ -189,7 +191,7 @@ fn mean(bits: &mut Bits<'_>, table: &HuffmanTable) -> Result<(), String> {
     }
 }
 
-/// The other coefficients (T.81, F.2.2.2 and G.1.2.2), where `run` blocks may have none.
+/// The AC coefficients (T.81, F.2.2.2 and G.1.2.2); `run` counts blocks that have none.
 fn coefficients(
     bits: &mut Bits<'_>,
     table: &HuffmanTable,
@@ -222,7 +224,7 @@ fn coefficients(
     Ok(())
 }
 
-/// One more bit for the coefficients that are not zero, and new ones between them (T.81, G.1.2.3).
+/// Refines nonzero coefficients by one bit, and reads new ones between them (T.81, G.1.2.3).
 fn refine(
     bits: &mut Bits<'_>,
     table: &HuffmanTable,

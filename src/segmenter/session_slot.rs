@@ -1,4 +1,4 @@
-//! [`Lane`]: a session and the memory that it works in; the steps of a frame.
+//! [`SessionSlot`]: a session and its buffers, and the steps of processing a frame.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -18,24 +18,25 @@ use crate::{
     tiles::{Band, Side},
 };
 
-/// One session and the memory it works in.
-pub(super) struct Lane {
+/// A session and its buffers.
+pub(super) struct SessionSlot {
     network: Network,
-    /// The same network as it is best for a GPU, where there is one.
+    /// The network in the form for GPUs, on a GPU.
     pub(super) device: Option<DeviceNetwork>,
     vertical: Axis,
     horizontal: Axis,
     head: Workspace,
     band: Band,
     pub(super) specks: Specks,
-    /// Filled while a frame is in work, then exchanged with the caller's, which so changes only on success.
+    /// The frame's result, swapped with the caller's mask on success, so that a failed call changes
+    /// nothing.
     pub(super) mask: MaskData,
     pub(super) history: History,
 }
 
-impl Lane {
-    pub(super) fn new((network, device): (Network, Option<DeviceNetwork>)) -> Lane {
-        Lane {
+impl SessionSlot {
+    pub(super) fn new((network, device): (Network, Option<DeviceNetwork>)) -> SessionSlot {
+        SessionSlot {
             network,
             device,
             vertical: Axis::default(),
@@ -48,7 +49,7 @@ impl Lane {
         }
     }
 
-    /// Runs the network once on the whole frame, at `size` (height, width).
+    /// Runs the network once on the whole frame at `size` (height, width).
     pub(super) fn whole(
         &mut self,
         segmenter: &Segmenter,
@@ -60,7 +61,7 @@ impl Lane {
     ) -> Result<()> {
         let mut clock = Clock::start();
         self.load(segmenter, frame, size, fit)?;
-        let Lane { network, head, mask, history, .. } = self;
+        let SessionSlot { network, head, mask, history, .. } = self;
         let Segmenter { model, pool, .. } = segmenter;
         mask.working_size = (size.1, size.0);
         clock.add(&mut mask.timings.preprocess);
@@ -91,7 +92,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Runs the network on each tile, and labels rows as soon as no later tile reaches them.
+    /// Runs the network on each tile, and labels rows as soon as no further tile covers them.
     pub(super) fn tiled(
         &mut self,
         segmenter: &Segmenter,
@@ -119,7 +120,7 @@ impl Lane {
                     height: lines.len() as u32,
                 })?;
                 self.load(segmenter, &tile, size, Fit::Crop)?;
-                let Lane { network, head, band, mask, history, .. } = self;
+                let SessionSlot { network, head, band, mask, history, .. } = self;
                 clock.add(&mut mask.timings.preprocess);
                 network.run(call, |answer| {
                     clock.add(&mut mask.timings.inference);
@@ -148,10 +149,11 @@ impl Lane {
         Ok(())
     }
 
-    /// Removes regions of fewer than `least` pixels from the labels; their size was prepared.
+    /// Removes regions of fewer than `least` pixels from the labels. `specks` must be prepared for
+    /// their size.
     pub(super) fn remove_specks(&mut self, least: u32, target: &mut Target<'_>) {
         let mut clock = Clock::start();
-        let Lane { specks, mask, .. } = self;
+        let SessionSlot { specks, mask, .. } = self;
         let size = (mask.width, mask.height);
         let mut counts = std::mem::take(&mut mask.pixels);
         let (labels, stride) = mask.label_rows(target);
@@ -178,7 +180,7 @@ impl Lane {
     }
 }
 
-/// Labels a frame by a network that does everything itself.
+/// Labels a frame with a network in the form for GPUs, which includes all steps.
 pub(super) fn on_device(
     device: &mut DeviceNetwork,
     segmenter: &Segmenter,
@@ -219,7 +221,8 @@ pub(super) fn on_device(
     Ok(())
 }
 
-/// Counts each label. Neighbours are mostly equal, and adding to one count again and again has to wait for memory.
+/// Counts each label. Neighbouring labels are usually equal, and repeated increments of one counter
+/// would wait for memory.
 fn count(labels: &[u8], counts: &mut [u64; 256]) {
     let (runs, rest) = labels.as_chunks::<16>();
     for run in runs {
@@ -232,7 +235,7 @@ fn count(labels: &[u8], counts: &mut [u64; 256]) {
     rest.iter().for_each(|&label| counts[usize::from(label)] += 1);
 }
 
-/// Whether the network can take a picture of this size (height, width) in one run.
+/// Fails if an image of this size (height, width) is too large for one run.
 fn check_run((height, width): (usize, usize)) -> Result<()> {
     if height * width > MAX_RUN_PIXELS {
         return Err(Error::InvalidArgument(format!(
@@ -243,7 +246,7 @@ fn check_run((height, width): (usize, usize)) -> Result<()> {
     Ok(())
 }
 
-/// Measures steps that follow each other.
+/// Measures consecutive steps.
 struct Clock(Instant);
 
 impl Clock {
@@ -251,7 +254,7 @@ impl Clock {
         Clock(Instant::now())
     }
 
-    /// Adds the time since the last step to `total`.
+    /// Adds the time since the previous step to `total`.
     fn add(&mut self, total: &mut Duration) {
         let now = Instant::now();
         *total += now - self.0;
@@ -259,8 +262,8 @@ impl Clock {
     }
 }
 
-/// The labels of a network that answers class indices, each pixel's from the nearest one of the answer, which covers as many
-/// rows and columns of the frame, or more, as `covered` tells.
+/// Takes the labels of a network that outputs class indices, by nearest neighbour. The output
+/// covers `covered` (height, width) in frame pixels, at least the whole frame.
 fn take_labels(
     labels: Labels<'_>,
     answered: (usize, usize),
@@ -268,7 +271,7 @@ fn take_labels(
     mask: &mut MaskData,
     target: &mut Target<'_>,
 ) -> Result<()> {
-    // Before any label is written: the caller's stay as they are where one is wrong.
+    // Check all labels before any is written: on an error, the caller's labels must not change.
     for index in 0..answered.0 * answered.1 {
         let class = labels.get(index);
         if usize::try_from(class).is_ok_and(|class| class < mask.classes) {
@@ -284,7 +287,7 @@ fn take_labels(
         )));
     }
     let (width, height) = (mask.width, mask.height);
-    // From the middle of a pixel of the mask to the middle of one of the frame to the answer's.
+    // Maps the centre of a mask pixel to a frame pixel, and that to an output pixel.
     let nearest = |at: usize, to: usize, from: usize, answered: usize, covered: usize| {
         (2 * at + 1) * from * answered / (2 * to * covered)
     };

@@ -1,9 +1,11 @@
-//! The end of a network: nodes that the head makes needless are taken away, and what is left is brought into one form,
-//! scores with channels first whose softmax is the probability of each class.
+//! The epilogue of a network, its last nodes: removes those that the head makes
+//! redundant, and converts the rest to one form, scores with channels first whose softmax is the
+//! probability of each class.
 //!
-//! An argmax, softmax or sigmoid at the end goes: the best class stays the best, and the head computes the probability where
-//! somebody asks for it. What lies before is then often an upsampling that [`super::cut`] knows. Where a softmax or sigmoid
-//! cannot go, because something else follows it, the logarithm undoes it.
+//! A final argmax, softmax or sigmoid is removed: it does not change the argmax, and the head
+//! computes probabilities on request. The node before it is often an upsampling that [`super::cut`]
+//! recognises. If a softmax or sigmoid cannot be removed because other nodes follow it, a logarithm
+//! undoes it.
 
 use super::{
     build,
@@ -16,38 +18,39 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// A probability is no closer to 0 and 1 than this.
+/// Probabilities are clipped to at least this distance from 0 and 1.
 const CLOSEST: f32 = 1e-7;
 
-/// The least probability whose logarithm is taken.
+/// Probabilities are clipped to at least this value before their logarithm is taken.
 const LEAST: f32 = 1e-30;
 
-/// The end of a network, dealt with.
+/// A network after its epilogue has been simplified and cut off.
 #[derive(Debug, Clone)]
-pub(crate) struct Ending {
+pub(crate) struct Epilogue {
     pub(crate) kind: Kind,
-    /// The number of scores for each pixel, where the file says it.
+    /// The number of scores per pixel, if the file declares it.
     pub(crate) channels: Option<usize>,
     /// The network up to its last upsampling.
     pub(crate) short: ModelProto,
-    /// The network with it, if that is another one.
+    /// The network with its last upsampling, if that was cut off.
     pub(crate) whole: Option<ModelProto>,
-    /// What `short` lacks.
+    /// The upsampling that `short` lacks.
     pub(crate) tail: Tail,
-    /// Whether each of several classes has a sigmoid of its own.
+    /// Whether each of several classes has its own sigmoid.
     pub(crate) sigmoids: bool,
 }
 
-/// Deals with the end of a network whose only output has this form. `probabilities`: whether its values are probabilities
-/// and not logits, where somebody says so. `multilabel`: the probability that one of independent classes must have, else a
-/// pixel belongs to the background, a class that is added in front.
+/// Simplifies and cuts off the epilogue of a network with a single output of this form.
+/// `probabilities`: whether the output's values are probabilities or logits, if known.
+/// `multilabel`: the minimum probability of independent classes; pixels below it belong to the
+/// background, a class that is added in front.
 pub(crate) fn end(
     mut model: ModelProto,
     form: Form,
     input: &ImageInput,
     probabilities: Option<bool>,
     multilabel: Option<f32>,
-) -> Result<Ending> {
+) -> Result<Epilogue> {
     let opset = opset(&model);
     let mut graph = model.graph.take().unwrap_or_default();
     let mut end = End {
@@ -66,9 +69,10 @@ pub(crate) fn end(
     }
     let is_scores = !matches!(end.kind, Kind::Labels { .. });
     let last = end.last.or_else(|| last_function(&Index::of(&graph), &value));
-    let values = end.values.unwrap_or(match probabilities.unwrap_or(last.is_some()) {
-        true => Values::Probabilities,
-        false => Values::Logits,
+    let values = end.values.unwrap_or(if probabilities.unwrap_or(last.is_some()) {
+        Values::Probabilities
+    } else {
+        Values::Logits
     });
     let background = match multilabel {
         Some(_) if !is_scores => {
@@ -82,9 +86,9 @@ pub(crate) fn end(
                     .into(),
             ));
         }
-        // The logit of that probability.
+        // The logit of this probability.
         Some(least) => Some((least / (1.0 - least)).ln()),
-        // The softmax of 0 and a logit is its sigmoid.
+        // The softmax of 0 and a logit is the logit's sigmoid.
         None => (end.kind == Kind::Foreground).then_some(0.0),
     };
     let simple = is_scores && end.rank == 4 && end.layout == TensorLayout::Nchw && values == Values::Logits;
@@ -100,17 +104,17 @@ pub(crate) fn end(
     }
     let channels = match end.kind {
         Kind::Foreground => Some(2),
-        // They were not those of a shape of labels.
+        // The declared shape was that of labels.
         _ if end.argmax => None,
         _ => form.channels.map(|channels| channels + usize::from(background.is_some())),
     };
     let sigmoids = end.kind == Kind::Scores && last == Some(Function::Sigmoid);
     let whole = whole.map(|whole| ModelProto { graph: Some(whole), ..model.clone() });
     let short = ModelProto { graph: Some(graph), ..model };
-    Ok(Ending { kind: end.kind, channels, short, whole, tail, sigmoids })
+    Ok(Epilogue { kind: end.kind, channels, short, whole, tail, sigmoids })
 }
 
-/// The version of ONNX's operators that a model is written in.
+/// The ONNX opset version of a model.
 fn opset(model: &ModelProto) -> i64 {
     model
         .opset_import
@@ -119,30 +123,30 @@ fn opset(model: &ModelProto) -> i64 {
         .map_or(1, |import| import.version())
 }
 
-/// What scores say.
+/// The meaning of scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Values {
     Logits,
     Probabilities,
 }
 
-/// The form of a value at the end of a network.
+/// The form of a value in the epilogue.
 struct End {
     kind: Kind,
     layout: TensorLayout,
     /// The number of dimensions.
     rank: usize,
-    /// Whether it need not be float32.
+    /// Whether a cast to float32 may be needed.
     cast: bool,
-    /// Whether an argmax stood behind it.
+    /// Whether an argmax of it was removed.
     argmax: bool,
-    /// What it says, where that is sure.
+    /// The meaning of its values, if known.
     values: Option<Values>,
-    /// What made probabilities of it, before that was taken off.
+    /// The function that turned it into probabilities, which was removed.
     last: Option<Function>,
 }
 
-/// What makes probabilities of logits.
+/// A function from logits to probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Function {
     Softmax,
@@ -150,7 +154,7 @@ enum Function {
 }
 
 impl End {
-    /// Goes back from `output` over the nodes that the head makes needless; gives the value where that ends.
+    /// Follows redundant nodes back from `output`. Returns the value before them.
     fn peel(&mut self, index: &Index<'_>, output: &str, rank: Option<usize>, opset: i64) -> String {
         let mut value = output.to_owned();
         let computed = |value: &String| index.producer(value).is_some();
@@ -167,10 +171,10 @@ impl End {
         value
     }
 
-    /// The value before the node that yields `value`, where that node is needless.
+    /// The input of the node that computes `value`, if that node is redundant.
     fn step(&mut self, index: &Index<'_>, value: &str, opset: i64) -> Option<String> {
         let node = index.producer(value)?;
-        // Dropout may have a mask as its second output.
+        // Dropout may output a mask as well.
         node.output.first().filter(|output| *output == value)?;
         let before = node.input.first()?.clone();
         match (node.op_type(), self.kind) {
@@ -206,8 +210,9 @@ impl End {
         Some(before)
     }
 
-    /// Adds to the graph, whose output has this form, what makes of it scores with channels first, and in front of them the
-    /// background's score where there is one: then the classes do not depend on each other.
+    /// Appends nodes that convert the graph's output from this form to scores with channels first.
+    /// If there is a background, adds its score in front; then the classes are independent of each
+    /// other.
     fn append(&self, graph: &mut GraphProto, values: Values, background: Option<f32>, opset: i64) {
         let mut nodes = Nodes { value: graph.output.first().map(|o| o.name().to_owned()).unwrap_or_default(), graph };
         if self.cast {
@@ -221,7 +226,7 @@ impl End {
             let least = nodes.number("fcn.least", if background.is_some() { CLOSEST } else { LEAST });
             nodes.push("Max", &[&least], vec![]);
             if background.is_some() {
-                // p => log(p / (1 - p)), which sigmoid undoes
+                // p => log(p / (1 - p)), the inverse of the sigmoid
                 let (most, one) = (nodes.number("fcn.most", 1.0 - CLOSEST), nodes.number("fcn.one", 1.0));
                 nodes.push("Min", &[&most], vec![]);
                 let probability = nodes.value.clone();
@@ -246,14 +251,15 @@ impl End {
     }
 }
 
-/// Nodes that are added behind a graph's output.
+/// Appends nodes to a graph's output.
 struct Nodes<'a> {
     graph: &'a mut GraphProto,
     value: String,
 }
 
 impl Nodes<'_> {
-    /// Adds a node that reads what the last one yields, and `others`, and makes its result the graph's output.
+    /// Appends a node that reads the current output and `others`, and makes its result the graph's
+    /// output.
     fn push(&mut self, operator: &str, others: &[&str], attributes: Vec<AttributeProto>) {
         let output = format!("fcn.end.{}.{operator}", self.graph.node.len());
         let inputs: Vec<_> = std::iter::once(&self.value[..]).chain(others.iter().copied()).collect();
@@ -262,14 +268,15 @@ impl Nodes<'_> {
         self.value = output;
     }
 
-    /// Adds a constant number, and gives its name.
+    /// Adds a scalar constant and returns its name.
     fn number(&mut self, name: &str, value: f32) -> String {
         self.graph.initializer.push(build::floats(name, &[], &[value]));
         name.to_owned()
     }
 }
 
-/// The scores whose argmax over the channels `output` of `rank` dimensions is, with their number of dimensions and layout.
+/// The scores that `output`, of `rank` dimensions, is the argmax of over channels, with their rank
+/// and layout.
 fn before_argmax(index: &Index<'_>, output: &str, rank: usize) -> Option<(String, usize, TensorLayout)> {
     let (mut value, mut rank) = (output, rank as i64);
     loop {
@@ -295,16 +302,18 @@ fn before_argmax(index: &Index<'_>, output: &str, rank: usize) -> Option<(String
     }
 }
 
-/// The axis that a Softmax or LogSoftmax of `rank` dimensions normalises; none where there are several.
+/// The axis that a Softmax or LogSoftmax of `rank` dimensions normalises; `None` if there are
+/// several.
 fn softmax_axis(node: &NodeProto, rank: usize, opset: i64) -> Option<usize> {
     let axis = graph::int(node, "axis", if opset < 13 { 1 } else { -1 });
     let axis = usize::try_from(if axis < 0 { axis.checked_add(rank as i64)? } else { axis }).ok()?;
-    // Before version 13 it took that axis and all behind it together.
+    // Before opset 13, it normalised over this axis and all following ones together.
     (opset >= 13 || axis + 1 == rank).then_some(axis)
 }
 
-/// The scores that came as N x C x h x w, had C and w exchanged, went through a softmax over the last axis, and now await
-/// to be exchanged back: how PyTorch writes the softmax of channels in versions before 13 of ONNX's operators.
+/// The scores before Transpose and softmax, given the softmax's output before the second Transpose:
+/// PyTorch's export of a softmax over channels before opset 13. It swaps C and w of N x C x h x w,
+/// takes the softmax over the last axis, and swaps them back.
 fn between_swaps(index: &Index<'_>, value: &str, opset: i64) -> Option<String> {
     let softmax = index.producer(value).filter(|node| matches!(node.op_type(), "Softmax" | "LogSoftmax"))?;
     let swap = index.producer(softmax.input.first()?).filter(|node| node.op_type() == "Transpose")?;
@@ -312,7 +321,8 @@ fn between_swaps(index: &Index<'_>, value: &str, opset: i64) -> Option<String> {
     is_swap.then(|| swap.input.first().cloned())?
 }
 
-/// What the nodes that yield `value`, and that only move values behind it, made probabilities with.
+/// The function that produced the probabilities in `value`, ignoring nodes after it that only move
+/// values.
 fn last_function(index: &Index<'_>, value: &str) -> Option<Function> {
     let mut value = value;
     loop {

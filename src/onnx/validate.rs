@@ -1,4 +1,4 @@
-//! Reading a model that nobody vouches for: what it must be, and what it must not contain.
+//! Validates untrusted models.
 
 use prost::{Message, bytes::Bytes};
 
@@ -8,13 +8,13 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// Decodes an ONNX model and refuses what would make ONNX Runtime read other files: tensors with external data, and
-/// compiled contexts of execution providers.
+/// Decodes an ONNX model. Rejects models that would make ONNX Runtime read other files: tensors
+/// with external data, and compiled contexts of execution providers.
 pub fn parse(bytes: &[u8]) -> Result<ModelProto> {
     parse_shared(Bytes::copy_from_slice(bytes))
 }
 
-/// [`parse`], whose tensors are parts of `bytes` instead of copies.
+/// As [`parse`], with tensors that refer to `bytes` instead of copies.
 pub(crate) fn parse_shared(bytes: Bytes) -> Result<ModelProto> {
     let mut model = decode(bytes)?;
     each_tensor(&mut model, &mut |tensor| {
@@ -31,7 +31,8 @@ pub(crate) fn parse_shared(bytes: Bytes) -> Result<ModelProto> {
     Ok(model)
 }
 
-/// Decodes an ONNX model, whose tensors are parts of `bytes` or lie elsewhere. [`each_tensor`] checks its nodes.
+/// Decodes an ONNX model whose tensors refer to `bytes` or are external. [`each_tensor`] checks its
+/// nodes.
 pub(super) fn decode(bytes: Bytes) -> Result<ModelProto> {
     if bytes.is_empty() {
         return Err(Error::Model("the model is empty (0 bytes); an ONNX file is expected".into()));
@@ -50,12 +51,13 @@ pub(super) fn decode(bytes: Bytes) -> Result<ModelProto> {
     Ok(model)
 }
 
-/// Whether a tensor says that its values lie in another file.
+/// Whether a tensor is stored in another file.
 pub(super) fn is_external(tensor: &TensorProto) -> bool {
     tensor.data_location() == DataLocation::External || !tensor.external_data.is_empty()
 }
 
-/// Visits every tensor, wherever it is in the model, always in the same order. Compiled contexts are an error.
+/// Visits every tensor of the model, including subgraphs, always in the same order. Compiled
+/// contexts are an error.
 pub(super) fn each_tensor(model: &mut ModelProto, visit: &mut Visit<'_>) -> Result<()> {
     model.graph.iter_mut().try_for_each(|graph| in_graph(graph, visit))?;
     for training in &mut model.training_info {

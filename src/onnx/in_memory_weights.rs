@@ -1,19 +1,20 @@
-//! A model for ONNX Runtime without a copy of its weights: the graph as a small file, and its tensors where they lie, in the
-//! bytes of the file that the model came from.
+//! Encodes a model for ONNX Runtime without copying its weights: a small graph whose tensors refer
+//! to the bytes of the model's file in memory.
 
 use prost::{Message, encoding};
 
 use super::types::{GraphProto, ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation};
 use crate::Result;
 
-/// The name under which the graph refers to the bytes of the model's file.
+/// The file name by which the graph refers to the bytes of the model's file.
 pub(crate) const FILE: &str = "fcn.model";
 
-/// Tensors of fewer bytes are written into the graph: ONNX Runtime looks into small ones while it infers shapes.
+/// Smaller tensors are stored in the graph: ONNX Runtime reads their values for shape inference.
 const MIN_BYTES: usize = 1024;
 
-/// The bytes of the model, with tensors that lie in `file` as references to [`FILE`]. Nodes, which may be many, are not copied first.
-pub(crate) fn encode_beside(model: &ModelProto, file: &[u8]) -> Result<Vec<u8>> {
+/// Encodes the model with tensors inside `file` as references to [`FILE`]. Nodes are encoded
+/// without being copied, as there may be many.
+pub(crate) fn encode_without_weights(model: &ModelProto, file: &[u8]) -> Result<Vec<u8>> {
     let Some(graph) = &model.graph else { return super::encode(model) };
     let GraphProto {
         node,
@@ -30,7 +31,7 @@ pub(crate) fn encode_beside(model: &ModelProto, file: &[u8]) -> Result<Vec<u8>> 
     let mut inner = GraphProto {
         node: Vec::new(),
         name: name.clone(),
-        initializer: initializer.iter().map(|tensor| beside(tensor, file)).collect(),
+        initializer: initializer.iter().map(|tensor| reference(tensor, file)).collect(),
         sparse_initializer: sparse_initializer.clone(),
         doc_string: doc_string.clone(),
         input: input.clone(),
@@ -40,7 +41,7 @@ pub(crate) fn encode_beside(model: &ModelProto, file: &[u8]) -> Result<Vec<u8>> 
         metadata_props: metadata_props.clone(),
     }
     .encode_to_vec();
-    // The fields of a message may come in any order.
+    // Protobuf allows a message's fields in any order.
     node.iter().for_each(|node| encoding::message::encode(1, node, &mut inner));
     let ModelProto {
         ir_version,
@@ -66,7 +67,7 @@ pub(crate) fn encode_beside(model: &ModelProto, file: &[u8]) -> Result<Vec<u8>> 
         doc_string: doc_string.clone(),
         graph: None,
         metadata_props: metadata_props.clone(),
-        // How it was trained, which nobody needs here.
+        // Not needed for inference.
         training_info: Vec::new(),
         functions: functions.clone(),
         configuration: configuration.clone(),
@@ -76,8 +77,8 @@ pub(crate) fn encode_beside(model: &ModelProto, file: &[u8]) -> Result<Vec<u8>> 
     Ok(outer)
 }
 
-/// The tensor, whose values stay in `file` if they lie there.
-fn beside(tensor: &TensorProto, file: &[u8]) -> TensorProto {
+/// Replaces the tensor's values by a reference if they are inside `file`.
+fn reference(tensor: &TensorProto, file: &[u8]) -> TensorProto {
     let data = tensor.raw_data();
     let offset = data.as_ptr().addr().wrapping_sub(file.as_ptr().addr());
     if data.len() < MIN_BYTES || offset.checked_add(data.len()).is_none_or(|end| end > file.len()) {
