@@ -22,7 +22,7 @@ use ort::{
     logging::LogLevel as OrtLogLevel,
     session::{
         Session,
-        builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
+        builder::{GraphOptimizationLevel, SessionBuilder},
     },
 };
 
@@ -211,8 +211,7 @@ fn load_all(
     provider: Provider,
 ) -> Result<Vec<(Network, Option<DeviceNetwork>)>> {
     let Request { network, options, .. } = request;
-    let prepacked = (options.sessions > 1).then(PrepackedWeights::new);
-    let loader = Loader { runtime, request, provider, prepacked };
+    let loader = Loader { runtime, request, provider };
     if matches!(provider, Provider::Cuda | Provider::TensorRt) {
         loader.check_provider()?;
         exit::arm();
@@ -253,7 +252,7 @@ pub(crate) fn run_once(
     call: &Call<'_>,
 ) -> Result<((usize, usize), Vec<i64>)> {
     let request = Request { network, on_device: &|| None, file, options, threads: 1, call };
-    let loader = Loader { runtime, request: &request, provider: Provider::Cpu, prepacked: None };
+    let loader = Loader { runtime, request: &request, provider: Provider::Cpu };
     let session = loader.session(&Source::Beside(network, file), &as_it_is)?;
     network::run_once(session, sizes, call)
 }
@@ -263,13 +262,11 @@ fn as_it_is(builder: SessionBuilder) -> ort::Result<SessionBuilder> {
     Ok(builder.with_optimization_level(GraphOptimizationLevel::Disable)?)
 }
 
-/// Makes sessions that share their packed weights.
+/// Makes the sessions of a segmenter.
 struct Loader<'a> {
     runtime: &'a Runtime,
     request: &'a Request<'a>,
     provider: Provider,
-    /// Where there are several sessions: finding out which weights are the same takes time.
-    prepacked: Option<PrepackedWeights>,
 }
 
 /// What ONNX Runtime makes a session of.
@@ -313,7 +310,7 @@ impl Loader<'_> {
 
     /// Whether the provider works here at all, before anything is made for it.
     fn check_provider(&self) -> Result<()> {
-        session_builder(self.runtime, self.request, None)
+        session_builder(self.runtime, self.request)
             .and_then(|builder| with_provider(builder, self.request.options, self.provider))
             .map(drop)
             .map_err(|error| unavailable(self.provider, &error))
@@ -335,7 +332,7 @@ impl Loader<'_> {
             true => Error::Model(format!("ONNX Runtime {what}: {}", one_line(&error.to_string()))),
             false => unavailable(self.provider, error),
         };
-        let builder = session_builder(self.runtime, self.request, self.prepacked.as_ref())
+        let builder = session_builder(self.runtime, self.request)
             .and_then(|builder| with_provider(builder, self.request.options, self.provider))
             .and_then(adjust);
         let made = |error: ort::Error| failed("makes no session", &error);
@@ -374,13 +371,9 @@ const FOLDED_BYTES: &str = "optimization.constant_folding_max_output_size_in_byt
 /// The most nodes that functions in a model become.
 const EXPANDED_NODES: &str = "session.function_expansion_node_limit";
 
-fn session_builder(
-    runtime: &Runtime,
-    request: &Request<'_>,
-    prepacked: Option<&PrepackedWeights>,
-) -> ort::Result<SessionBuilder> {
+fn session_builder(runtime: &Runtime, request: &Request<'_>) -> ort::Result<SessionBuilder> {
     let callback = request.options.log.clone();
-    let builder = Session::builder(&runtime.environment)?
+    Ok(Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(request.threads)?
         // Threads that spin for their next piece of work save 3 % where nothing else runs, and cost 35 % where something does.
@@ -395,11 +388,7 @@ fn session_builder(
                 OrtLogLevel::Error | OrtLogLevel::Fatal => LogLevel::Error,
             };
             log(callback.as_ref(), level, &one_line(message));
-        }))?;
-    match prepacked {
-        Some(prepacked) => Ok(builder.with_prepacked_weights(prepacked)?),
-        None => Ok(builder),
-    }
+        }))?)
 }
 
 /// Calls the host's callback; a panic in it must not travel into ONNX Runtime's C++.
