@@ -1,5 +1,5 @@
-//! Networks just outside the forms that libfcn takes apart, beside those just inside: labels are those of the same graph where
-//! ONNX Runtime computes all of it, because its end is hidden from libfcn.
+//! Networks just outside the forms that libfcn takes apart, beside those just inside: labels are
+//! those of the same graph where ONNX Runtime computes all of it, because its end is hidden.
 
 #[path = "common/models.rs"]
 mod models;
@@ -45,8 +45,8 @@ fn segment(name: &str, model: &ModelProto, options: &Options, outputs: Outputs) 
     mask
 }
 
-/// The model with two nodes at its end that libfcn does not look through, so that ONNX Runtime computes all of it. Each takes back
-/// what the other does.
+/// The model with two nodes at its end that libfcn does not look through, so that ONNX Runtime
+/// computes all of it. Each takes back what the other does.
 fn hidden(mut model: ModelProto, operator: &str) -> ModelProto {
     let graph = model.graph.as_mut().unwrap();
     graph.node.push(build::node(operator, &["scores"], "hidden", vec![]));
@@ -55,7 +55,8 @@ fn hidden(mut model: ModelProto, operator: &str) -> ModelProto {
     model
 }
 
-/// Labels are the best of what ONNX Runtime answers, interpolated to the picture's size, but where the two best are too close.
+/// Labels are the best of what ONNX Runtime answers, interpolated to the picture's size, but where
+/// the two best are too close.
 fn check(name: &str, model: &ModelProto) {
     check_with(name, model, hidden(model.clone(), "Neg"));
 }
@@ -76,7 +77,7 @@ fn check_with(name: &str, model: &ModelProto, truth: ModelProto) {
     assert!(counted.iter().filter(|count| **count > 0).count() > 1, "{name}: all of one class proves nothing");
 }
 
-/// Scores at a fraction of the picture's size, `low`, of so many channels, and nodes that make `scores` of them.
+/// Scores at a fraction of the picture's size, `low`, and nodes that make `scores` of them.
 struct Net {
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
@@ -313,6 +314,26 @@ fn ends_of_networks_label_as_onnx_runtime_does() {
         let dims = if channels_last { [Dim::Fixed(1), h, w, c] } else { [Dim::Fixed(1), c, h, w] };
         check(name, &net.model(DataType::Float, &dims));
     }
+}
+
+#[test]
+fn certain_probabilities_are_labelled() {
+    // So large that the sigmoid is 1, or 0, and nothing in between.
+    let net = || {
+        let mut net = Net::new(1, [1, 1]).node("Mul", &["low", "thousand"], "large", vec![]);
+        net.constants =
+            vec![build::floats("kernel", &[1, 3, 1, 1], &[1.0, -1.0, 0.1]), build::floats("thousand", &[], &[1000.0])];
+        net
+    };
+    let all = Outputs { scores: true, ..Outputs::default() };
+    let truth = net().node("Identity", &["large"], "scores", vec![]).scores(1);
+    let truth = segment("scores", &truth, &options(), all);
+    let logits = truth.scores().unwrap();
+    let expected: Vec<u8> = logits.index_axis(ndarray::Axis(0), 1).iter().map(|&logit| u8::from(logit > 0.0)).collect();
+    let model = net().node("Sigmoid", &["large"], "sigmoid", vec![]).node("Clip", &["sigmoid"], "scores", vec![]);
+    let mask = segment("probabilities", &model.scores(1), &options(), Outputs::default());
+    assert_eq!(mask.not_finite(), 0);
+    assert!(mask.labels() == expected && expected.contains(&0) && expected.contains(&1));
 }
 
 #[test]

@@ -437,13 +437,13 @@ mod tests {
         // From each class to each.
         let dense = tail(2, false, &[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0]);
         let expected = tail(3, false, &[0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 0.0, 3.0, 4.0], &[-0.5, 5.0, 6.0]);
-        assert_eq!(dense.with_background(-0.5), expected);
+        assert_eq!(dense.with_background(-0.5).unwrap(), expected);
         let separate = tail(2, true, &[1.0, 2.0], &[5.0, 6.0]);
-        assert_eq!(separate.with_background(0.0), tail(3, true, &[0.0, 1.0, 2.0], &[0.0, 5.0, 6.0]));
+        assert_eq!(separate.with_background(0.0).unwrap(), tail(3, true, &[0.0, 1.0, 2.0], &[0.0, 5.0, 6.0]));
         let one = tail(1, false, &[1.0], &[5.0]);
-        assert_eq!(one.with_background(0.0), tail(2, true, &[0.0, 1.0], &[0.0, 5.0]));
+        assert_eq!(one.with_background(0.0).unwrap(), tail(2, true, &[0.0, 1.0], &[0.0, 5.0]));
         for tail in [Tail::Whole, Tail::ToInput, Tail::Bilinear { factor: 3 }] {
-            assert_eq!(tail.clone().with_background(1.0), tail);
+            assert_eq!(tail.clone().with_background(1.0).unwrap(), tail);
         }
     }
 

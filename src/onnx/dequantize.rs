@@ -310,7 +310,8 @@ mod tests {
         assert_eq!(operators(&plain), ["QuantizeLinear", "DequantizeLinear", "Conv"]);
     }
 
-    /// One DequantizeLinear, what it reads, and the float32 values that become of it; `None` where it stays, or the words of an error.
+    /// One DequantizeLinear, what it reads, and the float32 values that become of it; `None` if it
+    /// stays, or the words of an error.
     struct Case {
         name: &'static str,
         inputs: &'static [&'static str],

@@ -746,6 +746,27 @@ mod tests {
     }
 
     #[test]
+    fn channels_come_first_and_certain_probabilities_have_logits() {
+        for (rank, perm) in [(4, &[0, 3, 1, 2][..]), (3, &[2, 0, 1])] {
+            let graph = ended(chain(vec![], 17), form(Kind::Scores, NHWC, rank)).short.graph.unwrap();
+            assert_eq!(graph::ints(graph.node.last().unwrap(), "perm"), Some(perm));
+        }
+        let bounds = |kind| {
+            let graph =
+                ended(chain(vec![plain("Sigmoid"), plain("Clip")], 17), form(kind, NCHW, 4)).short.graph.unwrap();
+            let index = Index::of(&graph);
+            ["fcn.least", "fcn.most", "fcn.one"].map(|name| Some(super::super::floats(index.named(name)?).unwrap()[0]))
+        };
+        let [Some(least), Some(most), Some(one)] = bounds(Kind::Foreground) else { panic!("a bound is missing") };
+        assert_eq!(one, 1.0);
+        for p in [least, most] {
+            assert!(0.0 < p && p < 1.0 && (p / (1.0 - p)).ln().abs() > 10.0, "{p}");
+        }
+        let [Some(least), None, None] = bounds(Kind::Scores) else { panic!("only one bound is needed") };
+        assert!(least.is_normal() && least < 1e-20);
+    }
+
+    #[test]
     fn halves_become_floats() {
         for (element, left) in
             [(DataType::Float, "Conv"), (DataType::Float16, "Conv Cast"), (DataType::Double, "Conv Cast")]

@@ -847,7 +847,8 @@ mod tests {
         }
     }
 
-    /// A model that calls the first of so many functions, each of which calls the next, in this domain, and has `more` nodes.
+    /// A model that calls the first of so many functions in this domain. Each calls the next, and the
+    /// last one has `more` nodes.
     fn calls(functions: usize, domain: &str, more: usize) -> ModelProto {
         let call = |index: usize| NodeProto { domain: Some("own".into()), ..node(&format!("f{index}"), &[]) };
         let mut model = model(vec![call(0)], &[]);
@@ -873,7 +874,7 @@ mod tests {
         assert_eq!(words(check(&calls(1, "own", MAX_NODES - 1))), "");
         let message = words(check(&calls(1, "own", MAX_NODES)));
         assert!(message.contains("has 32769 nodes, with functions"), "{message}");
-        // In a graph of a node, and called there: a node, three in its graph, and those of the function each time.
+        // Called twice in a graph of a node, beside another node.
         let with_graph = |most: usize| {
             let mut model = calls(1, "own", most);
             let graph = model.graph.as_mut().unwrap();

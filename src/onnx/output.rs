@@ -342,7 +342,8 @@ mod tests {
         GraphProto { node: nodes, ..GraphProto::default() }
     }
 
-    /// How an output of this type and shape is read: `None` where it is no segmentation, `Some(None)` where that is not clear.
+    /// How an output of this type and shape is read: `None` if it is no segmentation, `Some(None)` if
+    /// that is not clear.
     fn read(
         nodes: &GraphProto,
         element: DataType,
@@ -601,7 +602,7 @@ mod tests {
         assert_eq!(three([OPEN, OPEN, OPEN], None), NCHW);
         assert_eq!(three([OPEN, fixed(4), fixed(5)], fixed(10)), NCHW);
         assert_eq!(three([fixed(5), fixed(4), fixed(5)], fixed(10)), NHWC);
-        // What is left open in front of two sides is the batch, unless there are more than two classes.
+        // An open dimension in front of two sides is the batch, unless there are more than two classes.
         let hidden = |classes| {
             let hints = Hints { classes, ..Hints::default() };
             read(&graph(vec![]), DataType::Float, Some(&[OPEN, OPEN, OPEN]), &input(None, None), &hints).unwrap()
