@@ -102,7 +102,8 @@ pub struct Options {
     pub device: u32,
     /// Threads that work on one frame, 1 to 256; 0 means one for each CPU this process may run on.
     pub threads: u32,
-    /// How many frames can be in work at once, 1 to 64; 0 means 1. Each takes its own memory, the weights are shared.
+    /// How many frames can be in work at once, 1 to 64; 0 means 1. Each session has its own memory,
+    /// and its own copy of the weights.
     pub sessions: u32,
     /// The longest time that a frame may take, the wait for a free session included; then it fails with
     /// [`Error::Timeout`]. Without it frames take what they take. Creating the segmenter may take as

@@ -16,11 +16,13 @@ use std::{
 };
 
 use fcn::{
-    Frame, Mask, Options, Outputs, PixelFormat, Rotation, Segmenter, SizeMode, Stream, StreamCounters, TensorLayout,
-    onnx::types::tensor_proto::DataType,
+    Frame, Mask, Options, Outputs, PixelFormat, Provider, Rotation, Segmenter, SizeMode, Stream, StreamCounters,
+    TensorLayout,
+    onnx::{build, types::tensor_proto::DataType},
 };
 use foreign::{Enlarge, Foreign, Last, PLAIN};
-use models::{End, Spec, network, random_bytes};
+use models::{End, Spec, network, random, random_bytes};
+use prost::Message;
 
 /// Counts allocations.
 struct Counting;
@@ -227,6 +229,47 @@ fn changing_sizes_need_no_more_and_more_memory() {
     }
     let last = allocated();
     assert!(last < first + first / 20, "from {first} bytes after 50 frames of 50 sizes to {last} after 500");
+}
+
+/// A network with 18 MB of weights, which ONNX Runtime brings into an order of its own.
+fn heavy() -> Vec<u8> {
+    const WIDE: i64 = 2048;
+    let mut model = models::model(Spec { end: End::Low, ..Spec::default() });
+    let graph = model.graph.as_mut().unwrap();
+    let strided = vec![build::ints("kernel_shape", &[8, 8]), build::ints("strides", &[8, 8])];
+    graph.node = vec![
+        build::node("Conv", &["image", "start"], "many", strided),
+        build::node("Transpose", &["many"], "last", vec![build::ints("perm", &[0, 2, 3, 1])]),
+        build::node("MatMul", &["last", "wide"], "mixed", vec![]),
+        build::node("MatMul", &["mixed", "end"], "few", vec![]),
+        build::node("Transpose", &["few"], "scores", vec![build::ints("perm", &[0, 3, 1, 2])]),
+    ];
+    let weights = |name, dims: &[i64]| build::floats(name, dims, &random(1, dims.iter().product::<i64>() as usize));
+    graph.initializer =
+        vec![weights("start", &[WIDE, 3, 8, 8]), weights("wide", &[WIDE, WIDE]), weights("end", &[WIDE, 5])];
+    model.encode_to_vec()
+}
+
+#[test]
+fn a_session_holds_its_weights_once() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let model = heavy();
+    let held = |sessions| {
+        let mut options = Options::default();
+        (options.provider, options.threads, options.sessions) = (Provider::Cpu, 1, sessions);
+        let before = allocated();
+        let segmenter = Segmenter::from_memory(&model, &options).unwrap();
+        let held = allocated() - before;
+        drop(segmenter);
+        held
+    };
+    // What ONNX Runtime makes once in a process.
+    held(1);
+    // The order in which it keeps them may need some more.
+    for sessions in [1, 3] {
+        let (held, weights) = (held(sessions), sessions as usize * model.len());
+        assert!(held > weights / 2 && held < weights + weights / 4, "{sessions}: {held} bytes for {weights}");
+    }
 }
 
 /// The CPU time of this process in clock ticks (10 ms).

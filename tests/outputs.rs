@@ -423,6 +423,8 @@ fn smoothing_is_the_exponential_mean_of_the_scores() {
             let unmoved = everything(&segmenter, part(x));
             assert_same(&format!("{end:?}, {mode:?}, crop at {x}"), &smooth, unmoved.scores().unwrap());
         }
+        // What another segmenter made of the same view is another network's.
+        segmenter.segment(&rgb(&pictures[2], 90, 61), &mut smooth).unwrap();
         let twin = truth::segmenter(Spec { end, ..Spec::default() }, Some(mode));
         twin.segment(&rgb(&pictures[3], 90, 61), &mut smooth).unwrap();
         alone(&smooth, 3, "with another segmenter");

@@ -6,7 +6,7 @@ mod models;
 #[path = "common/truth.rs"]
 mod truth;
 
-use fcn::{Frame, Mask, Outputs, PixelFormat, Rect, Rotation, Segmenter, SizeMode, UNKNOWN, onnx::build};
+use fcn::{Error, Frame, Mask, Outputs, PixelFormat, Rect, Rotation, Segmenter, SizeMode, UNKNOWN, onnx::build};
 use models::{End, Spec, model, network, random_bytes};
 use ndarray::{Array3, s};
 use prost::Message;
@@ -394,6 +394,78 @@ fn pixels_whose_scores_are_no_numbers_are_unknown() {
                 segmenter.segment(&frame(), &mut alone).unwrap();
                 assert!(alone.not_finite() > unknown as u64 && alone.labels().contains(&UNKNOWN), "{name}");
             }
+        }
+    }
+}
+
+#[test]
+fn class_indices_end_before_the_number_of_classes() {
+    let mut named = options(None);
+    named.class_names = Some(["a", "b", "c", "d", "e"].map(String::from).to_vec());
+    let pixels = random_bytes(29, 3 * 96 * 64);
+    // What a network of class indices answers when so much is added to each.
+    let moved = |by: i64| {
+        let mut model = model(Spec { end: End::Labels, uncut: true, card: false, ..Spec::default() });
+        let graph = model.graph.as_mut().unwrap();
+        let last = graph.node.last_mut().unwrap();
+        (last.name, last.output) = (Some("best".into()), vec!["best".into()]);
+        graph.node.push(build::node("Add", &["best", "by"], "labels", vec![]));
+        graph.initializer.push(build::int64s("by", &[], &[by]));
+        let segmenter = Segmenter::from_memory(&model.encode_to_vec(), &named).unwrap();
+        let (mut mask, mut labels) = (Mask::new(), vec![123u8; 96 * 64]);
+        segmenter.segment_into(&rgb(&pixels, 96, 64), &mut mask, &mut labels, 0).map_err(|error| {
+            assert!(labels == [123; 96 * 64] && mask.width() == 0, "{by}");
+            error.to_string()
+        })?;
+        Ok::<_, String>(labels)
+    };
+    let best = moved(0).unwrap();
+    let (least, most) = (i64::from(*best.iter().min().unwrap()), i64::from(*best.iter().max().unwrap()));
+    assert!(least < most);
+    for by in [4 - most, -least] {
+        let expected: Vec<u8> = best.iter().map(|&label| (i64::from(label) + by) as u8).collect();
+        assert!(moved(by).unwrap() == expected, "{by}");
+    }
+    for (by, class) in
+        [(5 - most, "class 5 "), (-least - 1, "class -1 "), (i64::MAX - most, "class 922337203685477580")]
+    {
+        let message = moved(by).unwrap_err();
+        assert!(message.contains(class) && message.contains("has only 5 classes"), "{message}");
+    }
+}
+
+#[test]
+fn one_run_takes_so_many_pixels_and_no_more() {
+    // The network answers one row of scores, so that nothing but its input is large.
+    let mut model = model(Spec { end: End::Low, ..Spec::default() });
+    let graph = model.graph.as_mut().unwrap();
+    graph.node = vec![
+        build::node("Slice", &["image", "first", "end", "axes"], "part", vec![]),
+        build::node(
+            "Conv",
+            &["part", "score.weight", "score.bias"],
+            "scores",
+            vec![build::ints("kernel_shape", &[8, 8]), build::ints("strides", &[8, 8])],
+        ),
+    ];
+    for (name, values) in [("first", [0, 0]), ("end", [16, 16]), ("axes", [2, 3])] {
+        graph.initializer.push(build::int64s(name, &[2], &values));
+    }
+    let pixels = random_bytes(31, 3 * 16 * 16);
+    // 2^25 pixels are 1024 x 32768, but no side has more than 32767.
+    for (width, height, fits) in [(8192, 4096, true), (8192, 4104, false), (8200, 4096, false)] {
+        let segmenter =
+            Segmenter::from_memory(&model.encode_to_vec(), &options(Some(SizeMode::Resize { width, height })));
+        let mut mask = Mask::new();
+        match segmenter.unwrap().segment(&rgb(&pixels, 16, 16), &mut mask) {
+            Ok(()) => assert!(fits && mask.working_size() == (width, height), "{width} x {height}"),
+            Err(Error::InvalidArgument(text)) => {
+                assert!(
+                    !fits && text.contains(&format!("{width} x {height} pixels are more than the 33554432")),
+                    "{text}"
+                );
+            }
+            Err(error) => panic!("{width} x {height}: {error:?}"),
         }
     }
 }

@@ -15,7 +15,8 @@ use std::{
 };
 
 use fcn::{
-    Error, Frame, Mask, Options, Outputs, PixelFormat, Segmenter, SizeMode, Stream, StreamCounters, StreamResult,
+    ColorMatrix, ColorRange, Error, Frame, Mask, Options, Outputs, PixelFormat, Segmenter, SizeMode, Stream,
+    StreamCounters, StreamResult,
 };
 use models::{End, Spec, endless, network, picky, random_bytes, slow};
 use prost::Message;
@@ -659,4 +660,86 @@ fn a_destructor_that_panics_ends_the_stream_and_nobody_waits_for_it() {
     eventually("the end", || matches!(stream.push(&frame(SMALL), 0, Bomb(false)), Err(Error::Cancelled(_))));
     stream.stop();
     assert_eq!(stream.counters().unwrap().done, 1);
+}
+
+#[test]
+fn stopping_one_stream_leaves_the_runs_of_another() {
+    let mut options = options();
+    options.sessions = 2;
+    let segmenter = endless_segmenter(&options);
+    for _ in 0..3 {
+        let (sender, receiver) = mpsc::channel();
+        let callback = move |result: StreamResult<'_, ()>| sender.send(result.mask.map(|mask| mask.width())).unwrap();
+        let other = Stream::new(Arc::clone(&segmenter), Mask::new(), callback).unwrap();
+        // Nothing but its deadline ends a black frame.
+        other.set_deadline(Some(Duration::from_millis(200))).unwrap();
+        other.push(&black(), 0, ()).unwrap();
+        for _ in 0..10 {
+            let stream = Stream::polling(Arc::clone(&segmenter), Mask::new()).unwrap();
+            stream.push(&black(), 0, ()).unwrap();
+            thread::sleep(Duration::from_millis(5));
+            stream.stop();
+            assert_eq!(stream.counters().unwrap().dropped, 1);
+        }
+        let result = receiver.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(result, Err(Error::Timeout(_))), "{result:?}");
+        assert_eq!(other.counters().unwrap(), StreamCounters { pushed: 1, late: 1, ..StreamCounters::default() });
+    }
+}
+
+#[test]
+fn a_deadline_that_passes_when_the_network_is_done_counts_as_well() {
+    // Labels of noise, which are all specks: to remove them takes longer than the network does.
+    const SIDE: u32 = 128;
+    let mut like = Mask::new();
+    like.set_min_region(1000);
+    let segmenter = Arc::new(Segmenter::from_memory(&network(Spec::default()), &options()).unwrap());
+    let (sender, receiver) = mpsc::channel();
+    let callback = move |result: StreamResult<'_, ()>| sender.send(result.mask.map(|mask| mask.timings())).unwrap();
+    let stream = Stream::new(segmenter, like, callback).unwrap();
+    let next = || {
+        stream.push(&frame(SIDE), 0, ()).unwrap();
+        receiver.recv_timeout(PATIENCE).unwrap()
+    };
+    let fastest = (0..5).map(|_| next().unwrap()).min_by_key(|timings| timings.total).unwrap();
+    let mut late = 0;
+    // So that deadlines pass at all steps, wherever this machine is at those times.
+    for part in 0..12 {
+        let deadline = fastest.preprocess + fastest.inference + fastest.head * part / 12;
+        stream.set_deadline(Some(deadline)).unwrap();
+        match next() {
+            // What has a result has it in time.
+            Ok(timings) => assert!(timings.total <= deadline, "{timings:?} within {deadline:?}"),
+            Err(Error::Timeout(_)) => late += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    let counters = StreamCounters { pushed: 17, done: 17 - late, late, ..StreamCounters::default() };
+    assert_eq!(stream.counters().unwrap(), counters);
+}
+
+#[test]
+fn copied_frames_keep_the_meaning_of_their_colours() {
+    let segmenter = Arc::new(Segmenter::from_memory(&network(Spec::default()), &options()).unwrap());
+    let outputs = Outputs { scores: true, ..Outputs::default() };
+    let stream = Stream::polling(Arc::clone(&segmenter), Mask::with_outputs(outputs)).unwrap();
+    let plain = Frame::contiguous(PixelFormat::Nv12, pixels(), 64, 48, 0).unwrap();
+    let mut seen: Vec<Vec<f32>> = Vec::new();
+    for (matrix, range) in [
+        (ColorMatrix::Bt601, ColorRange::Limited),
+        (ColorMatrix::Bt601, ColorRange::Full),
+        (ColorMatrix::Bt709, ColorRange::Limited),
+        (ColorMatrix::Bt709, ColorRange::Full),
+    ] {
+        let frame = plain.color(matrix, range);
+        let mut expected = Mask::with_outputs(outputs);
+        segmenter.segment(&frame, &mut expected).unwrap();
+        let mut found = Mask::new();
+        stream.push(&frame, 0, ()).unwrap();
+        stream.wait(&mut found, PATIENCE).unwrap().unwrap().status.unwrap();
+        assert_eq!(found.scores(), expected.scores(), "{matrix:?}, {range:?}");
+        let scores: Vec<f32> = expected.scores().unwrap().iter().copied().collect();
+        assert!(!seen.contains(&scores), "{matrix:?}, {range:?} look like others");
+        seen.push(scores);
+    }
 }

@@ -112,7 +112,7 @@ pub unsafe extern "C" fn fcn_options_set_threads(options: Option<&mut fcn_option
 }
 
 /// How many frames can be in work at once, 1 to 64; 0, the default, means 1. Further calls of fcn_segment() wait for
-/// their turn. Each session takes its own memory; the weights are shared.
+/// their turn. Each session has its own memory, and its own copy of the weights.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.

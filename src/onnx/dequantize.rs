@@ -129,9 +129,14 @@ fn range(quantize: &NodeProto, dequantize: &NodeProto, constants: &HashMap<&str,
         .then(|| ((least - point) as f32 * scale, (most - point) as f32 * scale))
 }
 
-/// Whether these are the inputs of a quantized bias: int32, with one scale or one per value.
+/// Whether these are the inputs of a quantized bias: int32, with one float32 scale or one per value.
 fn is_bias(inputs: &[&TensorProto]) -> bool {
-    matches!(inputs, [x, scale] if x.data_type() == DataType::Int32 as i32 && x.dims.len() == 1 && scale.dims.len() <= 1)
+    matches!(inputs, [x, scale] if x.data_type() == DataType::Int32 as i32 && x.dims.len() == 1 && is_scale(scale))
+}
+
+/// Whether this is one float32 scale, or a list of them.
+fn is_scale(tensor: &TensorProto) -> bool {
+    tensor.data_type() == DataType::Float as i32 && tensor.dims.len() <= 1
 }
 
 /// Names read by nodes that also read dequantized activations.
@@ -148,15 +153,14 @@ fn beside_integers(graph: &GraphProto) -> HashSet<String> {
     readers.flat_map(|node| node.input.iter().cloned()).collect()
 }
 
-/// Whether these are the inputs of quantized weights: 8-bit integers, with one scale or one per
-/// index of an axis.
+/// Whether these are the inputs of quantized weights: 8-bit integers, with one float32 scale or one
+/// per index of an axis.
 fn is_supported(node: &NodeProto, inputs: &[&TensorProto]) -> bool {
     let integer = |t: &TensorProto| [DataType::Int8 as i32, DataType::Uint8 as i32].contains(&t.data_type());
-    let per_axis = |t: &TensorProto| t.dims.len() <= 1;
     let blocked = node.attribute.iter().any(|a| a.name() == "block_size" && a.i() != 0);
     match inputs {
-        [x, scale] => integer(x) && per_axis(scale) && !blocked,
-        [x, scale, zero] => integer(x) && integer(zero) && per_axis(scale) && per_axis(zero) && !blocked,
+        [x, scale] => integer(x) && is_scale(scale) && !blocked,
+        [x, scale, zero] => integer(x) && integer(zero) && is_scale(scale) && zero.dims.len() <= 1 && !blocked,
         _ => false,
     }
 }
@@ -232,7 +236,7 @@ fn integers(tensor: &TensorProto) -> Result<Vec<i32>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::build;
+    use super::super::{build, types::AttributeProto};
     use super::*;
 
     /// A convolution of `input` with weights 2 x -3 and bias 2 x 5, both stored as integers.
@@ -307,5 +311,228 @@ mod tests {
         graph.initializer.push(build::floats("other", &[], &[3.0]));
         let plain = without_integers(&model(graph)).unwrap().graph.unwrap();
         assert_eq!(operators(&plain), ["QuantizeLinear", "DequantizeLinear", "Conv"]);
+    }
+
+    /// One DequantizeLinear, what it reads, and the float32 values that become of it; `None` if it
+    /// stays, or the words of an error.
+    struct Case {
+        name: &'static str,
+        inputs: &'static [&'static str],
+        attributes: Vec<AttributeProto>,
+        constants: Vec<TensorProto>,
+        becomes: std::result::Result<Option<Vec<f32>>, &'static str>,
+    }
+
+    fn check(cases: Vec<Case>) {
+        for Case { name, inputs, attributes, constants, becomes } in cases {
+            let dims = constants[0].dims.clone();
+            let mut graph = GraphProto {
+                node: vec![
+                    build::node("DequantizeLinear", inputs, "w", attributes),
+                    build::node("Conv", &["image", "w"], "y", vec![]),
+                ],
+                initializer: constants,
+                ..GraphProto::default()
+            };
+            let before = graph.clone();
+            match (dequantize_weights(&mut graph), becomes) {
+                (Ok(()), Ok(Some(values))) => {
+                    assert_eq!(operators(&graph), ["Conv"], "{name}");
+                    let [tensor] = &graph.initializer[..] else { panic!("{name}: {:?}", graph.initializer) };
+                    assert_eq!((tensor.name(), &tensor.dims), ("w", &dims), "{name}");
+                    assert_eq!(floats(tensor).unwrap(), values, "{name}");
+                }
+                (Ok(()), Ok(None)) => assert_eq!(graph, before, "{name}"),
+                (Err(error), Err(words)) => assert!(error.to_string().contains(words), "{name}: {error}"),
+                (found, becomes) => panic!("{name}: {found:?}, not {becomes:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn weights_of_every_form_and_their_near_misses() {
+        const TWO: &[&str] = &["x", "s"];
+        const THREE: &[&str] = &["x", "s", "z"];
+        let x = || build::int8s("x", &[2, 2], &[1, -2, 3, -4]);
+        let s = |values: &[f32]| build::floats("s", &[values.len() as i64], values);
+        let z = |values: &[i8]| build::int8s("z", &[values.len() as i64], values);
+        let one = || build::floats("s", &[], &[0.5]);
+        let axis = |axis| vec![build::int("axis", axis)];
+        let case = |name, inputs, attributes, constants: &[TensorProto], becomes| Case {
+            name,
+            inputs,
+            attributes,
+            constants: constants.to_vec(),
+            becomes,
+        };
+        let values = |values: &[f32]| Ok(Some(values.to_vec()));
+        let (first, last) = (&[1.0, -2.0, 30.0, -40.0], &[1.0, -20.0, 3.0, -40.0]);
+        let tens = || s(&[1.0, 10.0]);
+        let mut listed = x();
+        (listed.raw_data, listed.int32_data) = (None, vec![1, -2, 3, -4]);
+        let mut short = x();
+        short.raw_data = Some(vec![1, 2, 3].into());
+        let deep = build::int8s("x", &[2, 3, 2], &[1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1]);
+        let half = build::halves("s", &[], &[0x3c00]);
+        check(vec![
+            case("one scale", TWO, vec![], &[x(), one()], values(&[0.5, -1.0, 1.5, -2.0])),
+            case("one in a list", TWO, vec![], &[x(), s(&[0.5])], values(&[0.5, -1.0, 1.5, -2.0])),
+            case("a zero point", THREE, vec![], &[x(), one(), z(&[-4])], values(&[2.5, 1.0, 3.5, 0.0])),
+            case("without a name", &["x", "s", ""], vec![], &[x(), one()], values(&[0.5, -1.0, 1.5, -2.0])),
+            case(
+                "bytes",
+                THREE,
+                vec![],
+                &[build::uint8s("x", &[3], &[0, 128, 255]), one(), build::uint8s("z", &[], &[128])],
+                values(&[-64.0, 0.0, 63.5]),
+            ),
+            case("listed values", TWO, vec![], &[listed, one()], values(&[0.5, -1.0, 1.5, -2.0])),
+            case("no values", TWO, vec![], &[build::int8s("x", &[0, 2], &[]), tens()], values(&[])),
+            case("scales of axis 0", TWO, axis(0), &[x(), tens()], values(first)),
+            case("of axis 1", TWO, axis(1), &[x(), tens()], values(last)),
+            case("of axis 1 by default", TWO, vec![], &[x(), tens()], values(last)),
+            case("of the last axis", TWO, axis(-1), &[x(), tens()], values(last)),
+            case("of the last but one", TWO, axis(-2), &[x(), tens()], values(first)),
+            case("zero points of axis 0", THREE, axis(0), &[x(), tens(), z(&[1, 3])], values(&[0.0, -3.0, 0.0, -70.0])),
+            case("one zero point for all", THREE, axis(0), &[x(), tens(), z(&[1])], values(&[0.0, -3.0, 20.0, -50.0])),
+            case("the middle of three axes", TWO, axis(1), &[deep, s(&[1.0, 2.0, 3.0])], {
+                values(&[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, -1.0, -1.0, -2.0, -2.0, -3.0, -3.0])
+            }),
+            case(
+                "blocks of no size",
+                TWO,
+                vec![build::int("block_size", 0)],
+                &[x(), one()],
+                values(&[0.5, -1.0, 1.5, -2.0]),
+            ),
+            case("blocks", TWO, vec![build::int("block_size", 2)], &[x(), one()], Ok(None)),
+            case("other integers", TWO, vec![], &[build::int32s("x", &[1], &[1]), one()], Ok(None)),
+            case("other zero points", THREE, vec![], &[x(), one(), build::int32s("z", &[], &[1])], Ok(None)),
+            case("scales of two axes", TWO, vec![], &[x(), build::floats("s", &[2, 2], &[1.0; 4])], Ok(None)),
+            case("zero points of two axes", THREE, vec![], &[x(), one(), build::int8s("z", &[1, 1], &[1])], Ok(None)),
+            case("half precision", TWO, vec![], &[x(), half], Ok(None)),
+            case("a scale that is computed", TWO, vec![], &[x()], Ok(None)),
+            case("a zero point that is computed", THREE, vec![], &[x(), one()], Ok(None)),
+            case("values that are computed", TWO, vec![], &[one()], Ok(None)),
+            case("no scale", &["x"], vec![], &[x()], Ok(None)),
+            case("an axis too many", TWO, axis(2), &[x(), tens()], Err("has axis 2 for a tensor of 2 dimensions")),
+            case("an axis before the first", TWO, axis(-3), &[x(), tens()], Err("has axis -1 for")),
+            case("a scale too many", TWO, axis(0), &[x(), s(&[1.0; 3])], Err("has 3 scales for 2 channels")),
+            case("a scale too few", THREE, axis(0), &[x(), one(), z(&[1, 2])], Err("has 1 scales for 2 channels")),
+            case("zero points too many", THREE, axis(0), &[x(), tens(), z(&[1, 2, 3])], Err("3 zero points for 2")),
+            case("a value too few", TWO, vec![], &[short, one()], Err("holds 3 values, but its shape is [2, 2]")),
+        ]);
+    }
+
+    #[test]
+    fn weights_stay_only_where_their_own_node_reads_integers() {
+        let stored = build::node("DequantizeLinear", &["x.uint8", "step", "zero"], "x.stored", vec![]);
+        let mut graph = graph("x.stored", vec![stored]);
+        graph.node.extend([
+            build::node("DequantizeLinear", &["v.int8", "step"], "v", vec![]),
+            build::node("Conv", &["y", "v"], "z", vec![]),
+        ]);
+        graph.initializer.push(build::int8s("v.int8", &[1, 1, 1, 1], &[4]));
+        dequantize_weights(&mut graph).unwrap();
+        // The second convolution reads what the first one computes.
+        assert_eq!(operators(&graph), ["DequantizeLinear", "DequantizeLinear", "DequantizeLinear", "Conv", "Conv"]);
+        assert_eq!(floats(graph.initializer.iter().find(|tensor| tensor.name() == "v").unwrap()).unwrap(), [8.0]);
+    }
+
+    #[test]
+    fn ranges_that_stand_for_integers_and_their_near_misses() {
+        struct Case {
+            name: &'static str,
+            /// Scale and zero point of both nodes.
+            on_the_way: &'static [&'static str],
+            back: &'static [&'static str],
+            opset: i64,
+            range: Option<(f32, f32)>,
+        }
+        const BYTES: &[&str] = &["2", "7.uint8"];
+        let case = |name, on_the_way, back, range| Case { name, on_the_way, back, opset: 17, range };
+        let bytes = Some((-14.0, 496.0));
+        let cases = [
+            case("bytes", BYTES, BYTES, bytes),
+            case("with a sign", &["2", "7.int8"], &["2", "7.int8"], Some((-270.0, 240.0))),
+            case("the same by another name", BYTES, &["two", "seven"], bytes),
+            case("another scale", BYTES, &["3", "7.uint8"], None),
+            case("another zero point", BYTES, &["2", "8.uint8"], None),
+            case("another sign", BYTES, &["2", "7.int8"], None),
+            case("no zero point back", BYTES, &["2"], None),
+            case("no zero points", &["2"], &["2"], None),
+            case("other integers", &["2", "7.int32"], &["2", "7.int32"], None),
+            case("two scales", &["2, 2", "7.uint8"], &["2, 2", "7.uint8"], None),
+            case("two zero points", &["2", "7, 7"], &["2", "7, 7"], None),
+            case("a scale that is computed", &["x", "7.uint8"], &["x", "7.uint8"], None),
+            case("a zero point that is computed", &["2", "x"], &["2", "x"], None),
+            case("integers for a scale", &["7.uint8", "7.uint8"], &["7.uint8", "7.uint8"], None),
+            Case { opset: 11, ..case("version 11", BYTES, BYTES, bytes) },
+            Case { opset: 10, ..case("version 10", BYTES, BYTES, None) },
+        ];
+        for Case { name, on_the_way, back, opset, range } in cases {
+            let node = |operator: &str, from: &str, more: &[&str], to: &str| {
+                build::node(operator, &[&[from], more].concat(), to, vec![])
+            };
+            let mut model = model(GraphProto {
+                node: vec![
+                    node("QuantizeLinear", "x", on_the_way, "stored"),
+                    node("DequantizeLinear", "stored", back, "y"),
+                ],
+                initializer: vec![
+                    build::floats("2", &[], &[2.0]),
+                    build::floats("two", &[1], &[2.0]),
+                    build::floats("3", &[], &[3.0]),
+                    build::floats("2, 2", &[2], &[2.0; 2]),
+                    build::uint8s("7.uint8", &[], &[7]),
+                    build::uint8s("seven", &[1], &[7]),
+                    build::uint8s("8.uint8", &[], &[8]),
+                    build::uint8s("7, 7", &[2], &[7; 2]),
+                    build::int8s("7.int8", &[], &[7]),
+                    build::int32s("7.int32", &[], &[7]),
+                ],
+                ..GraphProto::default()
+            });
+            model.opset_import[0].version = Some(opset);
+            let plain = without_integers(&model).unwrap().graph.unwrap();
+            match range {
+                None => assert_eq!(operators(&plain), ["QuantizeLinear", "DequantizeLinear"], "{name}"),
+                Some((low, high)) => {
+                    assert_eq!(operators(&plain), ["Clip"], "{name}");
+                    let bound =
+                        |name: &str| floats(plain.initializer.iter().find(|t| t.name() == name).unwrap()).unwrap();
+                    let inputs = &plain.node[0].input;
+                    assert_eq!(
+                        (&inputs[0][..], bound(&inputs[1]), bound(&inputs[2])),
+                        ("x", vec![low], vec![high]),
+                        "{name}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn biases_and_their_near_misses() {
+        for (name, bias, scale, more, becomes) in [
+            ("one scale", build::int32s("b", &[2], &[5, -70_000]), vec![], None, Some([10.0, -140_000.0])),
+            ("a list of one", build::int32s("b", &[2], &[5, 6]), vec![1], None, Some([10.0, 12.0])),
+            ("two dimensions", build::int32s("b", &[1, 2], &[5, 6]), vec![], None, None),
+            ("longer integers", build::int64s("b", &[2], &[5, 6]), vec![], None, None),
+            ("a scale of two dimensions", build::int32s("b", &[2], &[5, 6]), vec![1, 1], None, None),
+            ("a zero point", build::int32s("b", &[2], &[5, 6]), vec![], Some("zero"), None),
+        ] {
+            let inputs: Vec<_> = ["b", "scale"].into_iter().chain(more).collect();
+            let model = model(GraphProto {
+                node: vec![build::node("DequantizeLinear", &inputs, "y", vec![])],
+                initializer: vec![bias, build::floats("scale", &scale, &[2.0]), build::int32s("zero", &[], &[0])],
+                ..GraphProto::default()
+            });
+            let plain = without_integers(&model).unwrap().graph.unwrap();
+            let found =
+                plain.initializer.iter().find(|tensor| tensor.name() == "y").map(|tensor| floats(tensor).unwrap());
+            assert_eq!(found, becomes.map(Vec::from), "{name}");
+            assert_eq!(plain.node.len(), usize::from(becomes.is_none()), "{name}");
+        }
     }
 }

@@ -336,3 +336,452 @@ fn last_function(index: &Index<'_>, value: &str) -> Option<Function> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{build::Dim, types::OperatorSetIdProto},
+        *,
+    };
+
+    const NCHW: TensorLayout = TensorLayout::Nchw;
+    const NHWC: TensorLayout = TensorLayout::Nhwc;
+    const LABELS: Kind = Kind::Labels { binary: false };
+
+    fn form(kind: Kind, layout: TensorLayout, rank: usize) -> Form {
+        let element = if kind == LABELS { DataType::Int64 } else { DataType::Float };
+        Form { kind, layout, element, rank: Some(rank), channels: Some(5) }
+    }
+
+    fn scores() -> Form {
+        form(Kind::Scores, NCHW, 4)
+    }
+
+    fn ints(name: &str, values: &[i64]) -> Vec<AttributeProto> {
+        vec![build::ints(name, values)]
+    }
+
+    fn axis(axis: i64) -> Vec<AttributeProto> {
+        vec![build::int("axis", axis)]
+    }
+
+    fn perm(perm: &[i64]) -> Vec<AttributeProto> {
+        ints("perm", perm)
+    }
+
+    /// A node of a chain.
+    type Node = (&'static str, Vec<AttributeProto>);
+
+    fn plain(operator: &'static str) -> Node {
+        (operator, vec![])
+    }
+
+    /// A convolution of the picture, these nodes one after the other, and the last one's first output as the model's.
+    fn chain(nodes: Vec<Node>, opset: i64) -> ModelProto {
+        let mut graph =
+            GraphProto { node: vec![build::node("Conv", &["image", "kernel"], "0", vec![])], ..GraphProto::default() };
+        for (place, (operator, attributes)) in nodes.into_iter().enumerate() {
+            graph.node.push(build::node(operator, &[&place.to_string()], &(place + 1).to_string(), attributes));
+        }
+        let last = graph.node.last().unwrap().output[0].clone();
+        graph.output = vec![build::value(&last, DataType::Float, &[Dim::Named("x")])];
+        let mut model = build::model(graph, None);
+        model.opset_import[0].version = Some(opset);
+        model
+    }
+
+    fn input() -> ImageInput {
+        let element = DataType::Float;
+        ImageInput { name: "image".into(), height: None, width: None, layout: NCHW, grey: false, element }
+    }
+
+    fn operators(model: &ModelProto) -> String {
+        let nodes = &model.graph.as_ref().unwrap().node;
+        nodes.iter().map(|node| node.op_type()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn ended(model: ModelProto, form: Form) -> Ending {
+        end(model, form, &input(), None, None).unwrap()
+    }
+
+    /// The nodes at the end of a network, and those that are left.
+    struct Case {
+        name: &'static str,
+        opset: i64,
+        form: Form,
+        nodes: Vec<Node>,
+        left: &'static str,
+    }
+
+    fn case(name: &'static str, form: Form, nodes: Vec<Node>, left: &'static str) -> Case {
+        Case { name, opset: 17, form, nodes, left }
+    }
+
+    #[test]
+    fn what_the_head_makes_needless_and_what_it_does_not() {
+        let old = |case: Case| Case { opset: 12, ..case };
+        let swap = || ("Transpose", perm(&[0, 3, 2, 1]));
+        let softmax = |along| ("Softmax", axis(along));
+        let rank3 = |layout| form(Kind::Scores, layout, 3);
+        let cases = [
+            case("nothing", scores(), vec![], "Conv"),
+            case("a softmax over the classes", scores(), vec![softmax(1)], "Conv"),
+            case("counted from the end", scores(), vec![softmax(-3)], "Conv"),
+            case("over the rows", scores(), vec![softmax(2)], "Conv Softmax Max Log"),
+            case("over columns, the default", scores(), vec![plain("Softmax")], "Conv Softmax Max Log"),
+            case("over an axis that is not there", scores(), vec![softmax(-5)], "Conv Softmax Max Log"),
+            case("of three dimensions", rank3(NCHW), vec![softmax(0)], "Conv"),
+            case("of three, over the rows", rank3(NCHW), vec![softmax(1)], "Conv Softmax Max Log"),
+            case("over the last axis", form(Kind::Scores, NHWC, 4), vec![softmax(3)], "Conv Transpose"),
+            case("over the last of three", rank3(NHWC), vec![softmax(2)], "Conv Transpose"),
+            case("over another one", rank3(NHWC), vec![softmax(0)], "Conv Softmax Transpose Max Log"),
+            old(case("over all axes together", scores(), vec![softmax(1)], "Conv Softmax Max Log")),
+            old(case("over the last one alone", form(Kind::Scores, NHWC, 4), vec![softmax(-1)], "Conv Transpose")),
+            old(case(
+                "of version 12 by default",
+                form(Kind::Scores, NHWC, 4),
+                vec![plain("Softmax")],
+                "Conv Softmax Transpose Max Log",
+            )),
+            Case { opset: 13, ..case("of version 13", scores(), vec![softmax(1)], "Conv") },
+            case("a logarithm of it", scores(), vec![("LogSoftmax", axis(1))], "Conv"),
+            case("one over the rows", scores(), vec![("LogSoftmax", axis(2))], "Conv LogSoftmax"),
+            case(
+                "a softmax of one score",
+                form(Kind::Foreground, NCHW, 4),
+                vec![softmax(1)],
+                "Conv Softmax Max Min Neg Add Div Log Pad",
+            ),
+            case("two of them", scores(), vec![softmax(1), softmax(1)], "Conv Softmax"),
+            case("a sigmoid", scores(), vec![plain("Sigmoid")], "Conv"),
+            case("a sigmoid of one score", form(Kind::Foreground, NCHW, 4), vec![plain("Sigmoid")], "Conv Pad"),
+            case("two sigmoids", scores(), vec![plain("Sigmoid"), plain("Sigmoid")], "Conv Sigmoid"),
+            case("both", scores(), vec![softmax(1), plain("Sigmoid")], "Conv Softmax"),
+            case("both in the other order", scores(), vec![plain("Sigmoid"), softmax(1)], "Conv Sigmoid"),
+            case("nothing twice", scores(), vec![plain("Identity"), plain("Dropout")], "Conv"),
+            case("a cast", scores(), vec![plain("Sigmoid"), ("Cast", vec![build::int("to", 1)])], "Conv Cast"),
+            case("a rectifier", scores(), vec![plain("Relu")], "Conv Relu"),
+            case("one behind a sigmoid", scores(), vec![plain("Sigmoid"), plain("Relu")], "Conv Sigmoid Relu"),
+            case("channels to the back", form(Kind::Scores, NHWC, 4), vec![("Transpose", perm(&[0, 2, 3, 1]))], "Conv"),
+            case("of three dimensions to the back", rank3(NHWC), vec![("Transpose", perm(&[1, 2, 0]))], "Conv"),
+            case(
+                "channels to the front",
+                scores(),
+                vec![plain("Sigmoid"), ("Transpose", perm(&[0, 3, 1, 2]))],
+                "Conv Transpose",
+            ),
+            case(
+                "of three to the front",
+                rank3(NCHW),
+                vec![plain("Sigmoid"), ("Transpose", perm(&[2, 0, 1]))],
+                "Conv Transpose",
+            ),
+            case(
+                "to where they are not",
+                scores(),
+                vec![plain("Sigmoid"), ("Transpose", perm(&[0, 2, 3, 1]))],
+                "Conv Sigmoid Transpose Max Log",
+            ),
+            case(
+                "to where they are not, either",
+                form(Kind::Scores, NHWC, 4),
+                vec![plain("Sigmoid"), ("Transpose", perm(&[0, 3, 1, 2]))],
+                "Conv Sigmoid Transpose Transpose Max Log",
+            ),
+            case("without a perm", scores(), vec![plain("Transpose")], "Conv Transpose"),
+            case(
+                "there and back",
+                scores(),
+                vec![("Transpose", perm(&[0, 2, 3, 1])), ("Transpose", perm(&[0, 3, 1, 2]))],
+                "Conv",
+            ),
+            case("rows and columns exchanged", scores(), vec![("Transpose", perm(&[0, 1, 3, 2]))], "Conv Transpose"),
+            case("a softmax between swaps", scores(), vec![swap(), softmax(3), swap()], "Conv"),
+            case("a logarithm between swaps", scores(), vec![swap(), ("LogSoftmax", axis(3)), swap()], "Conv"),
+            old(case("between swaps of version 12", scores(), vec![swap(), softmax(3), swap()], "Conv")),
+            case(
+                "over another axis",
+                scores(),
+                vec![swap(), softmax(2), swap()],
+                "Conv Transpose Softmax Transpose Max Log",
+            ),
+            case(
+                "another operator between swaps",
+                scores(),
+                vec![swap(), plain("Relu"), swap()],
+                "Conv Transpose Relu Transpose",
+            ),
+            case(
+                "no swap before",
+                scores(),
+                vec![plain("Relu"), softmax(3), swap()],
+                "Conv Relu Softmax Transpose Max Log",
+            ),
+            case(
+                "another transposition before",
+                scores(),
+                vec![("Transpose", perm(&[0, 2, 3, 1])), softmax(3), swap()],
+                "Conv Transpose Softmax Transpose Max Log",
+            ),
+            case(
+                "swaps of channels last",
+                form(Kind::Scores, NHWC, 4),
+                vec![swap(), softmax(3), swap()],
+                "Conv Transpose Softmax Transpose Transpose Max Log",
+            ),
+            case(
+                "swaps before a sigmoid",
+                scores(),
+                vec![swap(), softmax(3), swap(), plain("Sigmoid")],
+                "Conv Transpose Softmax Transpose",
+            ),
+            case(
+                "swaps of one score",
+                form(Kind::Foreground, NCHW, 4),
+                vec![swap(), softmax(3), swap()],
+                "Conv Transpose Softmax Transpose Max Min Neg Add Div Log Pad",
+            ),
+            case("a batch that is taken off", rank3(NCHW), vec![("Squeeze", ints("axes", &[0]))], "Conv"),
+            case("another axis", rank3(NCHW), vec![("Squeeze", ints("axes", &[1]))], "Conv Squeeze"),
+            case("a batch of five dimensions", scores(), vec![("Squeeze", ints("axes", &[0]))], "Conv Squeeze"),
+            case("a probability by other means", scores(), vec![plain("HardSigmoid")], "Conv HardSigmoid Max Log"),
+            case("class indices", form(LABELS, NCHW, 3), vec![plain("Identity")], "Conv Identity"),
+        ];
+        for Case { name, opset, form, nodes, left } in cases {
+            assert_eq!(operators(&ended(chain(nodes, opset), form).short), left, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_argmax_over_the_classes_goes_and_others_stay() {
+        let argmax = |along, keep| ("ArgMax", vec![build::int("axis", along), build::int("keepdims", keep)]);
+        let cast = |to: DataType| ("Cast", vec![build::int("to", to as i64)]);
+        let (squeeze, unsqueeze) =
+            (|axes: &[i64]| ("Squeeze", ints("axes", axes)), |axes: &[i64]| ("Unsqueeze", ints("axes", axes)));
+        let last = |select| {
+            ("ArgMax", vec![build::int("axis", 1), build::int("keepdims", 0), build::int("select_last_index", select)])
+        };
+        // With the number of dimensions of the answer, and whether the argmax goes.
+        let rows: [(&str, usize, Vec<Node>, Option<&str>); 22] = [
+            ("over the classes", 3, vec![argmax(1, 0)], Some("Conv Cast")),
+            ("and kept", 4, vec![argmax(1, 1)], Some("Conv Cast")),
+            ("kept by default", 4, vec![("ArgMax", axis(1))], Some("Conv Cast")),
+            ("over the first axis by default", 2, vec![("ArgMax", vec![build::int("keepdims", 0)])], Some("Conv Cast")),
+            ("counted from the end", 3, vec![argmax(-3, 0)], Some("Conv Cast")),
+            ("over the last axis", 3, vec![argmax(3, 0)], Some("Conv Cast Transpose")),
+            ("over the last of three", 2, vec![argmax(-1, 0)], Some("Conv Cast Transpose")),
+            ("over the rows", 3, vec![argmax(2, 0)], None),
+            ("over the pictures", 3, vec![argmax(0, 0)], None),
+            ("over the rows of three", 2, vec![argmax(1, 0)], None),
+            ("of five dimensions", 4, vec![argmax(2, 0)], None),
+            ("of two dimensions", 1, vec![argmax(1, 0)], None),
+            ("the last of equal ones", 3, vec![last(1)], None),
+            ("the first of equal ones", 3, vec![last(0)], Some("Conv Cast")),
+            ("to other integers", 3, vec![argmax(1, 0), cast(DataType::Int32)], Some("Conv Cast")),
+            ("to whether it is above 0", 3, vec![argmax(1, 0), cast(DataType::Bool)], None),
+            ("through nothing", 3, vec![argmax(1, 0), plain("Identity")], Some("Conv Cast")),
+            ("an axis less", 2, vec![argmax(1, 0), squeeze(&[0])], Some("Conv Cast")),
+            ("two less", 2, vec![argmax(1, 1), squeeze(&[0, 1])], Some("Conv Cast")),
+            ("an axis more", 4, vec![argmax(1, 0), unsqueeze(&[1])], Some("Conv Cast")),
+            ("axes that are computed", 2, vec![argmax(1, 0), plain("Squeeze")], None),
+            ("behind something else", 3, vec![argmax(1, 0), plain("Relu")], None),
+        ];
+        for (name, rank, nodes, left) in rows {
+            let model = chain(nodes, 17);
+            let before = operators(&model);
+            let ending = ended(model, form(LABELS, NCHW, rank));
+            assert_eq!(operators(&ending.short), left.unwrap_or(&before), "{name}");
+            let kind = if left.is_some() { Kind::Scores } else { LABELS };
+            // How many scores there are is not known: the shape was that of labels.
+            let channels = if left.is_some() { None } else { Some(5) };
+            assert_eq!((ending.kind, ending.channels), (kind, channels), "{name}");
+        }
+        let unknown = Form { rank: None, ..form(LABELS, NCHW, 3) };
+        assert_eq!(operators(&ended(chain(vec![argmax(1, 0)], 17), unknown).short), "Conv ArgMax");
+        // Of the picture itself.
+        let mut model = chain(vec![argmax(1, 0)], 17);
+        model.graph.as_mut().unwrap().node[1].input[0] = "image".into();
+        assert_eq!(operators(&ended(model, form(LABELS, NCHW, 3)).short), "Conv ArgMax");
+    }
+
+    #[test]
+    fn what_the_picture_or_another_output_says_stays() {
+        // The picture itself is no answer.
+        let mut model = chain(vec![plain("Sigmoid")], 17);
+        model.graph.as_mut().unwrap().node[1].input[0] = "image".into();
+        assert_eq!(operators(&ended(model, scores()).short), "Conv Sigmoid");
+        // The mask of a Dropout.
+        let mut model = chain(vec![plain("Dropout")], 17);
+        let graph = model.graph.as_mut().unwrap();
+        graph.node[1].output.push("mask".into());
+        graph.output[0].name = Some("mask".into());
+        assert_eq!(operators(&ended(model, scores()).short), "Conv Dropout");
+    }
+
+    #[test]
+    fn probabilities_are_seen_through_what_only_moves_them() {
+        let moving = [
+            "Identity",
+            "Transpose",
+            "Squeeze",
+            "Unsqueeze",
+            "Reshape",
+            "Flatten",
+            "Resize",
+            "Upsample",
+            "Cast",
+            "Slice",
+            "Gather",
+            "Split",
+            "Clip",
+        ];
+        for (function, sigmoids) in [("Softmax", false), ("Sigmoid", true), ("HardSigmoid", true)] {
+            // Over the rows, so that it cannot go.
+            let made = || (function, axis(2));
+            for operator in moving {
+                let ending = ended(chain(vec![made(), plain("Clip"), plain(operator), plain("Clip")], 17), scores());
+                let left = format!("Conv {function} Clip {operator} Clip Max Log");
+                assert_eq!((operators(&ending.short), ending.sigmoids), (left, sigmoids));
+            }
+            let ending = ended(chain(vec![made(), plain("Neg"), plain("Clip")], 17), scores());
+            assert_eq!((operators(&ending.short), ending.sigmoids), (format!("Conv {function} Neg Clip"), false));
+        }
+        // What somebody says counts more.
+        for (function, said, left) in [
+            ("Sigmoid", Some(false), "Conv Sigmoid Clip"),
+            ("Relu", Some(true), "Conv Relu Clip Max Log"),
+            ("Relu", None, "Conv Relu Clip"),
+        ] {
+            let model = chain(vec![plain(function), plain("Clip")], 17);
+            let ending = end(model, scores(), &input(), said, None).unwrap();
+            assert_eq!(operators(&ending.short), left, "{function}");
+        }
+        // But a node that has gone leaves no doubt.
+        let ending = end(chain(vec![plain("Sigmoid")], 17), scores(), &input(), Some(true), None).unwrap();
+        assert_eq!((operators(&ending.short), ending.sigmoids), ("Conv".to_owned(), true));
+        let one = ended(chain(vec![plain("Sigmoid")], 17), form(Kind::Foreground, NCHW, 4));
+        assert_eq!((one.sigmoids, one.channels), (false, Some(2)));
+    }
+
+    #[test]
+    fn a_background_is_added_in_the_way_of_the_model_s_version() {
+        let pads = |model: &ModelProto| {
+            let graph = model.graph.clone().unwrap();
+            let pad = graph.node.last().unwrap();
+            assert_eq!(pad.op_type(), "Pad");
+            let index = Index::of(&graph);
+            let inputs = |at| index.constant(pad, at);
+            let pads = graph::ints(pad, "pads").map(<[i64]>::to_vec);
+            let value = graph::attribute(pad, "value").map(|value| value.f());
+            let score = inputs(2).map(|score| super::super::floats(score).unwrap()[0]);
+            (pads.or_else(|| graph::whole_numbers(inputs(1)?)).unwrap(), value.or(score).unwrap(), pad.input.len())
+        };
+        let probability = 0.8f32;
+        for (opset, rank, place, inputs) in [(10, 4, 1, 1), (11, 4, 1, 3), (17, 3, 0, 3)] {
+            let form = form(Kind::Scores, NCHW, rank);
+            let ending = end(chain(vec![], opset), form, &input(), None, Some(probability)).unwrap();
+            let mut expected = vec![0; 2 * rank];
+            expected[place] = 1;
+            let (pads, score, count) = pads(&ending.short);
+            assert_eq!((pads, count), (expected, inputs), "version {opset}");
+            // What a sigmoid makes that probability of.
+            assert!((1.0 / (1.0 + (-score).exp()) - probability).abs() < 1e-6, "{score}");
+            assert_eq!(ending.channels, Some(6));
+        }
+        let (_, score, _) = pads(&ended(chain(vec![], 17), form(Kind::Foreground, NCHW, 4)).short);
+        assert_eq!(score, 0.0);
+        // Other versions count for other operators.
+        for (domain, inputs) in [("", 1), ("ai.onnx", 1), ("ai.onnx.ml", 3)] {
+            let mut model = chain(vec![], 17);
+            let version =
+                |domain: &str, version| OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) };
+            model.opset_import = vec![version("other", 3), version(domain, 10), version("", 17)];
+            let ending = ended(model, form(Kind::Foreground, NCHW, 4));
+            assert_eq!(pads(&ending.short).2, inputs, "{domain}");
+        }
+    }
+
+    #[test]
+    fn classes_that_exclude_each_other_have_no_background() {
+        let refused = |nodes, form| match end(chain(nodes, 17), form, &input(), None, Some(0.5)) {
+            Err(Error::InvalidArgument(message)) => message,
+            other => panic!("{:?}", other.map(|ending| operators(&ending.short))),
+        };
+        assert!(refused(vec![("Softmax", axis(1))], scores()).contains("ends with a softmax"));
+        assert!(refused(vec![("Softmax", axis(1)), plain("Clip")], scores()).contains("ends with a softmax"));
+        assert!(refused(vec![], form(LABELS, NCHW, 3)).contains("answers class indices"));
+        // An argmax of sigmoids gives way to their scores.
+        let nodes = vec![plain("Sigmoid"), ("ArgMax", vec![build::int("axis", 1), build::int("keepdims", 0)])];
+        let ending = end(chain(nodes, 17), form(LABELS, NCHW, 3), &input(), None, Some(0.5)).unwrap();
+        assert_eq!((operators(&ending.short), ending.kind), ("Conv Cast Pad".to_owned(), Kind::Scores));
+    }
+
+    #[test]
+    fn only_scores_in_the_one_form_are_cut() {
+        let resize = || {
+            (
+                "Resize",
+                vec![build::string("mode", "linear"), build::string("coordinate_transformation_mode", "half_pixel")],
+            )
+        };
+        let whole = |nodes: Vec<Node>, form: Form, probabilities: Option<bool>| {
+            let mut model = chain(nodes, 17);
+            let graph = model.graph.as_mut().unwrap();
+            graph.initializer.push(build::floats("scales", &[4], &[1.0, 1.0, 8.0, 8.0]));
+            for node in graph.node.iter_mut().filter(|node| node.op_type() == "Resize") {
+                node.input.extend([String::new(), "scales".into()]);
+            }
+            let ending = end(model, form, &input(), probabilities, None).unwrap();
+            assert_eq!(ending.whole.is_some(), ending.tail != Tail::Whole);
+            ending.whole.as_ref().map(operators)
+        };
+        let cut = |operators: &str| Some(operators.to_owned());
+        let scores = scores();
+        assert_eq!(whole(vec![resize()], scores, None), cut("Conv Resize"));
+        assert_eq!(whole(vec![resize(), plain("Sigmoid")], scores, Some(true)), cut("Conv Resize"));
+        let (rank3, last) = (form(Kind::Scores, NCHW, 3), form(Kind::Scores, NHWC, 4));
+        assert_eq!(whole(vec![resize()], Form { rank: None, ..scores }, None), cut("Conv Resize"));
+        assert_eq!(whole(vec![resize()], form(Kind::Foreground, NCHW, 4), None), cut("Conv Resize Pad"));
+        for (name, form, probabilities) in [
+            ("three dimensions", rank3, None),
+            ("channels last", last, None),
+            ("probabilities", scores, Some(true)),
+            ("class indices", form(LABELS, NCHW, 4), None),
+        ] {
+            assert_eq!(whole(vec![resize()], form, probabilities), None, "{name}");
+        }
+        // The batch that a Squeeze takes off, and channels that go to the back, are no more in the way.
+        assert_eq!(whole(vec![resize(), ("Squeeze", ints("axes", &[0]))], rank3, None), cut("Conv Resize"));
+        assert_eq!(whole(vec![resize(), ("Transpose", perm(&[0, 2, 3, 1]))], last, None), cut("Conv Resize"));
+    }
+
+    #[test]
+    fn channels_come_first_and_certain_probabilities_have_logits() {
+        for (rank, perm) in [(4, &[0, 3, 1, 2][..]), (3, &[2, 0, 1])] {
+            let graph = ended(chain(vec![], 17), form(Kind::Scores, NHWC, rank)).short.graph.unwrap();
+            assert_eq!(graph::ints(graph.node.last().unwrap(), "perm"), Some(perm));
+        }
+        let bounds = |kind| {
+            let graph =
+                ended(chain(vec![plain("Sigmoid"), plain("Clip")], 17), form(kind, NCHW, 4)).short.graph.unwrap();
+            let index = Index::of(&graph);
+            ["fcn.least", "fcn.most", "fcn.one"].map(|name| Some(super::super::floats(index.named(name)?).unwrap()[0]))
+        };
+        let [Some(least), Some(most), Some(one)] = bounds(Kind::Foreground) else { panic!("a bound is missing") };
+        assert_eq!(one, 1.0);
+        for p in [least, most] {
+            assert!(0.0 < p && p < 1.0 && (p / (1.0 - p)).ln().abs() > 10.0, "{p}");
+        }
+        let [Some(least), None, None] = bounds(Kind::Scores) else { panic!("only one bound is needed") };
+        assert!(least.is_normal() && least < 1e-20);
+    }
+
+    #[test]
+    fn halves_become_floats() {
+        for (element, left) in
+            [(DataType::Float, "Conv"), (DataType::Float16, "Conv Cast"), (DataType::Double, "Conv Cast")]
+        {
+            assert_eq!(operators(&ended(chain(vec![], 17), Form { element, ..scores() }).short), left);
+        }
+    }
+}

@@ -184,3 +184,243 @@ fn become_floats(graph: &GraphProto, value: &str, transposed: bool) -> bool {
             _ => false,
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::types::{AttributeProto, ValueInfoProto},
+        *,
+    };
+
+    const NCHW: TensorLayout = TensorLayout::Nchw;
+    const NHWC: TensorLayout = TensorLayout::Nhwc;
+    const OPEN: Dim = Dim::Named("x");
+
+    fn three() -> Dim {
+        Dim::Fixed(3)
+    }
+
+    fn graph(inputs: Vec<ValueInfoProto>) -> GraphProto {
+        GraphProto { input: inputs, ..GraphProto::default() }
+    }
+
+    fn picture(element: DataType, dims: &[Dim]) -> ValueInfoProto {
+        build::value("image", element, dims)
+    }
+
+    #[test]
+    fn pictures_and_their_near_misses() {
+        use Dim::Fixed;
+        struct Case {
+            name: &'static str,
+            dims: Vec<Dim>,
+            asked: Option<TensorLayout>,
+            usual: Option<TensorLayout>,
+            /// Layout, height, width and whether it is grey.
+            expected: Option<(TensorLayout, Option<usize>, Option<usize>, bool)>,
+        }
+        let case =
+            |name, dims: &[Dim], expected| Case { name, dims: dims.to_vec(), asked: None, usual: None, expected };
+        let asked = |layout, case: Case| Case { asked: Some(layout), ..case };
+        let usual = |layout, case: Case| Case { usual: Some(layout), ..case };
+        let any = |layout| Some((layout, None, None, false));
+        let one = Fixed(1);
+        let cases = [
+            case("N x 3 x H x W", &[OPEN, three(), OPEN, OPEN], any(NCHW)),
+            case("1 x 3 x H x W", &[one, three(), OPEN, OPEN], any(NCHW)),
+            case("2 x 3 x H x W", &[Fixed(2), three(), OPEN, OPEN], None),
+            case("N x H x W x 3", &[OPEN, OPEN, OPEN, three()], any(NHWC)),
+            case("N x 1 x H x W", &[OPEN, one, OPEN, OPEN], Some((NCHW, None, None, true))),
+            case("N x H x W x 1", &[OPEN, OPEN, OPEN, one], Some((NHWC, None, None, true))),
+            case("N x 2 x H x W", &[OPEN, Fixed(2), OPEN, OPEN], None),
+            case("N x 4 x H x W", &[OPEN, Fixed(4), OPEN, OPEN], None),
+            case("N x H x W x 4", &[OPEN, OPEN, OPEN, Fixed(4)], None),
+            case("three dimensions", &[three(), OPEN, OPEN], None),
+            case("five dimensions", &[one, one, three(), OPEN, OPEN], None),
+            case("a height", &[OPEN, three(), Fixed(32), OPEN], Some((NCHW, Some(32), None, false))),
+            case("both sides", &[OPEN, three(), Fixed(32), Fixed(64)], Some((NCHW, Some(32), Some(64), false))),
+            case("both sides, last", &[OPEN, Fixed(32), Fixed(64), three()], Some((NHWC, Some(32), Some(64), false))),
+            case("3 and 3", &[OPEN, three(), OPEN, three()], None),
+            usual(NCHW, case("3 and 3, as usual", &[OPEN, three(), OPEN, three()], Some((NCHW, None, Some(3), false)))),
+            asked(NHWC, case("3 and 3, as asked", &[OPEN, three(), OPEN, three()], Some((NHWC, Some(3), None, false)))),
+            case("all open", &[OPEN; 4], None),
+            usual(NCHW, case("all open, as usual", &[OPEN; 4], any(NCHW))),
+            usual(NHWC, case("channels last as usual", &[OPEN; 4], any(NHWC))),
+            asked(NHWC, case("all open, as asked", &[OPEN; 4], any(NHWC))),
+            asked(NHWC, usual(NCHW, case("asked before usual", &[OPEN; 4], any(NHWC)))),
+            usual(
+                NCHW,
+                case(
+                    "both sides or none",
+                    &[OPEN, OPEN, Fixed(64), Fixed(64)],
+                    Some((NCHW, Some(64), Some(64), false)),
+                ),
+            ),
+            usual(NCHW, case("the first two", &[OPEN, Fixed(64), Fixed(64), OPEN], None)),
+            usual(
+                NHWC,
+                case(
+                    "the first two, last",
+                    &[OPEN, Fixed(64), Fixed(64), OPEN],
+                    Some((NHWC, Some(64), Some(64), false)),
+                ),
+            ),
+            usual(NCHW, case("the middle alone", &[OPEN, OPEN, Fixed(64), OPEN], None)),
+            usual(NCHW, case("no side open", &[OPEN, Fixed(5), Fixed(64), Fixed(64)], None)),
+            asked(NCHW, case("asked for what is not", &[OPEN, Fixed(32), OPEN, three()], None)),
+            asked(NHWC, case("asked for the other", &[OPEN, three(), OPEN, Fixed(64)], None)),
+            usual(NHWC, case("a shape that tells", &[OPEN, three(), OPEN, OPEN], any(NCHW))),
+        ];
+        for Case { name, dims, asked, usual, expected } in cases {
+            for element in [DataType::Float, DataType::Float16, DataType::Double, DataType::Uint8] {
+                let found = image_input(&graph(vec![picture(element, &dims)]), asked, usual);
+                let expected = expected.map(|(layout, height, width, grey)| ImageInput {
+                    name: "image".into(),
+                    height,
+                    width,
+                    layout,
+                    grey,
+                    element,
+                });
+                assert_eq!(found.ok(), expected, "{name}, {element:?}");
+            }
+            for element in [DataType::Int8, DataType::Bfloat16, DataType::Int64, DataType::Bool, DataType::Undefined] {
+                assert!(
+                    image_input(&graph(vec![picture(element, &dims)]), asked, usual).is_err(),
+                    "{name}, {element:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn weights_are_no_pictures() {
+        let input = || picture(DataType::Float, &[OPEN, three(), OPEN, OPEN]);
+        let weight = || build::value("weight", DataType::Float, &[three()]);
+        let mut both = graph(vec![weight(), input()]);
+        assert!(image_input(&both, None, None).unwrap_err().to_string().contains("has 2 inputs ('weight', a float32"));
+        both.initializer.push(build::floats("weight", &[3], &[0.0; 3]));
+        assert_eq!(image_input(&both, None, None).unwrap().name, "image");
+        assert!(image_input(&graph(vec![]), None, None).unwrap_err().to_string().contains("has 0 inputs"));
+        let kinds = |input: &ImageInput| (input.is_grey(), input.takes_bytes(), input.layout());
+        let read = |element, channels| {
+            image_input(&graph(vec![picture(element, &[OPEN, OPEN, OPEN, Dim::Fixed(channels)])]), None, None)
+        };
+        assert_eq!(kinds(&read(DataType::Uint8, 1).unwrap()), (true, true, NHWC));
+        assert_eq!(kinds(&read(DataType::Float, 3).unwrap()), (false, false, NHWC));
+    }
+
+    /// The operators in front of `nodes`, and what the network then takes.
+    fn adapted(input: &ImageInput, nodes: Vec<NodeProto>) -> (GraphProto, AdaptedInput) {
+        let mut graph = graph(vec![picture(input.element, &[OPEN; 4])]);
+        graph.value_info = vec![build::value("between", input.element, &[])];
+        graph.node = nodes;
+        let adapted = input.adapt(&mut graph);
+        (graph, adapted)
+    }
+
+    fn cast(from: &str, to: &str, element: DataType) -> NodeProto {
+        build::node("Cast", &[from], to, vec![build::int("to", element as i64)])
+    }
+
+    fn node(operator: &str, from: &str, to: &str) -> NodeProto {
+        build::node(operator, &[from], to, vec![])
+    }
+
+    #[test]
+    fn a_cast_stands_in_front_unless_nothing_but_floats_become_of_the_picture() {
+        let branch = || AttributeProto {
+            name: Some("then_branch".into()),
+            g: Some(GraphProto::default()),
+            ..AttributeProto::default()
+        };
+        let branches = || AttributeProto { graphs: vec![GraphProto::default()], ..AttributeProto::default() };
+        let (float, half) = (DataType::Float, DataType::Float16);
+        let rows: [(&str, Vec<NodeProto>, bool); 13] = [
+            ("a cast to float", vec![cast("image", "a", float)], false),
+            ("a cast to half precision", vec![cast("image", "a", half)], true),
+            ("a cast and another", vec![cast("image", "a", float), cast("image", "b", half)], true),
+            ("two casts", vec![cast("image", "a", float), cast("image", "b", float)], false),
+            ("another node", vec![node("Identity", "image", "a")], true),
+            ("a cast beside another node", vec![cast("image", "a", float), node("Shape", "image", "b")], true),
+            ("no node", vec![], true),
+            ("a transposition first", vec![node("Transpose", "image", "a"), cast("a", "b", float)], false),
+            (
+                "two first",
+                vec![node("Transpose", "image", "a"), node("Transpose", "a", "b"), cast("b", "c", float)],
+                true,
+            ),
+            (
+                "one of which another node reads",
+                vec![node("Transpose", "image", "a"), cast("a", "b", float), node("Shape", "a", "c")],
+                true,
+            ),
+            ("a transposition that nobody reads", vec![node("Transpose", "image", "a")], true),
+            (
+                "a graph that may read it",
+                vec![cast("image", "a", float), build::node("If", &["x"], "b", vec![branch()])],
+                true,
+            ),
+            (
+                "graphs that may read it",
+                vec![cast("image", "a", float), build::node("If", &["x"], "b", vec![branches()])],
+                true,
+            ),
+        ];
+        for (name, nodes, needed) in rows {
+            for element in [DataType::Uint8, DataType::Float16, DataType::Float] {
+                let input =
+                    ImageInput { name: "image".into(), height: None, width: None, layout: NCHW, grey: false, element };
+                let (graph, adapted) = adapted(&input, nodes.clone());
+                let in_front = graph.node.len() - nodes.len();
+                let needed = needed && element != float;
+                assert_eq!(in_front, usize::from(needed), "{name}, {element:?}");
+                assert_eq!(adapted.name, if needed { "fcn.image" } else { "image" }, "{name}, {element:?}");
+                let bytes = element == DataType::Uint8;
+                assert_eq!((adapted.bytes, adapted.truncates), (bytes, bytes && needed), "{name}, {element:?}");
+                // What the picture was noted as between nodes is not what it is now.
+                assert_eq!(graph.value_info.is_empty(), element != float, "{name}, {element:?}");
+                let Declared::Tensor { element: now, .. } = Declared::of(&graph.input[0]) else { panic!("{name}") };
+                assert_eq!((now, graph.input[0].name()), (Some(float), &adapted.name[..]), "{name}, {element:?}");
+            }
+        }
+        // As the answer, it must stay what it was.
+        let bytes = ImageInput {
+            name: "image".into(),
+            height: None,
+            width: None,
+            layout: NCHW,
+            grey: false,
+            element: DataType::Uint8,
+        };
+        let mut answer = graph(vec![picture(DataType::Uint8, &[OPEN; 4])]);
+        (answer.node, answer.output) = (vec![cast("image", "a", float)], vec![picture(DataType::Uint8, &[])]);
+        assert!(bytes.adapt(&mut answer).truncates);
+    }
+
+    #[test]
+    fn what_stands_in_front_comes_in_the_order_in_which_it_runs() {
+        for (grey, element, layout, operators) in [
+            (false, DataType::Float, NCHW, ""),
+            (true, DataType::Float, NCHW, "Conv"),
+            (false, DataType::Uint8, NCHW, "Cast"),
+            (false, DataType::Float, NHWC, "Transpose"),
+            (true, DataType::Uint8, NHWC, "Conv Cast Transpose"),
+        ] {
+            let input = ImageInput { name: "image".into(), height: Some(32), width: None, layout, grey, element };
+            let (graph, adapted) = adapted(&input, vec![node("Identity", "image", "scores")]);
+            let found: Vec<_> = graph.node.iter().map(|node| node.op_type()).collect();
+            assert_eq!(found.join(" "), format!("{operators} Identity").trim_start());
+            // From one to the next.
+            let mut from = adapted.name.clone();
+            for node in &graph.node {
+                assert_eq!(node.input[0], from, "{operators}");
+                from.clone_from(&node.output[0]);
+            }
+            assert_eq!((adapted.height, adapted.width, adapted.grey), (Some(32), None, grey));
+            let Declared::Tensor { dims, .. } = Declared::of(&graph.input[0]) else { panic!("{operators}") };
+            let expected = if operators.is_empty() { vec![None; 4] } else { vec![Some(1), Some(3), Some(32), None] };
+            assert_eq!(dims, Some(expected), "{operators}");
+        }
+    }
+}

@@ -419,3 +419,473 @@ impl<'a> Functions<'a> {
 fn graphs(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
     node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::{Message, encoding::encode_varint};
+
+    use super::{
+        super::{
+            build,
+            types::{AttributeProto, attribute_proto::AttributeType, tensor_proto::DataType},
+        },
+        *,
+    };
+
+    fn measured(kind: Kind, bytes: &[u8]) -> Measure {
+        let mut measure = Measure::default();
+        measure.message(kind, bytes, 0);
+        measure
+    }
+
+    /// A message of one field, whose content is `bytes`.
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut all = vec![number << 3 | 2];
+        encode_varint(bytes.len() as u64, &mut all);
+        all.extend(bytes);
+        all
+    }
+
+    /// Twice the size: lists double.
+    const fn twice<T>() -> usize {
+        2 * size_of::<T>()
+    }
+
+    const ENTRY: usize = twice::<StringStringEntryProto>();
+
+    #[test]
+    fn every_message_counts_as_much_as_it_takes() {
+        fn one<T: Default>() -> Vec<T> {
+            vec![T::default()]
+        }
+        fn row<M: Message>(kind: Kind, message: &M, inside: usize) -> (Kind, Vec<u8>, usize) {
+            (kind, message.encode_to_vec(), twice::<M>() + inside)
+        }
+        let form = |value| TypeProto { value: Some(value), ..TypeProto::default() };
+        let (graph, node) = (Some(GraphProto::default()), twice::<GraphProto>());
+        let (model, inner) = (ModelProto::default, twice::<NodeProto>());
+        let attribute = AttributeProto::default;
+        let (tensor, sparse) = (twice::<TensorProto>(), twice::<SparseTensorProto>());
+        let (values, types) = (twice::<ValueInfoProto>(), twice::<TypeProto>());
+        let opsets = twice::<OperatorSetIdProto>();
+        let configuration = twice::<DeviceConfigurationProto>();
+        let training = twice::<TrainingInfoProto>();
+        let part = twice::<type_proto::Value>();
+        let shape = Some(TensorShapeProto::default());
+        let boxed = || Some(Box::default());
+        let (sequence, optional, map) = (
+            type_proto::Sequence { elem_type: boxed() },
+            type_proto::Optional { elem_type: boxed() },
+            type_proto::Map { value_type: boxed(), ..Default::default() },
+        );
+        // What holds others by itself stands for one of `type_proto::Value`.
+        let held = |kind, bytes: Vec<u8>, inside: usize| (kind, bytes, part + inside);
+        let tensor_type = type_proto::Tensor { shape: shape.clone(), ..Default::default() };
+        let sparse_type = type_proto::SparseTensor { shape, ..Default::default() };
+        let rows = [
+            row(Kind::Model, &ModelProto { graph: graph.clone(), ..model() }, node),
+            row(Kind::Model, &ModelProto { opset_import: one(), ..model() }, opsets),
+            row(Kind::Model, &ModelProto { metadata_props: one(), ..model() }, ENTRY),
+            row(Kind::Model, &ModelProto { training_info: one(), ..model() }, training),
+            row(Kind::Model, &ModelProto { functions: one(), ..model() }, twice::<FunctionProto>()),
+            row(Kind::Model, &ModelProto { configuration: one(), ..model() }, configuration),
+            row(Kind::Graph, &GraphProto { node: one(), ..Default::default() }, inner),
+            row(Kind::Graph, &GraphProto { initializer: one(), ..Default::default() }, tensor),
+            row(Kind::Graph, &GraphProto { sparse_initializer: one(), ..Default::default() }, sparse),
+            row(Kind::Graph, &GraphProto { input: one(), ..Default::default() }, values),
+            row(Kind::Graph, &GraphProto { output: one(), ..Default::default() }, values),
+            row(Kind::Graph, &GraphProto { value_info: one(), ..Default::default() }, values),
+            row(
+                Kind::Graph,
+                &GraphProto { quantization_annotation: one(), ..Default::default() },
+                twice::<TensorAnnotation>(),
+            ),
+            row(Kind::Graph, &GraphProto { metadata_props: one(), ..Default::default() }, ENTRY),
+            row(Kind::Node, &NodeProto { attribute: one(), ..Default::default() }, twice::<AttributeProto>()),
+            row(Kind::Node, &NodeProto { metadata_props: one(), ..Default::default() }, ENTRY),
+            row(
+                Kind::Node,
+                &NodeProto { device_configurations: one(), ..Default::default() },
+                twice::<NodeDeviceConfigurationProto>(),
+            ),
+            row(Kind::Attribute, &AttributeProto { t: Some(TensorProto::default()), ..attribute() }, tensor),
+            row(Kind::Attribute, &AttributeProto { g: graph.clone(), ..attribute() }, node),
+            row(Kind::Attribute, &AttributeProto { sparse_tensor: one().pop(), ..attribute() }, sparse),
+            row(Kind::Attribute, &AttributeProto { tp: one().pop(), ..attribute() }, types),
+            row(Kind::Attribute, &AttributeProto { tensors: one(), ..attribute() }, tensor),
+            row(Kind::Attribute, &AttributeProto { graphs: one(), ..attribute() }, node),
+            row(Kind::Attribute, &AttributeProto { sparse_tensors: one(), ..attribute() }, sparse),
+            row(Kind::Attribute, &AttributeProto { type_protos: one(), ..attribute() }, types),
+            row(Kind::Tensor, &TensorProto { external_data: one(), ..Default::default() }, ENTRY),
+            row(Kind::Tensor, &TensorProto { metadata_props: one(), ..Default::default() }, ENTRY),
+            row(Kind::Sparse, &SparseTensorProto { values: one().pop(), ..Default::default() }, tensor),
+            row(Kind::Sparse, &SparseTensorProto { indices: one().pop(), ..Default::default() }, tensor),
+            row(Kind::Value, &ValueInfoProto { r#type: one().pop(), ..Default::default() }, types),
+            row(Kind::Value, &ValueInfoProto { metadata_props: one(), ..Default::default() }, ENTRY),
+            row(Kind::Type, &form(type_proto::Value::TensorType(Default::default())), part),
+            row(Kind::Type, &form(type_proto::Value::SparseTensorType(Default::default())), part),
+            row(Kind::Type, &form(type_proto::Value::SequenceType(Default::default())), part),
+            row(Kind::Type, &form(type_proto::Value::MapType(Default::default())), part),
+            row(Kind::Type, &form(type_proto::Value::OptionalType(Default::default())), part),
+            held(Kind::TensorType, tensor_type.encode_to_vec(), twice::<TensorShapeProto>()),
+            held(Kind::TensorType, sparse_type.encode_to_vec(), twice::<TensorShapeProto>()),
+            held(Kind::Nested, sequence.encode_to_vec(), types),
+            held(Kind::Nested, optional.encode_to_vec(), types),
+            held(Kind::Nested, map.encode_to_vec(), types),
+            row(Kind::Shape, &TensorShapeProto { dim: one() }, twice::<Dimension>()),
+            (Kind::Dimension, vec![], twice::<Dimension>()),
+            row(
+                Kind::Function,
+                &FunctionProto { attribute_proto: one(), ..Default::default() },
+                twice::<AttributeProto>(),
+            ),
+            row(Kind::Function, &FunctionProto { node: one(), ..Default::default() }, inner),
+            row(Kind::Function, &FunctionProto { opset_import: one(), ..Default::default() }, opsets),
+            row(Kind::Function, &FunctionProto { value_info: one(), ..Default::default() }, values),
+            row(Kind::Function, &FunctionProto { metadata_props: one(), ..Default::default() }, ENTRY),
+            row(Kind::Training, &TrainingInfoProto { initialization: graph.clone(), ..Default::default() }, node),
+            row(Kind::Training, &TrainingInfoProto { algorithm: graph, ..Default::default() }, node),
+            row(Kind::Training, &TrainingInfoProto { initialization_binding: one(), ..Default::default() }, ENTRY),
+            row(Kind::Training, &TrainingInfoProto { update_binding: one(), ..Default::default() }, ENTRY),
+            row(
+                Kind::Annotation,
+                &TensorAnnotation { quant_parameter_tensor_names: one(), ..Default::default() },
+                ENTRY,
+            ),
+            row(
+                Kind::Sharding,
+                &NodeDeviceConfigurationProto { sharding_spec: one(), ..Default::default() },
+                twice::<ShardingSpecProto>(),
+            ),
+        ];
+        for (index, (kind, bytes, expected)) in rows.into_iter().enumerate() {
+            assert_eq!(measured(kind, &bytes).description, expected, "row {index}: {bytes:?}");
+        }
+    }
+
+    #[test]
+    fn every_field_counts_as_much_as_it_takes() {
+        const TENSOR: usize = twice::<TensorProto>();
+        const ATTRIBUTE: usize = twice::<AttributeProto>();
+        const NUMBER: usize = twice::<u64>();
+        let two = [0x81, 1, 2];
+        let rows = [
+            ("bytes of a tensor", Kind::Tensor, field(9, &[1; 100]), TENSOR),
+            ("packed dimensions", Kind::Tensor, field(1, &two), TENSOR + 2 * NUMBER),
+            ("packed int32", Kind::Tensor, field(5, &two), TENSOR + 2 * twice::<i32>()),
+            ("packed int64", Kind::Tensor, field(7, &two), TENSOR + 2 * NUMBER),
+            ("packed uint64", Kind::Tensor, field(11, &two), TENSOR + 2 * NUMBER),
+            ("a byte below the highest bit", Kind::Tensor, field(7, &[0x7f]), TENSOR + NUMBER),
+            ("packed floats", Kind::Tensor, field(4, &[0; 8]), TENSOR + 2 * 8),
+            ("packed doubles", Kind::Tensor, field(10, &[0; 16]), TENSOR + 2 * 16),
+            ("a name", Kind::Tensor, field(8, b"score"), TENSOR + twice::<String>() + 5),
+            ("packed integers of an attribute", Kind::Attribute, field(8, &two), ATTRIBUTE + 2 * NUMBER),
+            ("packed floats of an attribute", Kind::Attribute, field(7, &[0; 8]), ATTRIBUTE + 2 * 8),
+            ("a text of an attribute", Kind::Attribute, field(9, &[0; 8]), ATTRIBUTE + twice::<String>() + 8),
+            ("small messages", Kind::Numbers(10), field(2, &[0; 3]), 20 + 3 * 4 * NUMBER),
+            ("a text in a message of texts", Kind::Texts(10), field(2, &[0; 3]), 20 + twice::<String>() + 3),
+            ("a number", Kind::Attribute, vec![3 << 3, 0x81, 1, 3 << 3, 2], ATTRIBUTE + 2 * NUMBER),
+            ("32 bits", Kind::Attribute, vec![2 << 3 | 5, 8, 8, 8, 8, 3 << 3, 2], ATTRIBUTE + 2 * NUMBER),
+            ("64 bits", Kind::Tensor, [&[10 << 3 | 1][..], &[8; 8], &[16, 1]].concat(), TENSOR + 2 * NUMBER),
+            ("a group", Kind::Tensor, vec![15 << 3 | 3, 16, 1, 15 << 3 | 4], TENSOR + 3 * NUMBER),
+            // The decoder stops there as well.
+            (
+                "cut off",
+                Kind::Tensor,
+                [field(8, b"score"), vec![8 << 3 | 2, 9, 1]].concat(),
+                TENSOR + twice::<String>() + 5,
+            ),
+            // A graph is no text, whatever wire type its field has.
+            ("a number for a message", Kind::Attribute, vec![6 << 3, 1], ATTRIBUTE + NUMBER),
+        ];
+        for (name, kind, bytes, expected) in rows {
+            assert_eq!(measured(kind, &bytes).description, expected, "{name}");
+        }
+        let model = build::model(
+            GraphProto {
+                node: vec![
+                    NodeProto {
+                        attribute: vec![branch(inside(vec![build::node("Neg", &[], "", vec![])]))],
+                        ..Default::default()
+                    };
+                    2
+                ],
+                initializer: vec![TensorProto::default(); 3],
+                ..GraphProto::default()
+            },
+            None,
+        );
+        let Measure { nodes, tensors, depth, .. } = measured(Kind::Model, &model.encode_to_vec());
+        assert_eq!((nodes, tensors, depth), (4, 3, 2));
+    }
+
+    fn inside(node: Vec<NodeProto>) -> GraphProto {
+        GraphProto { node, ..GraphProto::default() }
+    }
+
+    fn branch(graph: GraphProto) -> AttributeProto {
+        AttributeProto {
+            name: Some("branch".into()),
+            r#type: Some(AttributeType::Graph as i32),
+            g: Some(graph),
+            ..AttributeProto::default()
+        }
+    }
+
+    fn words(result: Result<()>) -> String {
+        result.err().map_or_else(String::new, |error| error.to_string())
+    }
+
+    #[test]
+    fn a_description_may_take_what_the_limit_says_and_no_more() {
+        // Of two bytes each, and one byte.
+        let (opset, group) = ([8 << 3 | 2, 0], 15 << 3 | 3);
+        let (per_opset, per_group) = (twice::<OperatorSetIdProto>() - 8 * 2, twice::<u64>() - 8);
+        let room = (256 << 20) - twice::<ModelProto>();
+        let mut bytes = opset.repeat(room / per_opset);
+        let rest = room % per_opset;
+        assert_eq!(rest % per_group, 0);
+        bytes.resize(bytes.len() + rest / per_group, group);
+        assert_eq!(words(check_encoded(&bytes)), "");
+        bytes.push(group);
+        let message = words(check_encoded(&bytes));
+        let most = (256 << 20) + 8 * bytes.len();
+        assert!(message.contains(&format!("take {} bytes of memory; at most {most} ", most + 8)), "{message}");
+    }
+
+    /// A graph in a graph, so many of them in all, with one node more in the innermost one.
+    fn nested(graphs: usize) -> Vec<u8> {
+        let mut graph = field(1, &[]);
+        for _ in 1..graphs {
+            graph = field(1, &field(5, &field(6, &graph)));
+        }
+        field(7, &graph)
+    }
+
+    #[test]
+    fn depths_have_a_limit() {
+        assert_eq!(words(check_encoded(&nested(MAX_DEPTH + 1))), "");
+        let Measure { nodes, depth, .. } = measured(Kind::Model, &nested(MAX_DEPTH + 1));
+        assert_eq!((nodes, depth), (MAX_DEPTH + 1, MAX_DEPTH + 1));
+        // So many that looking into each would take more than a thread's stack.
+        for graphs in [MAX_DEPTH + 2, 6000] {
+            let message = words(check_encoded(&nested(graphs)));
+            assert!(message.contains("more than 16 deep"), "{graphs}: {message}");
+        }
+        // Types in types, in the type of an input.
+        let types = |count| {
+            let inner = (0..count).fold(vec![], |inner, _| field(4, &field(1, &inner)));
+            field(7, &field(11, &field(2, &inner)))
+        };
+        assert_eq!(words(check_encoded(&types(MAX_DEPTH))), "");
+        assert!(words(check_encoded(&types(MAX_DEPTH + 1))).contains("more than 16 deep"));
+    }
+
+    fn long(values: &[i64]) -> TensorProto {
+        build::int64s("shape", &[values.len() as i64], values)
+    }
+
+    fn node(operator: &str, inputs: &[&str]) -> NodeProto {
+        build::node(operator, inputs, "value", vec![])
+    }
+
+    fn model(nodes: Vec<NodeProto>, shape: &[i64]) -> ModelProto {
+        build::model(GraphProto { node: nodes, initializer: vec![long(shape)], ..GraphProto::default() }, None)
+    }
+
+    fn constant(operator: &str, shape: &[i64]) -> NodeProto {
+        let value = AttributeProto { name: Some("value".into()), t: Some(long(shape)), ..AttributeProto::default() };
+        build::node(operator, &[], "shape", vec![value])
+    }
+
+    fn sparse(values: i64) -> SparseTensorProto {
+        SparseTensorProto { dims: vec![values], ..SparseTensorProto::default() }
+    }
+
+    #[test]
+    fn values_that_are_made_of_shapes_and_others() {
+        struct Case {
+            name: &'static str,
+            /// A model that makes so many values, or seems to.
+            model: fn(i64) -> ModelProto,
+            counted: bool,
+        }
+        const fn case(name: &'static str, counted: bool, model: fn(i64) -> ModelProto) -> Case {
+            Case { name, model, counted }
+        }
+        let cases = [
+            case("ConstantOfShape", true, |n| model(vec![node("ConstantOfShape", &["shape"])], &[n])),
+            case("a negative side", true, |n| model(vec![node("ConstantOfShape", &["shape"])], &[-1, n])),
+            case("a side of 0", false, |n| model(vec![node("ConstantOfShape", &["shape"])], &[n, 0])),
+            case("Expand", true, |n| model(vec![node("Expand", &["x", "shape"])], &[n])),
+            case("Expand of such a list", false, |n| model(vec![node("Expand", &["shape", "x"])], &[n])),
+            case("Tile", true, |n| model(vec![node("Tile", &["x", "shape"])], &[n])),
+            case("Reshape", false, |n| model(vec![node("Reshape", &["x", "shape"])], &[n])),
+            case("a shape without a name", false, |n| {
+                let mut model = model(vec![node("ConstantOfShape", &[""])], &[n]);
+                model.graph.as_mut().unwrap().initializer[0].name = Some(String::new());
+                model
+            }),
+            case("RandomNormal", true, |n| {
+                let node = build::node("RandomNormal", &[], "value", vec![build::ints("shape", &[n])]);
+                model(vec![node], &[])
+            }),
+            case("RandomUniform", true, |n| {
+                let node = build::node("RandomUniform", &[], "value", vec![build::ints("shape", &[n])]);
+                model(vec![node], &[])
+            }),
+            case("RandomUniformLike", false, |n| {
+                let node = build::node("RandomUniformLike", &["x"], "value", vec![build::ints("shape", &[n])]);
+                model(vec![node], &[])
+            }),
+            case("two of them", true, |n| {
+                let nodes = vec![node("ConstantOfShape", &["shape"]), constant("Constant", &[1])];
+                let mut model = model(nodes, &[n / 2]);
+                let graph = model.graph.as_mut().unwrap();
+                graph.node[1].output[0] = "other".into();
+                graph.node.push(build::node("Expand", &["x", "rest"], "more", vec![]));
+                graph.initializer.push(build::int64s("rest", &[1], &[n - n / 2]));
+                model
+            }),
+            case("the shape from a node", true, |n| {
+                let mut model = model(vec![constant("Constant", &[n]), node("ConstantOfShape", &["shape"])], &[]);
+                model.graph.as_mut().unwrap().initializer.clear();
+                model
+            }),
+            case("the shape from another node", false, |n| {
+                let mut model = model(vec![constant("Other", &[n]), node("ConstantOfShape", &["shape"])], &[]);
+                model.graph.as_mut().unwrap().initializer.clear();
+                model
+            }),
+            case("a shape of int32", false, |n| {
+                let mut model = model(vec![node("ConstantOfShape", &["shape"])], &[]);
+                model.graph.as_mut().unwrap().initializer[0] = build::int32s("shape", &[1], &[n as i32]);
+                model
+            }),
+            case("in a graph of a node", true, |n| {
+                let inner = inside(vec![node("ConstantOfShape", &["shape"])]);
+                model(vec![build::node("If", &["x"], "y", vec![branch(inner)])], &[n])
+            }),
+            case("in a list of graphs", true, |n| {
+                let graphs = vec![inside(vec![node("ConstantOfShape", &["shape"])])];
+                model(vec![build::node("If", &["x"], "y", vec![AttributeProto { graphs, ..Default::default() }])], &[n])
+            }),
+            case("a constant of a graph in a node", true, |n| {
+                let mut inner = inside(vec![node("ConstantOfShape", &["shape"])]);
+                inner.initializer = vec![long(&[n])];
+                let mut model = model(vec![build::node("If", &["x"], "y", vec![branch(inner)])], &[]);
+                model.graph.as_mut().unwrap().initializer.clear();
+                model
+            }),
+            case("in a function", true, |n| {
+                let mut model = model(vec![], &[n]);
+                let node = vec![node("ConstantOfShape", &["shape"])];
+                model.functions = vec![FunctionProto { node, ..FunctionProto::default() }];
+                model
+            }),
+            case("a sparse weight", true, |n| {
+                let mut model = model(vec![], &[]);
+                model.graph.as_mut().unwrap().sparse_initializer = vec![sparse(n)];
+                model
+            }),
+            case("a sparse attribute", true, |n| {
+                let attribute = AttributeProto { sparse_tensor: Some(sparse(n)), ..AttributeProto::default() };
+                model(vec![build::node("Constant", &[], "y", vec![attribute])], &[])
+            }),
+            case("sparse attributes", true, |n| {
+                let attribute =
+                    AttributeProto { sparse_tensors: vec![sparse(n - 1), sparse(1)], ..AttributeProto::default() };
+                model(vec![build::node("Constant", &[], "y", vec![attribute])], &[])
+            }),
+            case("sizes of a Resize", false, |n| model(vec![node("Resize", &["x", "", "", "shape"])], &[n])),
+            case("scales of a Resize", false, |n| model(vec![node("Resize", &["x", "", "shape"])], &[n])),
+        ];
+        for Case { name, model, counted } in cases {
+            let at = |values: u64| words(check(&model(values as i64)));
+            assert_eq!(at(MAX_FILLED), "", "{name}");
+            let above = at(MAX_FILLED + 1);
+            assert_eq!(above.contains("makes 268435457 values of shapes alone"), counted, "{name}: {above}");
+            assert_eq!(above.is_empty(), !counted, "{name}: {above}");
+        }
+        let resize = |shape: &[i64]| words(check(&model(vec![node("Resize", &["x", "", "", "shape"])], shape)));
+        assert_eq!(resize(&[1, 1, 1 << 15, 1 << 15]), "");
+        assert!(resize(&[1, 1, (1 << 15) + 1, 1 << 15]).contains("a tensor of 1073774592 values; at most 1073741824"));
+        // Sides whose product overflows.
+        assert!(resize(&[1 << 40, 1 << 40]).contains(&format!("a tensor of {} values", u64::MAX)));
+    }
+
+    #[test]
+    fn what_comes_from_one_place_and_what_from_two() {
+        let chain = |nodes: &[(&[&str], &[&str])]| {
+            let nodes = nodes.iter().map(|(inputs, outputs)| NodeProto {
+                name: Some(outputs[0].to_owned()),
+                input: inputs.iter().map(|&name| name.to_owned()).collect(),
+                output: outputs.iter().map(|&name| name.to_owned()).collect(),
+                ..NodeProto::default()
+            });
+            let mut model = model(nodes.collect(), &[1]);
+            model.graph.as_mut().unwrap().input = vec![build::value("image", DataType::Float, &[])];
+            words(check(&model))
+        };
+        type Node = (&'static [&'static str], &'static [&'static str]);
+        let rows: [(&str, &[Node], &str); 13] = [
+            ("one after the other", &[(&["image"], &["a"]), (&["a"], &["b"])], ""),
+            ("in another order", &[(&["b"], &["c"]), (&["a"], &["b"]), (&["image"], &["a"])], ""),
+            ("two ways to one", &[(&["image"], &["a"]), (&["a"], &["b"]), (&["a"], &["c"]), (&["b", "c"], &["d"])], ""),
+            ("the same twice", &[(&["image", "image"], &["a"]), (&["a", "a"], &["b"])], ""),
+            ("outputs without names", &[(&["image"], &["a", ""]), (&["a", ""], &["b", ""])], ""),
+            ("a value from nowhere", &[(&["nothing"], &["a"])], ""),
+            ("itself", &[(&["a"], &["a"])], "form a circle"),
+            ("itself beside another", &[(&["image", "a"], &["a"])], "form a circle"),
+            ("each other", &[(&["b"], &["a"]), (&["a"], &["b"])], "form a circle"),
+            ("behind others", &[(&["image"], &["a"]), (&["a", "c"], &["b"]), (&["b"], &["c"])], "form a circle"),
+            ("two nodes", &[(&["image"], &["a"]), (&["image"], &["a"])], "one origin"),
+            ("the picture", &[(&["image"], &["image"])], "one origin"),
+            ("a constant", &[(&["image"], &["b", "shape"])], "one origin"),
+        ];
+        for (name, nodes, expected) in rows {
+            let message = chain(nodes);
+            assert!(message.contains(expected) && message.is_empty() == expected.is_empty(), "{name}: {message}");
+        }
+    }
+
+    /// A model that calls the first of so many functions in this domain. Each calls the next, and the
+    /// last one has `more` nodes.
+    fn calls(functions: usize, domain: &str, more: usize) -> ModelProto {
+        let call = |index: usize| NodeProto { domain: Some("own".into()), ..node(&format!("f{index}"), &[]) };
+        let mut model = model(vec![call(0)], &[]);
+        model.functions = (0..functions)
+            .map(|index| FunctionProto {
+                name: Some(format!("f{index}")),
+                domain: Some(domain.to_owned()),
+                node: if index + 1 == functions { vec![node("Neg", &[]); more] } else { vec![call(index + 1)] },
+                ..FunctionProto::default()
+            })
+            .collect();
+        model
+    }
+
+    #[test]
+    fn functions_count_with_what_they_call() {
+        assert_eq!(words(check(&calls(MAX_DEPTH, "own", 1))), "");
+        let message = words(check(&calls(MAX_DEPTH + 1, "own", 1)));
+        assert!(message.contains("more than 16 deep"), "{message}");
+        // Another domain has another function of that name.
+        assert_eq!(words(check(&calls(MAX_DEPTH + 1, "other", 1))), "");
+        // The call, and what it stands for.
+        assert_eq!(words(check(&calls(1, "own", MAX_NODES - 1))), "");
+        let message = words(check(&calls(1, "own", MAX_NODES)));
+        assert!(message.contains("has 32769 nodes, with functions"), "{message}");
+        // Called twice in a graph of a node, beside another node.
+        let with_graph = |most: usize| {
+            let mut model = calls(1, "own", most);
+            let graph = model.graph.as_mut().unwrap();
+            let calls = inside(vec![graph.node[0].clone(), node("Neg", &[]), graph.node[0].clone()]);
+            graph.node = vec![build::node("If", &[], "y", vec![branch(calls)])];
+            words(check(&model))
+        };
+        assert_eq!(with_graph((MAX_NODES - 4) / 2), "");
+        let message = with_graph((MAX_NODES - 4) / 2 + 1);
+        assert!(message.contains("has 32770 nodes, with functions"), "{message}");
+    }
+}

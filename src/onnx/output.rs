@@ -323,3 +323,383 @@ fn layout_of_nodes(index: &Index<'_>, output: &str) -> Option<TensorLayout> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            build::{self, Dim},
+            types::{GraphProto, NodeProto},
+        },
+        *,
+    };
+
+    const NCHW: TensorLayout = TensorLayout::Nchw;
+    const NHWC: TensorLayout = TensorLayout::Nhwc;
+    const OPEN: Option<usize> = None;
+
+    fn input(height: Option<usize>, width: Option<usize>) -> ImageInput {
+        let element = DataType::Float;
+        ImageInput { name: "image".into(), height, width, layout: NCHW, grey: false, element }
+    }
+
+    fn graph(nodes: Vec<NodeProto>) -> GraphProto {
+        GraphProto { node: nodes, ..GraphProto::default() }
+    }
+
+    /// How an output of this type and shape is read: `None` if it is no segmentation, `Some(None)` if
+    /// that is not clear.
+    fn read(
+        nodes: &GraphProto,
+        element: DataType,
+        dims: Option<&[Option<usize>]>,
+        input: &ImageInput,
+        hints: &Hints<'_>,
+    ) -> Option<Option<Form>> {
+        let declared = Declared::Tensor { element: Some(element), dims: dims.map(<[_]>::to_vec) };
+        match form(&Index::of(nodes), "scores", &declared, input, hints) {
+            Ok(form) => Some(Some(form)),
+            Err(Unfit::Unclear) => Some(None),
+            Err(Unfit::No) => None,
+        }
+    }
+
+    fn fixed(side: usize) -> Option<usize> {
+        Some(side)
+    }
+
+    #[test]
+    fn shapes_of_scores_and_their_near_misses() {
+        #[derive(Debug, PartialEq)]
+        enum Expected {
+            Scores(TensorLayout, Option<usize>),
+            Foreground(TensorLayout),
+            Unclear,
+            No,
+        }
+        use Expected::*;
+        struct Case {
+            name: &'static str,
+            dims: Vec<Option<usize>>,
+            /// The picture's height and width.
+            picture: (Option<usize>, Option<usize>),
+            expected: Expected,
+        }
+        let open = (None, None);
+        let case =
+            |name, dims: &[Option<usize>], picture, expected| Case { name, dims: dims.to_vec(), picture, expected };
+        let (one, five) = (fixed(1), fixed(5));
+        let sized = (fixed(64), fixed(96));
+        let cases = [
+            case("N x 5 x h x w", &[OPEN, five, OPEN, OPEN], open, Scores(NCHW, five)),
+            case("1 x 5 x h x w", &[one, five, OPEN, OPEN], open, Scores(NCHW, five)),
+            case("2 x 5 x h x w", &[fixed(2), five, OPEN, OPEN], open, No),
+            case("N x h x w x 5", &[OPEN, OPEN, OPEN, five], open, Scores(NHWC, five)),
+            case("h x w x 5", &[OPEN, OPEN, five], open, Scores(NHWC, five)),
+            case("5 x h x w", &[five, OPEN, OPEN], open, Scores(NCHW, five)),
+            case("255 classes", &[OPEN, fixed(255), OPEN, OPEN], open, Scores(NCHW, fixed(255))),
+            case("256 classes", &[OPEN, fixed(256), OPEN, OPEN], open, No),
+            case("N x 1 x h x w", &[OPEN, one, OPEN, OPEN], open, Foreground(NCHW)),
+            case("N x h x w x 1", &[OPEN, OPEN, OPEN, one], open, Foreground(NHWC)),
+            case("N x h x w", &[OPEN, OPEN, OPEN], open, Foreground(NCHW)),
+            case("two dimensions", &[OPEN, OPEN], open, No),
+            case("five dimensions", &[OPEN, OPEN, five, OPEN, OPEN], open, No),
+            case("all open", &[OPEN, OPEN, OPEN, OPEN], open, Unclear),
+            case("two rows", &[OPEN, fixed(255), fixed(2), fixed(256)], open, Scores(NCHW, fixed(255))),
+            case("two columns", &[OPEN, fixed(256), fixed(2), five], open, Scores(NHWC, five)),
+            case("one row", &[OPEN, fixed(255), one, fixed(256)], open, No),
+            case("one column", &[OPEN, one, fixed(256), one], open, No),
+            case("one side open", &[OPEN, five, OPEN, fixed(300)], open, No),
+            case(
+                "one side open, of one fixed",
+                &[OPEN, five, OPEN, fixed(300)],
+                (None, fixed(300)),
+                Scores(NCHW, five),
+            ),
+            case("all sides of one size", &[OPEN, five, fixed(64), fixed(96)], sized, Scores(NCHW, five)),
+            case("half of them", &[OPEN, five, fixed(32), fixed(48)], sized, Scores(NCHW, five)),
+            case("rounded up", &[OPEN, five, fixed(10), fixed(14)], (fixed(97), fixed(137)), Scores(NCHW, five)),
+            case("other proportions", &[OPEN, five, fixed(32), fixed(50)], sized, No),
+            // 49 * 64 - 32 * 96 is less than 96, and 48 * 64 - 31 * 96 is not.
+            case("just the same", &[OPEN, five, fixed(32), fixed(49)], sized, Scores(NCHW, five)),
+            case("just others", &[OPEN, five, fixed(31), fixed(48)], sized, No),
+            case("one cell of one size", &[OPEN, five, one, one], (fixed(32), fixed(32)), No),
+            case("one row of one size", &[OPEN, five, one, fixed(2)], (fixed(32), fixed(64)), Scores(NCHW, five)),
+            case(
+                "a square that can be both",
+                &[OPEN, fixed(32), fixed(32), fixed(32)],
+                (fixed(64), fixed(64)),
+                Unclear,
+            ),
+        ];
+        for Case { name, dims, picture, expected } in cases {
+            let found =
+                read(&graph(vec![]), DataType::Float, Some(&dims), &input(picture.0, picture.1), &Hints::default());
+            let found = match found {
+                None => No,
+                Some(None) => Unclear,
+                Some(Some(form)) => {
+                    assert_eq!(form.rank, Some(dims.len()), "{name}");
+                    match form.kind {
+                        Kind::Foreground => {
+                            assert_eq!(form.channels, Some(1), "{name}");
+                            Foreground(form.layout)
+                        }
+                        _ => Scores(form.layout, form.channels),
+                    }
+                }
+            };
+            assert_eq!(found, expected, "{name}");
+        }
+        // Of no known shape, what is asked for counts.
+        for (layout, expected) in [(None, NCHW), (Some(NCHW), NCHW), (Some(NHWC), NHWC)] {
+            let hints = Hints { layout, ..Hints::default() };
+            let form = read(&graph(vec![]), DataType::Float16, None, &input(None, None), &hints).flatten().unwrap();
+            assert_eq!((form.kind, form.layout, form.rank, form.channels), (Kind::Scores, expected, None, None));
+        }
+    }
+
+    #[test]
+    fn shapes_of_class_indices_and_their_near_misses() {
+        let (one, five) = (fixed(1), fixed(5));
+        let rows: [(&[Option<usize>], bool); 17] = [
+            (&[OPEN, OPEN], true),
+            (&[fixed(2), fixed(2)], true),
+            (&[fixed(2), one], false),
+            (&[OPEN, OPEN, OPEN], true),
+            (&[one, OPEN, OPEN], true),
+            (&[OPEN, OPEN, one], true),
+            (&[five, OPEN, OPEN], false),
+            (&[OPEN, OPEN, five], false),
+            (&[one, five, OPEN], false),
+            (&[one, one, OPEN, OPEN], true),
+            (&[OPEN, OPEN, OPEN, one], true),
+            (&[fixed(2), one, OPEN, OPEN], false),
+            (&[one, five, OPEN, OPEN], false),
+            (&[one, one, OPEN, five], false),
+            (&[one, OPEN, OPEN, five], false),
+            (&[OPEN], false),
+            (&[one, one, one, OPEN, OPEN], false),
+        ];
+        let read = |element, dims: Option<&[Option<usize>]>| {
+            read(&graph(vec![]), element, dims, &input(None, None), &Hints::default())
+        };
+        for element in [DataType::Int64, DataType::Int32, DataType::Uint8, DataType::Bool] {
+            let kind = Kind::Labels { binary: element == DataType::Bool };
+            for (dims, fits) in rows {
+                let expected = Form { kind, layout: NCHW, element, rank: Some(dims.len()), channels: None };
+                assert_eq!(read(element, Some(dims)), fits.then_some(Some(expected)), "{element:?}, {dims:?}");
+            }
+            assert_eq!(read(element, None).flatten().unwrap().rank, None);
+        }
+        for element in [DataType::Float, DataType::Float16, DataType::Double] {
+            assert!(read(element, Some(&[OPEN, five, OPEN, OPEN])).is_some(), "{element:?}");
+        }
+        for element in [DataType::Bfloat16, DataType::Int8, DataType::Uint16, DataType::String] {
+            assert_eq!(read(element, Some(&[OPEN, one, OPEN, OPEN])), None, "{element:?}");
+            assert_eq!(read(element, None), None, "{element:?}");
+        }
+        let index = graph(vec![]);
+        for declared in [Declared::Other("a map"), Declared::Tensor { element: None, dims: None }] {
+            let found = form(&Index::of(&index), "scores", &declared, &input(None, None), &Hints::default());
+            assert!(matches!(found, Err(Unfit::No)), "{declared:?}");
+        }
+    }
+
+    /// The nodes from `low` to `scores`.
+    fn chain(nodes: &[(&str, &[i64])]) -> GraphProto {
+        let name = |place: usize| if place == nodes.len() { "scores".to_owned() } else { format!("value{place}") };
+        let node = |(place, (operator, perm)): (usize, &(&str, &[i64]))| {
+            let attributes = if perm.is_empty() { vec![] } else { vec![build::ints("perm", perm)] };
+            build::node(operator, &[&name(place)], &name(place + 1), attributes)
+        };
+        graph(nodes.iter().enumerate().map(node).collect())
+    }
+
+    #[test]
+    fn nodes_tell_where_the_channels_are() {
+        const BACK: &[i64] = &[0, 2, 3, 1];
+        const SWAP: &[i64] = &[0, 3, 2, 1];
+        let mut rows: Vec<(Vec<(&str, &[i64])>, Option<TensorLayout>)> = vec![
+            (vec![], None),
+            (vec![("Transpose", BACK)], Some(NHWC)),
+            (vec![("Transpose", &[1, 2, 0])], Some(NHWC)),
+            (vec![("Transpose", &[0, 3, 1, 2])], Some(NCHW)),
+            (vec![("Transpose", &[2, 0, 1])], Some(NCHW)),
+            (vec![("Transpose", &[0, 1, 3, 2])], None),
+            (vec![("Transpose", &[])], None),
+            (vec![("Conv", &[]), ("Transpose", SWAP)], None),
+            (vec![("Conv", &[]), ("Transpose", SWAP), ("Softmax", &[]), ("Transpose", SWAP)], Some(NCHW)),
+            (vec![("Conv", &[]), ("Neg", &[])], None),
+            (vec![("Transpose", BACK), ("Conv", &[])], Some(NCHW)),
+        ];
+        for operator in ["Conv", "ConvTranspose", "BatchNormalization", "MaxPool", "AveragePool", "DepthToSpace"] {
+            rows.push((vec![(operator, &[])], Some(NCHW)));
+        }
+        for operator in ["Sigmoid", "Softmax", "LogSoftmax", "Identity", "Cast", "Resize", "Clip", "Relu", "Add", "Mul"]
+        {
+            rows.push((vec![("Transpose", BACK), (operator, &[])], Some(NHWC)));
+        }
+        for (nodes, expected) in rows {
+            assert_eq!(layout_of_nodes(&Index::of(&chain(&nodes)), "scores"), expected, "{nodes:?}");
+        }
+    }
+
+    #[test]
+    fn what_speaks_for_one_of_two_readings() {
+        const BACK: &[(&str, &[i64])] = &[("Transpose", &[0, 2, 3, 1])];
+        struct Case {
+            name: &'static str,
+            dims: [Option<usize>; 4],
+            nodes: &'static [(&'static str, &'static [i64])],
+            classes: Option<usize>,
+            asked: Option<TensorLayout>,
+            usual: Option<TensorLayout>,
+            expected: Option<TensorLayout>,
+        }
+        let open = Case {
+            name: "nothing",
+            dims: [OPEN; 4],
+            nodes: &[],
+            classes: None,
+            asked: None,
+            usual: None,
+            expected: None,
+        };
+        let square = [OPEN, fixed(32), fixed(32), fixed(32)];
+        let cases = [
+            Case { ..open },
+            Case { name: "an option", asked: Some(NHWC), expected: Some(NHWC), ..open },
+            Case { name: "what is usual", usual: Some(NHWC), expected: Some(NHWC), ..open },
+            Case { name: "nodes", nodes: BACK, expected: Some(NHWC), ..open },
+            Case { name: "nodes before what is usual", nodes: BACK, usual: Some(NCHW), expected: Some(NHWC), ..open },
+            Case { name: "an option before nodes", nodes: BACK, asked: Some(NCHW), expected: Some(NCHW), ..open },
+            Case { name: "classes that no reading has", classes: Some(5), nodes: BACK, expected: Some(NHWC), ..open },
+            Case { name: "two numbers", dims: [OPEN, fixed(4), fixed(4), fixed(5)], ..open },
+            Case {
+                name: "the number of classes",
+                dims: [OPEN, fixed(4), fixed(4), fixed(5)],
+                classes: Some(5),
+                expected: Some(NHWC),
+                ..open
+            },
+            Case {
+                name: "the number of classes in front",
+                dims: [OPEN, fixed(5), fixed(4), fixed(4)],
+                classes: Some(5),
+                nodes: BACK,
+                expected: Some(NCHW),
+                ..open
+            },
+            Case { name: "both the number of classes", dims: square, classes: Some(32), ..open },
+            Case { name: "an option for that", dims: square, asked: Some(NHWC), expected: Some(NHWC), ..open },
+        ];
+        for Case { name, dims, nodes, classes, asked, usual, expected } in cases {
+            let hints = Hints { output: None, layout: asked, classes, usual };
+            let found = read(&chain(nodes), DataType::Float, Some(&dims), &input(None, None), &hints);
+            assert_eq!(found.unwrap().map(|form| form.layout), expected, "{name}");
+        }
+        // A number of channels that is known, and then sides that are, speak louder than nodes.
+        let nodes = chain(&[("Transpose", &[1, 2, 0])]);
+        let three = |dims: [Option<usize>; 3], width| {
+            read(&nodes, DataType::Float, Some(&dims), &input(None, width), &Hints::default()).flatten().unwrap().layout
+        };
+        assert_eq!(three([OPEN, OPEN, OPEN], None), NCHW);
+        assert_eq!(three([OPEN, fixed(4), fixed(5)], fixed(10)), NCHW);
+        assert_eq!(three([fixed(5), fixed(4), fixed(5)], fixed(10)), NHWC);
+        // An open dimension in front of two sides is the batch, unless there are more than two classes.
+        let hidden = |classes| {
+            let hints = Hints { classes, ..Hints::default() };
+            read(&graph(vec![]), DataType::Float, Some(&[OPEN, OPEN, OPEN]), &input(None, None), &hints).unwrap()
+        };
+        for (classes, kind) in [(None, Some(Kind::Foreground)), (Some(2), Some(Kind::Foreground)), (Some(3), None)] {
+            assert_eq!(hidden(classes).map(|form| form.kind), kind, "{classes:?}");
+        }
+    }
+
+    fn value(name: &str, dims: &[Dim]) -> super::super::types::ValueInfoProto {
+        build::value(name, DataType::Float, dims)
+    }
+
+    #[test]
+    fn the_output_that_is_chosen_is_left_alone() {
+        use Dim::{Fixed, Named};
+        let scores = [Named("N"), Fixed(5), Named("h"), Named("w")];
+        let model = |outputs: &[(&str, &[Dim])]| {
+            let nodes = ["a", "b"].map(|name| build::node("Conv", &["image"], name, vec![])).to_vec();
+            let output = outputs.iter().map(|(name, dims)| value(name, dims)).collect();
+            build::model(GraphProto { output, ..graph(nodes) }, None)
+        };
+        let choose = |model: &mut ModelProto, name: Option<&str>| {
+            let hints = Hints { output: name, ..Hints::default() };
+            let form =
+                choose_output(model, &input(None, None), &hints, &mut |_, _| panic!("nothing is to be found out"));
+            let graph = model.graph.as_ref().unwrap();
+            let nodes = graph.node.iter().map(|node| node.output[0].clone()).collect::<Vec<_>>().join(" ");
+            form.map(|_| (graph.output[0].name().to_owned(), graph.output.len(), nodes))
+        };
+        let chosen = |name: &str, nodes: &str| (name.to_owned(), 1, nodes.to_owned());
+        let both = || model(&[("a", &scores), ("b", &scores)]);
+        assert_eq!(choose(&mut both(), None).unwrap(), chosen("a", "a"));
+        assert_eq!(choose(&mut both(), Some("b")).unwrap(), chosen("b", "b"));
+        // One output needs no tidying up.
+        assert_eq!(choose(&mut model(&[("a", &scores)]), None).unwrap(), chosen("a", "a b"));
+        let list = [Named("N"), Fixed(1000)];
+        assert_eq!(choose(&mut model(&[("a", &list), ("b", &scores)]), None).unwrap(), chosen("b", "b"));
+        let message = |model: &mut ModelProto, name| choose(model, name).unwrap_err().to_string();
+        assert!(message(&mut both(), Some("c")).contains("has no output 'c'; it has [\"a\", \"b\"]"));
+        assert!(message(&mut model(&[("a", &list)]), Some("a")).contains("'a' is a float32 tensor ? x 1000; scores"));
+        assert!(message(&mut model(&[("a", &list), ("b", &list)]), None).contains("1000, output 'b' is"));
+    }
+
+    #[test]
+    fn one_run_tells_what_a_shape_does_not() {
+        use Dim::{Fixed, Named};
+        let open = [Named("N"), Named("c"), Named("h"), Named("w")];
+        let model = |dims: &[Dim]| {
+            let output = vec![value("a", dims)];
+            build::model(GraphProto { output, ..graph(vec![build::node("Neg", &["image"], "a", vec![])]) }, None)
+        };
+        let dims = |model: &ModelProto| {
+            let Declared::Tensor { dims, .. } = Declared::of(&model.graph.as_ref().unwrap().output[0]) else {
+                panic!()
+            };
+            dims
+        };
+        let hints = Hints { usual: Some(NCHW), ..Hints::default() };
+        let mut runs = 0;
+        let mut told = model(&open);
+        let form = choose_output(&mut told, &input(None, None), &hints, &mut |network, sizes| {
+            runs += 1;
+            assert_eq!(network.graph.as_ref().unwrap().output[0].name(), "fcn.shape");
+            assert_eq!(sizes[0], (64, 96));
+            Ok(((64, 96), vec![1, 1, 32, 48]))
+        });
+        // That there is one channel is what the shape did not say.
+        assert_eq!(form.unwrap().kind, Kind::Foreground);
+        assert_eq!((runs, dims(&told)), (1, None));
+        // A run that fails leaves what was read before.
+        let mut failed = model(&open);
+        let mut fails = |_: &ModelProto, _: &[_]| Err(Error::Runtime("it fails".into()));
+        let form = choose_output(&mut failed, &input(None, None), &hints, &mut fails).unwrap();
+        assert_eq!((form.kind, form.channels, dims(&failed)), (Kind::Scores, None, Some(vec![None; 4])));
+        let error = choose_output(&mut model(&open), &input(None, None), &Hints::default(), &mut fails).unwrap_err();
+        assert!(error.to_string().contains("the option output_layout decides"), "{error}");
+        // But one that takes too long is an error, and so is one that leaves nothing known.
+        let mut late = |_: &ModelProto, _: &[_]| Err(Error::Timeout("too late".into()));
+        let error = choose_output(&mut model(&open), &input(None, None), &hints, &mut late).unwrap_err();
+        assert_eq!(error, Error::Timeout("too late".into()));
+        let mut shapeless = model(&open);
+        graph::forget_shape(&mut shapeless.graph.as_mut().unwrap().output[0]);
+        let error = choose_output(&mut shapeless, &input(None, None), &hints, &mut fails).unwrap_err();
+        assert_eq!(error, Error::Runtime("it fails".into()));
+        // What is told, or no segmentation in any case, needs no run.
+        for (dims, fits) in [
+            ([Named("N"), Fixed(5), Named("h"), Named("w")], true),
+            ([Fixed(2), Fixed(5), Named("h"), Named("w")], false),
+        ] {
+            let unused = &mut |_: &ModelProto, _: &[_]| panic!("no run is needed");
+            assert_eq!(choose_output(&mut model(&dims), &input(None, None), &hints, unused).is_ok(), fits);
+        }
+    }
+}

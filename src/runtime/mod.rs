@@ -23,7 +23,7 @@ use ort::{
     logging::LogLevel as OrtLogLevel,
     session::{
         Session,
-        builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
+        builder::{GraphOptimizationLevel, SessionBuilder},
     },
 };
 
@@ -216,8 +216,7 @@ fn load_all(
     provider: Provider,
 ) -> Result<Vec<(Network, Option<DeviceNetwork>)>> {
     let Request { network, options, .. } = request;
-    let prepacked = (options.sessions > 1).then(PrepackedWeights::new);
-    let loader = Loader { runtime, request, provider, prepacked };
+    let loader = Loader { runtime, request, provider };
     if matches!(provider, Provider::Cuda | Provider::TensorRt) {
         loader.check_provider()?;
         exit::arm();
@@ -259,7 +258,7 @@ pub(crate) fn run_once(
     call: &Call<'_>,
 ) -> Result<((usize, usize), Vec<i64>)> {
     let request = Request { network, on_device: &|| None, file, options, threads: 1, call };
-    let loader = Loader { runtime, request: &request, provider: Provider::Cpu, prepacked: None };
+    let loader = Loader { runtime, request: &request, provider: Provider::Cpu };
     let session = loader.session(&Source::Beside(network, file), &as_it_is)?;
     network::run_once(session, sizes, call)
 }
@@ -269,13 +268,11 @@ fn as_it_is(builder: SessionBuilder) -> ort::Result<SessionBuilder> {
     Ok(builder.with_optimization_level(GraphOptimizationLevel::Disable)?)
 }
 
-/// Creates sessions that share packed weights.
+/// Creates the sessions of a segmenter.
 struct Loader<'a> {
     runtime: &'a Runtime,
     request: &'a Request<'a>,
     provider: Provider,
-    /// For several sessions only: finding shared weights takes time.
-    prepacked: Option<PrepackedWeights>,
 }
 
 /// The source of a session.
@@ -321,7 +318,7 @@ impl Loader<'_> {
 
     /// Checks that the provider works here, before anything else is created for it.
     fn check_provider(&self) -> Result<()> {
-        session_builder(self.runtime, self.request, None)
+        session_builder(self.runtime, self.request)
             .and_then(|builder| with_provider(builder, self.request.options, self.provider))
             .map(drop)
             .map_err(|error| unavailable(self.provider, &error))
@@ -346,7 +343,7 @@ impl Loader<'_> {
                 unavailable(self.provider, error)
             }
         };
-        let builder = session_builder(self.runtime, self.request, self.prepacked.as_ref())
+        let builder = session_builder(self.runtime, self.request)
             .and_then(|builder| with_provider(builder, self.request.options, self.provider))
             .and_then(adjust);
         let made = |error: ort::Error| failed("makes no session", &error);
@@ -386,13 +383,9 @@ const FOLDED_BYTES: &str = "optimization.constant_folding_max_output_size_in_byt
 /// The maximum number of nodes that a model's functions expand to.
 const EXPANDED_NODES: &str = "session.function_expansion_node_limit";
 
-fn session_builder(
-    runtime: &Runtime,
-    request: &Request<'_>,
-    prepacked: Option<&PrepackedWeights>,
-) -> ort::Result<SessionBuilder> {
+fn session_builder(runtime: &Runtime, request: &Request<'_>) -> ort::Result<SessionBuilder> {
     let callback = request.options.log.clone();
-    let builder = Session::builder(&runtime.environment)?
+    Ok(Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(request.threads)?
         // Spinning threads save 3 % on an idle machine, and cost 35 % on a busy one.
@@ -407,11 +400,7 @@ fn session_builder(
                 OrtLogLevel::Error | OrtLogLevel::Fatal => LogLevel::Error,
             };
             log(callback.as_ref(), level, &one_line(message));
-        }))?;
-    match prepacked {
-        Some(prepacked) => Ok(builder.with_prepacked_weights(prepacked)?),
-        None => Ok(builder),
-    }
+        }))?)
 }
 
 /// Calls the host's callback. A panic in it must not unwind into ONNX Runtime's C++ code.
