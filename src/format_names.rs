@@ -63,13 +63,13 @@ const VIDEO: [(&str, PixelFormat); 26] = [
 ];
 
 impl PixelFormat {
-    /// The format with this name, in upper or lower case: one of this library (`NV12`, `RGB8`), an encoding of ROS 2
-    /// (`bgr8`, `mono16`, `yuv422_yuy2`), a type of OpenCV's matrices (`8UC3`, which is blue, green, red), a fourcc of V4L2 (`YU12`,
-    /// `XR24`), or a name of GStreamer or FFmpeg (`YUY2`, `BGRx`, `yuv420p`). Any other, such as a Bayer pattern, is
-    /// [`Error::UnsupportedFormat`].
+    /// The format with this name, in upper or lower case: of this library (`NV12`, `RGB8`), ROS 2
+    /// (`bgr8`, `mono16`, `yuv422_yuy2`), OpenCV's matrix types (`8UC3`, in the order blue, green,
+    /// red), V4L2 (`YU12`, `XR24`), GStreamer or FFmpeg (`YUY2`, `BGRx`, `yuv420p`). Other names,
+    /// such as Bayer patterns, are [`Error::UnsupportedFormat`].
     ///
-    /// A name says nothing about the colour matrix, and nothing about the range but for FFmpeg's `yuvj420p` and its like, whose
-    /// formats ([`PixelFormat::J420`]) have full range in any case; nor about ROS 2's `is_bigendian`, which must be 0 for `mono16`
+    /// Names do not include the colour matrix or range, except FFmpeg's `yuvj420p` and its like,
+    /// which become [`PixelFormat::J420`] and so on. ROS 2's `is_bigendian` must be 0 for `mono16`
     /// and `16UC1`.
     pub fn from_name(name: &str) -> Result<PixelFormat> {
         let own = PixelFormat::ALL.into_iter().map(|format| (format.name(), format));
@@ -83,7 +83,7 @@ impl PixelFormat {
         })
     }
 
-    /// The name that this library gives the format, for example `NV12`.
+    /// This library's name of the format, for example `NV12`.
     pub fn name(self) -> &'static str {
         match self {
             Rgb8 => "RGB8",
