@@ -1,13 +1,23 @@
-/* fcn for C++11 and later: the functions of fcn.h with destructors and exceptions.
+/* fcn for C++11 and later: fcn.h with destructors and exceptions.
  *
  *     fcn::Segmenter segmenter("street.onnx");
  *     fcn::Mask mask;
- *     segmenter.segment(fcn::frame(FCN_FORMAT_BGR8, pixels, width, height), mask);  // as often as frames come
- *     const std::uint8_t *labels = mask.labels();                                   // width x height class indices
+ *     fcn_frame frame = fcn::frame(FCN_FORMAT_BGR8, pixels, width, height);
+ *     segmenter.segment(frame, mask);              // once per frame, with the same mask
+ *     const std::uint8_t *labels = mask.labels();  // height x width class indices
  *
- * Everything here is in the header. Objects can be moved, not copied. What fails throws fcn::Error; what fcn.h says
- * about threads and about who owns which pointer holds here, too. A moved-from object may only be assigned to or
- * destroyed. get() gives the handle for functions of fcn.h that have no counterpart here. */
+ * Conventions
+ *
+ *     Manual     fcn.h is the manual: each function there says what its counterpart here does.
+ *     Errors     Functions throw fcn::Error if their counterpart returns an error. Those marked
+ *                noexcept return 0, nullptr or -1 if there is no value.
+ *     Ownership  Objects own their handle: they can be moved, but not copied. A moved-from object
+ *                may only be assigned to or destroyed. Pointers returned by an object belong to it,
+ *                as in fcn.h. get() returns the handle, for functions of fcn.h.
+ *     Threads    As for the handles in fcn.h: any number of threads for Segmenter and Stream, one
+ *                at a time for Mask, Options and Image.
+ *
+ * Header-only: there is no library beside libfcn. */
 
 #ifndef FCN_HPP
 #define FCN_HPP
@@ -26,7 +36,7 @@
 
 namespace fcn {
 
-/* What a call that failed has to say: what() is the sentence, status() its kind. */
+/* An error: what() is the message of fcn_last_error(), status() the kind. */
 class Error : public std::runtime_error {
 public:
     Error(fcn_status status, const std::string &message) : std::runtime_error(message), status_(status) {}
@@ -59,42 +69,47 @@ using Handle = std::unique_ptr<T, Free>;
 
 }  // namespace detail
 
-/* The version of the library that is running; FCN_VERSION is that of the header. */
+/* Returns the version of the loaded library; FCN_VERSION is the header's. */
 inline const char *version() noexcept { return fcn_version(); }
 
-/* The name of a status, for example "FCN_ERROR_IO". */
+/* Returns the name of a status, for example "FCN_ERROR_IO". */
 inline const char *status_name(fcn_status status) noexcept { return fcn_status_name(status); }
 
-/* A frame in one plane; a stride of 0 means rows without padding, a negative one rows that lie upwards in memory. Set crop, rotation and mirror on the result. */
+/* Returns a frame in one plane. `stride` is in bytes; 0 means no padding, negative means bottom-up.
+ * Assign crop, rotation and mirror to the result. */
 inline fcn_frame frame(fcn_format format, const void *pixels, std::uint32_t width, std::uint32_t height,
                        std::size_t stride = 0) {
     return fcn_frame_packed(format, pixels, width, height, stride);
 }
 
-/* A frame whose planes lie anywhere, each with its stride. */
+/* Returns a frame whose planes have separate addresses and strides. */
 inline fcn_frame planar(fcn_format format, std::uint32_t width, std::uint32_t height, const void *plane_0,
                         std::size_t stride_0, const void *plane_1 = nullptr, std::size_t stride_1 = 0,
                         const void *plane_2 = nullptr, std::size_t stride_2 = 0) {
     return fcn_frame_planar(format, width, height, plane_0, stride_0, plane_1, stride_1, plane_2, stride_2);
 }
 
-/* A frame in one block of memory, plane after plane. */
+/* Returns a frame whose planes follow each other without gaps. */
 inline fcn_frame contiguous(fcn_format format, const void *pixels, std::uint32_t width, std::uint32_t height,
                             std::size_t stride = 0) {
     return fcn_frame_contiguous(format, pixels, width, height, stride);
 }
 
-/* The format that ROS 2, V4L2, GStreamer or FFmpeg calls `name`. */
+/* Translates a format's name in ROS 2, OpenCV, V4L2, GStreamer or FFmpeg. */
 inline fcn_format format_from_name(const std::string &name) {
     std::uint32_t format = 0;
     detail::check(fcn_format_from_name(name.c_str(), &format));
     return static_cast<fcn_format>(format);
 }
 
-/* The name of a format, for example "NV12". */
+/* Returns the name of a format, for example "NV12". */
 inline const char *format_name(fcn_format format) noexcept { return fcn_format_name(format); }
 
-/* How a segmenter is made. Setters can be chained: fcn::Options().provider(FCN_PROVIDER_CPU).threads(2). */
+/* Settings for creating a Segmenter, which copies them. Setters can be chained:
+ *
+ *     fcn::Segmenter segmenter("street.onnx", fcn::Options().provider(FCN_PROVIDER_CPU).threads(4));
+ *
+ * fcn_options_set_*() document ranges and defaults. */
 class Options {
 public:
     Options() : handle_(fcn_options_new()) {}
@@ -137,7 +152,7 @@ public:
     }
     /* "voc" or "cityscapes". */
     Options &palette(const std::string &name) { return checked(fcn_options_set_palette(get(), name.c_str())); }
-    /* No exception may leave the callback; it and `user` outlive every segmenter that is made with them. */
+    /* The callback must not throw. It and `user` must outlive every segmenter created with them. */
     Options &log(fcn_log_callback callback, void *user = nullptr) {
         return checked(fcn_options_set_log(get(), callback, user));
     }
@@ -153,49 +168,56 @@ private:
     detail::Handle<fcn_options> handle_;
 };
 
-/* A border of the pixels with one label, as fcn_mask_contours() describes it. */
+/* A border of the pixels with one label: see fcn_mask_contours(). */
 struct Contour {
     std::vector<fcn_point> points;
     bool hole;
-    /* The index of the contour that this one lies directly inside of, or -1. */
+    /* Index of the directly enclosing contour, or -1. */
     std::int64_t parent;
 };
 
-/* The labels of a frame, and what else was asked for. Use one again for every frame; one thread at a time. */
+/* The result of Segmenter::segment(): one label per pixel, and optional outputs. Reuse one mask for
+ * all frames: it keeps its memory. Setters can be chained and affect later frames. One thread at a
+ * time.
+ *
+ *     fcn::Mask mask(FCN_OUTPUT_CONFIDENCE);
+ *     mask.set_threshold(0.5f).set_min_region(100);
+ *     segmenter.segment(frame, mask); */
 class Mask {
 public:
-    /* `outputs`: what to compute beside the labels, FCN_OUTPUT_* joined by `|`. */
+    /* `outputs`: FCN_OUTPUT_* combined with `|`. */
     explicit Mask(std::uint32_t outputs = 0) : handle_(fcn_mask_new()) { set_outputs(outputs); }
 
-    /* What later frames are to yield; setters can be chained. */
+    /* FCN_OUTPUT_* combined with `|`. */
     Mask &set_outputs(std::uint32_t outputs) { return checked(fcn_mask_set_outputs(get(), outputs)); }
     Mask &set_size(std::uint32_t width, std::uint32_t height) {
         return checked(fcn_mask_set_size(get(), width, height));
     }
-    /* The memory must stay until the next set_buffer(); nullptr means the mask's own again. */
+    /* The memory must stay valid until the next set_buffer(); nullptr means the mask's own. */
     Mask &set_buffer(std::uint8_t *labels, std::size_t bytes, std::size_t stride = 0) {
         return checked(fcn_mask_set_buffer(get(), labels, bytes, stride));
     }
     Mask &set_threshold(float confidence) { return checked(fcn_mask_set_threshold(get(), confidence)); }
-    /* Empty means every class. */
+    /* Empty means all classes. */
     Mask &set_classes(const std::vector<std::uint32_t> &classes) {
         return checked(fcn_mask_set_classes(get(), classes.empty() ? nullptr : classes.data(), classes.size()));
     }
-    /* Empty means the class indices themselves. */
+    /* Empty means no change of labels. */
     Mask &set_remap(const std::vector<std::uint8_t> &labels) {
         return checked(fcn_mask_set_remap(get(), labels.empty() ? nullptr : labels.data(), labels.size()));
     }
-    /* Regions of fewer pixels take the label around them; 0 leaves labels as they are. */
+    /* Removes regions of fewer pixels; 0 disables it. */
     Mask &set_min_region(std::uint32_t pixels) { return checked(fcn_mask_set_min_region(get(), pixels)); }
     Mask &set_smoothing(float share) { return checked(fcn_mask_set_smoothing(get(), share)); }
-    /* Forgets the frames that smoothing averages. */
+    /* Restarts smoothing. */
     Mask &reset() { return checked(fcn_mask_reset(get())); }
 
     std::uint32_t width() const noexcept { return fcn_mask_width(get()); }
     std::uint32_t height() const noexcept { return fcn_mask_height(get()); }
     std::uint32_t classes() const noexcept { return fcn_mask_class_count(get()); }
 
-    /* Valid until the next segment() into this mask; nullptr before the first frame, or where not asked for. */
+    /* Pointers are valid until the next frame is stored in the mask; nullptr before the first frame,
+     * and for outputs that were not selected. */
     const std::uint8_t *labels() const noexcept { return fcn_mask_labels(get()); }
     /* Bytes from one row of labels to the next. */
     std::size_t stride() const noexcept { return fcn_mask_stride(get()); }
@@ -206,32 +228,32 @@ public:
     const std::uint64_t *pixels() const noexcept { return fcn_mask_pixel_counts(get()); }
     std::uint64_t not_finite() const noexcept { return fcn_mask_non_finite_count(get()); }
 
-    /* Pixels, bounds and centroid of the labels 0 to count - 1. */
+    /* Area, centroid and bounds of the labels 0 to count - 1; `count` is 1 to 256. */
     std::vector<fcn_region> regions(std::size_t count) const {
         std::vector<fcn_region> regions(count);
         detail::check(fcn_mask_regions(get(), regions.data(), count));
         return regions;
     }
-    /* The same without specks of fewer than `min_area` pixels. */
+    /* regions() without 8-connected groups of fewer than `min_area` pixels. */
     std::vector<fcn_region> regions_filtered(std::uint32_t min_area, std::size_t count) const {
         std::vector<fcn_region> regions(count);
         detail::check(fcn_mask_regions_filtered(get(), min_area, regions.data(), count));
         return regions;
     }
-    /* The borders of the pixels with this label. */
+    /* The borders of the pixels with this label, 0 to 255. */
     std::vector<Contour> contours(std::uint32_t label) const {
         fcn_contours *found = nullptr;
         detail::check(fcn_mask_contours(get(), label, &found));
         return list(found);
     }
-    /* The same without regions and holes of fewer than `min_area` pixels. */
+    /* contours() without regions and holes of fewer than `min_area` pixels. */
     std::vector<Contour> contours_filtered(std::uint32_t label, std::uint32_t min_area) const {
         fcn_contours *found = nullptr;
         detail::check(fcn_mask_contours_filtered(get(), label, min_area, &found));
         return list(found);
     }
 
-    /* Columns and rows of the network's input, padding included; zeros before the first frame. */
+    /* Columns and rows of the network's input, including padding; zeros before the first frame. */
     std::pair<std::uint32_t, std::uint32_t> working_size() const {
         std::pair<std::uint32_t, std::uint32_t> size;
         detail::check(fcn_mask_working_size(get(), &size.first, &size.second));
@@ -268,13 +290,13 @@ private:
     detail::Handle<fcn_mask> handle_;
 };
 
-/* A model, ready to run, from any thread. */
+/* A loaded model. Any number of threads may use it at once. */
 class Segmenter {
 public:
     explicit Segmenter(const std::string &path) : Segmenter(path, nullptr) {}
     Segmenter(const std::string &path, const Options &options) : Segmenter(path, options.get()) {}
 
-    /* From the content of an ONNX file, which is not needed any more afterwards. */
+    /* From the content of an ONNX file, not needed after the call. */
     static Segmenter from_memory(const void *model, std::size_t length) { return Segmenter(model, length, nullptr); }
     static Segmenter from_memory(const void *model, std::size_t length, const Options &options) {
         return Segmenter(model, length, options.get());
@@ -287,29 +309,33 @@ public:
         return mask;
     }
 
-    /* Ends the calls that run or wait now, and the frames that streams have in work: FCN_ERROR_CANCELLED. */
+    /* Cancels all segment() and warm_up() calls that are running or waiting, and the frames that
+     * streams are processing: they throw FCN_ERROR_CANCELLED. Returns at once. */
     void cancel() const { detail::check(fcn_segmenter_cancel(get())); }
 
-    /* Makes the first frame of this size as fast as later ones. */
-    void warm_up(std::uint32_t width, std::uint32_t height) const { detail::check(fcn_segmenter_warm_up(get(), width, height)); }
+    /* Allocates buffers and runs one dummy inference per session, so that the first frame of this
+     * size is not slower than later ones. */
+    void warm_up(std::uint32_t width, std::uint32_t height) const {
+        detail::check(fcn_segmenter_warm_up(get(), width, height));
+    }
 
-    /* Blends the colours of the classes into a picture of the mask's size: alpha 0 leaves it, 1 paints over it. */
+    /* Blends class colours into an image of the mask's size, in place. `alpha`: opacity, 0 to 1. */
     void overlay(const Mask &mask, float alpha, fcn_format format, void *pixels, std::uint32_t width,
                  std::uint32_t height, std::size_t stride = 0) const {
         detail::check(fcn_overlay_draw(get(), mask.get(), alpha, format, pixels, width, height, stride));
     }
 
-    /* The same with outlines and a legend. */
+    /* overlay() with outlines and a legend. */
     void overlay(const Mask &mask, const fcn_overlay_style &style, fcn_format format, void *pixels, std::uint32_t width,
                  std::uint32_t height, std::size_t stride = 0) const {
         detail::check(fcn_overlay_draw_styled(get(), mask.get(), &style, format, pixels, width, height, stride));
     }
 
-    /* The index of the class that is not drawn, or -1. */
+    /* Index of the background class, which overlays do not draw; -1 if there is none. */
     std::int32_t background() const noexcept { return fcn_segmenter_background(get()); }
     std::uint32_t class_count() const noexcept { return fcn_segmenter_class_count(get()); }
     std::string class_name(std::uint32_t index) const {
-        color(index);  // Throws where there is no such class.
+        color(index);  // Throws if there is no such class.
         return fcn_segmenter_class_name(get(), index);
     }
     std::array<std::uint8_t, 3> color(std::uint32_t index) const {
@@ -318,7 +344,7 @@ public:
         return rgb;
     }
 
-    /* The colour in overlays, bright enough to be seen over a picture. */
+    /* The colour in overlays, bright enough to be visible over an image. */
     std::array<std::uint8_t, 3> display_color(std::uint32_t index) const {
         std::array<std::uint8_t, 3> rgb = {{0, 0, 0}};
         detail::check(fcn_segmenter_class_display_color(get(), index, rgb.data()));
@@ -329,7 +355,7 @@ public:
     std::string provider_reason() const { return fcn_segmenter_provider_reason(get()); }
     std::string runtime_version() const { return fcn_segmenter_runtime_version(get()); }
     std::uint32_t stride() const noexcept { return fcn_segmenter_stride(get()); }
-    /* "" for a model without a card. */
+    /* The model card as JSON; "" without a card. */
     std::string card_json() const {
         const char *card = fcn_segmenter_card_json(get());
         return card ? card : "";
@@ -352,31 +378,37 @@ private:
     detail::Handle<fcn_segmenter> handle_;
 };
 
-/* What became of a frame, for the callback of a Stream. */
+/* The outcome of a frame, for the callback of a Stream. */
 struct StreamResult {
     fcn_status status;
-    /* The labels, for the functions fcn_mask_*; nullptr unless status is FCN_OK. Stays until the callback returns. */
+    /* Valid until the callback returns; nullptr unless status is FCN_OK. */
     const fcn_mask *mask;
-    /* What the frame was pushed with. */
+    /* As given with the frame. */
     std::int64_t timestamp;
     void *user;
 
-    /* Throws where there is no mask, with the sentence that tells why. */
+    /* Throws unless status is FCN_OK. */
     void check() const { detail::check(status); }
     const std::uint8_t *labels() const noexcept { return fcn_mask_labels(mask); }
     std::uint32_t width() const noexcept { return fcn_mask_width(mask); }
     std::uint32_t height() const noexcept { return fcn_mask_height(mask); }
 };
 
-/* A thread that labels the latest frame, and keeps what it needs of the segmenter. Any thread may use it, also its own
- * callback: it may push, stop the stream, and destroy it. */
+/* Segments the latest frame of a camera on a thread of its own. Any number of threads may use it at
+ * once, including its callback, which may push, stop and destroy it. The segmenter may be destroyed
+ * before it.
+ *
+ *     fcn::Stream stream(segmenter, [](const fcn::StreamResult &result) {
+ *         if (result.status == FCN_OK) show(result.labels(), result.timestamp);
+ *     });
+ *     while (camera_read(frame, timestamp)) stream.push(frame, timestamp); */
 class Stream {
 public:
-    /* Called from the stream's thread, one call at a time. An exception that leaves it ends there, without a word. It is
-     * destroyed with the stream; where it destroys the stream itself, when it returns. */
+    /* Called from the stream's thread, one call at a time. Exceptions that leave it are ignored. It is
+     * destroyed with the stream, or when it returns if it destroys the stream itself. */
     using Callback = std::function<void(const StreamResult &)>;
 
-    /* `like`: a mask that is set up as results are to be. */
+    /* `like`: a mask whose settings the results get. */
     Stream(const Segmenter &segmenter, const Mask &like, Callback callback)
         : callback_(std::make_shared<Receiver>(std::move(callback))) {
         create(segmenter, like.get(), receive, callback_.get());
@@ -385,31 +417,31 @@ public:
         : callback_(std::make_shared<Receiver>(std::move(callback))) {
         create(segmenter, nullptr, receive, callback_.get());
     }
-    /* Without a callback: results are for poll() and wait(). */
+    /* Without a callback: fetch results with poll() and wait(). */
     explicit Stream(const Segmenter &segmenter) { create(segmenter, nullptr, nullptr, nullptr); }
     Stream(const Segmenter &segmenter, const Mask &like) { create(segmenter, like.get(), nullptr, nullptr); }
 
     Stream(Stream &&) noexcept = default;
     Stream &operator=(Stream &&other) noexcept {
-        // The old stream goes before the callback that it calls.
+        // The old stream is freed before the callback that it calls.
         handle_ = std::move(other.handle_);
         callback_ = std::move(other.callback_);
         return *this;
     }
 
-    /* Copies the frame. Never waits for the network. */
+    /* Queues a copy of the frame. Never blocks on inference. */
     void push(const fcn_frame &frame, std::int64_t timestamp, void *user = nullptr) {
         detail::check(fcn_stream_push(get(), &frame, timestamp, user));
     }
-    /* Borrows the frame until release(user), which no exception may leave. */
+    /* Queues the frame without copying; release(user) must not throw. */
     void push_borrowed(const fcn_frame &frame, std::int64_t timestamp, void *user, fcn_release_callback release) {
         detail::check(fcn_stream_push_borrowed(get(), &frame, timestamp, user, release));
     }
-    /* Milliseconds for each frame pushed from now on; 0 means no deadline. */
+    /* Deadline of frames pushed from now on, in milliseconds; 0 means none. */
     void set_deadline(std::uint32_t milliseconds) { detail::check(fcn_stream_set_deadline(get(), milliseconds)); }
 
-    /* Whether there was a new result, which is in the mask then. Throws where the frame failed, and FCN_ERROR_CANCELLED
-     * where the stream is stopped and has no more results. */
+    /* Return whether there was a new result, which is then in `mask`. Throw if the frame failed, and
+     * FCN_ERROR_CANCELLED if the stream is stopped and has no more results. */
     bool poll(Mask &mask, std::int64_t *timestamp = nullptr, void **user = nullptr) {
         return found(fcn_stream_poll(get(), mask.get(), timestamp, user));
     }
@@ -440,7 +472,7 @@ private:
 
     static void receive(void *context, fcn_status status, const fcn_mask *mask, std::int64_t timestamp, void *user) {
         try {
-            // Held, because the callback may destroy the stream.
+            // Keeps the callback alive if it destroys the stream.
             const std::shared_ptr<Receiver> receiver = static_cast<Receiver *>(context)->shared_from_this();
             receiver->call(StreamResult{status, mask, timestamp, user});
         } catch (...) {
@@ -453,14 +485,14 @@ private:
         handle_.reset(stream);
     }
 
-    // In this order: the stream is freed first.
+    // In this order, so that the stream is freed first.
     std::shared_ptr<Receiver> callback_;
     detail::Handle<fcn_stream> handle_;
 };
 
 #ifdef FCN_WITH_IMAGE
 
-/* A picture in memory: RGB, 8 bits a channel, rows without padding. */
+/* A decoded image: RGB, 8 bits per channel, rows without padding. */
 class Image {
 public:
     /* Reads a JPEG or PNG file. */
@@ -475,7 +507,7 @@ public:
     std::uint8_t *pixels() noexcept { return fcn_image_pixels(get()); }
     const std::uint8_t *pixels() const noexcept { return fcn_image_pixels(get()); }
 
-    /* The picture as a frame; it borrows the pixels of this object. */
+    /* The image as a frame, which refers to the pixels of this object. */
     fcn_frame frame() const noexcept { return fcn_frame_packed(FCN_FORMAT_RGB8, pixels(), width(), height(), 0); }
 
     void write_png(const std::string &path) const { detail::check(fcn_image_write_png(get(), path.c_str())); }
@@ -486,7 +518,7 @@ private:
     detail::Handle<fcn_image> handle_;
 };
 
-/* Writes the mask as a PNG file with a palette: each pixel's value is its class index. */
+/* Writes a mask to a PNG file with a palette: pixel values are the labels. */
 inline void write_png(const Segmenter &segmenter, const Mask &mask, const std::string &path) {
     detail::check(fcn_mask_write_png(segmenter.get(), mask.get(), path.c_str()));
 }

@@ -1,52 +1,53 @@
-//! What can go wrong, as one enum whose variants are the statuses of the C API.
+//! [`Error`]: one variant per status of the C API.
 
 /// The result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong. Each message is one sentence that names the value and the bound it broke.
+/// An error. Its message is one sentence that names the value and the bound it violates.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A required argument was NULL (C API only).
+    /// A required pointer is NULL (C API only).
     #[error("{0}")]
     NullArgument(String),
-    /// An argument is outside its documented range.
+    /// An argument is out of its documented range, or does not suit the model.
     #[error("{0}")]
     InvalidArgument(String),
-    /// The pixel format or frame feature is not one that this version takes.
+    /// This version does not support the pixel format or the type of image file.
     #[error("{0}")]
     UnsupportedFormat(String),
-    /// A file could not be read or written.
+    /// A file cannot be read or written.
     #[error("{0}")]
     Io(String),
-    /// The model file is broken, or is no segmentation network.
+    /// The model file is damaged, exceeds a limit, or is not a segmentation network.
     #[error("{0}")]
     Model(String),
-    /// ONNX Runtime is missing, too old, or failed while running.
+    /// ONNX Runtime is missing, too old, or failed; or a thread cannot be started; or the segmenter
+    /// belongs to the parent of a forked process.
     #[error("{0}")]
     Runtime(String),
-    /// The execution provider that was asked for does not work here.
+    /// The requested execution provider is unavailable.
     #[error("{0}")]
     Provider(String),
-    /// Memory for a frame of this size could not be had.
+    /// Not enough memory for a frame of this size.
     #[error("{0}")]
     OutOfMemory(String),
-    /// A defect in this library: a panic that was caught at the border.
+    /// A bug in this library, such as a panic caught by the C API.
     #[error("{0}")]
     Internal(String),
-    /// The call was cancelled while it ran or waited, or the stream is stopped.
+    /// The call was cancelled, the stream is stopped, or the process is exiting.
     #[error("{0}")]
     Cancelled(String),
-    /// The frame had no result within the time that it was given.
+    /// No result in time.
     #[error("{0}")]
     Timeout(String),
 }
 
-/// The most bytes of a text that somebody else wrote in a message of ours.
+/// The most bytes of a foreign text in a message.
 const MAX_TEXT: usize = 1024;
 
-/// A text that somebody else wrote, such as the names in a model, so that it can be a part of a message: control characters, and
-/// those that change the direction of writing, are escaped, and what is too long is cut off.
+/// Makes a foreign text, such as a name in a model, safe to be part of a message: escapes control
+/// characters and those that change the writing direction, and truncates long texts.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len().min(MAX_TEXT + 16));
     for character in text.chars() {

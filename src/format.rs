@@ -1,50 +1,51 @@
-//! [`PixelFormat`]: how the samples of pixels lie in memory.
+//! [`PixelFormat`]: the layout of an image's samples in memory.
 
-/// How the bytes of a picture are laid out.
+/// Pixel formats: the layout of an image's bytes.
 ///
-/// The formats of Y'CbCr (also called YUV) share samples of colour between neighbouring pixels, from the left and from the
-/// top on; a row or column that is left over has its own. Each pixel takes the sample that it shares, without interpolation.
+/// Where the chroma of Y'CbCr (YUV) formats is subsampled, an odd last column or row has chroma
+/// samples of its own. Each pixel uses the chroma samples of its group, without interpolation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PixelFormat {
-    /// 3 bytes: red, green, blue.
+    /// 3 bytes per pixel: red, green, blue.
     Rgb8,
-    /// 3 bytes: blue, green, red (OpenCV's order).
+    /// 3 bytes per pixel: blue, green, red (OpenCV's order).
     Bgr8,
-    /// 4 bytes: red, green, blue, alpha; alpha is not looked at.
+    /// 4 bytes per pixel: red, green, blue, alpha. Alpha is ignored.
     Rgba8,
-    /// 4 bytes: blue, green, red, alpha; alpha is not looked at.
+    /// 4 bytes per pixel: blue, green, red, alpha. Alpha is ignored.
     Bgra8,
-    /// 1 byte: grey, used for all three channels.
+    /// 1 byte per pixel: grey, used for all three channels.
     Gray8,
-    /// 4 bytes: red, green, blue, and one that is not looked at.
+    /// 4 bytes per pixel: red, green, blue, unused.
     Rgbx8,
-    /// 4 bytes: blue, green, red, and one that is not looked at.
+    /// 4 bytes per pixel: blue, green, red, unused.
     Bgrx8,
-    /// 2 bytes, the low one first: grey from 0 to 65535. The high byte counts, so a camera's 10 or 12 bits must be shifted up.
+    /// 2 bytes per pixel, little-endian: grey, 0 to 65535. Only the high byte is used: shift 10-bit
+    /// and 12-bit samples up to 16 bits.
     Gray16,
-    /// Two planes: Y, and for each 2 x 2 pixels Cb and Cr.
+    /// Two planes: Y; Cb and Cr interleaved, one pair per 2 x 2 pixels.
     Nv12,
-    /// Two planes: Y, and for each 2 x 2 pixels Cr and Cb.
+    /// Two planes: Y; Cr and Cb interleaved, one pair per 2 x 2 pixels.
     Nv21,
-    /// Three planes: Y, and for each 2 x 2 pixels one of Cb and one of Cr.
+    /// Three planes: Y; Cb and Cr, one sample each per 2 x 2 pixels. For YV12, swap the last two.
     I420,
-    /// 4 bytes for each 2 x 1 pixels: Y, Cb, Y, Cr. The row of an odd width ends with a whole group of 4.
+    /// 4 bytes per 2 x 1 pixels: Y, Cb, Y, Cr. Rows of odd width end with a full group of 4 bytes.
     Yuyv,
-    /// 4 bytes for each 2 x 1 pixels: Cb, Y, Cr, Y. The row of an odd width ends with a whole group of 4.
+    /// 4 bytes per 2 x 1 pixels: Cb, Y, Cr, Y. Rows of odd width end with a full group of 4 bytes.
     Uyvy,
-    /// Three planes: Y, and for each 2 x 1 pixels one of Cb and one of Cr.
+    /// Three planes: Y; Cb and Cr, one sample each per 2 x 1 pixels.
     I422,
-    /// Three planes: Y, and for each 1 x 2 pixels (two rows) one of Cb and one of Cr.
+    /// Three planes: Y; Cb and Cr, one sample each per 1 x 2 pixels (two rows).
     I440,
-    /// Three planes: Y, Cb and Cr of each pixel.
+    /// Three planes: Y, Cb and Cr, one sample each per pixel.
     I444,
-    /// As [`PixelFormat::I420`], always in full range, as JPEG has it (FFmpeg's `yuvj420p`).
+    /// [`PixelFormat::I420`], always in full range, as in JPEG: FFmpeg's `yuvj420p`.
     J420,
-    /// As [`PixelFormat::I422`], always in full range.
+    /// [`PixelFormat::I422`], always in full range: FFmpeg's `yuvj422p`.
     J422,
-    /// As [`PixelFormat::I440`], always in full range.
+    /// [`PixelFormat::I440`], always in full range: FFmpeg's `yuvj440p`.
     J440,
-    /// As [`PixelFormat::I444`], always in full range.
+    /// [`PixelFormat::I444`], always in full range: FFmpeg's `yuvj444p`.
     J444,
 }
 
@@ -75,7 +76,7 @@ impl PixelFormat {
         self.samples()[0].distance
     }
 
-    /// How many planes a picture has, 1 to 3.
+    /// The number of planes, 1 to 3.
     pub fn planes(self) -> usize {
         self.samples()[2].plane.max(self.samples()[1].plane) + 1
     }

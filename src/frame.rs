@@ -1,19 +1,19 @@
-//! [`Frame`]: a picture in the caller's memory, checked once and then trusted.
+//! [`Frame`]: an image in the caller's memory, checked once and then trusted.
 
 mod copy;
 
 use crate::{ColorMatrix, ColorRange, Error, PixelFormat, Result, color::Conversion, format::Samples};
 pub(crate) use copy::FrameCopy;
 
-/// The most pixels along one side of a frame.
+/// The largest width or height of a frame.
 pub const MAX_SIDE: u32 = 32767;
 
-/// A rectangle of pixels inside a frame.
+/// A rectangle of pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rect {
-    /// The leftmost column.
+    /// Leftmost column.
     pub x: u32,
-    /// The topmost row.
+    /// Topmost row.
     pub y: u32,
     /// Columns.
     pub width: u32,
@@ -21,24 +21,24 @@ pub struct Rect {
     pub height: u32,
 }
 
-/// How far the picture is turned clockwise before it is looked at.
+/// Clockwise rotation of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Rotation {
-    /// As it lies in memory.
+    /// As stored.
     #[default]
     None,
-    /// A quarter turn clockwise: width and height change places.
+    /// 90 degrees clockwise: swaps width and height.
     Clockwise90,
-    /// Half a turn.
+    /// 180 degrees.
     Half,
-    /// A quarter turn counter-clockwise: width and height change places.
+    /// 90 degrees counter-clockwise: swaps width and height.
     CounterClockwise90,
 }
 
-/// A picture in the caller's memory: borrowed, never copied.
+/// An image in the caller's memory: borrowed, never copied.
 ///
-/// Crop, rotation and mirror cost nothing: they only change where a row starts and in which direction it is walked. They
-/// work on pixels, so a crop may start and end in the middle of pixels that share a sample of colour.
+/// Crop, rotation and mirror copy nothing: they change where a row starts and in which direction it
+/// is read. A crop may start and end within a chroma group.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
     planes: [&'a [u8]; 3],
@@ -72,14 +72,15 @@ pub(crate) struct View {
 }
 
 impl<'a> Frame<'a> {
-    /// A picture in one plane of `width` x `height` pixels (1 to [`MAX_SIDE`] each), whose rows start `stride` bytes
-    /// apart; a stride of 0 means rows without padding. The last row may end without padding.
+    /// A frame of `width` x `height` pixels (1 to [`MAX_SIDE`] each) in one plane. `stride` is the
+    /// number of bytes from row to row; 0 means no padding. The last row needs no padding.
     pub fn packed(format: PixelFormat, data: &'a [u8], width: u32, height: u32, stride: usize) -> Result<Self> {
         Frame::planar(format, &[(data, stride)], width, height)
     }
 
-    /// A picture of `width` x `height` pixels (1 to [`MAX_SIDE`] each) in as many planes as the format has, each with the
-    /// distance of its rows in bytes; 0 means rows without padding. The last row of a plane may end without padding.
+    /// A frame of `width` x `height` pixels (1 to [`MAX_SIDE`] each) in as many planes as the
+    /// format has, each with its stride in bytes; 0 means no padding. The last row of a plane needs
+    /// no padding.
     pub fn planar(format: PixelFormat, planes: &[(&'a [u8], usize)], width: u32, height: u32) -> Result<Self> {
         if planes.len() != format.planes() {
             return Err(Error::InvalidArgument(format!(
@@ -118,18 +119,18 @@ impl<'a> Frame<'a> {
         })
     }
 
-    /// A picture of `width` x `height` pixels (1 to [`MAX_SIDE`] each) in one block of memory, as V4L2 lays it out: each plane
-    /// starts where the rows of the one before end. `stride` is the distance of rows in bytes of the first plane, 0 for rows
-    /// without padding; the second of NV12 and NV21 has the same (rounded up to an even number), the others of I420 half of it
-    /// (rounded up).
+    /// A frame of `width` x `height` pixels (1 to [`MAX_SIDE`] each) whose planes follow each other
+    /// without gaps, as in V4L2 buffers. `stride` is that of the first plane in bytes; 0 means no
+    /// padding. The second plane of NV12 and NV21 has the same, rounded up to an even number; the
+    /// second and third planes of I420 have half of it, rounded up.
     pub fn contiguous(format: PixelFormat, data: &'a [u8], width: u32, height: u32, stride: usize) -> Result<Self> {
         let layout = format.contiguous_planes(width, height, stride);
         let planes = layout.map(|(start, stride)| (data.get(start..).unwrap_or_default(), stride));
         Frame::planar(format, &planes[..format.planes()], width, height)
     }
 
-    /// The frame whose first row is the last one in memory, as Windows bitmaps and pictures read from OpenGL lie: slices and
-    /// strides are given as for any other frame, and each plane is turned over. Crop and rotation are those of the picture.
+    /// Turns each plane upside down, for images whose first row is the last one in memory, such as
+    /// Windows bitmaps and OpenGL read-backs. Call it before [`Frame::crop`] and [`Frame::rotate`].
     pub fn bottom_up(self) -> Self {
         self.turned_over([true; 3])
     }
@@ -150,8 +151,8 @@ impl<'a> Frame<'a> {
         self.starts[plane].wrapping_add_signed(self.strides[plane].wrapping_mul(row.cast_signed()))
     }
 
-    /// The frame with the meaning of its Y, Cb and Cr; without this call it is BT.601 with limited range. Frames in other
-    /// formats do not look at it, and those whose name begins with a J have full range in any case.
+    /// Sets the colour matrix and range of Y'CbCr samples; BT.601 with limited range by default.
+    /// Ignored for other formats; those whose name begins with J always have full range.
     pub fn color(self, matrix: ColorMatrix, range: ColorRange) -> Self {
         Frame { matrix, range, ..self }
     }
@@ -168,7 +169,7 @@ impl<'a> Frame<'a> {
         Ok(Frame { origin: self.pixel(rect.x, rect.y), width: rect.width, height: rect.height, ..self })
     }
 
-    /// The frame turned clockwise by `rotation`; labels come out turned, too.
+    /// The frame rotated clockwise by `rotation`; the mask is rotated, too.
     pub fn rotate(self, rotation: Rotation) -> Self {
         let (right, bottom) = (self.width - 1, self.height - 1);
         let Frame { width, height, step_x, step_y, .. } = self;

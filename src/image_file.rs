@@ -18,10 +18,10 @@ use crate::{
     palette::{Class, voc_color},
 };
 
-/// The most memory that a picture may take, as the file's decoder gives it and again in RGB: a small file can claim to be huge.
+/// The most memory for an image, both as decoded and in RGB: a small file can claim to be huge.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
 
-/// A picture in memory.
+/// A decoded image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// Columns.
@@ -32,29 +32,29 @@ pub struct Image {
     pub pixels: Vec<u8>,
 }
 
-/// How a picture lies in its file.
+/// The size and orientation of an image in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageLayout {
-    /// Columns, as they are stored.
+    /// Columns as stored.
     pub width: u32,
-    /// Rows, as they are stored.
+    /// Rows as stored.
     pub height: u32,
-    /// What brings the stored pixels upright: 1 to 8, as EXIF counts.
+    /// EXIF orientation, 1 to 8.
     orientation: u8,
 }
 
 impl ImageLayout {
-    /// Width and height of the picture once it is upright, as [`read_image`] returns it.
+    /// Width and height with the orientation applied, as [`read_image`] returns them.
     pub fn upright(&self) -> (u32, u32) {
         if self.orientation > 4 { (self.height, self.width) } else { (self.width, self.height) }
     }
 
-    /// Whether the stored pixels are those of the upright picture.
+    /// Whether the stored orientation is upright.
     pub fn is_upright(&self) -> bool {
         self.orientation == 1
     }
 
-    /// Turns the rows of labels that lie as the picture is stored, a byte each.
+    /// Applies the orientation to labels in the stored order, one byte per pixel.
     ///
     /// # Panics
     /// If there are not `height * width` labels.
@@ -66,9 +66,9 @@ impl ImageLayout {
     }
 }
 
-/// Reads a JPEG or PNG file. Transparency is dropped, and the picture is turned upright if its EXIF data says how.
-/// Sides are at most [`MAX_SIDE`] pixels, and the decoded picture at most 1 GiB. A file that is cut off or otherwise damaged
-/// is an error, even if part of it could be shown.
+/// Reads a JPEG or PNG file. Transparency is dropped; EXIF orientation is applied. Sides may have
+/// [`MAX_SIDE`] pixels, and the decoded image 1 GiB. A truncated or otherwise damaged file is an
+/// error, even if part of it could be decoded.
 pub fn read_image(path: impl AsRef<Path>) -> Result<Image> {
     let path = path.as_ref();
     let file = ImageFile::read(path)?;
@@ -86,7 +86,7 @@ pub fn read_image(path: impl AsRef<Path>) -> Result<Image> {
     Ok(Image { width: image.width(), height: image.height(), pixels: image.into_raw() })
 }
 
-/// Reads from a JPEG or PNG file how large its picture is and how it lies, without decoding it.
+/// Reads the size and orientation of a JPEG or PNG file without decoding it.
 pub fn image_layout(path: impl AsRef<Path>) -> Result<ImageLayout> {
     Ok(ImageFile::read(path.as_ref())?.open()?.1)
 }
@@ -158,7 +158,7 @@ impl ImageFile<'_> {
     }
 }
 
-/// Writes a picture as a PNG file. A file of that name is replaced only once the new one is complete.
+/// Writes an image to a PNG file. An existing file is replaced only when the new one is complete.
 pub fn write_png(path: impl AsRef<Path>, image: &Image) -> Result<()> {
     let path = path.as_ref();
     check_length(path, image.width, image.height, 3, image.pixels.len())?;
@@ -169,9 +169,9 @@ pub fn write_png(path: impl AsRef<Path>, image: &Image) -> Result<()> {
     file::write(path, &file)
 }
 
-/// Writes `height * width` labels as a PNG file with a palette: each pixel's value is its class index, shown in the
-/// class's colour. Indices without a class, such as 255 for void, have Pascal VOC's colour of that index. A file of that
-/// name is replaced only once the new one is complete.
+/// Writes `height * width` labels to a PNG file with a palette: pixel values are the labels, shown
+/// in the classes' colours. Labels without a class, such as 255 for void, have their colour in
+/// Pascal VOC's map. An existing file is replaced only when the new one is complete.
 pub fn write_labels(path: impl AsRef<Path>, labels: &[u8], width: u32, height: u32, classes: &[Class]) -> Result<()> {
     let path = path.as_ref();
     check_length(path, width, height, 1, labels.len())?;
@@ -192,7 +192,7 @@ pub fn write_labels(path: impl AsRef<Path>, labels: &[u8], width: u32, height: u
     file::write(path, &file)
 }
 
-/// Whether the data fits the size, which must not be empty.
+/// Fails if the data does not fit the size, or the size is empty.
 fn check_length(path: &Path, width: u32, height: u32, channels: u64, length: usize) -> Result<()> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {

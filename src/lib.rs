@@ -1,4 +1,4 @@
-//! Label every pixel of a camera frame with a fully convolutional network (Long et al. 2015).
+//! Semantic segmentation with fully convolutional networks (Long et al. 2015), on ONNX Runtime.
 //!
 //! ```no_run
 //! use fcn::{Frame, Mask, Options, PixelFormat, Segmenter};
@@ -8,15 +8,15 @@
 //! let mut mask = Mask::new();
 //! let pixels = vec![0u8; 480 * 320 * 3];
 //! let frame = Frame::packed(PixelFormat::Bgr8, &pixels, 480, 320, 0)?;
-//! segmenter.segment(&frame, &mut mask)?; // as often as frames come
-//! let labels = mask.labels(); // 320 x 480 class indices
+//! segmenter.segment(&frame, &mut mask)?; // once per frame, with the same mask
+//! let labels = mask.labels(); // 320 x 480 class indices, row by row
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! The way of a frame: [`Frame`] (the caller's memory, borrowed) -> normalised tensor -> ONNX Runtime -> scores ->
-//! upsampling and argmax -> [`Mask`]. [`Segmenter::segment`] reads as that list. C and C++ programs use the same
-//! through `include/fcn.h` and `include/fcn.hpp`.
+//! The steps of [`Segmenter::segment`]: [`Frame`] (the caller's memory, borrowed) -> normalised
+//! tensor -> ONNX Runtime -> scores -> upsampling and argmax -> [`Mask`]. `include/fcn.h` and
+//! `include/fcn.hpp` offer the same to C and C++.
 
 pub mod ffi;
 pub mod file;

@@ -1,4 +1,4 @@
-//! [`Options`]: how a [`Segmenter`](crate::Segmenter) is made.
+//! [`Options`]: settings for creating a [`Segmenter`](crate::Segmenter).
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -8,22 +8,22 @@ use crate::{
     palette::Palette,
 };
 
-/// Where the network runs.
+/// Execution providers: where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Provider {
-    /// The best that works here: TensorRT is never chosen by itself, CUDA before the CPU.
+    /// CUDA if available, else the CPU (default).
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// An NVIDIA GPU through CUDA; an error where that does not work.
+    /// An NVIDIA GPU through CUDA; an error if it is unavailable.
     Cuda,
-    /// An NVIDIA GPU through TensorRT; an error where that does not work.
+    /// An NVIDIA GPU through TensorRT; an error if it is unavailable.
     TensorRt,
 }
 
 impl Provider {
-    /// The name as users write it: `auto`, `cpu`, `cuda` or `tensorrt`.
+    /// The name: `auto`, `cpu`, `cuda` or `tensorrt`.
     pub fn name(self) -> &'static str {
         match self {
             Provider::Auto => "auto",
@@ -34,42 +34,43 @@ impl Provider {
     }
 }
 
-/// At which size the network sees a frame. Labels come out at the frame's size in every mode.
+/// The size at which the network sees a frame. The mask has the frame's size in every mode (see
+/// [`Mask::set_size`](crate::Mask::set_size)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SizeMode {
-    /// Pads frames of about the size that the network was trained on, its native side ([`Options::native_side`]), and resamples
-    /// others to that size, keeping their proportions up to the rounding of both sides to multiples of the stride. A frame's
-    /// own side is the square root of width times height; from 4/5 to 5/4 of the native side it is padded. Models whose
-    /// native side is not known pad all frames.
+    /// Pads frames close to the model's native size ([`Options::native_side`]), and resamples
+    /// others to that size, keeping their aspect ratio except for rounding both sides to multiples
+    /// of the stride. A frame's size is the square root of width times height; frames from 4/5 to
+    /// 5/4 of the native size are padded. If the native size is unknown, all frames are padded.
     Auto,
-    /// Pads at the right and at the bottom up to the next multiple of the stride, with the colour that normalises to 0
-    /// (black for networks that take bytes), and crops the labels back.
+    /// Pads frames on the right and at the bottom to the next multiple of the stride, with the
+    /// colour that normalises to 0 (black for models with uint8 input), and crops the labels back.
     Pad,
-    /// Resamples the frame (bilinear) to `width` x `height`, both rounded up to multiples of the stride, and the scores
-    /// back to the frame's size before the labels are taken. 0 means the frame's own side.
+    /// Resamples frames to `width` x `height` pixels (bilinear), rounded up to multiples of the
+    /// stride, and the scores back to the frame's size. 0 means the frame's own width or height.
     Resize {
-        /// Columns of the working size, 0 for the frame's own.
+        /// Columns, 1 to 32767; 0 means the frame's width.
         width: u32,
-        /// Rows of the working size, 0 for the frame's own.
+        /// Rows, 1 to 32767; 0 means the frame's height.
         height: u32,
     },
-    /// As [`SizeMode::Resize`], to the size whose shorter side has this many pixels, keeping proportions up to the rounding to
-    /// multiples of the stride.
+    /// [`SizeMode::Resize`] to the size whose shorter side has about this many pixels. Keeps the
+    /// aspect ratio, except for rounding to multiples of the stride.
     ShortSide(u32),
-    /// Covers the frame with rectangles whose sides the stride divides; where rectangles overlap, the mean of their
-    /// scores counts (d2l.ai chapter 13.11, exercise 3). 0 means the size of the crops the network was trained on, or
-    /// 320 rows by 480 columns where the model does not say.
+    /// Splits frames into overlapping tiles and averages the scores where tiles overlap (d2l.ai
+    /// chapter 13.11, exercise 3). Sides are multiples of the stride; 0 means the model's training
+    /// crop, or 480 x 320 if the model does not state it.
     Tile {
-        /// Columns of a rectangle, 0 for the default.
+        /// Columns of a tile, 1 to 32767; 0 for the default.
         width: u32,
-        /// Rows of a rectangle, 0 for the default.
+        /// Rows of a tile, 1 to 32767; 0 for the default.
         height: u32,
-        /// The least number of columns and rows that neighbours share.
+        /// Least number of columns and rows that adjacent tiles share; less than both sides.
         overlap: u32,
     },
 }
 
-/// In which order a network takes the colours of a pixel.
+/// Order of colours in the model's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelOrder {
     /// Red, green, blue.
@@ -78,84 +79,90 @@ pub enum ChannelOrder {
     Bgr,
 }
 
-/// How urgent a message to the log callback is.
+/// Severity of a log message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// What the library decided, for example which provider runs.
+    /// A decision of the library, for example which provider runs.
     Info,
-    /// Something that works, but not as well as it could.
+    /// Something works, but not as well as it could.
     Warning,
-    /// Something that failed.
+    /// Something failed.
     Error,
 }
 
-/// Receives messages; called from whichever thread has something to say, also from several at once.
+/// Receives log messages, from any thread and from several at once.
 pub type LogCallback = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
 
-/// How a [`Segmenter`](crate::Segmenter) is made. `Options::default()` suits most programs.
+/// Settings for creating a [`Segmenter`](crate::Segmenter). The defaults suit most programs.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Options {
     /// Where the network runs.
     pub provider: Provider,
-    /// Which GPU, counted from 0.
+    /// The GPU, 0 to 1023. Ignored on the CPU.
     pub device: u32,
-    /// Threads that work on one frame, 1 to 256; 0 means one for each CPU this process may run on.
+    /// Threads per frame, 1 to 256; 0 means one per CPU available to the process.
     pub threads: u32,
-    /// How many frames can be in work at once, 1 to 64; 0 means 1. Each session has its own memory,
-    /// and its own copy of the weights.
+    /// Frames that can be segmented at once, 1 to 64; 0 means 1. Each session has its own
+    /// memory, threads and copy of the weights.
     pub sessions: u32,
-    /// The longest time that a frame may take, the wait for a free session included; then it fails with
-    /// [`Error::Timeout`]. Without it frames take what they take. Creating the segmenter may take as
-    /// long, but at least 10 seconds. A layer in progress is not interrupted.
+    /// Limits the time of a frame, including the wait for a free session; when it expires, the call
+    /// fails with [`Error::Timeout`]. A layer in progress is not interrupted. The same time, but at
+    /// least 10 s, limits creating the segmenter. `None` means no limit.
     pub timeout: Option<Duration>,
-    /// At most this many bytes of GPU memory for each session; 0 means no limit.
+    /// Limits the GPU memory of each session, in bytes; 0 means no limit.
     pub gpu_memory_limit: usize,
-    /// The file of ONNX Runtime's library; without it `ORT_DYLIB_PATH`, the folder of libfcn and the system are searched.
+    /// The path of ONNX Runtime's library. `None` searches, in this order: the environment variable
+    /// `ORT_DYLIB_PATH`, the folder of libfcn, the system's library path.
     pub runtime_library: Option<PathBuf>,
-    /// An existing folder in which optimized networks are kept, in a folder of its own of mode 0700, so that creating the same
-    /// segmenter again is faster; `None` keeps none. Entries of other models, options, versions, providers or processors, and
-    /// those that another user can write, are not used.
+    /// An existing folder in which optimized networks are cached, in a subfolder with mode 0700, so
+    /// that creating the same segmenter again is faster; `None` disables the cache. Entries of
+    /// other models, options, versions, providers or processors, and those that another user can
+    /// write, are not used.
     pub cache: Option<PathBuf>,
-    /// At which size the network sees a frame: [`SizeMode::Auto`], or for a model of one fixed size [`SizeMode::Resize`].
+    /// The size at which the network sees a frame. `None` means [`SizeMode::Auto`], or
+    /// [`SizeMode::Resize`] for models with a fixed input size.
     pub size_mode: Option<SizeMode>,
-    /// The size of frames that the network labels best, for [`SizeMode::Auto`]: the square root of width times height of the
-    /// photos it was trained on, in pixels, 16 to 32767. Overrides the model card.
+    /// The model's native size for [`SizeMode::Auto`]: the square root of width times height of its
+    /// training images, in pixels, 16 to 32767. Overrides the model card.
     pub native_side: Option<u32>,
-    /// What each value (0 to 255) of a channel is multiplied by before mean and std: `(value * scale - mean) / std`. Finite
-    /// and greater than 0; without it 1 / 255. Not for networks that take bytes.
+    /// The factor for values (0 to 255) before mean and std: `(value * scale - mean) / std`. Finite
+    /// and positive; `None` means 1 / 255. Not for models with uint8 input.
     pub scale: Option<f32>,
-    /// Subtracted from each channel (red, green, blue) after that; wins over the model card. Networks of one channel have the
-    /// first.
+    /// The mean per channel (red, green, blue), finite. Overrides the model card. Models with one
+    /// channel use the first value.
     pub mean: Option<[f32; 3]>,
-    /// Divides each channel after that; finite and greater than 0; wins over the model card.
+    /// The standard deviation per channel, finite and positive. Overrides the model card.
     pub std: Option<[f32; 3]>,
-    /// The order of the network's channels; wins over the model card, without which it is RGB.
+    /// The order of the model's channels. Overrides the model card; RGB without either.
     pub channel_order: Option<ChannelOrder>,
-    /// The layout of the network's input, where its shape does not tell.
+    /// The layout of the model's input, if its shape is ambiguous.
     pub input_layout: Option<TensorLayout>,
-    /// The name of the output that is the segmentation; without it the first that can be one.
+    /// The name of the output tensor. `None` selects the first usable one.
     pub output: Option<String>,
-    /// The layout of that output, where its shape does not tell.
+    /// The layout of the model's output, if its shape is ambiguous.
     pub output_layout: Option<TensorLayout>,
-    /// Whether the scores of that output are probabilities (0 to 1) and not logits. Without it they are where the network
-    /// ends with a softmax or a sigmoid.
+    /// Whether the scores are probabilities (0 to 1) instead of logits. `None` means probabilities
+    /// after a softmax or sigmoid, else logits.
     pub probabilities: Option<bool>,
-    /// For networks whose classes do not exclude each other (multilabel: a sigmoid for each), and for those of one score: the
-    /// probability that a class must reach, 0 to 1 exclusive. A pixel belongs to the class with the highest score, or to the
-    /// background if none reaches it. The background is class 0, in front of the network's own, and confidence is the softmax of all
-    /// logits, the background's being that of this probability. Without it the highest score of several classes counts, however
-    /// low, and a single one is foreground above 0.5. Not for models with a card or a softmax.
+    /// The minimum probability of a class, greater than 0 and less than 1, for models whose classes
+    /// do not exclude each other (multilabel: a sigmoid per class), and for those with one score
+    /// per pixel. A pixel gets the class with the highest score, or background if no class reaches
+    /// it. Background becomes class 0, before the model's own classes, and confidence is the
+    /// softmax over all logits, where background's logit is that of this probability.
+    ///
+    /// By default, the highest of several scores wins, however low, and a single score is
+    /// foreground above 0.5. Not for models with a card or a softmax.
     pub multilabel: Option<f32>,
-    /// The names of the classes in index order; wins over the model card.
+    /// The names of the classes in index order, 2 to 255. Overrides the model card.
     pub class_names: Option<Vec<String>>,
-    /// The colours of the classes by their index; wins over the model card. Without either they are Pascal VOC's.
+    /// The colours of the classes. Overrides the model card; Pascal VOC's without either.
     pub palette: Option<Palette>,
-    /// Whether also the CPU runs networks in the form for GPUs, which is slower there: how that form is tested where there is
-    /// no GPU.
+    /// Uses the form of the network for GPUs on the CPU, too, which is slower: tests it without a
+    /// GPU.
     #[doc(hidden)]
     pub device_graph: bool,
-    /// Receives what the library and ONNX Runtime have to say; without it nobody hears it.
+    /// Receives messages of this library and ONNX Runtime; `None` discards them.
     pub log: Option<LogCallback>,
 }
 
@@ -188,7 +195,7 @@ impl fmt::Debug for Options {
 }
 
 impl Options {
-    /// Whether each value lies in its range.
+    /// Fails if a value is out of range.
     pub(crate) fn check(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::InvalidArgument(message));
         if self.threads > 256 {

@@ -1,30 +1,28 @@
-//! Class colours blended into a picture.
+//! Class colours blended into an image.
 
 use crate::{Error, LabelMap, PixelFormat, Result, UNKNOWN, frame::plane_layout, legend, palette::Class};
 
 /// How [`overlay_styled`] draws.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OverlayStyle {
-    /// How much of the classes' colours is blended in: 0 leaves the picture, 1 paints over it.
+    /// Opacity of the class colours, 0 (invisible) to 1 (opaque).
     pub alpha: f32,
-    /// Pixels with another label within this many columns or rows, 0 to 64, are painted in the full colour of their class;
-    /// 0 means no outlines.
+    /// Width of outlines in pixels, 0 (none) to 64: pixels with another label within this many
+    /// columns or rows get the opaque colour of their class.
     pub outline: u32,
-    /// Whether a box at the upper left lists the colours and names of the classes that the mask shows. The text is 8 pixels
-    /// high for each 240 of the picture's shorter side; what does not fit is left out.
+    /// Draws a box at the upper left with the colours and names of the classes in the mask. Text is
+    /// 8 pixels high per 240 pixels of the shorter side. Entries that do not fit are omitted.
     pub legend: bool,
 }
 
 impl Default for OverlayStyle {
-    /// Half of each, without outlines and legend.
+    /// Half transparent, without outlines and legend.
     fn default() -> Self {
         OverlayStyle { alpha: 0.5, outline: 0, legend: false }
     }
 }
 
-/// Blends the colours of the classes into `pixels`, in place: [`overlay_styled`] with nothing but `alpha`.
-///
-/// `labels` holds `height * width` class indices, row by row.
+/// [`overlay_styled`] with `alpha` only, for `height * width` labels row by row.
 #[expect(clippy::too_many_arguments, reason = "a picture is five of them")]
 pub fn overlay(
     pixels: &mut [u8],
@@ -57,7 +55,7 @@ pub fn overlay(
     )
 }
 
-/// Whether colours can be drawn into this format.
+/// Fails if class colours cannot be drawn in this format.
 fn drawable(format: PixelFormat) -> Result<()> {
     if format.is_gray() || format.is_yuv() {
         return Err(Error::UnsupportedFormat(format!(
@@ -68,14 +66,14 @@ fn drawable(format: PixelFormat) -> Result<()> {
     Ok(())
 }
 
-/// Draws the classes over `pixels`, a picture of the labels' size, in place, in colours that can be seen:
-/// [`Class::display_color`].
+/// Blends class colours into `pixels`, an image of the labels' size, in place. The colours are
+/// those of [`Class::display_color`].
 ///
-/// Left as they are: pixels of the class `background`, as [`Segmenter::background`](crate::Segmenter::background) returns
-/// it, and pixels with label [`UNKNOWN`] if there is no such class. Alpha bytes stay.
+/// Pixels of the class `background` ([`Segmenter::background`](crate::Segmenter::background)) do
+/// not change, nor do those with label [`UNKNOWN`] if there is no such class, nor alpha bytes.
 ///
-/// `stride` is the distance of rows in bytes, 0 for rows without padding. Only the formats with red, green and
-/// blue bytes are taken. Where it fails, the picture stays as it was.
+/// `stride` is the number of bytes from row to row; 0 means no padding. `format` must have red,
+/// green and blue bytes. On failure, the image does not change.
 pub fn overlay_styled(
     pixels: &mut [u8],
     format: PixelFormat,
@@ -88,7 +86,7 @@ pub fn overlay_styled(
     overlay_rows(pixels, format, (stride, false), labels, classes, background, style)
 }
 
-/// [`overlay_styled`], where the first row may be the last one in memory.
+/// [`overlay_styled`] for images that may be bottom-up.
 pub(crate) fn overlay_rows(
     pixels: &mut [u8],
     format: PixelFormat,

@@ -4,19 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// One class of a model: its name and its colour in the palette.
+/// A class of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Class {
     /// The name, for example `cat`.
     pub name: String,
-    /// Red, green and blue, 0 to 255.
+    /// The palette colour: red, green and blue.
     pub color: [u8; 3],
 }
 
 impl Class {
-    /// The colour that overlays and their legends draw the class in: dark ones, such as Pascal VOC's (64, 0, 0) for cats, would
-    /// only darken a picture. The largest value v becomes 160 + 95 v / 255, rounded, and the others grow in proportion, so hues
-    /// stay, and colours that differ in brightness alone still differ. Black becomes grey.
+    /// The colour in overlays and legends: the palette colour, brightened so that it is visible
+    /// over an image, because dark ones such as Pascal VOC's (64, 0, 0) for cats only darken it.
+    /// The largest component v becomes 160 + 95 v / 255, rounded, and the others are scaled with
+    /// it. Hue is kept, and colours that differ only in brightness still differ; black becomes
+    /// grey.
     pub fn display_color(&self) -> [u8; 3] {
         let values = self.color.map(u32::from);
         let largest = values.into_iter().fold(0, u32::max);
@@ -81,15 +83,15 @@ const CITYSCAPES_COLORS: [[u8; 3]; 19] = [
 /// The names that programs for labelling give to what is no object.
 const BACKGROUND_NAMES: [&str; 4] = ["background", "_background_", "__background__", "bg"];
 
-/// The index of the class that means "nothing of interest": the first that is called `background`, `_background_`,
-/// `__background__` or `bg`, in letters of either case.
+/// The index of the background class: the first named `background`, `_background_`,
+/// `__background__` or `bg`, ignoring case.
 pub fn background(classes: &[Class]) -> Option<u8> {
     let is_background =
         |class: &Class| BACKGROUND_NAMES.iter().any(|name| class.name.trim().eq_ignore_ascii_case(name));
     classes.iter().position(is_background).and_then(|index| u8::try_from(index).ok())
 }
 
-/// Colours for classes by their index.
+/// Colours of classes by index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Palette {
     /// Pascal VOC's colour map, for any number of classes.
@@ -133,8 +135,9 @@ impl Palette {
     }
 }
 
-/// The colour of class `index` in Pascal VOC's colour map: the bits of the index, spread from the top bit of each
-/// channel down (VOCdevkit, `VOClabelcolormap.m`). Distinct for all 256 indices.
+/// The colour of class `index` in Pascal VOC's colour map: the bits of the index, distributed from
+/// the top bit of each channel down (VOCdevkit, `VOClabelcolormap.m`). Distinct for all 256
+/// indices.
 pub fn voc_color(index: u8) -> [u8; 3] {
     let mut color = [0u8; 3];
     for bit in 0..8 {
@@ -144,7 +147,7 @@ pub fn voc_color(index: u8) -> [u8; 3] {
     color
 }
 
-/// Pascal VOC's 21 classes with their names and colours.
+/// Pascal VOC's 21 classes.
 pub fn voc_classes() -> Vec<Class> {
     (0u8..).zip(VOC_NAMES).map(|(index, name)| Class { name: name.to_owned(), color: voc_color(index) }).collect()
 }

@@ -45,11 +45,11 @@ const LEAST_CREATION: Duration = Duration::from_secs(10);
 /// The number of the next segmenter.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// A network that labels frames.
+/// A loaded model.
 ///
-/// Any thread may call [`Segmenter::segment`] at any time: calls take turns on the sessions that
-/// [`Options::sessions`](crate::Options) asked for. After `fork`, the child can neither use nor free it: ONNX Runtime's
-/// threads do not live there.
+/// Any number of threads may call [`Segmenter::segment`] at once: calls share the sessions
+/// ([`Options::sessions`](crate::Options)). In a child process after `fork`, the parent's segmenter
+/// can be neither used nor freed: ONNX Runtime's threads do not exist there.
 pub struct Segmenter {
     model: Model,
     mode: SizeMode,
@@ -68,8 +68,9 @@ pub struct Segmenter {
 }
 
 impl Segmenter {
-    /// Loads a model from a file, which may come from anyone: the manual of `fcn_create` in `include/fcn.h` lists what is limited.
-    /// Tensors may lie in other files in its folder (external data).
+    /// Loads the model in an ONNX file. Model files are untrusted input: the manual of
+    /// `fcn_create()` in `include/fcn.h` lists the limits. Tensors may be in other files in the
+    /// model's folder (external data).
     pub fn from_file(path: impl AsRef<Path>, options: &Options) -> Result<Segmenter> {
         let path = path.as_ref();
         Segmenter::new(|| onnx::from_file(path, MAX_MODEL_BYTES), options).map_err(|error| match error {
@@ -79,7 +80,7 @@ impl Segmenter {
         })
     }
 
-    /// Loads a model from the bytes of an ONNX file, which must hold all tensors.
+    /// Loads a model from the content of an ONNX file, without external data.
     pub fn from_memory(bytes: &[u8], options: &Options) -> Result<Segmenter> {
         Segmenter::new(|| onnx::from_memory(bytes), options).map_err(|error| match error {
             Error::Model(message) => Error::Model(plain(&message)),
@@ -189,15 +190,16 @@ impl Segmenter {
         })
     }
 
-    /// Labels every pixel of a frame. `mask` holds the result at the frame's size, or the size that it was given, and changes
-    /// only on success.
+    /// Labels every pixel of a frame and stores the result in `mask`, which has the frame's size or
+    /// that of [`Mask::set_size`]. On failure, the mask does not change.
     pub fn segment(&self, frame: &Frame<'_>, mask: &mut Mask) -> Result<()> {
         self.segment_within(frame, mask, None, None, None)
     }
 
-    /// As [`Segmenter::segment`], but labels go to `labels`, in rows that start `stride` bytes apart (0 means rows without
-    /// padding; the last one may end without), and what lies between rows stays. Nothing is copied for it, except in the
-    /// size mode tile. Everything that can fail is done before the first label is written.
+    /// [`Segmenter::segment`] with labels written to `labels`, whose rows are `stride` bytes apart;
+    /// 0 means no padding. The last row needs no padding, and padding is not written. Labels are
+    /// written directly, except in the size mode tile. Once the first label is written, the call
+    /// cannot fail any more.
     pub fn segment_into(&self, frame: &Frame<'_>, mask: &mut Mask, labels: &mut [u8], stride: usize) -> Result<()> {
         let (width, height) = mask.settings.size((frame.width() as usize, frame.height() as usize));
         let stride = label_stride(labels.len(), (width, height), stride)?;
@@ -224,11 +226,12 @@ impl Segmenter {
         self.run(&mut slot, &call, start, frame, mask, labels)
     }
 
-    /// Ends every call of [`Segmenter::segment`] and [`Segmenter::warm_up`] that runs or waits for a session now, with
-    /// [`Error::Cancelled`]; later calls are not affected.
+    /// Cancels all [`Segmenter::segment`] and [`Segmenter::warm_up`] calls that are running or
+    /// waiting for a session: they fail with [`Error::Cancelled`]. Later calls are not affected.
     ///
-    /// It does not wait for them: a layer of the network that has begun is finished first, and a call whose network is
-    /// done returns its result.
+    /// Returns at once. Checked before each run, between layers and between tiles: a layer in
+    /// progress is not interrupted, and a frame whose inference has finished still returns its
+    /// result.
     pub fn cancel(&self) -> Result<()> {
         self.check_process()?;
         self.interrupts.cancel_all();
@@ -254,8 +257,8 @@ impl Segmenter {
         self.returned.notify_all();
     }
 
-    /// Does for frames of this size what is only done for the first one: memory is set up and a picture goes through
-    /// the network, once for each session.
+    /// Allocates buffers and runs one dummy inference per session, so that the first frame of this
+    /// size is not slower than later ones.
     pub fn warm_up(&self, width: u32, height: u32) -> Result<()> {
         let mut pixels = Vec::new();
         set_length(&mut pixels, plane_layout(PixelFormat::Gray8, 0, width, height, 0)?.1, "an empty frame")?;
@@ -336,33 +339,33 @@ impl Segmenter {
         &self.model.classes
     }
 
-    /// The class that means "nothing of interest" and is not drawn: the card's, or that of its classes which is called
-    /// background. Of a model without a card it is class 0, if that is called so.
+    /// The background class, which overlays do not draw: that of the model card, or the class named
+    /// background; without a card, class 0 if it has such a name.
     pub fn background(&self) -> Option<u8> {
         self.model.background
     }
 
-    /// The model's card, where it has one.
+    /// The model card.
     pub fn card(&self) -> Option<&ModelCard> {
         self.model.card.as_ref()
     }
 
-    /// The provider that runs the network: `cpu`, `cuda` or `tensorrt`.
+    /// The provider in use: `cpu`, `cuda` or `tensorrt`.
     pub fn provider(&self) -> &'static str {
         self.provider
     }
 
-    /// Why it is not a better provider: empty unless `Auto` found none.
+    /// Why [`Provider::Auto`] did not choose a better provider; empty if there is none better.
     pub fn provider_reason(&self) -> &str {
         &self.reason
     }
 
-    /// The version of ONNX Runtime, for example `1.32.0`.
+    /// ONNX Runtime's version, for example `1.32.0`.
     pub fn runtime_version(&self) -> &str {
         self.version
     }
 
-    /// The network's input has sides that are multiples of this.
+    /// The model's stride: sides of the network's input are multiples of this many pixels.
     pub fn stride(&self) -> u32 {
         self.model.stride as u32
     }

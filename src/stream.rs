@@ -1,4 +1,4 @@
-//! [`Stream`]: frames as a camera delivers them, labelled by a thread of their own, the latest first.
+//! [`Stream`]: the latest frame of a camera, segmented on a thread of its own.
 
 use std::{
     fmt,
@@ -19,52 +19,52 @@ use crate::{
     threads::Thread,
 };
 
-/// What became of a frame, for the callback of a [`Stream`].
+/// The outcome of a frame, for the callback of a [`Stream`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct StreamResult<'a, T> {
-    /// The labels, or why there are none: [`Error::Timeout`] where the frame was late. Exchange the mask for one that is set
-    /// up alike to keep it; the average that smoothing has made so far stays with the stream.
+    /// The result, or why the frame failed: [`Error::Timeout`] if it missed its deadline. To keep
+    /// the mask, swap it for one with the same settings; the stream keeps the average of smoothing.
     pub mask: Result<&'a mut Mask>,
-    /// What the frame was pushed with.
+    /// As given with the frame.
     pub timestamp: i64,
-    /// What the frame was pushed with.
+    /// As given with the frame.
     pub user: &'a T,
 }
 
-/// What became of a frame, for whoever polls a [`Stream`].
+/// The outcome of a frame, from [`Stream::poll`] or [`Stream::wait`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Polled<T> {
-    /// Whether the mask holds the frame's labels, or why it stayed as it was.
+    /// Whether the mask has the frame's labels, or why it did not change.
     pub status: Result<()>,
-    /// What the frame was pushed with.
+    /// As given with the frame.
     pub timestamp: i64,
-    /// What the frame was pushed with.
+    /// As given with the frame.
     pub user: T,
 }
 
-/// What became of the frames of a [`Stream`]: `pushed` is the sum of the others and of the at most two frames that wait
-/// or are in work.
+/// Numbers of frames by outcome. `pushed` is the sum of the others plus the frames that are queued
+/// or being processed, at most two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StreamCounters {
-    /// Frames that the stream has taken.
+    /// Frames accepted.
     pub pushed: u64,
-    /// Frames that a newer one replaced before they were begun, or that had no result when the stream stopped.
+    /// Frames replaced by a newer one before processing, or without a result when the stream
+    /// stopped.
     pub dropped: u64,
     /// Frames with a result.
     pub done: u64,
-    /// Frames whose deadline passed before they had a result.
+    /// Frames that missed their deadline.
     pub late: u64,
     /// Frames that failed for another reason.
     pub failed: u64,
 }
 
-/// A thread that labels the latest frame: push frames as fast as they come, and get results that are as fresh as the
-/// network allows.
+/// Segments the latest frame of a camera on a thread of its own.
 ///
-/// One frame at most waits; a newer one replaces it. So a result is never older than the time of two frames through the
-/// network, however fast frames come. `T` is what the caller wants to know a frame by.
+/// One frame at most is queued; a newer one replaces it. A result is therefore at most two
+/// inferences old, however fast frames arrive. `T` is the caller's data for a frame.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -80,13 +80,14 @@ pub struct StreamCounters {
 /// })?;
 /// let pixels = vec![0u8; 480 * 320 * 3];
 /// let frame = Frame::packed(PixelFormat::Bgr8, &pixels, 480, 320, 0)?;
-/// stream.push(&frame, 0, ())?; // as often as frames come
+/// stream.push(&frame, 0, ())?; // once per frame
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// Any thread may use it, also the callback: it may push, stop the stream or drop it. What it and the segmenter hold is
-/// freed when both are dropped and the callback has returned. After `fork` the child can neither use nor free it.
+/// Any number of threads may use it at once, including the callback, which may push, stop and drop
+/// it. Memory is freed when stream and segmenter are dropped and the callback has returned. In a
+/// child process after `fork`, the parent's streams can be neither used nor freed.
 pub struct Stream<T: Send + 'static = ()> {
     shared: Arc<Shared<T>>,
     worker: Mutex<Option<Thread>>,
@@ -153,10 +154,11 @@ impl<T> Tag<T> {
 }
 
 impl<T: Send + 'static> Stream<T> {
-    /// A stream that calls `callback` on its own thread with what becomes of each frame that is not dropped. `mask` says
-    /// what results are to hold.
+    /// Creates a stream that calls `callback` on its own thread with the outcome of each frame that
+    /// was not dropped. Results get the settings of `mask`.
     ///
-    /// While the callback runs, no frame is in work. A panic that leaves it is caught and not told to anybody.
+    /// No frame is processed while the callback runs. A panic in the callback is caught and
+    /// ignored.
     pub fn new(
         segmenter: Arc<Segmenter>,
         mask: Mask,
@@ -165,7 +167,8 @@ impl<T: Send + 'static> Stream<T> {
         Stream::start(segmenter, mask, Some(Box::new(callback)))
     }
 
-    /// A stream whose results are fetched by [`Stream::poll`] and [`Stream::wait`]. `mask` says what they are to hold.
+    /// Creates a stream whose results are fetched with [`Stream::poll`] or [`Stream::wait`]. They
+    /// get the settings of `mask`.
     pub fn polling(segmenter: Arc<Segmenter>, mask: Mask) -> Result<Self> {
         Stream::start(segmenter, mask, None)
     }
@@ -197,11 +200,11 @@ impl<T: Send + 'static> Stream<T> {
         Ok(Stream { shared, thread: worker.id(), worker: Mutex::new(Some(worker)), polled })
     }
 
-    /// Hands over a copy of a frame: only the pixels inside its crop are copied, to memory that is used again. The frame
-    /// that waited, if one did, is dropped. Never waits for the network.
+    /// Queues a copy of a frame: only the pixels inside its crop, in reused memory. A frame already
+    /// queued is replaced and counted as dropped. Never blocks on inference.
     ///
-    /// What can be told at once is an error now, and the stream has not taken the frame; what the network has to say
-    /// comes as its result.
+    /// Errors that can be detected without running the network are returned, and the frame is not
+    /// accepted; others are its result.
     pub fn push(&self, frame: &Frame<'_>, timestamp: i64, user: T) -> Result<()> {
         let Shared { segmenter, settings, .. } = &*self.shared;
         segmenter.check(frame, settings)?;
@@ -216,12 +219,12 @@ impl<T: Send + 'static> Stream<T> {
         self.put(Pixels::Copied(copy), timestamp, Tag { user, release: None })
     }
 
-    /// Hands over a frame without copying it. `release` is called exactly once for each frame that the stream has taken,
-    /// when it does not look at the pixels any more: after the callback, or for a stream that is polled when the network
-    /// is done; at once where the frame is dropped. It runs on whichever thread that happens on, also on one that pushes
-    /// or stops.
+    /// Queues a frame without copying. `release` is called exactly once per accepted frame, once
+    /// its pixels are no longer read: after the callback, or for polled streams when inference has
+    /// finished, or when the frame is dropped. It may run on any thread, including one that is
+    /// inside a push or stop.
     ///
-    /// Otherwise as [`Stream::push`]; where this fails, `release` is not called.
+    /// Otherwise as [`Stream::push`]. On failure, `release` is not called.
     pub fn push_borrowed(&self, frame: Frame<'static>, timestamp: i64, user: T, release: fn(&T)) -> Result<()> {
         self.shared.segmenter.check(&frame, &self.shared.settings)?;
         self.put(Pixels::Borrowed(frame), timestamp, Tag { user, release: Some(release) })
@@ -251,11 +254,11 @@ impl<T: Send + 'static> Stream<T> {
         Ok(state)
     }
 
-    /// Gives frames that are pushed from now on this long, from their push on, to get a result; `None`, the default, means
-    /// for ever.
+    /// Sets the deadline of frames pushed from now on, measured from their push; `None` (default)
+    /// means none.
     ///
-    /// A frame is late, and its result [`Error::Timeout`], where its time is over before it is begun (the network then does
-    /// not run), while the network runs (which is ended, as by [`Segmenter::cancel`]), or when its labels are there.
+    /// A frame that misses its deadline yields [`Error::Timeout`], whether inference had not
+    /// started (it then does not run), was aborted, or had just finished.
     pub fn set_deadline(&self, deadline: Option<Duration>) -> Result<()> {
         self.shared.segmenter.check_process()?;
         if deadline.is_some() {
@@ -265,16 +268,17 @@ impl<T: Send + 'static> Stream<T> {
         Ok(())
     }
 
-    /// The newest result that nobody has had yet; its mask changes places with `mask`. `None` where there is none.
+    /// Fetches the newest result that was not fetched yet: exchanges its mask with `mask`. `None`
+    /// if there is no new result.
     ///
-    /// A frame that failed is told as well, and leaves `mask` as it is; one that was late or cancelled is only counted. An
-    /// error is [`Error::Cancelled`] where the stream is stopped and has no more results, or [`Error::InvalidArgument`]
-    /// where a callback gets them.
+    /// A frame that failed is returned as well, and leaves `mask` as it is; one that was late or
+    /// cancelled is only counted. Fails with [`Error::Cancelled`] if the stream is stopped and has
+    /// no more results, and with [`Error::InvalidArgument`] if it has a callback.
     pub fn poll(&self, mask: &mut Mask) -> Result<Option<Polled<T>>> {
         self.wait(mask, Duration::ZERO)
     }
 
-    /// [`Stream::poll`] that waits for a result, at most for this time.
+    /// [`Stream::poll`] that waits up to `time` for a result.
     pub fn wait(&self, mask: &mut Mask, time: Duration) -> Result<Option<Polled<T>>> {
         self.shared.segmenter.check_process()?;
         if !self.polled {
@@ -307,19 +311,19 @@ impl<T: Send + 'static> Stream<T> {
         self.shared.segmenter.is_of_another_process()
     }
 
-    /// What became of the frames so far.
+    /// Numbers of frames so far.
     pub fn counters(&self) -> Result<StreamCounters> {
         self.shared.segmenter.check_process()?;
         Ok(self.shared.lock().counters)
     }
 
-    /// Ends the stream: frames without a result are dropped, a run of the network is ended, and nothing more can be pushed.
-    /// The last result can still be polled.
+    /// Stops the stream: drops frames without a result, aborts inference and rejects further
+    /// frames. The last result can still be fetched.
     ///
-    /// When this returns, the callback has returned and is not called again, and all borrowed frames were given back, but for
-    /// one that another thread's push or stop is just giving back.
-    /// Called by the stream's own thread, that is by its callback, it returns at once, and all this holds when the
-    /// callback returns. Stopping twice is fine, also at the same time.
+    /// When it returns, the callback has returned and is not called again, and all borrowed frames
+    /// were released, except one that another thread's push or stop is releasing at this moment.
+    /// From the stream's own callback, it returns at once, and the above holds when the callback
+    /// has returned. May be called repeatedly and from several threads.
     pub fn stop(&self) {
         if self.shared.segmenter.is_of_another_process() {
             return;
@@ -445,7 +449,7 @@ impl<T> Worker<T> {
         let work = || shared.segmenter.segment_within(&frame, mask, None, Some(&shared.stopped), item.limit);
         // No caller could catch a panic, so it becomes the frame's result.
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-            Err(Error::Internal("a defect in fcn, please report it: the thread of a stream panicked".into()))
+            Err(Error::Internal("a bug in fcn, please report it: the thread of a stream panicked".into()))
         })?;
         late().map_or(Ok(()), Err)
     }

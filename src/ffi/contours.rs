@@ -5,31 +5,50 @@ use std::ptr;
 use super::{answer, fcn_mask, fcn_status, guard, required};
 use crate::{Contour, Error, LabelMap, Result};
 
-/// The borders of the pixels that have one label. Made by fcn_mask_contours() or fcn_mask_contours_filtered(), freed by fcn_contours_free(); independent of the mask.
-/// Threads may read them together.
+/// The borders of the pixels with one label, as closed polygons. Created by fcn_mask_contours() or
+/// fcn_mask_contours_filtered(), freed by fcn_contours_free(). Independent of the mask. Never
+/// changes, so any number of threads may read it.
+///
+/// ```c
+/// fcn_contours *contours = NULL;
+/// if (fcn_mask_contours(mask, label, &contours) == FCN_OK) {
+///     for (size_t i = 0; i < fcn_contours_count(contours); i++) {
+///         size_t count = 0;
+///         const fcn_point *points = fcn_contours_points(contours, i, &count);
+///         draw_polygon(points, count, fcn_contours_is_hole(contours, i));
+///     }
+///     fcn_contours_free(contours);
+/// }
+/// ```
 pub struct fcn_contours(Vec<Contour>);
 
-/// A pixel: (0, 0) is the upper left one.
+/// A pixel; (0, 0) is the upper left one.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct fcn_point {
-    /// The column.
+    /// Column.
     pub x: u32,
-    /// The row.
+    /// Row.
     pub y: u32,
 }
 
-/// Finds the borders of the pixels with this label (0 to 255, as it stands in the mask) and stores them in `*contours`, to
-/// be freed by fcn_contours_free(); where it fails, `*contours` stays as it was. This takes memory for 4 bytes a pixel.
+/// Finds the borders of the pixels with `label` (0 to 255, as stored in the mask) and stores them
+/// in `*contours`.
 ///
-/// Each is a closed polygon. Pixels that touch at a corner belong together. A corner of a polygon is the centre of a pixel that has
-/// the label and touches, at one of its four sides, one that has not; the lines between corners are horizontal, vertical or
-/// diagonal, and the last leads back to the first. Borders around pixels run counter-clockwise as one sees the picture,
-/// those around holes clockwise. The method is that of Suzuki and Abe (1985), as in OpenCV's findContours with RETR_TREE and
-/// CHAIN_APPROX_SIMPLE; the order is that of the rows in which they begin.
+/// Regions are 8-connected: pixels that touch at a corner belong together. Vertices are centres of
+/// pixels that have the label and have a 4-neighbour without it; edges are horizontal, vertical or
+/// diagonal, and the last vertex connects to the first. Outer borders run counter-clockwise as seen
+/// on the screen, borders of holes clockwise. Contours are sorted by the row, then the column where
+/// they start.
+///
+/// The method is Suzuki and Abe (1985), like OpenCV's findContours() with RETR_TREE and
+/// CHAIN_APPROX_SIMPLE. Uses 4 bytes of memory per pixel.
+///
+/// Errors: FCN_ERROR_INVALID_ARGUMENT if `label` exceeds 255 or the mask has no labels.
 ///
 /// # Safety
-/// `mask` is NULL or a live mask that no other thread writes to; `contours` is NULL or a place to write to.
+/// `mask` is NULL or a live mask that no other thread writes to; `contours` is NULL or a place to
+/// write to.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_mask_contours(
     mask: Option<&fcn_mask>,
@@ -40,15 +59,19 @@ pub unsafe extern "C" fn fcn_mask_contours(
     guard(|| unsafe { find(mask, label, contours, |labels, label| labels.contours(label)) })
 }
 
-/// As fcn_mask_contours(), without what is too small to mean anything: regions of fewer than `min_area` pixels, with the holes in
-/// them, and holes around fewer than `min_area` pixels, with all that lies in them. 0 and 1 leave nothing out. The pixels of a
-/// region are those that have the label, without its holes; those of a hole are all inside of its border, whatever their labels.
+/// fcn_mask_contours() without small regions and holes: omits regions of fewer than `min_area`
+/// pixels with the holes in them, and holes of fewer than `min_area` pixels with everything in
+/// them. 0 and 1 omit nothing.
 ///
-/// A region that is left out may surround a larger one: that one stays, and its parent is the nearest hole around it that is left,
-/// or -1. So these are the contours of labels whose small regions are gone.
+/// The area of a region counts its pixels with the label, without its holes; that of a hole counts
+/// all pixels inside its border, whatever their labels. A larger region inside an omitted one
+/// stays: its parent is the nearest remaining hole around it, or -1.
+///
+/// Errors: as fcn_mask_contours().
 ///
 /// # Safety
-/// `mask` is NULL or a live mask that no other thread writes to; `contours` is NULL or a place to write to.
+/// `mask` is NULL or a live mask that no other thread writes to; `contours` is NULL or a place to
+/// write to.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_mask_contours_filtered(
     mask: Option<&fcn_mask>,
@@ -71,17 +94,18 @@ unsafe fn find(
     let mask = required(mask, "mask")?;
     required((!contours.is_null()).then_some(()), "contours")?;
     let label = u8::try_from(label)
-        .map_err(|_| Error::InvalidArgument(format!("the label {label} does not exist; there are 0 to 255")))?;
+        .map_err(|_| Error::InvalidArgument(format!("label {label} is out of range; labels are 0 to 255")))?;
     let found = Box::new(fcn_contours(find(mask.label_map()?, label)?));
     // SAFETY: not NULL, and the caller promises a place to write to.
     unsafe { contours.write(Box::into_raw(found)) };
     Ok(())
 }
 
-/// Frees contours. NULL is fine.
+/// Frees contours. NULL is allowed.
 ///
 /// # Safety
-/// `contours` is NULL or comes from fcn_mask_contours() or fcn_mask_contours_filtered(), was not freed before, and no thread uses it.
+/// `contours` is NULL or comes from fcn_mask_contours() or fcn_mask_contours_filtered(), was not
+/// freed before, and no thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_contours_free(contours: Option<Box<fcn_contours>>) {
     answer((), || {
@@ -90,7 +114,7 @@ pub unsafe extern "C" fn fcn_contours_free(contours: Option<Box<fcn_contours>>) 
     });
 }
 
-/// How many there are; 0 for NULL.
+/// Returns the number of contours; 0 for NULL.
 ///
 /// # Safety
 /// `contours` is NULL or live contours.
@@ -99,8 +123,9 @@ pub unsafe extern "C" fn fcn_contours_count(contours: Option<&fcn_contours>) -> 
     answer(0, || Some(contours?.0.len()))
 }
 
-/// The corners of contour `index`, at least one; their number goes to `*count`. They belong to `contours`. NULL, and
-/// `*count` stays, where there is no such contour or an argument is NULL.
+/// Returns the vertices of contour `index` and stores their number, at least 1, in `*count`. They
+/// belong to `contours`. Returns NULL and leaves `*count` as it is if there is no such contour or
+/// an argument is NULL.
 ///
 /// # Safety
 /// `contours` is NULL or live contours; `count` is NULL or can be written to.
@@ -118,8 +143,8 @@ pub unsafe extern "C" fn fcn_contours_points(
     })
 }
 
-/// Whether contour `index` goes around a hole, so that the pixels inside have other labels: 1 or 0; -1 where there is no such
-/// contour.
+/// Returns 1 if contour `index` is the border of a hole, 0 if it is the outer border of a region,
+/// and -1 if there is no such contour.
 ///
 /// # Safety
 /// `contours` is NULL or live contours.
@@ -128,8 +153,8 @@ pub unsafe extern "C" fn fcn_contours_is_hole(contours: Option<&fcn_contours>, i
     answer(-1, || Some(i32::from(contours?.0.get(index)?.hole)))
 }
 
-/// The index of the contour that contour `index` lies directly inside of: of a hole that around the pixels, of
-/// pixels that of the hole they lie in; -1 where it lies in none, or where there is no such contour.
+/// Returns the index of the directly enclosing contour: a hole's parent is its region's outer
+/// border, a region's parent is the hole around it. -1 if there is none, or no such contour.
 ///
 /// # Safety
 /// `contours` is NULL or live contours.

@@ -1,4 +1,4 @@
-//! `fcn_frame`: a picture in the caller's memory.
+//! `fcn_format` and `fcn_frame`: an image in the caller's memory.
 
 use std::{
     ffi::{CStr, c_char, c_void},
@@ -8,60 +8,61 @@ use std::{
 use super::{answer, fcn_status, guard, required};
 use crate::{ColorMatrix, ColorRange, Error, Frame, PixelFormat, Rect, Result, Rotation, frame::plane_layout};
 
-/// How the bytes of a picture are laid out. fcn_format_from_name() knows what others call these formats.
+/// Pixel formats: the layout of an image's bytes. fcn_format_from_name() translates the names that
+/// other libraries use.
 ///
-/// NV12, NV21, YUYV, UYVY and those that begin with I or J are Y'CbCr (also called YUV): neighbouring pixels share
-/// samples of colour, from the left and from the top on; a row or column that is left over has its own. Each pixel takes
-/// the sample that it shares, without interpolation.
+/// NV12, NV21, YUYV, UYVY and the formats that begin with I or J are Y'CbCr (YUV). Where chroma is
+/// subsampled, an odd last column or row has chroma samples of its own. Each pixel uses the chroma
+/// samples of its group, without interpolation.
 #[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum fcn_format {
-    /// 3 bytes: red, green, blue.
+    /// 3 bytes per pixel: red, green, blue.
     FCN_FORMAT_RGB8 = 1,
-    /// 3 bytes: blue, green, red (OpenCV's order).
+    /// 3 bytes per pixel: blue, green, red (OpenCV's order).
     FCN_FORMAT_BGR8 = 2,
-    /// 4 bytes: red, green, blue, alpha; alpha is not looked at.
+    /// 4 bytes per pixel: red, green, blue, alpha. Alpha is ignored.
     FCN_FORMAT_RGBA8 = 3,
-    /// 4 bytes: blue, green, red, alpha; alpha is not looked at.
+    /// 4 bytes per pixel: blue, green, red, alpha. Alpha is ignored.
     FCN_FORMAT_BGRA8 = 4,
-    /// 1 byte: grey, used for all three channels.
+    /// 1 byte per pixel: grey, used for all three channels.
     FCN_FORMAT_GRAY8 = 5,
-    /// 4 bytes: red, green, blue, and one that is not looked at.
+    /// 4 bytes per pixel: red, green, blue, unused.
     FCN_FORMAT_RGBX8 = 6,
-    /// 4 bytes: blue, green, red, and one that is not looked at.
+    /// 4 bytes per pixel: blue, green, red, unused.
     FCN_FORMAT_BGRX8 = 7,
-    /// 2 bytes, the low one first: grey from 0 to 65535. The high byte counts, so a camera's 10 or 12 bits must be
-    /// shifted up.
+    /// 2 bytes per pixel, little-endian: grey, 0 to 65535. Only the high byte is used: shift 10-bit
+    /// and 12-bit samples up to 16 bits.
     FCN_FORMAT_GRAY16 = 8,
-    /// Two planes: Y, and for each 2 x 2 pixels Cb and Cr.
+    /// Two planes: Y; Cb and Cr interleaved, one pair per 2 x 2 pixels.
     FCN_FORMAT_NV12 = 9,
-    /// Two planes: Y, and for each 2 x 2 pixels Cr and Cb.
+    /// Two planes: Y; Cr and Cb interleaved, one pair per 2 x 2 pixels.
     FCN_FORMAT_NV21 = 10,
-    /// Three planes: Y, and for each 2 x 2 pixels one of Cb and one of Cr. Exchange the last two for YV12.
+    /// Three planes: Y; Cb and Cr, one sample each per 2 x 2 pixels. For YV12, swap the last two.
     FCN_FORMAT_I420 = 11,
-    /// 4 bytes for each 2 x 1 pixels: Y, Cb, Y, Cr. The row of an odd width ends with a whole group of 4.
+    /// 4 bytes per 2 x 1 pixels: Y, Cb, Y, Cr. Rows of odd width end with a full group of 4 bytes.
     FCN_FORMAT_YUYV = 12,
-    /// 4 bytes for each 2 x 1 pixels: Cb, Y, Cr, Y. The row of an odd width ends with a whole group of 4.
+    /// 4 bytes per 2 x 1 pixels: Cb, Y, Cr, Y. Rows of odd width end with a full group of 4 bytes.
     FCN_FORMAT_UYVY = 13,
-    /// Three planes: Y, and for each 2 x 1 pixels one of Cb and one of Cr.
+    /// Three planes: Y; Cb and Cr, one sample each per 2 x 1 pixels.
     FCN_FORMAT_I422 = 14,
-    /// Three planes: Y, and for each 1 x 2 pixels (two rows) one of Cb and one of Cr.
+    /// Three planes: Y; Cb and Cr, one sample each per 1 x 2 pixels (two rows).
     FCN_FORMAT_I440 = 15,
-    /// Three planes: Y, Cb and Cr of each pixel.
+    /// Three planes: Y, Cb and Cr, one sample each per pixel.
     FCN_FORMAT_I444 = 16,
-    /// As FCN_FORMAT_I420, in full range whatever `range` says: FFmpeg's yuvj420p.
+    /// FCN_FORMAT_I420 in full range, whatever `range` is: FFmpeg's yuvj420p.
     FCN_FORMAT_J420 = 17,
-    /// As FCN_FORMAT_I422, in full range whatever `range` says: FFmpeg's yuvj422p.
+    /// FCN_FORMAT_I422 in full range, whatever `range` is: FFmpeg's yuvj422p.
     FCN_FORMAT_J422 = 18,
-    /// As FCN_FORMAT_I440, in full range whatever `range` says: FFmpeg's yuvj440p.
+    /// FCN_FORMAT_I440 in full range, whatever `range` is: FFmpeg's yuvj440p.
     FCN_FORMAT_J440 = 19,
-    /// As FCN_FORMAT_I444, in full range whatever `range` says: FFmpeg's yuvj444p.
+    /// FCN_FORMAT_I444 in full range, whatever `range` is: FFmpeg's yuvj444p.
     FCN_FORMAT_J444 = 20,
 }
 
 use fcn_format::*;
 
-/// How red, green and blue were weighed when a picture became Y'CbCr.
+/// Y'CbCr coefficients: how red, green and blue were weighted.
 #[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum fcn_matrix {
@@ -73,11 +74,11 @@ pub enum fcn_matrix {
 
 use fcn_matrix::*;
 
-/// Which of the 256 values a Y'CbCr picture uses.
+/// Range of Y'CbCr samples.
 #[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum fcn_range {
-    /// Y from 16 to 235, Cb and Cr from 16 to 240: video.
+    /// Y 16 to 235, Cb and Cr 16 to 240: video.
     FCN_RANGE_LIMITED = 0,
     /// 0 to 255: JPEG, and webcams that decode it.
     FCN_RANGE_FULL = 1,
@@ -85,7 +86,7 @@ pub enum fcn_range {
 
 use fcn_range::*;
 
-/// Each format with its Rust twin and its name.
+/// Each format with its Rust counterpart and name.
 const FORMATS: [(fcn_format, PixelFormat, &CStr); 20] = [
     (FCN_FORMAT_RGB8, PixelFormat::Rgb8, c"RGB8"),
     (FCN_FORMAT_BGR8, PixelFormat::Bgr8, c"BGR8"),
@@ -113,17 +114,17 @@ const FORMATS: [(fcn_format, PixelFormat, &CStr); 20] = [
 pub(super) fn pixel_format(number: u32) -> Result<PixelFormat> {
     FORMATS.iter().find(|(format, ..)| *format as u32 == number).map(|&(_, format, _)| format).ok_or_else(|| {
         let known = FORMATS.map(|(number, format, _)| format!("FCN_FORMAT_{} ({})", format.name(), number as u32));
-        Error::UnsupportedFormat(format!("the format {number} does not exist; there are {}", known.join(", ")))
+        Error::UnsupportedFormat(format!("unknown pixel format {number}; supported are {}", known.join(", ")))
     })
 }
 
-/// A rectangle of pixels inside a frame. All zero means the whole frame.
+/// A rectangle of pixels. As a crop, all zeros mean the whole frame.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct fcn_rect {
-    /// The leftmost column.
+    /// Leftmost column.
     pub x: u32,
-    /// The topmost row.
+    /// Topmost row.
     pub y: u32,
     /// Columns.
     pub width: u32,
@@ -131,50 +132,52 @@ pub struct fcn_rect {
     pub height: u32,
 }
 
-/// A picture in the caller's memory, which the library only borrows during a call. Made by fcn_frame_packed(),
-/// fcn_frame_planar() or fcn_frame_contiguous(), or by hand: set all of it to zero first. This struct is frozen: later
-/// versions of the library keep its layout.
+/// An image in the caller's memory. fcn_segment() reads its pixels only during the call.
 ///
-/// The order is crop, rotation, mirror: the crop is in pixels of the picture as it lies in memory, and the mask comes
-/// out as the picture looks after all three. None of them copies the picture. A crop may lie anywhere, also between pixels
-/// that share a sample of colour.
+/// Fill it with fcn_frame_packed(), fcn_frame_planar() or fcn_frame_contiguous(), or set it to zero
+/// and assign the fields. Crop, rotation and mirror apply in this order and copy nothing: `crop` is
+/// in pixels of the image as stored, and the mask has the size and orientation that result from all
+/// three.
 ///
-/// Owned by whoever made it; there is nothing to free. Threads may share it as long as nobody writes to the pixels.
+/// Threads may share a frame as long as none of them writes to it or to its pixels.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct fcn_frame {
-    /// The first sample of each plane that the format has; the others must be NULL.
+    /// First sample of each plane of the format; NULL for planes that it does not have.
     pub planes: [*const c_void; 3],
-    /// The distance in bytes from one row to the next, for each plane; 0 means rows without padding. The last row of a
-    /// plane may end without padding. Where rows lie upwards in memory (bottom-up pictures, FFmpeg's negative `linesize`), the plane
-    /// is the address of the picture's first row, which is the last one in memory, and the distance a negative number,
-    /// converted to size_t. Each plane has its own direction.
+    /// Bytes from the start of one row to the next, per plane; 0 means rows without padding. The
+    /// last row needs no padding.
+    ///
+    /// Negative for bottom-up images (FFmpeg's negative `linesize`), converted to size_t: the plane
+    /// then points to the image's first row, which is the last one in memory. Planes may differ in
+    /// direction.
     pub strides: [usize; 3],
-    /// Columns, 1 to 32767.
+    /// Columns, 1 to 32767. Width times height is at most 2^28.
     pub width: u32,
     /// Rows, 1 to 32767.
     pub height: u32,
     /// One of FCN_FORMAT_*.
     pub format: u32,
-    /// The part of the picture to look at; all zero means the whole picture.
+    /// The part of the image to segment; all zeros mean all of it. May start and end within a
+    /// chroma group.
     pub crop: fcn_rect,
-    /// How far the picture is turned clockwise, in degrees: 0, 90, 180 or 270.
+    /// Clockwise rotation in degrees: 0, 90, 180 or 270.
     pub rotation: u32,
-    /// 1 exchanges left and right, after the rotation; 0 does not.
+    /// 1 flips left and right, after the rotation; 0 does not.
     pub mirror: u32,
-    /// One of FCN_MATRIX_*, for Y'CbCr; other formats do not look at it.
+    /// One of FCN_MATRIX_*, for Y'CbCr; ignored for other formats.
     pub matrix: u32,
-    /// One of FCN_RANGE_*, for Y'CbCr; other formats, and FCN_FORMAT_J*, do not look at it.
+    /// One of FCN_RANGE_*, for Y'CbCr; ignored for other formats and FCN_FORMAT_J*.
     pub range: u32,
     /// Must be zero.
     pub reserved: [u32; 4],
 }
 
-/// What messages call the planes.
+/// Names of the planes in messages.
 const PLANES: [&str; 3] = ["frame.planes[0]", "frame.planes[1]", "frame.planes[2]"];
 
 impl fcn_frame {
-    /// A whole picture, which nobody has looked at yet.
+    /// A whole image, unchecked.
     fn new(format: u32, planes: [*const c_void; 3], strides: [usize; 3], width: u32, height: u32) -> fcn_frame {
         fcn_frame {
             planes,
@@ -194,19 +197,19 @@ impl fcn_frame {
     /// The frame, checked.
     ///
     /// # Safety
-    /// Each of `planes` is NULL or points to the samples that width, height, format and stride describe, and nobody writes
-    /// to them while the result lives.
+    /// Each of `planes` is NULL or points to the samples that width, height, format and stride
+    /// describe, and no thread writes to them while the result lives.
     pub(super) unsafe fn checked(&self) -> Result<Frame<'_>> {
         let format = pixel_format(self.format)?;
         if let Some(&value) = self.reserved.iter().find(|&&value| value != 0) {
             return Err(Error::InvalidArgument(format!(
-                "frame.reserved holds {value}; it must be zero (set the whole frame to zero before filling it in)"
+                "frame.reserved contains {value}; it must be zero (set the frame to zero before assigning its fields)"
             )));
         }
         for plane in format.planes()..3 {
             if !self.planes[plane].is_null() || self.strides[plane] != 0 {
                 return Err(Error::InvalidArgument(format!(
-                    "frame.planes[{plane}] and frame.strides[{plane}] ({}) must be NULL and 0: {} has {} plane(s)",
+                    "frame.planes[{plane}] must be NULL and frame.strides[{plane}] ({}) must be 0: {} has {} plane(s)",
                     self.strides[plane],
                     format.name(),
                     format.planes()
@@ -252,8 +255,9 @@ impl fcn_frame {
             required((!data.is_null()).then_some(()), PLANES[index])?;
             let rows = Rows::new(format, index, (self.width, self.height), self.strides[index], data.addr())?;
             upwards[index] = rows.upwards;
-            // SAFETY: not NULL; the caller promises the samples that the frame describes, and `length` is exactly from the
-            // first to the last of them, no more than isize::MAX bytes. Where rows lie upwards, the last row comes first.
+            // SAFETY: not NULL; the caller promises the samples that the frame describes, and
+            // `length` spans exactly the first to the last of them, at most isize::MAX bytes. In
+            // bottom-up images, the last row comes first.
             *plane = (unsafe { slice::from_raw_parts(data.wrapping_sub(rows.above), rows.length) }, rows.stride);
         }
         let frame = Frame::planar(format, planes, self.width, self.height)?.color(matrix, range);
@@ -267,20 +271,20 @@ impl fcn_frame {
     }
 }
 
-/// How the rows of a plane lie in memory.
+/// Layout of a plane's rows in memory.
 pub(super) struct Rows {
-    /// The distance of rows.
+    /// Bytes from row to row.
     pub(super) stride: usize,
-    /// Whether each row lies in front of the one before: the stride of C is a negative number.
+    /// Whether the rows are bottom-up: C's stride is negative.
     pub(super) upwards: bool,
-    /// The bytes from the start of the first row back to the start of the memory.
+    /// Bytes from the start of the memory to the first row.
     pub(super) above: usize,
-    /// The bytes of the memory.
+    /// Length of the memory in bytes.
     pub(super) length: usize,
 }
 
 impl Rows {
-    /// The rows of plane `plane` of `size` (width, height), the first of them at `address`.
+    /// The rows of plane `plane` of an image of this width and height; the first is at `address`.
     pub(super) fn new(
         format: PixelFormat,
         plane: usize,
@@ -293,7 +297,7 @@ impl Rows {
         let (distance, length) =
             plane_layout(format, plane, width, height, signed.unsigned_abs()).map_err(|error| match error {
                 Error::InvalidArgument(message) if upwards => {
-                    Error::InvalidArgument(format!("{message}; the stride that was given is {signed}"))
+                    Error::InvalidArgument(format!("{message}; the given stride is {signed}"))
                 }
                 other => other,
             })?;
@@ -301,17 +305,21 @@ impl Rows {
         let above = if upwards { (rows - 1) * distance } else { 0 };
         if above >= address {
             return Err(Error::InvalidArgument(format!(
-                "{rows} rows with stride {signed} from address {address} on lead below address 0"
+                "{rows} rows with stride {signed} starting at address {address} reach below address 0"
             )));
         }
         Ok(Rows { stride: distance, upwards, above, length })
     }
 }
 
-/// A frame of `width` x `height` pixels in one plane, whose rows start `stride` bytes apart; a stride of 0 means rows
-/// without padding. The last row may end without padding. Strides may be negative: see `fcn_frame.strides`.
+/// Returns a frame in one plane: RGB8 to BGRX8, GRAY16, YUYV, UYVY.
 ///
-/// Nothing is checked here and the pixels are not looked at; fcn_segment() does both.
+/// - `pixels`: first row of the image.
+/// - `width`, `height`: 1 to 32767 pixels.
+/// - `stride`: bytes from row to row; 0 means no padding, negative means bottom-up
+///   (fcn_frame.strides).
+///
+/// fcn_segment() checks the arguments; this function does not.
 #[unsafe(no_mangle)]
 pub extern "C" fn fcn_frame_packed(
     format: u32,
@@ -324,10 +332,11 @@ pub extern "C" fn fcn_frame_packed(
     answer(fcn_frame::new(format, planes, [stride, 0, 0], width, height), || None)
 }
 
-/// A frame of `width` x `height` pixels whose planes lie anywhere, each with its own stride, such as an AVFrame's
-/// `data` and `linesize` or what GstVideoMeta tells; NULL and 0 for planes that the format does not have.
+/// Returns a frame whose planes have separate addresses and strides, such as an AVFrame's `data`
+/// and `linesize` or those of GstVideoMeta. Pass NULL and 0 for planes that the format does not
+/// have.
 ///
-/// Nothing is checked here and the pixels are not looked at; fcn_segment() does both.
+/// fcn_segment() checks the arguments; this function does not.
 #[unsafe(no_mangle)]
 pub extern "C" fn fcn_frame_planar(
     format: u32,
@@ -344,13 +353,17 @@ pub extern "C" fn fcn_frame_planar(
     answer(fcn_frame::new(format, planes, strides, width, height), || None)
 }
 
-/// A frame of `width` x `height` pixels in one block of memory, such as a V4L2 buffer with its `bytesperline` as `stride`:
-/// each plane starts where the rows of the one before end. The rows of the second plane of NV12 and NV21 are as far apart
-/// as those of the first (rounded up to an even number), those of the other planes of I420 half as far (rounded up). For
-/// formats of one plane it is fcn_frame_packed(). GStreamer leaves a row out after planes of odd height: use
-/// fcn_frame_planar() there. With a negative stride the rows of each plane lie upwards, and `pixels` is the picture's first row.
+/// Returns a frame whose planes follow each other without gaps, such as a V4L2 buffer with its
+/// `bytesperline` as `stride`. Same as fcn_frame_packed() for formats with one plane.
 ///
-/// Nothing is checked here and the pixels are not looked at; fcn_segment() does both.
+/// `stride` is that of the first plane; 0 means no padding. The second plane of NV12 and NV21 has
+/// the same, rounded up to an even number; the second and third planes of I420 have half of it,
+/// rounded up. If it is negative, the rows of every plane are bottom-up, and `pixels` is the
+/// image's first row.
+///
+/// GStreamer adds a row to planes of odd height: use fcn_frame_planar() for its buffers.
+///
+/// fcn_segment() checks the arguments; this function does not.
 #[unsafe(no_mangle)]
 pub extern "C" fn fcn_frame_contiguous(
     format: u32,
@@ -364,14 +377,14 @@ pub extern "C" fn fcn_frame_contiguous(
         let format = pixel_format(format).ok()?;
         let (distance, upwards) = (stride.cast_signed().unsigned_abs(), stride.cast_signed() < 0);
         let (mut frame, layout) = (one, format.contiguous_planes(width, height, distance));
-        // From the first row of a plane back to where its memory starts.
+        // Bytes from the start of a plane's memory to its first row.
         let above = |plane: usize, stride: usize| {
             let (rows, _) = format.plane_size(plane, width, height);
             if upwards { rows.saturating_sub(1).wrapping_mul(stride) } else { 0 }
         };
         for (index, (offset, stride)) in layout.into_iter().take(format.planes()).enumerate() {
             let offset = offset.wrapping_add(above(index, stride)).wrapping_sub(above(0, distance));
-            // A frame without memory stays one.
+            // NULL stays NULL.
             frame.planes[index] = if pixels.is_null() { pixels } else { pixels.wrapping_byte_add(offset) };
             frame.strides[index] = if upwards { stride.wrapping_neg() } else { stride };
         }
@@ -379,14 +392,21 @@ pub extern "C" fn fcn_frame_contiguous(
     })
 }
 
-/// The format that others call `name`, in upper or lower case: an encoding of ROS 2 ("bgr8", "mono16", "yuv422_yuy2"), a
-/// type of OpenCV's matrices ("8UC1", "16UC1", and "8UC3" and "8UC4", whose colours are in the order blue, green, red), a
-/// fourcc of V4L2 ("NV12", "YUYV", "XR24"), a name of GStreamer ("I420", "BGRx", "GRAY16_LE") or FFmpeg ("yuv420p"), or
-/// one of this library ("RGB8"). Stores one of FCN_FORMAT_* in `*format`. Any other name, such as a Bayer pattern, is
-/// FCN_ERROR_UNSUPPORTED_FORMAT, and `*format` stays as it was.
+/// Translates a format's name and stores one of FCN_FORMAT_* in `*format`.
 ///
-/// A name says nothing about the colour matrix, and nothing about the range but for FFmpeg's "yuvj420p" and its like: they become
-/// FCN_FORMAT_J*, whose range is full. Nor does it tell ROS 2's `is_bigendian`, which must be 0 for "mono16" and "16UC1".
+/// Upper and lower case are the same. Names come from
+///
+/// - this library: "RGB8";
+/// - ROS 2 encodings: "bgr8", "mono16", "yuv422_yuy2";
+/// - OpenCV matrix types: "8UC1", "16UC1"; "8UC3" and "8UC4" are in the order blue, green, red;
+/// - V4L2 fourccs: "NV12", "YUYV", "XR24";
+/// - GStreamer: "I420", "BGRx", "GRAY16_LE";
+/// - FFmpeg: "yuv420p".
+///
+/// Names do not include the colour matrix or range, except FFmpeg's "yuvj420p" and its like, which
+/// become FCN_FORMAT_J*. ROS 2's `is_bigendian` must be 0 for "mono16" and "16UC1".
+///
+/// Errors: FCN_ERROR_UNSUPPORTED_FORMAT for any other name, such as a Bayer pattern.
 ///
 /// # Safety
 /// `name` is NULL or a NUL-terminated string; `format` is NULL or a place to write to.
@@ -405,7 +425,8 @@ pub unsafe extern "C" fn fcn_format_from_name(name: *const c_char, format: *mut 
     })
 }
 
-/// The name of a format, for example "NV12"; "unknown format" for any other number. Never NULL, never freed.
+/// Returns the name of a format, for example "NV12", or "unknown format". Static: never NULL, never
+/// freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn fcn_format_name(format: u32) -> *const c_char {
     answer(c"unknown format".as_ptr(), || {

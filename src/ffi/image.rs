@@ -1,18 +1,32 @@
-//! `fcn_image`: image files for programs that have no library for them.
+//! `fcn_image`: image files, for programs without an image library of their own.
 
 use std::{ffi::c_char, ptr};
 
 use super::{answer, fcn_mask, fcn_segmenter, fcn_status, guard, path_argument, required};
 use crate::{Image, read_image, write_labels, write_png};
 
-/// A picture in memory: RGB, 8 bits a channel, rows without padding (FCN_FORMAT_RGB8, stride 0). Made by
-/// fcn_image_read(), freed by fcn_image_free(). Threads may read it together; one that writes must be alone.
+/// A decoded image: RGB, 8 bits per channel, rows without padding (FCN_FORMAT_RGB8, stride 0).
+/// Created by fcn_image_read(), freed by fcn_image_free(). One thread at a time.
+///
+/// ```c
+/// fcn_image *image = NULL;
+/// if (fcn_image_read("street.jpg", &image) == FCN_OK) {
+///     fcn_frame frame = fcn_frame_packed(FCN_FORMAT_RGB8, fcn_image_pixels(image),
+///                                        fcn_image_width(image), fcn_image_height(image), 0);
+///     if (fcn_segment(segmenter, &frame, mask) == FCN_OK)
+///         fcn_mask_write_png(segmenter, mask, "labels.png");
+///     fcn_image_free(image);
+/// }
+/// ```
 pub struct fcn_image(Image);
 
-/// Reads a JPEG or PNG file; transparency is dropped, and the picture is turned upright if its EXIF data says how.
-/// Sides are at most 32767 pixels, and the decoded picture at most 1 GiB. A file that is cut off or otherwise damaged is
-/// FCN_ERROR_IO, even if part of it could be shown. Stores the image in `*image`, to be freed by
-/// fcn_image_free(); where it fails, `*image` stays as it was.
+/// Reads a JPEG or PNG file and stores the image in `*image`. Transparency is dropped; EXIF
+/// orientation is applied.
+///
+/// Errors: FCN_ERROR_IO if the file cannot be read, or is truncated or otherwise damaged, even if
+/// part of it could be decoded. FCN_ERROR_UNSUPPORTED_FORMAT if it is not JPEG or PNG, or uses a
+/// feature that the decoder lacks. FCN_ERROR_INVALID_ARGUMENT if `path` is empty or a side exceeds
+/// 32767 pixels. FCN_ERROR_OUT_OF_MEMORY also if the decoded image exceeds 1 GiB.
 ///
 /// # Safety
 /// `path` is NULL or a NUL-terminated string; `image` is NULL or a place to write to.
@@ -29,7 +43,7 @@ pub unsafe extern "C" fn fcn_image_read(path: *const c_char, image: *mut *mut fc
     })
 }
 
-/// Frees an image. NULL is fine.
+/// Frees an image. NULL is allowed.
 ///
 /// # Safety
 /// `image` is NULL or comes from fcn_image_read(), was not freed before, and no thread uses it.
@@ -41,7 +55,7 @@ pub unsafe extern "C" fn fcn_image_free(image: Option<Box<fcn_image>>) {
     });
 }
 
-/// Columns; 0 for NULL.
+/// Returns the number of columns; 0 for NULL.
 ///
 /// # Safety
 /// `image` is NULL or a live image.
@@ -50,7 +64,7 @@ pub unsafe extern "C" fn fcn_image_width(image: Option<&fcn_image>) -> u32 {
     answer(0, || Some(image?.0.width))
 }
 
-/// Rows; 0 for NULL.
+/// Returns the number of rows; 0 for NULL.
 ///
 /// # Safety
 /// `image` is NULL or a live image.
@@ -59,7 +73,8 @@ pub unsafe extern "C" fn fcn_image_height(image: Option<&fcn_image>) -> u32 {
     answer(0, || Some(image?.0.height))
 }
 
-/// The pixels: height x width x 3 bytes, which may be written to. They belong to the image. NULL for NULL.
+/// Returns the pixels, height x width x 3 bytes, for reading and writing; NULL for NULL. They
+/// belong to the image.
 ///
 /// # Safety
 /// `image` is NULL or a live image that no other thread uses.
@@ -68,10 +83,13 @@ pub unsafe extern "C" fn fcn_image_pixels(image: Option<&mut fcn_image>) -> *mut
     answer(ptr::null_mut(), || Some(image?.0.pixels.as_mut_ptr()))
 }
 
-/// Writes the image as a PNG file. A file of that name is replaced only once the new one is complete.
+/// Writes the image to a PNG file. An existing file is replaced only when the new one is complete.
+///
+/// Errors: FCN_ERROR_IO; FCN_ERROR_INVALID_ARGUMENT if `path` is empty.
 ///
 /// # Safety
-/// `image` is NULL or a live image that no other thread writes to; `path` is NULL or a NUL-terminated string.
+/// `image` is NULL or a live image that no other thread writes to; `path` is NULL or a
+/// NUL-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_image_write_png(image: Option<&fcn_image>, path: *const c_char) -> fcn_status {
     guard(|| {
@@ -82,12 +100,14 @@ pub unsafe extern "C" fn fcn_image_write_png(image: Option<&fcn_image>, path: *c
     })
 }
 
-/// Writes the mask as a PNG file with a palette: each pixel's value is its class index, shown in the class's colour.
-/// A file of that name is replaced only once the new one is complete.
+/// Writes a mask to a PNG file with a palette: pixel values are the labels, shown in the colours of
+/// fcn_segmenter_class_color(). An existing file is replaced only when the new one is complete.
+///
+/// Errors: FCN_ERROR_IO; FCN_ERROR_INVALID_ARGUMENT if `path` is empty or the mask has no labels.
 ///
 /// # Safety
-/// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread writes to; `path` is
-/// NULL or a NUL-terminated string.
+/// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread
+/// writes to; `path` is NULL or a NUL-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_mask_write_png(
     segmenter: Option<&fcn_segmenter>,

@@ -6,20 +6,20 @@ use std::{
     time::Duration,
 };
 
-use super::{answer, fcn_rect, fcn_status, guard, required};
-use crate::{Error, Frame, LabelMap, Mask, Outputs, Rect, Region, Result, Segmenter, Timings};
+use super::{answer, fcn_status, guard, required};
+use crate::{Error, Frame, LabelMap, Mask, Outputs, Result, Segmenter, Timings};
 
-/// What a mask holds beside the labels: bits for fcn_mask_set_outputs(). Each costs time and memory.
+/// Optional outputs of a mask: bits for fcn_mask_set_outputs(). Each costs time and memory.
 #[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum fcn_output {
-    /// The highest softmax probability of each pixel: fcn_mask_confidence().
+    /// Highest softmax probability of each pixel: fcn_mask_confidence().
     FCN_OUTPUT_CONFIDENCE = 1,
-    /// The scores of each class at each pixel: fcn_mask_scores().
+    /// Scores of each class at each pixel: fcn_mask_scores().
     FCN_OUTPUT_SCORES = 2,
-    /// The highest softmax probability of each pixel in a byte: fcn_mask_confidence_u8().
+    /// Highest softmax probability of each pixel in a byte: fcn_mask_confidence_u8().
     FCN_OUTPUT_CONFIDENCE_U8 = 4,
-    /// How far the highest softmax probability is above the second highest: fcn_mask_margin().
+    /// Difference of the two highest softmax probabilities: fcn_mask_margin().
     FCN_OUTPUT_MARGIN = 8,
 }
 
@@ -33,12 +33,26 @@ const OUTPUTS: [(fcn_output, &str); 4] = [
     (FCN_OUTPUT_MARGIN, "FCN_OUTPUT_MARGIN (0x8)"),
 ];
 
-/// The labels of a frame, and what else was asked for. Made by fcn_mask_new(), freed by fcn_mask_free(). Use one mask
-/// again for every frame: its memory is kept, and sizes may change from frame to frame.
+/// The result of fcn_segment(): one label per pixel, and optional outputs. Created by
+/// fcn_mask_new(), freed by fcn_mask_free(). Reuse one mask for all frames: it keeps its memory,
+/// and frames may differ in size. One thread at a time; give each thread its own.
 ///
-/// One thread at a time may use a mask; give each thread its own. What its functions point to belongs to the mask and
-/// stays until the next fcn_segment() into it, or until it is freed. A call that fails leaves it as it was. What the setters
-/// choose holds for later calls of fcn_segment(); what the mask holds now stays.
+/// ```c
+/// fcn_mask *mask = fcn_mask_new();
+/// fcn_mask_set_outputs(mask, FCN_OUTPUT_CONFIDENCE);
+/// if (fcn_segment(segmenter, &frame, mask) == FCN_OK) {
+///     const uint8_t *labels = fcn_mask_labels(mask);
+///     const float *confidence = fcn_mask_confidence(mask);
+///     size_t pixel = (size_t)y * fcn_mask_width(mask) + x;
+///     printf("class %d, %.0f %%\n", labels[pixel], 100 * confidence[pixel]);
+/// }
+/// fcn_mask_free(mask);
+/// ```
+///
+/// Pointers returned by its functions are valid until the next frame is stored in it or it is
+/// freed. Setters affect later fcn_segment() calls; the mask's current contents do not change.
+/// Label 255 means unknown: the pixel's confidence is below the threshold, or one of its scores is
+/// not finite.
 pub struct fcn_mask(pub(super) Mask, Buffers);
 
 impl From<Mask> for fcn_mask {
@@ -52,7 +66,7 @@ impl From<Mask> for fcn_mask {
 struct Buffers {
     /// Where the next frame's labels go.
     next: Option<Buffer>,
-    /// Where the last frame's are, if they are not the mask's own: exactly as many bytes as they take.
+    /// Where the last frame's labels are, if not in the mask: exactly their length.
     last: Option<Buffer>,
 }
 
@@ -63,7 +77,7 @@ struct Buffer {
     stride: usize,
 }
 
-// SAFETY: it is memory that fcn_mask_set_buffer() asks to be valid for whichever thread uses the mask.
+// SAFETY: fcn_mask_set_buffer() requires memory that any thread using the mask may access.
 unsafe impl Send for Buffers {}
 
 impl fcn_mask {
@@ -75,7 +89,8 @@ impl fcn_mask {
             *last = None;
             return Ok(());
         };
-        // SAFETY: fcn_mask_set_buffer() asks for this many bytes, which stay and which nobody else uses during the call.
+        // SAFETY: fcn_mask_set_buffer() requires this many bytes, which stay valid and which no
+        // other thread uses during the call.
         let rows = unsafe { slice::from_raw_parts_mut(labels.as_ptr(), bytes) };
         segmenter.segment_into(frame, mask, rows, stride)?;
         let (width, height) = (mask.width() as usize, mask.height() as usize);
@@ -84,37 +99,38 @@ impl fcn_mask {
         Ok(())
     }
 
-    /// After the mask was given a result of its own memory.
+    /// To be called when a result in the mask's own memory was swapped in.
     pub(super) fn exchanged(&mut self) {
         self.1.last = None;
     }
 
-    /// The last frame's labels, wherever they are.
+    /// The last frame's labels, in the mask or in the buffer.
     pub(super) fn label_map(&self) -> Result<LabelMap<'_>> {
         let fcn_mask(mask, Buffers { last, .. }) = self;
         let labels = match *last {
             None => mask.label_map(),
             Some(Buffer { labels, bytes, stride }) => {
-                // SAFETY: fcn_mask_set_buffer() asks that the labels written there stay readable until it is called again.
+                // SAFETY: fcn_mask_set_buffer() requires that the buffer stays valid until it is
+                // called again.
                 let rows = unsafe { slice::from_raw_parts(labels.as_ptr(), bytes) };
                 LabelMap::new(rows, mask.width(), mask.height(), stride).ok()
             }
         };
         labels.ok_or_else(|| {
             Error::InvalidArgument(
-                "the mask has no labels: no frame has filled it, or its buffer was changed since; call fcn_segment() first".into(),
+                "the mask has no labels: it is empty, or its buffer was changed; call fcn_segment() first".into(),
             )
         })
     }
 }
 
-/// An empty mask that will hold labels and pixels per class. Free it with fcn_mask_free().
+/// Creates an empty mask for labels and pixel counts.
 #[unsafe(no_mangle)]
 pub extern "C" fn fcn_mask_new() -> Option<Box<fcn_mask>> {
     answer(None, || Some(Some(Box::new(fcn_mask::from(Mask::new())))))
 }
 
-/// Frees a mask and everything its functions pointed to. NULL is fine.
+/// Frees a mask and the memory its functions returned. NULL is allowed.
 ///
 /// # Safety
 /// `mask` is NULL or comes from fcn_mask_new(), was not freed before, and no thread uses it.
@@ -126,8 +142,11 @@ pub unsafe extern "C" fn fcn_mask_free(mask: Option<Box<fcn_mask>>) {
     });
 }
 
-/// Chooses what later calls of fcn_segment() are to yield beside the labels: FCN_OUTPUT_* joined by `|`, or 0. All come out of
-/// one pass.
+/// Selects the outputs beside the labels: FCN_OUTPUT_* combined with `|`, or 0 (default). All are
+/// computed in one pass.
+///
+/// Errors: FCN_ERROR_INVALID_ARGUMENT for unknown bits. fcn_segment() returns it if the model
+/// outputs class indices instead of scores.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread uses.
@@ -139,7 +158,7 @@ pub unsafe extern "C" fn fcn_mask_set_outputs(mask: Option<&mut fcn_mask>, outpu
         let unknown = OUTPUTS.iter().fold(outputs, |rest, (output, _)| rest & !(*output as u32));
         if unknown != 0 {
             return Err(Error::InvalidArgument(format!(
-                "outputs {outputs:#x} has the unknown bits {unknown:#x}; there are {}",
+                "outputs {outputs:#x} has unknown bits {unknown:#x}; supported are {}",
                 OUTPUTS.map(|(_, name)| name).join(", ")
             )));
         }
@@ -153,10 +172,14 @@ pub unsafe extern "C" fn fcn_mask_set_outputs(mask: Option<&mut fcn_mask>, outpu
     })
 }
 
-/// The size of the mask, whatever that of the frame: columns and rows, each at most 32767; 0, the default, means the
-/// frame's own side (after crop and rotation). Scores are interpolated straight to this size (bilinear, half-pixel centres)
-/// from the size of the network's input, without what padding added, and labels are taken there. Tiles are averaged
-/// at the frame's size first.
+/// Sets the size of the mask: columns and rows, 1 to 32767; 0 (default) means the frame's width or
+/// height after crop and rotation.
+///
+/// Scores are interpolated directly from the size of the network's input, without padding, to this
+/// size (bilinear, half-pixel centres), and labels are taken there. Tiles are averaged at the
+/// frame's size first.
+///
+/// Errors: FCN_ERROR_INVALID_ARGUMENT if a side exceeds 32767.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread uses.
@@ -165,18 +188,25 @@ pub unsafe extern "C" fn fcn_mask_set_size(mask: Option<&mut fcn_mask>, width: u
     guard(|| required(mask, "mask")?.0.set_size(width, height))
 }
 
-/// Where labels go from now on: `bytes` bytes of the caller's at `labels`, in rows that start `stride` bytes apart; 0 means rows
-/// without padding, and the last one may end without. What lies between rows is not touched. NULL, the default, means the
-/// mask's own memory. fcn_segment() is FCN_ERROR_INVALID_ARGUMENT where the mask's size does not fit.
+/// Makes later fcn_segment() calls write labels to the caller's memory. NULL (default) means the
+/// mask's own.
 ///
-/// Labels are written straight there, but for those of tiles (fcn_options_set_tile()), which are copied when the last
-/// tile has succeeded. Nothing can fail any more once the first label is written. Streams keep to masks of their own.
+/// - `labels`: memory of `bytes` bytes, valid until the next call of this function or
+///   fcn_mask_free(). No other thread may use it during calls with this mask.
+/// - `stride`: bytes from row to row; 0 means no padding. The last row needs no padding, and
+///   padding is not written.
 ///
-/// Labels of the last frame that are in the buffer given before are the mask's no longer: fcn_mask_labels() is NULL then.
+/// Labels are written directly, except with fcn_options_set_tile(), which copies them after the
+/// last tile. Once the first label is written, the call cannot fail any more. Labels in the
+/// previous buffer no longer belong to the mask: fcn_mask_labels() returns NULL until the next
+/// frame. Streams do not use the buffer.
+///
+/// Errors: fcn_segment() returns FCN_ERROR_INVALID_ARGUMENT if the mask does not fit.
 ///
 /// # Safety
-/// `mask` is NULL or a live mask that no other thread uses. `labels` is NULL or points to `bytes` bytes that stay until this is called
-/// again or the mask is freed, and that no other thread uses while a function has the mask.
+/// `mask` is NULL or a live mask that no other thread uses. `labels` is NULL or points to `bytes`
+/// bytes that stay until this is called again or the mask is freed, and that no other thread uses
+/// while a function has the mask.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_mask_set_buffer(
     mask: Option<&mut fcn_mask>,
@@ -188,7 +218,7 @@ pub unsafe extern "C" fn fcn_mask_set_buffer(
         let fcn_mask(_, buffers) = required(mask, "mask")?;
         if bytes > isize::MAX as usize {
             return Err(Error::InvalidArgument(format!(
-                "a buffer of {bytes} bytes is more than the {} that can be addressed",
+                "a buffer of {bytes} bytes exceeds the addressable {}",
                 isize::MAX
             )));
         }
@@ -197,8 +227,11 @@ pub unsafe extern "C" fn fcn_mask_set_buffer(
     })
 }
 
-/// Pixels whose confidence is less than this, 0 to 1, get the label 255 (unknown); 0, the default, means none. It costs as
-/// much as FCN_OUTPUT_CONFIDENCE.
+/// Gives pixels with less confidence the label 255 (unknown). 0 to 1; 0 (default) disables it.
+/// Costs as much as FCN_OUTPUT_CONFIDENCE.
+///
+/// Errors: FCN_ERROR_INVALID_ARGUMENT if out of range. fcn_segment() returns it if the model
+/// outputs class indices.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread uses.
@@ -207,12 +240,16 @@ pub unsafe extern "C" fn fcn_mask_set_threshold(mask: Option<&mut fcn_mask>, con
     guard(|| required(mask, "mask")?.0.set_threshold(confidence))
 }
 
-/// Only these class indices, each less than 255, compete: labels, confidence and margin are as if the model had no
-/// others; scores have all the same. They are copied; order and repetition do not matter. NULL and 0, the default, mean
-/// every class. fcn_segment() is FCN_ERROR_INVALID_ARGUMENT where the model has fewer classes.
+/// Restricts labels to `count` of the model's classes, at most 256 indices less than 255 in any
+/// order: labels, confidence and margin are those of a model without the others. Scores still have
+/// all classes. NULL and 0 (default) mean all classes.
+///
+/// Errors: FCN_ERROR_INVALID_ARGUMENT if out of range. fcn_segment() returns it if the model has
+/// fewer classes or outputs class indices.
 ///
 /// # Safety
-/// `mask` is NULL or a live mask that no other thread uses; `classes` is NULL or points to `count` numbers.
+/// `mask` is NULL or a live mask that no other thread uses; `classes` is NULL or points to `count`
+/// numbers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_mask_set_classes(
     mask: Option<&mut fcn_mask>,
@@ -225,7 +262,7 @@ pub unsafe extern "C" fn fcn_mask_set_classes(
         let classes = unsafe { list(classes, count, "classes") }?;
         let index = |&class: &u32| {
             u8::try_from(class).ok().filter(|&class| class < 255).ok_or_else(|| {
-                Error::InvalidArgument(format!("class {class} is to compete; class indices are less than 255"))
+                Error::InvalidArgument(format!("class {class} is out of range; class indices are less than 255"))
             })
         };
         let classes = classes.iter().map(index).collect::<Result<Vec<u8>>>()?;
@@ -234,12 +271,15 @@ pub unsafe extern "C" fn fcn_mask_set_classes(
     })
 }
 
-/// Writes `labels[i]` where class i wins: 1 to 256 labels, as many as the model has classes or more, which are copied;
-/// several classes may share one. NULL and 0, the default, mean the class index itself. Unknown pixels (255) are not
-/// looked up.
+/// Replaces label i by `labels[i]`. `count` is 1 to 256 and at least the number of classes; several
+/// classes may share a label. NULL and 0 (default) disable it. Unknown pixels stay 255.
+///
+/// Errors: FCN_ERROR_INVALID_ARGUMENT if `count` is out of range. fcn_segment() returns it if the
+/// model has more classes.
 ///
 /// # Safety
-/// `mask` is NULL or a live mask that no other thread uses; `labels` is NULL or points to `count` bytes.
+/// `mask` is NULL or a live mask that no other thread uses; `labels` is NULL or points to `count`
+/// bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_mask_set_remap(
     mask: Option<&mut fcn_mask>,
@@ -254,23 +294,21 @@ pub unsafe extern "C" fn fcn_mask_set_remap(
     })
 }
 
-/// Removes specks: regions of fewer than `pixels` pixels take the label that borders them most. 0, the default, and 1 leave
-/// labels as they are; every number is possible.
+/// Removes specks: regions of fewer than `pixels` pixels get the label that borders them most. 0
+/// (default) and 1 disable it; any value is allowed.
 ///
-/// A region is here pixels with one label that touch at their sides; those that touch at corners alone are not together, so
-/// fcn_mask_contours() then finds neither regions nor holes of fewer pixels. The smallest goes first (of equal ones the one
-/// whose first pixel, row by row, comes first) and takes the label with the most sides of pixels along it, of equal ones the
-/// lowest; it is one region from then on with those of this label that it touches. So none that is too small is left, unless
-/// it is the whole mask.
+/// Regions are 4-connected here, so that fcn_mask_contours() then finds neither smaller regions nor
+/// smaller holes. The smallest region goes first (of equal ones, the one whose first pixel comes
+/// first row by row). It gets the label with the longest common border (of equal ones, the lowest)
+/// and joins its neighbours of that label. No small region remains unless it is the whole mask.
 ///
-/// Unknown pixels (255) stay so, however few, because nothing makes them certain; a speck that they border most becomes unknown.
-/// fcn_mask_pixel_counts() counts the labels as they are then. Confidence, margin, scores and fcn_mask_non_finite_count() stay what the network
-/// said of each pixel, and smoothing averages scores that know nothing of it. A stream takes this from the mask that it is made
-/// like.
+/// Unknown pixels (255) stay unknown, however few, and a speck that borders mostly on them becomes
+/// unknown. fcn_mask_pixel_counts() counts the final labels. Confidence, margin, scores,
+/// fcn_mask_non_finite_count() and smoothing are not affected.
 ///
-/// The time is part of `fcn_timings.head`; it grows with the number of runs of equal labels in the rows: 0.3 ms for the labels of a
-/// photo at 1920 x 1080, a microsecond a pixel for noise. Memory for the most runs possible is reserved in each session, 20 bytes
-/// a pixel, and used as far as there are runs.
+/// The time is part of `fcn_timings.head` and grows with the number of runs of equal labels: 0.3 ms
+/// for a typical 1920 x 1080 mask, 1 microsecond per pixel for noise. Each session reserves 20
+/// bytes of address space per pixel and uses as much as there are runs.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread uses.
@@ -282,13 +320,17 @@ pub unsafe extern "C" fn fcn_mask_set_min_region(mask: Option<&mut fcn_mask>, pi
     })
 }
 
-/// Averages scores over the frames of a stream, so that labels flicker less: `share` is the weight of the newest frame,
-/// greater than 0 and at most 1, and each earlier one weighs (1 - share) times its successor. 1, the default, means that
-/// each frame stands alone.
+/// Averages scores over consecutive frames, which reduces flicker. `share` is the weight of the
+/// newest frame, greater than 0 and at most 1; each earlier frame weighs (1 - share) times its
+/// successor. 1 (default) disables it.
 ///
-/// The average is that of the network's own low-resolution scores, so it costs little. It begins anew with another size, crop,
-/// rotation or mirror of the frame, with another segmenter, after a frame without smoothing, and after fcn_mask_reset(). A
-/// mask belongs to one camera then; a stream, which takes the share from the mask that it is made like, has an average of its own.
+/// The average is that of the network's low-resolution scores, so it costs little. It restarts if
+/// the size, crop, rotation, mirror or segmenter changes, after a frame without smoothing, and
+/// after fcn_mask_reset(). Use one mask per camera. A stream takes `share` from the mask given to
+/// fcn_stream_create() and keeps an average of its own.
+///
+/// Errors: FCN_ERROR_INVALID_ARGUMENT if out of range. fcn_segment() returns it if the model
+/// outputs class indices.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread uses.
@@ -297,7 +339,7 @@ pub unsafe extern "C" fn fcn_mask_set_smoothing(mask: Option<&mut fcn_mask>, sha
     guard(|| required(mask, "mask")?.0.set_smoothing(share))
 }
 
-/// Forgets earlier frames: the next one is not averaged with them. Everything else stays.
+/// Restarts smoothing: the next frame is not averaged with earlier ones. Changes nothing else.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread uses.
@@ -309,11 +351,13 @@ pub unsafe extern "C" fn fcn_mask_reset(mask: Option<&mut fcn_mask>) -> fcn_stat
     })
 }
 
-/// Stores in `*width` and `*height` the columns and rows of the network's input for this frame, with padding; with tiles, those
-/// of a tile. 0 and 0 before the first frame. Either pointer may be NULL.
+/// Stores the size of the network's input for the last frame, including padding, in `*width` and
+/// `*height`; with tiles, the size of a tile. 0 and 0 before the first frame. Either pointer may be
+/// NULL.
 ///
 /// # Safety
-/// `mask` is NULL or a live mask that no other thread writes to; `width` and `height` are NULL or places to write to.
+/// `mask` is NULL or a live mask that no other thread writes to; `width` and `height` are NULL or
+/// places to write to.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_mask_working_size(
     mask: Option<&fcn_mask>,
@@ -328,7 +372,8 @@ pub unsafe extern "C" fn fcn_mask_working_size(
     })
 }
 
-/// Columns: those of the frame after crop and rotation, or what fcn_mask_set_size() asked for; 0 before the first frame.
+/// Returns the number of columns: those of the frame after crop and rotation, or of
+/// fcn_mask_set_size(). 0 before the first frame.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
@@ -337,7 +382,8 @@ pub unsafe extern "C" fn fcn_mask_width(mask: Option<&fcn_mask>) -> u32 {
     answer(0, || Some(mask?.0.width()))
 }
 
-/// Rows: those of the frame after crop and rotation, or what fcn_mask_set_size() asked for; 0 before the first frame.
+/// Returns the number of rows: those of the frame after crop and rotation, or of
+/// fcn_mask_set_size(). 0 before the first frame.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
@@ -346,7 +392,7 @@ pub unsafe extern "C" fn fcn_mask_height(mask: Option<&fcn_mask>) -> u32 {
     answer(0, || Some(mask?.0.height()))
 }
 
-/// Classes of the model that filled the mask; 0 before the first frame.
+/// Returns the number of classes of the model that filled the mask; 0 before the first frame.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
@@ -355,9 +401,9 @@ pub unsafe extern "C" fn fcn_mask_class_count(mask: Option<&fcn_mask>) -> u32 {
     answer(0, || u32::try_from(mask?.0.classes()).ok())
 }
 
-/// The class index of each pixel, row by row: height x width bytes, each less than the number of classes unless a threshold or
-/// other labels were chosen. They are in the mask's own memory, without padding, or in the buffer that was given to it;
-/// fcn_mask_stride() is the distance of rows. NULL before the first frame.
+/// Returns the labels, height x width bytes row by row, in the mask's memory or the buffer of
+/// fcn_mask_set_buffer(). Rows are fcn_mask_stride() bytes apart. Labels are class indices, unless
+/// fcn_mask_set_remap() changed them; 255 is unknown. NULL before the first frame.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
@@ -369,8 +415,8 @@ pub unsafe extern "C" fn fcn_mask_labels(mask: Option<&fcn_mask>) -> *const u8 {
     })
 }
 
-/// The distance in bytes from one row of fcn_mask_labels() to the next; 0 where that is NULL. Everything else in a mask has
-/// no padding.
+/// Returns the bytes from one row of labels to the next; 0 if fcn_mask_labels() returns NULL. Other
+/// outputs have no padding.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
@@ -383,8 +429,8 @@ pub unsafe extern "C" fn fcn_mask_stride(mask: Option<&fcn_mask>) -> usize {
     })
 }
 
-/// The highest softmax probability of each pixel, row by row: height x width floats, greater than 0 and at most 1.
-/// NULL where the last frame was segmented without FCN_OUTPUT_CONFIDENCE.
+/// Returns the highest softmax probability of each pixel, height x width floats row by row, greater
+/// than 0 and at most 1. NULL if the last frame was segmented without FCN_OUTPUT_CONFIDENCE.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
@@ -393,8 +439,8 @@ pub unsafe extern "C" fn fcn_mask_confidence(mask: Option<&fcn_mask>) -> *const 
     answer(ptr::null(), || pointer(mask?.0.confidence()?))
 }
 
-/// The same in bytes: 255 times the probability, rounded. NULL where the last frame was segmented without
-/// FCN_OUTPUT_CONFIDENCE_U8.
+/// Returns the same in height x width bytes: 255 times the probability, rounded. NULL if the last
+/// frame was segmented without FCN_OUTPUT_CONFIDENCE_U8.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
@@ -403,8 +449,9 @@ pub unsafe extern "C" fn fcn_mask_confidence_u8(mask: Option<&fcn_mask>) -> *con
     answer(ptr::null(), || pointer(mask?.0.confidence_u8()?))
 }
 
-/// The highest softmax probability of each pixel less the second highest, row by row: height x width floats, 0 to 1 (1 where
-/// only one class competes). NULL where the last frame was segmented without FCN_OUTPUT_MARGIN.
+/// Returns the difference of the two highest softmax probabilities of each pixel, height x width
+/// floats row by row, 0 to 1 (1 if only one class competes). NULL if the last frame was segmented
+/// without FCN_OUTPUT_MARGIN.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
@@ -413,8 +460,8 @@ pub unsafe extern "C" fn fcn_mask_margin(mask: Option<&fcn_mask>) -> *const f32 
     answer(ptr::null(), || pointer(mask?.0.margin()?))
 }
 
-/// The scores before softmax: classes x height x width floats. NULL where the last frame was segmented without
-/// FCN_OUTPUT_SCORES.
+/// Returns the scores before the softmax, classes x height x width floats. NULL if the last frame
+/// was segmented without FCN_OUTPUT_SCORES.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
@@ -423,9 +470,9 @@ pub unsafe extern "C" fn fcn_mask_scores(mask: Option<&fcn_mask>) -> *const f32 
     answer(ptr::null(), || Some(mask?.0.scores()?.as_ptr()))
 }
 
-/// How many pixels have each label from 0 to fcn_mask_class_count() - 1, in this order. They add up to height x width, less those
-/// with other labels, which come from a threshold or from labels that were chosen; fcn_mask_regions() counts these, too.
-/// NULL before the first frame.
+/// Returns the number of pixels with each label, fcn_mask_class_count() values. NULL before the
+/// first frame. Pixels with other labels (unknown, or remapped) are not included:
+/// fcn_mask_regions() counts any label.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
@@ -434,8 +481,9 @@ pub unsafe extern "C" fn fcn_mask_pixel_counts(mask: Option<&fcn_mask>) -> *cons
     answer(ptr::null(), || pointer(mask?.0.pixels()))
 }
 
-/// How many pixels have a score that is infinite or NaN. Their label is 255, their confidence and margin are 0. More than 0
-/// means that the model, or what it is fed, is broken. 0 before the first frame, for models that answer class indices, and for NULL.
+/// Returns the number of pixels with an infinite or NaN score; their label is 255, their confidence
+/// and margin are 0. More than 0 means that the model or its input is wrong. Always 0 for models
+/// that output class indices, before the first frame, and for NULL.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
@@ -444,96 +492,25 @@ pub unsafe extern "C" fn fcn_mask_non_finite_count(mask: Option<&fcn_mask>) -> u
     answer(0, || Some(mask?.0.not_finite()))
 }
 
-/// The pixels that have one label. Filled by fcn_mask_regions().
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct fcn_region {
-    /// How many there are.
-    pub pixels: u64,
-    /// The mean of their columns, where 0 is the middle of the leftmost; 0 where there are no pixels.
-    pub centroid_x: f64,
-    /// The mean of their rows, where 0 is the middle of the topmost; 0 where there are no pixels.
-    pub centroid_y: f64,
-    /// The smallest rectangle that holds them all; all zero where there are none.
-    pub bounds: fcn_rect,
-}
-
-/// Stores, for each label from 0 to `count` - 1 as it stands in the mask, how many pixels have it, where they are, and their
-/// centroid, in the `count` regions at `regions`, 1 to 256. One pass over the labels, about a nanosecond for a pixel or less.
-///
-/// # Safety
-/// `mask` is NULL or a live mask that no other thread writes to; `regions` is NULL or has room for `count` regions.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_mask_regions(
-    mask: Option<&fcn_mask>,
-    regions: *mut fcn_region,
-    count: usize,
-) -> fcn_status {
-    guard(|| {
-        // SAFETY: the caller promises room for `count` regions, or NULL.
-        unsafe { measure(mask, regions, count, |labels| Ok(labels.regions())) }
-    })
-}
-
-/// As fcn_mask_regions(), without specks: pixels count where at least `min_area` of their label touch each other, at sides or
-/// corners, as contours have it. 0 and 1 leave nothing out. This takes memory for up to 12 bytes a pixel.
-///
-/// # Safety
-/// `mask` is NULL or a live mask that no other thread writes to; `regions` is NULL or has room for `count` regions.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_mask_regions_filtered(
-    mask: Option<&fcn_mask>,
-    min_area: u32,
-    regions: *mut fcn_region,
-    count: usize,
-) -> fcn_status {
-    guard(|| {
-        // SAFETY: the caller promises room for `count` regions, or NULL.
-        unsafe { measure(mask, regions, count, |labels| labels.regions_filtered(min_area)) }
-    })
-}
-
-/// # Safety
-/// `regions` is NULL or has room for `count` regions.
-unsafe fn measure(
-    mask: Option<&fcn_mask>,
-    regions: *mut fcn_region,
-    count: usize,
-    measure: impl FnOnce(LabelMap<'_>) -> Result<[Region; 256]>,
-) -> Result<()> {
-    let mask = required(mask, "mask")?;
-    required((!regions.is_null()).then_some(()), "regions")?;
-    if !(1..=256).contains(&count) {
-        return Err(Error::InvalidArgument(format!("{count} regions are asked for; there are 1 to 256")));
-    }
-    for (index, region) in measure(mask.label_map()?)?.into_iter().take(count).enumerate() {
-        let Rect { x, y, width, height } = region.bounds;
-        let (pixels, bounds) = (region.pixels, fcn_rect { x, y, width, height });
-        let region = fcn_region { pixels, centroid_x: region.centroid.0, centroid_y: region.centroid.1, bounds };
-        // SAFETY: not NULL, and the caller promises room for `count` of them.
-        unsafe { regions.add(index).write(region) };
-    }
-    Ok(())
-}
-
-/// How long the steps of a frame took, in microseconds. Filled by fcn_mask_timings().
+/// Duration of the steps of a frame, in microseconds. Filled by fcn_mask_timings().
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct fcn_timings {
     /// From the frame to the network's input.
     pub preprocess: u32,
-    /// The network itself, in ONNX Runtime.
+    /// The network, in ONNX Runtime.
     pub inference: u32,
-    /// From the network's answer to labels.
+    /// From the network's output to labels.
     pub head: u32,
-    /// All of it, and the wait for a free session before.
+    /// Everything, including the wait for a free session.
     pub total: u32,
 }
 
-/// How long the last successful fcn_segment() into this mask took; zeros before the first frame.
+/// Stores the durations of the mask's last frame in `*timings`; zeros before the first frame.
 ///
 /// # Safety
-/// `mask` is NULL or a live mask that no other thread writes to. `timings` is NULL or can be written to.
+/// `mask` is NULL or a live mask that no other thread writes to. `timings` is NULL or can be
+/// written to.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_mask_timings(mask: Option<&fcn_mask>, timings: Option<&mut fcn_timings>) -> fcn_status {
     guard(|| {
@@ -551,22 +528,22 @@ pub unsafe extern "C" fn fcn_mask_timings(mask: Option<&fcn_mask>, timings: Opti
     })
 }
 
-/// Where the values lie; none where there are none.
+/// A pointer to the values; `None` if there are none.
 fn pointer<T>(values: &[T]) -> Option<*const T> {
     (!values.is_empty()).then_some(values.as_ptr())
 }
 
-/// The values of an array that may be NULL where it is empty.
+/// The values of an array, which may be NULL if it is empty.
 ///
 /// # Safety
-/// `values` is NULL or points to `count` values that stay as long as `'a`.
+/// `values` is NULL or points to `count` values that outlive `'a`.
 unsafe fn list<'a, T>(values: *const T, count: usize, name: &str) -> Result<&'a [T]> {
     if values.is_null() && count == 0 {
         return Ok(&[]);
     }
     required((!values.is_null()).then_some(()), name)?;
     if count > 256 {
-        return Err(Error::InvalidArgument(format!("{name} has {count} values; at most 256 are possible")));
+        return Err(Error::InvalidArgument(format!("{name} has {count} values; the maximum is 256")));
     }
     // SAFETY: not NULL, and the caller promises `count` values, at most 256.
     Ok(unsafe { slice::from_raw_parts(values, count) })

@@ -1,36 +1,27 @@
 //! The C API: every `extern "C"` function and every raw pointer of this crate.
 //!
-//! Rust programs use the types of the crate's root; these functions call nothing else. The header `include/fcn.h` is
-//! generated from this module, and its text is the manual of C users.
+//! These functions call only the crate's public API, which Rust programs use directly. build.rs
+//! generates `include/fcn.h`, the manual for C, from the files of this module; `fcn.h.in` is its
+//! frame: conventions, and a section per file. Sections `# Safety` are left out there, because
+//! the conventions say the same once.
 //!
-//! The body of each function is one closure given to `guard` (functions that return a status) or `answer` (functions
-//! that return a value), so that no panic crosses the border and every failure leaves its message.
+//! The body of each function is one closure given to `guard` (functions that return a status) or
+//! `answer` (functions that return a value): panics stay inside, and each error leaves its message.
 #![expect(non_camel_case_types, reason = "the names are those of the C header")]
 
-// The header shows their items in this order; the empty lines keep rustfmt from sorting them.
-
-mod status;
-
-mod options;
-
-mod model_options;
-
-mod segmenter;
-
-mod frame;
-
-mod mask;
-
-mod stream;
-
 mod contours;
-
-mod overlay;
-
+mod frame;
 #[cfg(feature = "image")]
 mod image;
-
+mod mask;
+mod model_options;
+mod options;
+mod overlay;
 mod panics;
+mod regions;
+mod segmenter;
+mod status;
+mod stream;
 
 use std::{
     ffi::{CStr, CString, OsStr, c_char},
@@ -53,11 +44,10 @@ pub use image::{
 };
 pub use mask::{
     fcn_mask, fcn_mask_class_count, fcn_mask_confidence, fcn_mask_confidence_u8, fcn_mask_free, fcn_mask_height,
-    fcn_mask_labels, fcn_mask_margin, fcn_mask_new, fcn_mask_non_finite_count, fcn_mask_pixel_counts, fcn_mask_regions,
-    fcn_mask_regions_filtered, fcn_mask_reset, fcn_mask_scores, fcn_mask_set_buffer, fcn_mask_set_classes,
-    fcn_mask_set_min_region, fcn_mask_set_outputs, fcn_mask_set_remap, fcn_mask_set_size, fcn_mask_set_smoothing,
-    fcn_mask_set_threshold, fcn_mask_stride, fcn_mask_timings, fcn_mask_width, fcn_mask_working_size, fcn_output,
-    fcn_region, fcn_timings,
+    fcn_mask_labels, fcn_mask_margin, fcn_mask_new, fcn_mask_non_finite_count, fcn_mask_pixel_counts, fcn_mask_reset,
+    fcn_mask_scores, fcn_mask_set_buffer, fcn_mask_set_classes, fcn_mask_set_min_region, fcn_mask_set_outputs,
+    fcn_mask_set_remap, fcn_mask_set_size, fcn_mask_set_smoothing, fcn_mask_set_threshold, fcn_mask_stride,
+    fcn_mask_timings, fcn_mask_width, fcn_mask_working_size, fcn_output, fcn_timings,
 };
 pub use model_options::{
     fcn_channel_order, fcn_layout, fcn_options_set_channel_order, fcn_options_set_input_layout,
@@ -73,6 +63,7 @@ pub use options::{
     fcn_options_set_timeout, fcn_provider,
 };
 pub use overlay::{fcn_overlay_draw, fcn_overlay_draw_styled, fcn_overlay_style};
+pub use regions::{fcn_mask_regions, fcn_mask_regions_filtered, fcn_region};
 pub use segmenter::{
     fcn_create, fcn_create_from_memory, fcn_free, fcn_segment, fcn_segmenter, fcn_segmenter_background,
     fcn_segmenter_cancel, fcn_segmenter_card_json, fcn_segmenter_class_color, fcn_segmenter_class_count,
@@ -89,7 +80,8 @@ pub use stream::{
 
 use crate::{Error, Result};
 
-/// The body of a function that returns a status: what fails, or panics, becomes a status and this thread's message.
+/// The body of a function that returns a status: an error or panic becomes a status, and the
+/// thread's message.
 fn guard(work: impl FnOnce() -> Result<()>) -> fcn_status {
     match panics::caught(work).and_then(|result| result) {
         Ok(()) => fcn_status::FCN_OK,
@@ -100,7 +92,7 @@ fn guard(work: impl FnOnce() -> Result<()>) -> fcn_status {
     }
 }
 
-/// The body of a function that returns a value: `otherwise` where there is none.
+/// The body of a function that returns a value, or `otherwise` if there is none.
 fn answer<T>(otherwise: T, work: impl FnOnce() -> Option<T>) -> T {
     match panics::caught(work) {
         Ok(value) => value.unwrap_or(otherwise),
@@ -116,7 +108,7 @@ fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
     argument.ok_or_else(|| Error::NullArgument(format!("the argument {name} is NULL")))
 }
 
-/// A path in the bytes that the file system uses: on Unix any bytes but 0, UTF-8 or not.
+/// A path in the bytes of the file system: on Unix, any bytes but 0.
 ///
 /// # Safety
 /// `path` is NULL or a NUL-terminated string that outlives `'a`.
@@ -125,12 +117,12 @@ unsafe fn path_argument<'a>(path: *const c_char, name: &str) -> Result<&'a Path>
     // SAFETY: not NULL, and the caller promises a NUL-terminated string that lives long enough.
     let bytes = unsafe { CStr::from_ptr(path) }.to_bytes();
     if bytes.is_empty() {
-        return Err(Error::InvalidArgument(format!("the argument {name} is an empty string; it must name a file")));
+        return Err(Error::InvalidArgument(format!("the argument {name} is an empty string; it must be a path")));
     }
     Ok(Path::new(OsStr::from_bytes(bytes)))
 }
 
-/// `text` for C; a NUL inside it, which C would take for the end, becomes U+FFFD.
+/// `text` for C; NUL characters in it become U+FFFD.
 fn c_string(text: &str) -> CString {
     CString::new(text.replace('\0', "\u{FFFD}")).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Options that say what a model made elsewhere expects and answers.
+//! Options for models without a model card.
 
 use std::ffi::{CStr, c_char};
 
@@ -9,11 +9,11 @@ use super::{
 };
 use crate::{ChannelOrder, Result, TensorLayout};
 
-/// In which order a network takes the colours of a pixel.
+/// Order of colours in the model's input.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum fcn_channel_order {
-    /// What the model's card says; without a card RGB. The default.
+    /// That of the model card, or RGB without a card (default).
     FCN_CHANNELS_AUTO = 0,
     /// Red, green, blue.
     FCN_CHANNELS_RGB = 1,
@@ -23,27 +23,27 @@ pub enum fcn_channel_order {
 
 use fcn_channel_order::*;
 
-/// In which order the dimensions of a network's input or output come.
+/// Order of dimensions in the model's input or output.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum fcn_layout {
-    /// What the model's shapes tell. The default.
+    /// Inferred from the model's shapes (default).
     FCN_LAYOUT_AUTO = 0,
-    /// Channels before rows and columns, as PyTorch orders them: N x C x H x W.
+    /// N x C x H x W: channels first, as in PyTorch.
     FCN_LAYOUT_NCHW = 1,
-    /// Channels last, as TensorFlow orders them: N x H x W x C.
+    /// N x H x W x C: channels last, as in TensorFlow.
     FCN_LAYOUT_NHWC = 2,
 }
 
 use fcn_layout::*;
 
-/// What the scores of a network are.
+/// Meaning of the model's output values.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum fcn_values {
-    /// Probabilities behind a softmax or a sigmoid, else logits. The default.
+    /// Probabilities after a softmax or sigmoid, else logits (default).
     FCN_VALUES_AUTO = 0,
-    /// Logits: any number; softmax, or sigmoid for a single one, makes probabilities of them.
+    /// Logits: a softmax (for one score, a sigmoid) turns them into probabilities.
     FCN_VALUES_LOGITS = 1,
     /// Probabilities, 0 to 1.
     FCN_VALUES_PROBABILITIES = 2,
@@ -51,8 +51,9 @@ pub enum fcn_values {
 
 use fcn_values::*;
 
-/// What each value, 0 to 255, is multiplied by before mean and std: for a model that takes values of 0 to 255 as they are 1,
-/// and 0 for the default of 1 / 255. Finite and not negative. With a model that takes bytes (uint8) an error of fcn_create().
+/// Sets the factor for values (0 to 255) before mean and std. Finite and positive; 0 (default)
+/// means 1 / 255. Use 1 for models that expect 0 to 255. For models with uint8 input, which do not
+/// scale, fcn_create() returns FCN_ERROR_INVALID_ARGUMENT.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -61,7 +62,7 @@ pub unsafe extern "C" fn fcn_options_set_scale(options: Option<&mut fcn_options>
     guard(|| change(options, |options| options.scale = (scale != 0.0).then_some(scale)))
 }
 
-/// The order of the model's channels: one of FCN_CHANNELS_*. Wins over a card.
+/// Sets the order of the model's channels: one of FCN_CHANNELS_*. Overrides the model card.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -80,7 +81,7 @@ pub unsafe extern "C" fn fcn_options_set_channel_order(options: Option<&mut fcn_
     })
 }
 
-/// The layouts by their numbers.
+/// The layout with this number.
 fn layout(number: i32) -> Result<Option<TensorLayout>> {
     let known = [
         (FCN_LAYOUT_AUTO as i32, None),
@@ -90,7 +91,8 @@ fn layout(number: i32) -> Result<Option<TensorLayout>> {
     one_of("layout", number, &known, "FCN_LAYOUT_AUTO (0), FCN_LAYOUT_NCHW (1) and FCN_LAYOUT_NHWC (2)")
 }
 
-/// The layout of the model's input, one of FCN_LAYOUT_*, for models whose input's shape does not tell: fcn_create() says so.
+/// Sets the layout of the model's input: one of FCN_LAYOUT_*. Needed if fcn_create() reports that
+/// the input's shape is ambiguous.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -103,11 +105,11 @@ pub unsafe extern "C" fn fcn_options_set_input_layout(options: Option<&mut fcn_o
     })
 }
 
-/// The name of the output that is the segmentation, for models with several; it is copied. NULL, the default, means the first
-/// that can be one.
+/// Selects the output tensor by name. NULL (default): the first usable one.
 ///
 /// # Safety
-/// `options` is NULL or live options that no other thread uses; `name` is NULL or a NUL-terminated string.
+/// `options` is NULL or live options that no other thread uses; `name` is NULL or a NUL-terminated
+/// string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_output(options: Option<&mut fcn_options>, name: *const c_char) -> fcn_status {
     guard(|| {
@@ -118,7 +120,8 @@ pub unsafe extern "C" fn fcn_options_set_output(options: Option<&mut fcn_options
     })
 }
 
-/// The layout of the model's output, one of FCN_LAYOUT_*, for models whose output's shape does not tell: fcn_create() says so.
+/// Sets the layout of the model's output: one of FCN_LAYOUT_*. Needed if fcn_create() reports that
+/// the output's shape is ambiguous.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -131,8 +134,11 @@ pub unsafe extern "C" fn fcn_options_set_output_layout(options: Option<&mut fcn_
     })
 }
 
-/// What the model's scores are, one of FCN_VALUES_*. A model with one score for each pixel has two classes, "background" and
-/// "foreground" unless fcn_options_set_class_names() names them: foreground is a logit above 0, or a probability above 0.5.
+/// Sets what the model's scores are: one of FCN_VALUES_*.
+///
+/// A model with one score per pixel has two classes, named "background" and "foreground" unless
+/// fcn_options_set_class_names() names them. A pixel is foreground if its logit exceeds 0 or its
+/// probability exceeds 0.5 (see fcn_options_set_multilabel() for another bound).
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -151,14 +157,18 @@ pub unsafe extern "C" fn fcn_options_set_output_values(options: Option<&mut fcn_
     })
 }
 
-/// For models whose classes do not exclude each other (multilabel: a sigmoid for each), and for those with one score: the
-/// probability that a class must reach, between 0 and 1; 0 for the default. A pixel belongs to the class with the highest score, or
-/// to the background if none reaches `probability`. The background is class 0, in front of the model's own, so
-/// fcn_options_set_class_names() takes one name more. Confidence is the softmax of all logits, the background's being that of
+/// Sets the minimum probability of a class for models whose classes do not exclude each other
+/// (multilabel: a sigmoid per class), and for those with one score per pixel. Greater than 0 and
+/// less than 1; 0 (default) disables it.
+///
+/// A pixel gets the class with the highest score, or background if no class reaches `probability`.
+/// Background becomes class 0, before the model's own classes: fcn_options_set_class_names() takes
+/// one more name. Confidence is the softmax over all logits, where background's logit is that of
 /// `probability`.
 ///
-/// By default the highest score of several classes counts, however low, and a single score is foreground above 0.5. With a model
-/// that has a card, a softmax or class indices an error of fcn_create().
+/// By default, the highest of several scores wins, however low, and a single score is foreground
+/// above 0.5. With a model card, a softmax or class indices, fcn_create() returns
+/// FCN_ERROR_INVALID_ARGUMENT.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.

@@ -1,4 +1,4 @@
-//! `fcn_options`: how a segmenter is made.
+//! `fcn_options`: settings for creating a segmenter.
 
 use std::{
     ffi::{CStr, c_char, c_void},
@@ -11,56 +11,71 @@ use std::{
 use super::{answer, c_string, fcn_status, guard, path_argument, required};
 use crate::{Error, LogCallback, LogLevel, Options, Provider, Result, SizeMode, palette::Palette};
 
-/// Where the network runs.
+/// Execution providers: where the network runs.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum fcn_provider {
-    /// CUDA where it works, else the CPU; fcn_segmenter_provider_reason() tells why. The default.
+    /// CUDA if available, else the CPU (default). fcn_segmenter_provider_reason() returns why CUDA
+    /// is unavailable.
     FCN_PROVIDER_AUTO = 0,
     /// The CPU.
     FCN_PROVIDER_CPU = 1,
-    /// An NVIDIA GPU through CUDA; fcn_create() fails with FCN_ERROR_PROVIDER where that does not work.
+    /// An NVIDIA GPU through CUDA.
     FCN_PROVIDER_CUDA = 2,
-    /// An NVIDIA GPU through TensorRT; fcn_create() fails with FCN_ERROR_PROVIDER where that does not work.
+    /// An NVIDIA GPU through TensorRT.
     FCN_PROVIDER_TENSORRT = 3,
 }
 
 use fcn_provider::*;
 
-/// How urgent a message to the log callback is.
+/// Severity of a log message.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum fcn_log_level {
-    /// What the library decided, for example which provider runs.
+    /// A decision of the library, for example which provider runs.
     FCN_LOG_INFO = 0,
-    /// Something that works, but not as well as it could.
+    /// Something works, but not as well as it could.
     FCN_LOG_WARNING = 1,
-    /// Something that failed.
+    /// Something failed.
     FCN_LOG_ERROR = 2,
 }
 
 use fcn_log_level::*;
 
-/// Receives a message: its level (one of FCN_LOG_*), its text in UTF-8, and the pointer given to
-/// fcn_options_set_log(). The text is only valid during the call.
+/// Receives log messages: `level` is one of FCN_LOG_*, `message` is valid only during the call,
+/// `user` is the pointer given to fcn_options_set_log().
 ///
-/// It is called from whichever thread has something to say, also from several at once. It must return: no C++
-/// exception and no longjmp may leave it. It must not call functions of this library on the same segmenter.
+/// Called from any thread, including threads of ONNX Runtime and the application's own, and from
+/// several at once. It must not call functions of this library with the same segmenter.
 pub type fcn_log_callback = Option<unsafe extern "C" fn(level: i32, message: *const c_char, user: *mut c_void)>;
 
-/// How a segmenter is made. Made by fcn_options_new(), freed by fcn_options_free(), which may be as soon as
-/// fcn_create() has returned: options are copied. One thread at a time may use them.
+/// Settings for creating a segmenter. Created by fcn_options_new(), freed by fcn_options_free().
+/// fcn_create() copies them, so they can be freed or reused afterwards. One thread at a time.
 ///
-/// Each setter checks its values at once; one that fails leaves the options as they were.
+/// ```c
+/// fcn_options *options = fcn_options_new();
+/// fcn_options_set_provider(options, FCN_PROVIDER_CPU);
+/// fcn_options_set_threads(options, 4);
+/// fcn_status status = fcn_create("street.onnx", options, &segmenter);
+/// fcn_options_free(options);
+/// ```
+///
+/// Setters check their values: each returns FCN_ERROR_INVALID_ARGUMENT if one is out of the
+/// documented range. fcn_create() returns it if the options do not suit the model.
+///
+/// fcn_options_set_auto_size(), fcn_options_set_pad(), fcn_options_set_resize(),
+/// fcn_options_set_short_side() and fcn_options_set_tile() choose the size at which the network
+/// sees a frame; the last call wins. The mask has the frame's size with all of them (see
+/// fcn_mask_set_size()).
 pub struct fcn_options(pub(super) Options);
 
-/// Options with their defaults, which suit most programs. Free them with fcn_options_free().
+/// Creates options with default values.
 #[unsafe(no_mangle)]
 pub extern "C" fn fcn_options_new() -> Option<Box<fcn_options>> {
     answer(None, || Some(Some(Box::new(fcn_options(Options::default())))))
 }
 
-/// Frees options. NULL is fine.
+/// Frees options. NULL is allowed.
 ///
 /// # Safety
 /// `options` is NULL or comes from fcn_options_new(), was not freed before, and no thread uses it.
@@ -72,8 +87,9 @@ pub unsafe extern "C" fn fcn_options_free(options: Option<Box<fcn_options>>) {
     });
 }
 
-/// Where the network runs: one of FCN_PROVIDER_*. The default is FCN_PROVIDER_AUTO. A provider asked for by name
-/// either runs or makes fcn_create() fail: none replaces another in silence.
+/// Sets where the network runs: one of FCN_PROVIDER_*. Default: FCN_PROVIDER_AUTO. A provider
+/// requested by name is never silently replaced: if it is unavailable, fcn_create() returns
+/// FCN_ERROR_PROVIDER.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -93,7 +109,7 @@ pub unsafe extern "C" fn fcn_options_set_provider(options: Option<&mut fcn_optio
     })
 }
 
-/// Which GPU, counted from 0; at most 1023. The default is 0. The CPU does not look at it.
+/// Selects the GPU: 0 (default) to 1023. Ignored on the CPU.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -102,7 +118,8 @@ pub unsafe extern "C" fn fcn_options_set_device(options: Option<&mut fcn_options
     guard(|| change(options, |options| options.device = device))
 }
 
-/// Threads that work on one frame, 1 to 256; 0, the default, means one for each CPU that this process may run on.
+/// Sets the number of threads per frame: 1 to 256, or 0 (default) for one per CPU available to the
+/// process.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -111,8 +128,9 @@ pub unsafe extern "C" fn fcn_options_set_threads(options: Option<&mut fcn_option
     guard(|| change(options, |options| options.threads = threads))
 }
 
-/// How many frames can be in work at once, 1 to 64; 0, the default, means 1. Further calls of fcn_segment() wait for
-/// their turn. Each session has its own memory, and its own copy of the weights.
+/// Sets how many frames can be segmented at once: 1 to 64, or 0 (default) for 1. Further calls of
+/// fcn_segment() wait for a free session. Each session has its own memory, threads and copy of
+/// the weights.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -121,14 +139,15 @@ pub unsafe extern "C" fn fcn_options_set_sessions(options: Option<&mut fcn_optio
     guard(|| change(options, |options| options.sessions = sessions))
 }
 
-/// The longest time in milliseconds that fcn_segment() may take, the wait for a free session included; then it fails with
-/// FCN_ERROR_TIMEOUT and the segmenter is as usable as before. 0, the default, means no limit.
+/// Limits the time of fcn_segment(), including the wait for a free session, in milliseconds; 0
+/// (default) means no limit. When it expires, fcn_segment() returns FCN_ERROR_TIMEOUT; the
+/// segmenter stays usable.
 ///
-/// Checked before each run, between layers and between tiles. A layer in progress is not interrupted: one large enough exceeds
-/// the time by as long as it takes, and the message then says how long. A frame whose inference has finished still returns its
-/// result. fcn_segmenter_warm_up() has no limit.
+/// Checked before each run, between layers and between tiles. A layer in progress is not
+/// interrupted, so a call can exceed the limit by the time of one layer; the message then states
+/// how long it took. A frame whose inference has finished still returns its result.
 ///
-/// The same time, but at least 10 seconds, limits fcn_create(): see there.
+/// The same time, but at least 10 s, limits fcn_create(). fcn_segmenter_warm_up() has no limit.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -138,7 +157,7 @@ pub unsafe extern "C" fn fcn_options_set_timeout(options: Option<&mut fcn_option
     guard(|| change(options, |options| options.timeout = (milliseconds > 0).then_some(timeout)))
 }
 
-/// At most this many bytes of GPU memory for each session; 0, the default, means no limit.
+/// Limits the GPU memory of each session, in bytes; 0 (default) means no limit.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -150,7 +169,7 @@ pub unsafe extern "C" fn fcn_options_set_gpu_memory_limit(
     guard(|| change(options, |options| options.gpu_memory_limit = bytes))
 }
 
-/// A path that may be left out.
+/// A path that may be NULL.
 ///
 /// # Safety
 /// `path` is NULL or a NUL-terminated string.
@@ -162,12 +181,15 @@ unsafe fn optional_path(path: *const c_char, name: &str) -> Result<Option<PathBu
     Ok(Some(unsafe { path_argument(path, name) }?.to_owned()))
 }
 
-/// The file of ONNX Runtime's library. Without it, or with NULL, the environment variable ORT_DYLIB_PATH, the folder
-/// of libfcn and the system are searched in this order. The process keeps the one that its first segmenter loads;
-/// asking for another one later is FCN_ERROR_RUNTIME.
+/// Sets the path of ONNX Runtime's library. NULL (default) searches, in this order: the environment
+/// variable ORT_DYLIB_PATH, the folder of libfcn, the system's library path.
+///
+/// A process can load only one: if another one is already loaded, fcn_create() returns
+/// FCN_ERROR_RUNTIME.
 ///
 /// # Safety
-/// `options` is NULL or live options that no other thread uses; `path` is NULL or a NUL-terminated string.
+/// `options` is NULL or live options that no other thread uses; `path` is NULL or a NUL-terminated
+/// string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_runtime_library(
     options: Option<&mut fcn_options>,
@@ -181,14 +203,17 @@ pub unsafe extern "C" fn fcn_options_set_runtime_library(
     })
 }
 
-/// A folder, which must exist, in which networks are kept as ONNX Runtime has optimized them, so that creating the same
-/// segmenter again is faster. NULL, the default, keeps none. Entries lie in `fcn-cache-UID`, a folder of mode 0700 that is
-/// created there. An entry is used only if its model, options, version, provider and processor are the same (by SHA-256), and
-/// if the folder and the entry belong to this process's effective user and no other user can write them; otherwise the model
-/// itself is used. If no entry can be written, the log says why. Needs /proc.
+/// Caches networks as optimized by ONNX Runtime, so that creating the same segmenter again is
+/// faster. `folder` must exist; NULL (default) disables the cache. Needs /proc.
+///
+/// Entries are stored in its subfolder `fcn-cache-UID`, created with mode 0700. An entry is used
+/// only if its model, options, version, provider and processor match (by SHA-256), and if the
+/// subfolder and the entry belong to the effective user and no other user can write them; otherwise
+/// the model itself is loaded. If no entry can be written, the log says why.
 ///
 /// # Safety
-/// `options` is NULL or live options that no other thread uses; `folder` is NULL or a NUL-terminated string.
+/// `options` is NULL or live options that no other thread uses; `folder` is NULL or a
+/// NUL-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_cache_dir(
     options: Option<&mut fcn_options>,
@@ -202,10 +227,12 @@ pub unsafe extern "C" fn fcn_options_set_cache_dir(
     })
 }
 
-/// Pads frames of about the size that the model was trained on, and resamples larger and smaller ones to that size, keeping
-/// their proportions; labels come out at the frame's size. The default, but for models of one fixed size, which resample all
-/// frames to it. The model's card or fcn_options_set_native_side() gives the size; without either, all frames are padded and
-/// the log says so. fcn_mask_working_size() returns the size that was used.
+/// Pads frames whose size is close to the one that the model was trained on, and resamples others
+/// to that size, keeping their aspect ratio. The default, except for models with a fixed input
+/// size: these resample every frame to it.
+///
+/// The size is that of the model card or fcn_options_set_native_side(). Without either, every frame
+/// is padded, and the log says so. fcn_mask_working_size() returns the size that was used.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -214,9 +241,9 @@ pub unsafe extern "C" fn fcn_options_set_auto_size(options: Option<&mut fcn_opti
     guard(|| change(options, |options| options.size_mode = Some(SizeMode::Auto)))
 }
 
-/// The size of frames that the model labels best, for fcn_options_set_auto_size(): the square root of width times height of the
-/// photos it was trained on, in pixels, 16 to 32767; 416 for photos of 480 x 360. Overrides the model card; 0, the default,
-/// means the card's.
+/// Sets the model's native size for fcn_options_set_auto_size(): the square root of width times
+/// height of its training images, in pixels. 16 to 32767, for example 416 for images of 480 x 360.
+/// Overrides the model card; 0 (default) uses the card's.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -225,8 +252,8 @@ pub unsafe extern "C" fn fcn_options_set_native_side(options: Option<&mut fcn_op
     guard(|| change(options, |options| options.native_side = (pixels > 0).then_some(pixels)))
 }
 
-/// Pads frames at the right and at the bottom up to the next multiple of the model's stride, and crops the labels
-/// back.
+/// Pads frames on the right and at the bottom to the next multiple of the model's stride, and crops
+/// the labels back.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -235,8 +262,9 @@ pub unsafe extern "C" fn fcn_options_set_pad(options: Option<&mut fcn_options>) 
     guard(|| change(options, |options| options.size_mode = Some(SizeMode::Pad)))
 }
 
-/// Resamples frames to `width` x `height` pixels, both rounded up to multiples of the model's stride, and labels them
-/// at their own size. Sides are 1 to 32767; 0 means the frame's own side.
+/// Resamples frames to `width` x `height` pixels (bilinear), rounded up to multiples of the model's
+/// stride, and the scores back to the frame's size. 1 to 32767; 0 means the frame's own width or
+/// height.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -249,8 +277,9 @@ pub unsafe extern "C" fn fcn_options_set_resize(
     guard(|| change(options, |options| options.size_mode = Some(SizeMode::Resize { width, height })))
 }
 
-/// Resamples frames so that their shorter side has about this many pixels, 1 to 32767, keeping their proportions (both sides
-/// are rounded to multiples of the model's stride), and labels them at their own size.
+/// Resamples frames so that their shorter side has about `pixels` pixels, 1 to 32767, and the
+/// scores back to the frame's size. Keeps the aspect ratio, except that both sides are rounded to
+/// multiples of the model's stride.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -259,10 +288,14 @@ pub unsafe extern "C" fn fcn_options_set_short_side(options: Option<&mut fcn_opt
     guard(|| change(options, |options| options.size_mode = Some(SizeMode::ShortSide(pixels))))
 }
 
-/// Covers frames with rectangles of `width` x `height` pixels, multiples of the model's stride, whose neighbours share
-/// at least `overlap` rows and columns; where they overlap, the mean of their scores counts. Keeps full resolution and
-/// bounds the memory. Sides are 1 to 32767; 0 means the size of the crops that the model was trained on. `overlap` is
-/// less than both sides.
+/// Splits frames into overlapping tiles and averages the scores where tiles overlap. Keeps the full
+/// resolution and bounds the memory.
+///
+/// - `width`, `height`: size of a tile, a multiple of the model's stride, 1 to 32767 pixels; 0
+///   means the model's training crop (480 x 320 if the model does not state it).
+/// - `overlap`: least number of columns and rows that adjacent tiles share; less than both sides.
+///
+/// Not for models with a fixed input size, nor for those that output class indices.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
@@ -276,14 +309,19 @@ pub unsafe extern "C" fn fcn_options_set_tile(
     guard(|| change(options, |options| options.size_mode = Some(SizeMode::Tile { width, height, overlap })))
 }
 
-/// What the model expects of its input: (value * scale - mean) / std for each channel, in the order red, green, blue, where
-/// value is 0 to 255 and scale is 1 / 255 unless fcn_options_set_scale() says otherwise. A model of one channel (grey) has
-/// the first mean and std; one that takes bytes (uint8) gets values as they are, and giving either is an error of
-/// fcn_create(). For models without a card; wins over a card. NULL for either means what the card says, or without a card 0 and 1.
-/// Means are finite; standard deviations are finite and greater than 0.
+/// Sets the normalisation of the model's input: (value * scale - mean) / std per channel. `value`
+/// is 0 to 255 and `scale` is 1 / 255 (fcn_options_set_scale()).
+///
+/// - `mean`: 3 finite floats for red, green and blue.
+/// - `std`: 3 finite floats greater than 0.
+///
+/// Overrides the model card. NULL for either uses the card's, or 0 and 1 without a card. Models
+/// with one channel (grey) use the first value. For models with uint8 input, which do not
+/// normalise, fcn_create() returns FCN_ERROR_INVALID_ARGUMENT.
 ///
 /// # Safety
-/// `options` is NULL or live options that no other thread uses; `mean` and `std` are NULL or point to 3 floats each.
+/// `options` is NULL or live options that no other thread uses; `mean` and `std` are NULL or point
+/// to 3 floats each.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_mean_std(
     options: Option<&mut fcn_options>,
@@ -297,12 +335,14 @@ pub unsafe extern "C" fn fcn_options_set_mean_std(
     })
 }
 
-/// The names of the classes in index order, 2 to 255 strings in UTF-8 that are not empty; they are copied. For models
-/// without a card; wins over a card. NULL and 0 mean what the card says.
+/// Sets the names of the classes in index order: 2 to 255 strings, none of them empty. Overrides
+/// the model card; NULL and 0 (default) use the card's.
+///
+/// Errors: FCN_ERROR_NULL_ARGUMENT also if one of the names is NULL.
 ///
 /// # Safety
-/// `options` is NULL or live options that no other thread uses; `names` is NULL or points to `count` pointers, each
-/// NULL or a NUL-terminated string.
+/// `options` is NULL or live options that no other thread uses; `names` is NULL or points to
+/// `count` pointers, each NULL or a NUL-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_class_names(
     options: Option<&mut fcn_options>,
@@ -316,7 +356,9 @@ pub unsafe extern "C" fn fcn_options_set_class_names(
         }
         required((!names.is_null()).then_some(()), "names")?;
         if !(2..=255).contains(&count) {
-            return Err(Error::InvalidArgument(format!("{count} class names are given; there must be 2 to 255")));
+            return Err(Error::InvalidArgument(format!(
+                "{count} class names are given; the number must be between 2 and 255"
+            )));
         }
         // SAFETY: not NULL, and the caller promises `count` pointers, at most 255.
         let names = unsafe { slice::from_raw_parts(names, count) };
@@ -330,12 +372,13 @@ pub unsafe extern "C" fn fcn_options_set_class_names(
     })
 }
 
-/// The colours of the classes by their index: "voc", Pascal VOC's colour map, or "cityscapes", those of its 19 classes,
-/// with which fcn_create() of a model that has more is FCN_ERROR_INVALID_ARGUMENT. Wins over the model card. NULL, the
-/// default, means the card's colours, or without a card "voc".
+/// Sets the colours of the classes: "voc" (Pascal VOC's colour map) or "cityscapes" (19 colours:
+/// with more classes, fcn_create() returns FCN_ERROR_INVALID_ARGUMENT). Overrides the model card;
+/// NULL (default) uses the card's, or "voc" without a card.
 ///
 /// # Safety
-/// `options` is NULL or live options that no other thread uses; `palette` is NULL or a NUL-terminated string.
+/// `options` is NULL or live options that no other thread uses; `palette` is NULL or a
+/// NUL-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_palette(
     options: Option<&mut fcn_options>,
@@ -350,12 +393,13 @@ pub unsafe extern "C" fn fcn_options_set_palette(
     })
 }
 
-/// Where messages of the library and of ONNX Runtime go; NULL, the default, means nowhere: the library never prints.
-/// `user` is handed to each call of `callback`; both must stay valid as long as a segmenter made with them,
-/// and as long as its streams.
+/// Sets the receiver of messages from this library and ONNX Runtime; NULL (default) discards them.
+/// `user` is passed to each call. Both must stay valid as long as any segmenter created with these
+/// options, and its streams, exist.
 ///
 /// # Safety
-/// `options` is NULL or live options that no other thread uses; `callback` and `user` may be used from any thread.
+/// `options` is NULL or live options that no other thread uses; `callback` and `user` may be used
+/// from any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_log(
     options: Option<&mut fcn_options>,
@@ -378,9 +422,9 @@ struct Log {
     user: *mut c_void,
 }
 
-// SAFETY: fcn_options_set_log asks for a callback and a pointer that any thread may use.
+// SAFETY: fcn_options_set_log() requires a callback and a pointer that any thread may use.
 unsafe impl Send for Log {}
-// SAFETY: as above, several at once.
+// SAFETY: as above, several threads at once.
 unsafe impl Sync for Log {}
 
 impl Log {
@@ -391,13 +435,13 @@ impl Log {
             LogLevel::Error => FCN_LOG_ERROR,
         };
         let message = c_string(message);
-        // SAFETY: the message is NUL-terminated and outlives the call; fcn_options_set_log asks for a callback that
-        // stays valid with its pointer as long as any segmenter that has it.
+        // SAFETY: the message is NUL-terminated and outlives the call; fcn_options_set_log()
+        // requires that the callback and its pointer outlive every segmenter that has them.
         unsafe { (self.function)(level as i32, message.as_ptr(), self.user) }
     }
 }
 
-/// The text that the argument `argument` is, checked.
+/// The string argument `argument`, which must be UTF-8 and not empty.
 pub(super) fn text(text: &CStr, argument: &str) -> Result<String> {
     match text.to_str() {
         Ok("") => Err(Error::InvalidArgument(format!("{argument} is an empty string"))),
@@ -406,13 +450,13 @@ pub(super) fn text(text: &CStr, argument: &str) -> Result<String> {
     }
 }
 
-/// What a number stands for, or a sentence with the names of all there are.
+/// The meaning of a constant, or an error that lists the known ones.
 pub(super) fn one_of<T: Copy>(what: &str, number: i32, known: &[(i32, T)], names: &str) -> Result<T> {
     let found = known.iter().find(|(value, _)| *value == number).map(|(_, found)| *found);
-    found.ok_or_else(|| Error::InvalidArgument(format!("the {what} {number} does not exist; there are {names}")))
+    found.ok_or_else(|| Error::InvalidArgument(format!("unknown {what} {number}; supported are {names}")))
 }
 
-/// Sets values that the options' own check accepts.
+/// Changes the options if the result passes their check.
 pub(super) fn change(options: Option<&mut fcn_options>, set: impl FnOnce(&mut Options)) -> Result<()> {
     let options = required(options, "options")?;
     let mut changed = options.0.clone();

@@ -1,4 +1,4 @@
-//! `fcn_overlay_style`: classes drawn over a picture.
+//! `fcn_overlay_style`: class colours over an image.
 
 use std::{ffi::c_void, slice};
 
@@ -9,32 +9,51 @@ use super::{
 };
 use crate::{Error, OverlayStyle, Result};
 
-/// How fcn_overlay_draw_styled() draws. Set all of it to zero first. This struct is frozen: later versions of the library keep
-/// its layout. Owned by whoever made it; there is nothing to free.
+/// How fcn_overlay_draw_styled() draws. Set it to zero, then assign the fields.
+///
+/// ```c
+/// fcn_overlay_style style = {0};
+/// style.alpha = 0.5f;
+/// style.outline = 2;
+/// style.legend = 1;
+/// fcn_overlay_draw_styled(segmenter, mask, &style, FCN_FORMAT_BGR8, pixels, width, height, 0);
+/// ```
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct fcn_overlay_style {
-    /// How much of the classes' colours is blended in: 0 leaves the picture, 1 paints over it.
+    /// Opacity of the class colours, 0 (invisible) to 1 (opaque).
     pub alpha: f32,
-    /// Pixels with another label within this many columns or rows are painted in the full colour of their class, 0 to
-    /// 64; 0 means no outlines.
+    /// Width of outlines in pixels, 0 (none) to 64: pixels with another label within this many
+    /// columns or rows get the opaque colour of their class.
     pub outline: u32,
-    /// 1 lists the colours and names of the classes that the mask shows in a box at the upper left; 0 does not. The text is
-    /// 8 pixels high for each 240 of the picture's shorter side; what does not fit is left out.
+    /// 1 draws a box at the upper left with the colours and names of the classes in the mask; 0
+    /// does not. Text is 8 pixels high per 240 pixels of the shorter side. Entries that do not fit
+    /// are omitted.
     pub legend: u32,
     /// Must be zero.
     pub reserved: [u32; 5],
 }
 
-/// Blends the colours of the classes into a picture of the mask's size, in place: `alpha` 0 leaves the picture, 1
-/// paints over it. Colours are those of fcn_segmenter_class_display_color(). Left as they are: the class of fcn_segmenter_background(), and pixels with label 255.
-/// `format` is FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8; their fourth bytes stay. `stride` is the distance of rows
-/// in bytes, 0 for rows without padding, negative as in `fcn_frame.strides`. A label that is no class of the segmenter is
-/// FCN_ERROR_INVALID_ARGUMENT. Where it fails, the picture stays as it was.
+/// Blends class colours into an image of the mask's size, in place. The colours are those of
+/// fcn_segmenter_class_display_color(). Pixels of the background class (fcn_segmenter_background())
+/// and with label 255 do not change.
+///
+/// - `alpha`: opacity, 0 (invisible) to 1 (opaque).
+/// - `format`: FCN_FORMAT_RGB8, BGR8, RGBA8, BGRA8, RGBX8 or BGRX8. The fourth byte does not
+///   change.
+/// - `pixels`: the image, which no other thread may use during the call.
+/// - `width`, `height`: must equal fcn_mask_width() and fcn_mask_height().
+/// - `stride`: bytes from row to row; 0 means no padding, negative means bottom-up
+///   (fcn_frame.strides).
+///
+/// Errors: FCN_ERROR_UNSUPPORTED_FORMAT for any other format. FCN_ERROR_INVALID_ARGUMENT if an
+/// argument is out of range, the mask has no labels, or one of its labels is not a class of
+/// `segmenter`.
 ///
 /// # Safety
-/// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread writes to; `pixels` is
-/// NULL or points to the pixels that format, width, height and stride describe, and no other thread uses them.
+/// `segmenter` is NULL or a live segmenter; `mask` is NULL or a live mask that no other thread
+/// writes to; `pixels` is NULL or points to the pixels that format, width, height and stride
+/// describe, and no other thread uses them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_overlay_draw(
     segmenter: Option<&fcn_segmenter>,
@@ -51,7 +70,10 @@ pub unsafe extern "C" fn fcn_overlay_draw(
     guard(|| unsafe { draw(segmenter, mask, style, format, pixels, (width, height), stride) })
 }
 
-/// As fcn_overlay_draw(), with outlines and a legend.
+/// fcn_overlay_draw() with outlines and a legend.
+///
+/// Errors: as fcn_overlay_draw(); FCN_ERROR_INVALID_ARGUMENT also if a field of `style` is out of
+/// range.
 ///
 /// # Safety
 /// As for fcn_overlay_draw(); `style` is NULL or points to a style.
@@ -72,7 +94,7 @@ pub unsafe extern "C" fn fcn_overlay_draw_styled(
             return Err(Error::InvalidArgument(format!("style.legend is {legend}; it must be 0 or 1")));
         }
         if let Some(value) = reserved.iter().find(|&&value| value != 0) {
-            return Err(Error::InvalidArgument(format!("style.reserved holds {value}; it must be zero")));
+            return Err(Error::InvalidArgument(format!("style.reserved contains {value}; it must be zero")));
         }
         let style = OverlayStyle { alpha, outline, legend: legend == 1 };
         // SAFETY: the caller promises the pixels.
@@ -81,7 +103,8 @@ pub unsafe extern "C" fn fcn_overlay_draw_styled(
 }
 
 /// # Safety
-/// `pixels` is NULL or points to the pixels that format, size and stride describe, and no other thread uses them.
+/// `pixels` is NULL or points to the pixels that format, size and stride describe, and no other
+/// thread uses them.
 unsafe fn draw(
     segmenter: Option<&fcn_segmenter>,
     mask: Option<&fcn_mask>,
@@ -97,15 +120,16 @@ unsafe fn draw(
     required((!pixels.is_null()).then_some(()), "pixels")?;
     if (width, height) != (mask.0.width(), mask.0.height()) {
         return Err(Error::InvalidArgument(format!(
-            "the picture has {width} x {height} pixels, but the mask {} x {}; they must be equal",
+            "the image has {width} x {height} pixels, but the mask {} x {}; they must be equal",
             mask.0.width(),
             mask.0.height()
         )));
     }
     let labels = mask.label_map()?;
     let rows = Rows::new(format, 0, (width, height), stride, pixels.addr())?;
-    // SAFETY: not NULL; the caller promises the pixels that the arguments describe to this call alone, and `length` is
-    // exactly from the first to the last of them, no more than isize::MAX bytes. Where rows lie upwards, the last row comes first.
+    // SAFETY: not NULL; the caller promises the pixels that the arguments describe to this call
+    // alone, and `length` spans exactly the first to the last of them, at most isize::MAX bytes. In
+    // bottom-up images, the last row comes first.
     let pixels = unsafe { slice::from_raw_parts_mut(pixels.cast::<u8>().wrapping_sub(rows.above), rows.length) };
     let stride = (rows.stride, rows.upwards);
     crate::overlay::overlay_rows(pixels, format, stride, labels, segmenter.classes(), segmenter.background(), style)

@@ -1,4 +1,4 @@
-//! Panics end at the border, and without a word on stderr.
+//! Panics become errors, and print nothing to stderr.
 
 use std::{
     any::Any,
@@ -18,36 +18,37 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Where the last panic inside happened, `file:line`: on this thread or on one that worked for it.
+/// Location of the last panic inside, `file:line`, on this thread or one of its workers.
 static PLACE: Mutex<String> = Mutex::new(String::new());
 
 /// Runs `work`; a panic in it is [`Error::Internal`].
 pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T> {
     silence();
     let before = INSIDE.replace(true);
-    // Whatever `work` left half done is a handle's own business: a mask is swapped in whole or not at all.
+    // Handles stay consistent when `work` unwinds: a mask is swapped in as a whole or not at all.
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     INSIDE.set(before);
     result.map_err(|payload| {
         let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
-        Error::Internal(format!("a defect in fcn, please report it: {} ({place})", message(&*payload)))
+        Error::Internal(format!("a bug in fcn, please report it: {} ({place})", message(&*payload)))
     })
 }
 
-/// Keeps Rust's panic hook from printing what [`caught`] is going to report.
+/// Keeps Rust's panic hook from printing what [`caught`] reports.
 ///
-/// The hook belongs to the copy of Rust's standard library inside libfcn.so, so a host never sees it. Where the crate
-/// is part of a Rust program there is one hook for all; every panic outside the C API still goes to the one before.
+/// libfcn.so has its own copy of Rust's standard library and hence its own hook. In a Rust program
+/// the hook is shared: panics outside the C API still go to the previous one.
 fn silence() {
-    // No lock: a child that was forked while another thread held it would wait for ever.
+    // No lock: a child forked while another thread held it would deadlock.
     static SET: AtomicBool = AtomicBool::new(false);
-    // A panicking thread may not set the hook; then the next call does.
+    // A panicking thread cannot set the hook; the next call does.
     if SET.load(Ordering::Relaxed) || thread::panicking() || SET.swap(true, Ordering::Relaxed) {
         return;
     }
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        // The names of the worker threads of a segmenter start with `fcn-`; their panics arrive at its caller.
+        // Worker threads of a segmenter have names starting with `fcn-`; their panics are passed on
+        // to its caller.
         let inside = INSIDE.get() || thread::current().name().is_some_and(|name| name.starts_with("fcn-"));
         if !inside {
             return before(info);
@@ -59,12 +60,12 @@ fn silence() {
     }));
 }
 
-/// The words given to `panic!`.
+/// The message given to `panic!`.
 fn message(payload: &(dyn Any + Send)) -> &str {
     match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(text), _) => text,
         (None, Some(text)) => text,
-        (None, None) => "a panic without words",
+        (None, None) => "a panic without a message",
     }
 }
 
@@ -85,7 +86,7 @@ mod tests {
         for (work, words) in [
             ((|| panic!("plain words")) as fn() -> Result<()>, "plain words"),
             (|| panic!("index {}", 7), "index 7"),
-            (|| panic::panic_any(1), "without words"),
+            (|| panic::panic_any(1), "without a message"),
         ] {
             let on_worker = || {
                 // The caller waits until the worker has the job.

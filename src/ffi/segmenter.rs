@@ -1,4 +1,4 @@
-//! `fcn_segmenter`: create, segment, free, and what a model says about itself.
+//! `fcn_segmenter`: create, segment, free, and the properties of the model.
 
 use std::{
     ffi::{CString, c_char, c_void},
@@ -9,14 +9,23 @@ use std::{
 use super::{answer, c_string, fcn_frame, fcn_mask, fcn_options, fcn_status, guard, path_argument, required};
 use crate::{Error, Options, Result, Segmenter, palette::Class};
 
-/// A model, ready to run. Made by fcn_create() or fcn_create_from_memory(), freed by fcn_free().
+/// A loaded model. Created by fcn_create() or fcn_create_from_memory(), freed by fcn_free(). Any
+/// number of threads may use it at once: fcn_segment() calls share its sessions
+/// (fcn_options_set_sessions()). fcn_free() must be the last call.
 ///
-/// Any thread may use it, several at once: calls of fcn_segment() take turns on its sessions. Only fcn_free() must be
-/// alone. The strings its functions return belong to it and stay until it is freed. After fork(), the child must make its
-/// own: with the parent's, fcn_segment() is FCN_ERROR_RUNTIME.
+/// ```c
+/// fcn_segmenter *segmenter = NULL;
+/// if (fcn_create("street.onnx", NULL, &segmenter) == FCN_OK) {
+///     for (uint32_t i = 0; i < fcn_segmenter_class_count(segmenter); i++)
+///         printf("%u: %s\n", i, fcn_segmenter_class_name(segmenter, i));
+///     fcn_free(segmenter);
+/// }
+/// ```
+///
+/// Strings returned by its functions are valid until it is freed.
 pub struct fcn_segmenter {
     segmenter: Arc<Segmenter>,
-    /// The segmenter's texts, as C strings.
+    /// The segmenter's strings, for C.
     class_names: Vec<CString>,
     provider: CString,
     provider_reason: CString,
@@ -24,7 +33,7 @@ pub struct fcn_segmenter {
     card: Option<CString>,
 }
 
-// C programs share a segmenter between threads without asking the compiler.
+// C programs share a segmenter between threads; no compiler checks that there.
 const _: () = {
     const fn is_thread_safe<T: Send + Sync>() {}
     is_thread_safe::<fcn_segmenter>();
@@ -42,12 +51,12 @@ impl fcn_segmenter {
         })
     }
 
-    /// The segmenter, to be kept as long as it is needed.
+    /// A reference that keeps the segmenter alive.
     pub(super) fn shared(&self) -> Arc<Segmenter> {
         Arc::clone(&self.segmenter)
     }
 
-    /// The class that is not drawn.
+    /// The class that overlays do not draw.
     pub(super) fn background(&self) -> Option<u8> {
         self.segmenter.background()
     }
@@ -58,44 +67,53 @@ impl fcn_segmenter {
     }
 }
 
-/// Loads the model in the ONNX file `path`. `options` may be NULL for the defaults. Stores the segmenter in
-/// `*segmenter`, to be freed by fcn_free(); where it fails, `*segmenter` stays as it was.
+/// Loads the model in an ONNX file and stores the segmenter in `*segmenter`.
 ///
-/// Tensors may lie in other files in the model's folder (external data, such as "model.onnx.data"). Each must be a plain file
-/// that is named without a folder; links out of the folder are refused. Model and tensors together may have 2 GiB. libfcn reads
-/// the files during the call and does not need them afterwards.
+/// - `path`: the file.
+/// - `options`: NULL for the defaults.
+/// - `segmenter`: receives the handle; unchanged on failure.
 ///
-/// The first call in a process loads ONNX Runtime. It sets the environment variable ORT_DISABLE_TELEMETRY=1, unless the
-/// variable is set, because ONNX Runtime would otherwise send telemetry; it does so without disturbing threads that call
-/// getenv(). If the host has loaded the same ONNX Runtime before, its telemetry may already run: the log says so.
+/// External data: tensors may be in other files in the model's folder (such as "model.onnx.data"):
+/// regular files, named without a folder; links out of the folder are rejected. Model and tensors
+/// may have 2 GiB together. All files are read during the call and not needed afterwards.
 ///
-/// A model may come from anyone. Its creation ends, and stays within bounds:
+/// ONNX Runtime: the first call in a process loads it. It sets the environment variable
+/// ORT_DISABLE_TELEMETRY=1 unless the variable is set, because ONNX Runtime sends telemetry
+/// otherwise; this is safe with other threads that call getenv(). If the application has loaded the
+/// same ONNX Runtime before, its telemetry may already be running: the log says so.
 ///
-/// - Time: the option timeout, or 10 seconds if it is less, limits the whole call, which then returns FCN_ERROR_TIMEOUT. ONNX
-///   Runtime is told to stop loading and running; it does so between nodes and between the steps of its optimizer, not within
-///   them. TensorRT, which builds its engines for minutes, has no limit. Without a timeout, only the runs on an empty picture by
-///   which shapes are found out are limited, to 30 seconds together.
-/// - Graph: at most 32768 nodes, 65536 tensors and 256 outputs, graphs and functions nested at most 16 deep, and no circles.
-/// - Memory: the description in the file (nodes, attributes, names) may take 256 MiB and 8 bytes for each byte of the file. It is
-///   measured before it is decoded, and there are at most three copies at once. Models of one fixed size may have at most
-///   33554432 pixels (2^25), tensors that are made of shapes alone at most 2^28 values together, and ONNX Runtime folds no
-///   constants of more than 64 MiB. What the layers need beyond that grows with the picture and is not limited.
+/// Model files are untrusted input: loading one ends and stays within these limits.
 ///
-/// The calling thread needs 256 KiB of stack for this function, fcn_segment() and all others; 128 KiB were just enough with ONNX
-/// Runtime 1.32 on x86-64.
+/// - Time: the option timeout, but at least 10 s, limits the whole call. ONNX Runtime stops between
+///   nodes and between optimizer steps, not within them. TensorRT builds engines for minutes and
+///   has no limit. Without a timeout, only the trial runs that find out shapes are limited, to 30 s
+///   in total.
+/// - Graph: 32768 nodes, 65536 tensors, 256 outputs; graphs and functions nested 16 deep; no
+///   cycles.
+/// - Memory: nodes, attributes and names may take 256 MiB plus 8 bytes per byte of the file,
+///   measured before decoding, and exist in at most three copies. Fixed input sizes may have 2^25
+///   pixels; tensors computed from shapes alone may have 2^28 values in total; ONNX Runtime folds
+///   constants up to 64 MiB. What the layers need beyond that grows with the frame and is not
+///   limited.
 ///
-/// After fork(), a child may create segmenters of its own, unless another thread was creating or freeing one at the moment of the
-/// fork: then this is FCN_ERROR_RUNTIME in the child, because locks of ONNX Runtime may stay held there for ever.
+/// fork(): a child may create segmenters, unless another thread was creating or freeing one during
+/// the fork. Then this returns FCN_ERROR_RUNTIME in the child, because locks of ONNX Runtime may be
+/// held forever.
 ///
-/// Returns FCN_ERROR_RUNTIME if fewer threads can be started than are needed: one less than the option `threads` for each
-/// session, and as many for the head.
+/// dlopen(): constructors of shared libraries may create, use and free segmenters. Until dlopen()
+/// returns, threads started there wait for the loader: frames are segmented by the calling thread
+/// alone, timeouts do not abort a run, streams produce no results, and the memory of freed
+/// segmenters is released later.
 ///
-/// A constructor of a shared library may create, use and free segmenters, too. Until dlopen() returns, threads started
-/// there wait for the loader, so frames are labelled by the calling thread alone, timeouts do not end a run, streams label
-/// nothing, and the memory of freed segmenters is released later.
+/// Errors: FCN_ERROR_IO if a file cannot be read. FCN_ERROR_MODEL if the model is damaged, exceeds
+/// a limit or is not a segmentation network. FCN_ERROR_INVALID_ARGUMENT if `path` is empty or the
+/// options do not suit the model. FCN_ERROR_RUNTIME if ONNX Runtime cannot be loaded or fails, or
+/// if the process cannot start (sessions + 1) x (threads - 1) threads. FCN_ERROR_PROVIDER if the
+/// requested provider is unavailable. FCN_ERROR_TIMEOUT.
 ///
 /// # Safety
-/// `path` is NULL or a NUL-terminated string, `options` NULL or live options, `segmenter` NULL or a place to write to.
+/// `path` is NULL or a NUL-terminated string, `options` NULL or live options, `segmenter` NULL or a
+/// place to write to.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_create(
     path: *const c_char,
@@ -113,12 +131,15 @@ pub unsafe extern "C" fn fcn_create(
     })
 }
 
-/// Loads the model in the `length` bytes at `model`, the content of an ONNX file; they are not needed any more after
-/// the call. Models with external data are FCN_ERROR_MODEL: export them with `external_data=False`. Otherwise as fcn_create().
+/// fcn_create() with the content of an ONNX file: `length` bytes at `model`, not needed after the
+/// call.
+///
+/// Errors: as fcn_create(); FCN_ERROR_MODEL also if the model has external data (export it with
+/// `external_data=False`).
 ///
 /// # Safety
-/// `model` is NULL or points to `length` bytes, `options` is NULL or live options, `segmenter` NULL or a place to
-/// write to.
+/// `model` is NULL or points to `length` bytes, `options` is NULL or live options, `segmenter` NULL
+/// or a place to write to.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_create_from_memory(
     model: *const c_void,
@@ -131,7 +152,7 @@ pub unsafe extern "C" fn fcn_create_from_memory(
         required((!segmenter.is_null()).then_some(()), "segmenter")?;
         if length > isize::MAX as usize {
             return Err(Error::InvalidArgument(format!(
-                "length is {length}, more than the {} bytes that can be addressed",
+                "length is {length}; it exceeds the addressable {} bytes",
                 isize::MAX
             )));
         }
@@ -149,12 +170,12 @@ fn given(options: Option<&fcn_options>) -> Options {
     options.map(|options| options.0.clone()).unwrap_or_default()
 }
 
-/// Frees a segmenter and the strings that its functions returned. NULL is fine. Masks stay; streams go on, and free with
-/// the last of them what they need of it.
+/// Frees a segmenter and the strings that its functions returned. NULL is allowed. No other thread
+/// may be using it. Masks stay valid. Streams continue, and keep what they need of it.
 ///
 /// # Safety
-/// `segmenter` is NULL or comes from fcn_create() or fcn_create_from_memory(), was not freed before, and no thread
-/// uses it.
+/// `segmenter` is NULL or comes from fcn_create() or fcn_create_from_memory(), was not freed
+/// before, and no thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_free(segmenter: Option<Box<fcn_segmenter>>) {
     answer((), || {
@@ -163,13 +184,24 @@ pub unsafe extern "C" fn fcn_free(segmenter: Option<Box<fcn_segmenter>>) {
     });
 }
 
-/// Labels every pixel of `frame` and stores the result in `mask`. Where it fails, the mask and the buffer that was given
-/// to it stay as they were. After the first frame of a size no memory is allocated for the result.
+/// Labels every pixel of `frame` and stores the result in `mask`. Blocks until a session is free
+/// and the result is complete.
+///
+/// - `frame`: no thread may write to its pixels during the call, and they must not overlap the
+///   mask's memory or its buffer (fcn_mask_set_buffer()).
+/// - `mask`: resized as needed. After the first frame of a size, no memory is allocated for it.
+///   Unchanged on failure, as is its buffer.
+///
+/// Errors: FCN_ERROR_INVALID_ARGUMENT if a field of `frame` is out of range, or the mask's settings
+/// do not suit the model or the frame. FCN_ERROR_UNSUPPORTED_FORMAT if `frame->format` is unknown.
+/// FCN_ERROR_MODEL if the output does not have the model's classes or size. FCN_ERROR_RUNTIME if
+/// ONNX Runtime fails. FCN_ERROR_CANCELLED after fcn_segmenter_cancel(). FCN_ERROR_TIMEOUT after
+/// the option timeout.
 ///
 /// # Safety
-/// `segmenter` is NULL or a live segmenter. `frame` is NULL or describes pixels that nobody writes to during the call.
-/// `mask` is NULL or a live mask that no other thread uses; the frame's pixels are neither the mask's own memory nor its
-/// buffer's.
+/// `segmenter` is NULL or a live segmenter. `frame` is NULL or describes pixels that nobody writes
+/// to during the call. `mask` is NULL or a live mask that no other thread uses; the frame's pixels
+/// are neither the mask's own memory nor its buffer's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_segment(
     segmenter: Option<&fcn_segmenter>,
@@ -180,17 +212,19 @@ pub unsafe extern "C" fn fcn_segment(
         let segmenter = required(segmenter, "segmenter")?;
         let frame = required(frame, "frame")?;
         let mask = required(mask, "mask")?;
-        // SAFETY: the caller promises that the frame describes pixels which stay and do not change during the call.
+        // SAFETY: the caller promises that the frame's pixels stay valid and unchanged during the
+        // call.
         let frame = unsafe { frame.checked() }?;
         mask.fill(&segmenter.segmenter, &frame)
     })
 }
 
-/// Ends every call of fcn_segment() and fcn_segmenter_warm_up() on this segmenter that runs or waits for a session now, with
-/// FCN_ERROR_CANCELLED, and the frames that its streams have in work. Later calls are not affected.
+/// Cancels all fcn_segment() and fcn_segmenter_warm_up() calls that are running or waiting for a
+/// session, and the frames that streams are processing: they return FCN_ERROR_CANCELLED. Later
+/// calls are not affected.
 ///
-/// It does not wait for them. A layer of the network that has begun is finished first, and a call whose network is done
-/// returns its result. Any thread may call it, but no signal handler.
+/// Returns at once. Checked before each run, between layers and between tiles: a layer in progress
+/// is not interrupted, and a frame whose inference has finished still returns its result.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
@@ -199,8 +233,10 @@ pub unsafe extern "C" fn fcn_segmenter_cancel(segmenter: Option<&fcn_segmenter>)
     guard(|| required(segmenter, "segmenter")?.segmenter.cancel())
 }
 
-/// Does for frames of `width` x `height` pixels what is only done for the first one of a size: memory is set up and a
-/// picture goes through the network, once for each session. Later frames of this size are as fast as they get.
+/// Allocates buffers and runs one dummy inference per session, so that the first frame of `width` x
+/// `height` pixels is not slower than later ones.
+///
+/// Errors: as fcn_segment(), but no timeout.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
@@ -213,7 +249,7 @@ pub unsafe extern "C" fn fcn_segmenter_warm_up(
     guard(|| required(segmenter, "segmenter")?.segmenter.warm_up(width, height))
 }
 
-/// The number of classes, 2 to 255; 0 for NULL.
+/// Returns the number of classes, 2 to 255; 0 for NULL.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
@@ -222,7 +258,7 @@ pub unsafe extern "C" fn fcn_segmenter_class_count(segmenter: Option<&fcn_segmen
     answer(0, || u32::try_from(segmenter?.class_names.len()).ok())
 }
 
-/// The name of class `index` in UTF-8, for example "cat". NULL where there is no such class.
+/// Returns the name of class `index`, for example "cat"; NULL if there is no such class.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
@@ -231,10 +267,12 @@ pub unsafe extern "C" fn fcn_segmenter_class_name(segmenter: Option<&fcn_segment
     answer(ptr::null(), || Some(segmenter?.class_names.get(index as usize)?.as_ptr()))
 }
 
-/// The index of the class that means "nothing of interest": overlays leave its pixels as they are, and the palette "voc"
-/// makes it black. It stands in the model card; a card without it means the class called "background", "_background_",
-/// "__background__" or "bg". Of a model without a card it is class 0, if that is called so. -1 if there is none, and for
-/// NULL.
+/// Returns the index of the background class, or -1 if there is none. Overlays do not draw it, and
+/// the palette "voc" makes it black.
+///
+/// It is the one in the model card. If the card does not state it, it is the class named
+/// "background", "_background_", "__background__" or "bg"; without a card, class 0 if it has such a
+/// name.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
@@ -243,8 +281,10 @@ pub unsafe extern "C" fn fcn_segmenter_background(segmenter: Option<&fcn_segment
     answer(-1, || segmenter?.background().map(i32::from))
 }
 
-/// Stores the colour of class `index` in the palette, red, green and blue, in the 3 bytes at `rgb`. It is the colour of label files
-/// (fcn_mask_write_png()); see fcn_segmenter_class_display_color() for that of overlays.
+/// Stores the palette colour of class `index` as red, green and blue in `rgb[0]` to `rgb[2]`. Label
+/// files (fcn_mask_write_png()) use it; overlays use fcn_segmenter_class_display_color().
+///
+/// Errors: FCN_ERROR_INVALID_ARGUMENT if there is no such class.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter; `rgb` is NULL or points to 3 bytes to write to.
@@ -258,9 +298,12 @@ pub unsafe extern "C" fn fcn_segmenter_class_color(
     guard(|| unsafe { store_color(segmenter, index, rgb, |class| class.color) })
 }
 
-/// Stores the colour that overlays and their legends draw class `index` in, red, green and blue, in the 3 bytes at `rgb`: the
-/// palette's, made bright enough to be seen over a picture. Its largest value v becomes 160 + 95 v / 255, rounded, and the others
-/// grow in proportion, so hues stay, and colours that differ in brightness alone still differ; black becomes grey.
+/// Stores the overlay colour of class `index` as red, green and blue in `rgb[0]` to `rgb[2]`: the
+/// palette colour, brightened so that it is visible over an image. Its largest component v becomes
+/// 160 + 95 v / 255, rounded, and the others are scaled with it. Hue is kept, and colours that
+/// differ only in brightness still differ; black becomes grey.
+///
+/// Errors: FCN_ERROR_INVALID_ARGUMENT if there is no such class.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter; `rgb` is NULL or points to 3 bytes to write to.
@@ -285,14 +328,14 @@ unsafe fn store_color(
     let classes = required(segmenter, "segmenter")?.segmenter.classes();
     required((!rgb.is_null()).then_some(()), "rgb")?;
     let class = classes.get(index as usize).ok_or_else(|| {
-        Error::InvalidArgument(format!("the class {index} does not exist; the model has {} classes", classes.len()))
+        Error::InvalidArgument(format!("class {index} does not exist; the model has {} classes", classes.len()))
     })?;
-    // SAFETY: not NULL, and the caller promises 3 bytes to write to; an array of bytes needs no alignment.
+    // SAFETY: not NULL, and the caller promises 3 bytes to write to; bytes need no alignment.
     unsafe { rgb.cast::<[u8; 3]>().write(color(class)) };
     Ok(())
 }
 
-/// Where the network runs: "cpu", "cuda" or "tensorrt". NULL for NULL.
+/// Returns the provider in use: "cpu", "cuda" or "tensorrt". NULL for NULL.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
@@ -301,8 +344,8 @@ pub unsafe extern "C" fn fcn_segmenter_provider_name(segmenter: Option<&fcn_segm
     answer(ptr::null(), || Some(segmenter?.provider.as_ptr()))
 }
 
-/// Why FCN_PROVIDER_AUTO took no better provider, in ONNX Runtime's words; "" where there was none better, or where
-/// the provider was asked for by name. NULL for NULL.
+/// Returns ONNX Runtime's reason why FCN_PROVIDER_AUTO did not choose a better provider; "" if
+/// there is none better or a provider was requested by name. NULL for NULL.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
@@ -311,7 +354,7 @@ pub unsafe extern "C" fn fcn_segmenter_provider_reason(segmenter: Option<&fcn_se
     answer(ptr::null(), || Some(segmenter?.provider_reason.as_ptr()))
 }
 
-/// The version of ONNX Runtime that runs the network, for example "1.32.0". NULL for NULL.
+/// Returns ONNX Runtime's version, for example "1.32.0". NULL for NULL.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
@@ -320,8 +363,8 @@ pub unsafe extern "C" fn fcn_segmenter_runtime_version(segmenter: Option<&fcn_se
     answer(ptr::null(), || Some(segmenter?.runtime_version.as_ptr()))
 }
 
-/// The model's stride in pixels: it works on sides that are multiples of this. Frames may have any size; see
-/// fcn_options_set_pad(), fcn_options_set_resize() and fcn_options_set_tile(). 0 for NULL.
+/// Returns the model's stride: sides of the network's input are multiples of this many pixels.
+/// Frames may have any size; see fcn_options_set_pad(). 0 for NULL.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
@@ -330,7 +373,8 @@ pub unsafe extern "C" fn fcn_segmenter_stride(segmenter: Option<&fcn_segmenter>)
     answer(0, || Some(segmenter?.segmenter.stride()))
 }
 
-/// The model card as JSON: classes, colours, training data and what was measured. NULL for a model without a card.
+/// Returns the model card as JSON: classes, colours, training data and metrics. NULL without a
+/// card.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.

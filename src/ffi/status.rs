@@ -1,4 +1,4 @@
-//! Statuses and messages.
+//! `fcn_status`: errors and their messages.
 
 use std::{
     cell::RefCell,
@@ -8,37 +8,45 @@ use std::{
 use super::{answer, c_string};
 use crate::Error;
 
-/// What a function answers: FCN_OK, or the kind of failure. fcn_last_error() has the sentence that goes with it.
+/// Result of a call: FCN_OK, or the kind of error. fcn_last_error() returns the message that goes
+/// with it.
 ///
-/// The numbers never change and are never used again for something else. Later versions may add some.
+/// ```c
+/// fcn_status status = fcn_create(path, NULL, &segmenter);
+/// if (status != FCN_OK)
+///     fprintf(stderr, "%s: %s\n", fcn_status_name(status), fcn_last_error());
+/// ```
+///
+/// Later versions may add values.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum fcn_status {
-    /// It worked.
+    /// Success.
     FCN_OK = 0,
-    /// An argument that must not be NULL is NULL.
+    /// A required pointer is NULL.
     FCN_ERROR_NULL_ARGUMENT = 1,
-    /// An argument is outside its documented range.
+    /// An argument is out of its documented range, or does not suit the model.
     FCN_ERROR_INVALID_ARGUMENT = 2,
-    /// The pixel format, or the kind of image file, is not one that this version takes.
+    /// This version does not support the pixel format or the type of image file.
     FCN_ERROR_UNSUPPORTED_FORMAT = 3,
-    /// A file could not be read or written.
+    /// A file cannot be read or written.
     FCN_ERROR_IO = 4,
-    /// The model file is broken, or is no segmentation network.
+    /// The model file is damaged, exceeds a limit, or is not a segmentation network.
     FCN_ERROR_MODEL = 5,
-    /// ONNX Runtime is missing, too old, or failed while running.
+    /// ONNX Runtime is missing, too old, or failed; or a thread cannot be started; or the handle
+    /// belongs to the parent of a forked process.
     FCN_ERROR_RUNTIME = 6,
-    /// The execution provider that was asked for does not work here.
+    /// The requested execution provider is unavailable.
     FCN_ERROR_PROVIDER = 7,
-    /// Memory for a picture of this size could not be had.
+    /// Not enough memory for a frame of this size.
     FCN_ERROR_OUT_OF_MEMORY = 8,
-    /// A defect in this library; please report the message.
+    /// A bug in this library. Please report the message.
     FCN_ERROR_INTERNAL = 9,
-    /// fcn_segmenter_cancel() ended the call, or the stream is stopped.
+    /// fcn_segmenter_cancel() ended the call, the stream is stopped, or the process is exiting.
     FCN_ERROR_CANCELLED = 10,
-    /// There was no result within the time given: by fcn_options_set_timeout(), which is also for fcn_create(),
-    /// fcn_stream_set_deadline() or fcn_stream_wait().
+    /// No result in time: see fcn_options_set_timeout() (which also limits fcn_create()),
+    /// fcn_stream_set_deadline() and fcn_stream_wait().
     FCN_ERROR_TIMEOUT = 11,
 }
 
@@ -83,24 +91,25 @@ thread_local! {
     static LAST_ERROR: RefCell<CString> = RefCell::default();
 }
 
-/// Makes the error's sentence this thread's message.
+/// Stores the error as this thread's message.
 pub(super) fn remember(error: &Error) {
     let message = c_string(&error.to_string());
-    // A thread that is ending has no message any more.
+    // A thread that is exiting has no message any more.
     let _ = LAST_ERROR.try_with(|last| last.replace(message));
 }
 
-/// The sentence that tells what went wrong in the last call that failed on this thread, in UTF-8: it names the value
-/// and the bound it broke.
+/// Returns the message of the calling thread's last error. It is one sentence and names the value
+/// and the bound it violates, for example "stride 100 is less than the 480 bytes of a row".
 ///
-/// Never NULL; "" where nothing has failed yet. The library owns it; it stays as it is until the next call that fails
-/// on this thread.
+/// Never NULL; "" if no call has failed on this thread. The string belongs to the library and is
+/// valid until the next call that fails on this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn fcn_last_error() -> *const c_char {
     answer(c"".as_ptr(), || LAST_ERROR.try_with(|last| last.borrow().as_ptr()).ok())
 }
 
-/// The name of a status, for example "FCN_ERROR_IO"; "unknown status" for any other number. Never NULL, never freed.
+/// Returns the name of a status, for example "FCN_ERROR_IO", or "unknown status". Static: never
+/// NULL, never freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn fcn_status_name(status: i32) -> *const c_char {
     answer(c"unknown status".as_ptr(), || {
@@ -108,8 +117,8 @@ pub extern "C" fn fcn_status_name(status: i32) -> *const c_char {
     })
 }
 
-/// The version of the library that is running, for example "0.1.0"; FCN_VERSION is that of the header. Never NULL,
-/// never freed.
+/// Returns the version of the loaded library, for example "0.1.0"; FCN_VERSION is the header's.
+/// Static: never NULL, never freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn fcn_version() -> *const c_char {
     const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {

@@ -1,4 +1,4 @@
-//! `fcn_stream`: frames as a camera delivers them, the latest first.
+//! `fcn_stream`: the latest frame of a camera, segmented on a thread of its own.
 
 use std::{
     collections::VecDeque,
@@ -15,42 +15,48 @@ use std::{
 use super::{answer, fcn_frame, fcn_mask, fcn_segmenter, fcn_status, guard, required, status};
 use crate::{Error, Frame, Mask, Polled, Result, Stream, StreamCounters, StreamResult};
 
-/// A thread that labels the latest frame: push frames as fast as they come, and get results that are as fresh as the
-/// network allows. Made by fcn_stream_create(), freed by fcn_stream_free().
+/// Segments the latest frame of a camera on a thread of its own. Created by fcn_stream_create(),
+/// freed by fcn_stream_free(). Any number of threads may use it at once, including its callback,
+/// which may push, stop and free it.
 ///
 /// ```c
-/// static void labelled(void *context, fcn_status status, const fcn_mask *mask, int64_t timestamp, void *user);
+/// static void on_result(void *context, fcn_status status, const fcn_mask *mask,
+///                       int64_t timestamp, void *user) {
+///     if (status == FCN_OK) show(fcn_mask_labels(mask), timestamp);
+/// }
 ///
-/// fcn_stream_create(segmenter, NULL, labelled, NULL, &stream);
-/// while (camera_read(&frame, &timestamp)) fcn_stream_push(stream, &frame, timestamp, NULL);
-/// fcn_stream_free(stream);
+/// fcn_stream *stream = NULL;
+/// if (fcn_stream_create(segmenter, NULL, on_result, NULL, &stream) == FCN_OK) {
+///     while (camera_read(&frame, &timestamp))
+///         fcn_stream_push(stream, &frame, timestamp, NULL);
+///     fcn_stream_free(stream);
+/// }
 /// ```
 ///
-/// One frame at most waits; a newer one replaces it. So a result is never older than the time of two frames through the
-/// network, however fast frames come. Several streams may share a segmenter, which then should have as many sessions.
+/// One frame at most is queued; a newer one replaces it. A result is therefore at most two
+/// inferences old, however fast frames arrive. Several streams may share a segmenter: give it as
+/// many sessions. In a forked child, freeing the parent's streams does nothing.
 ///
-/// Any thread may use a stream, several at once, also its callback: it may push, stop the stream and free it. After
-/// fork() the child cannot use its parent's streams; freeing them there does nothing.
-///
-/// A function that is called with a stream that another thread has just freed returns FCN_ERROR_CANCELLED: handles are used again
-/// only after 1024 other streams were freed. Do not rely on it to free a stream twice.
+/// Calls with a stream that another thread has just freed return FCN_ERROR_CANCELLED, because
+/// handles are reused only after 1024 more streams were freed. Do not rely on this to free a stream
+/// twice.
 pub struct fcn_stream {
-    /// From [`Arc::into_raw`]; NULL once it is freed.
+    /// From [`Arc::into_raw`]; NULL once freed.
     stream: AtomicPtr<Stream<User>>,
-    /// Calls that are about to take part in the stream: freeing it waits for them.
+    /// Calls that are about to take a reference to the stream; freeing it waits for them.
     entering: AtomicUsize,
 }
 
-/// The handles of freed streams, the oldest first. Their memory stays, for calls that come late.
+/// Handles of freed streams, the oldest first. Their memory is kept for late calls.
 static FREED: Mutex<VecDeque<&'static fcn_stream>> = Mutex::new(VecDeque::new());
 
-/// How many freed handles wait before the oldest is used again.
+/// Number of freed handles that wait before the oldest is reused.
 const RESTING: usize = 1024;
 
 impl fcn_stream {
     fn new(stream: Stream<User>) -> *mut fcn_stream {
         let stream = Arc::into_raw(Arc::new(stream)).cast_mut();
-        // Where another thread has the list, or had it when this process was forked, there are new handles.
+        // If another thread holds the list, or held it during a fork, a new handle is allocated.
         let rested = FREED.try_lock().ok().and_then(|mut freed| match freed.len() {
             0..=RESTING => None,
             _ => freed.pop_front(),
@@ -63,13 +69,16 @@ impl fcn_stream {
     }
 }
 
-/// Receives what became of a frame that was not dropped: `context` as given to fcn_stream_create(), `timestamp` and `user`
-/// as given with the frame. `mask` holds the result where `status` is FCN_OK, and stays only until the callback returns;
-/// else it is NULL and fcn_last_error() has the sentence: FCN_ERROR_TIMEOUT for a frame that was late, FCN_ERROR_CANCELLED
-/// after fcn_segmenter_cancel().
+/// Receives the outcome of each frame that was not dropped.
 ///
-/// It is called from the stream's own thread, one call at a time, and no frame is in work meanwhile. It may use any function
-/// of this library. It must return: no C++ exception and no longjmp may leave it.
+/// - `context`: as given to fcn_stream_create().
+/// - `status`: FCN_OK, or why the frame failed, with fcn_last_error() as the message.
+///   FCN_ERROR_TIMEOUT if it missed its deadline, FCN_ERROR_CANCELLED after fcn_segmenter_cancel().
+/// - `mask`: the result, valid until the callback returns; NULL unless `status` is FCN_OK.
+/// - `timestamp`, `user`: as given with the frame.
+///
+/// Called from the stream's thread, one call at a time; no frame is processed meanwhile. May call
+/// any function of this library.
 pub type fcn_stream_callback = Option<
     unsafe extern "C" fn(
         context: *mut c_void,
@@ -80,36 +89,38 @@ pub type fcn_stream_callback = Option<
     ),
 >;
 
-/// Gives back the pixels of a frame: `user` as given with the frame. It is called from whichever thread is done with the
-/// frame, and must return, as fcn_stream_callback.
+/// Returns the pixels of a borrowed frame to the caller; `user` is the one pushed with it. Called
+/// from any thread, including one that is inside fcn_stream_push(), fcn_stream_stop() or
+/// fcn_stream_free().
 pub type fcn_release_callback = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
-/// What became of the frames of a stream. Filled by fcn_stream_get_counters(). `pushed` is the sum of the others and of the at
-/// most two frames that wait or are in work.
+/// Numbers of frames by outcome. Filled by fcn_stream_get_counters(). `pushed` is the sum of the
+/// others plus the frames that are queued or being processed, at most two.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct fcn_stream_counters {
-    /// Frames that the stream has taken.
+    /// Frames accepted.
     pub pushed: u64,
-    /// Frames that a newer one replaced before they were begun, or that had no result when the stream stopped.
+    /// Frames replaced by a newer one before processing, or without a result when the stream
+    /// stopped.
     pub dropped: u64,
     /// Frames with a result.
     pub done: u64,
-    /// Frames whose deadline passed before they had a result.
+    /// Frames that missed their deadline.
     pub late: u64,
     /// Frames that failed for another reason.
     pub failed: u64,
 }
 
-/// What C knows a frame by.
+/// The caller's data for a frame.
 #[derive(Clone, Copy)]
 struct User {
     pointer: *mut c_void,
     release: fcn_release_callback,
 }
 
-// SAFETY: the library hands the pointer on and never looks at it; fcn_stream_push_borrowed asks for a callback that any
-// thread may call with it.
+// SAFETY: the library never dereferences the pointer; fcn_stream_push_borrowed() requires a
+// callback that any thread may call with it.
 unsafe impl Send for User {}
 
 /// A callback with its context.
@@ -120,14 +131,15 @@ struct Callback {
     mask: fcn_mask,
 }
 
-// SAFETY: fcn_stream_create asks for a callback that the stream's thread may call with its context.
+// SAFETY: fcn_stream_create() requires a callback that the stream's thread may call.
 unsafe impl Send for Callback {}
 
 impl Callback {
     fn call(&mut self, result: StreamResult<'_, User>) {
         let StreamResult { mask, timestamp, user, .. } = result;
         let say = |status, mask| {
-            // SAFETY: fcn_stream_create asks for a callback that stays valid with its context until the stream has ended.
+            // SAFETY: fcn_stream_create() requires that the callback and its context stay valid
+            // until the stream has stopped.
             unsafe { (self.function)(self.context, status, mask, timestamp, user.pointer) }
         };
         match mask {
@@ -144,44 +156,53 @@ impl Callback {
     }
 }
 
-/// Gives a borrowed frame back to C.
+/// Returns a borrowed frame to the caller.
 fn release(user: &User) {
     if let Some(release) = user.release {
-        // SAFETY: fcn_stream_push_borrowed asks for a callback that can be called with this pointer from any thread.
+        // SAFETY: fcn_stream_push_borrowed() requires a callback that any thread may call with this
+        // pointer.
         unsafe { release(user.pointer) }
     }
 }
 
-/// The stream behind a handle, kept alive during a call: another thread, or a callback, may free the handle meanwhile.
+/// The stream of a handle, kept alive during a call: another thread or a callback may free the
+/// handle meanwhile.
 ///
 /// # Safety
 /// `stream` is NULL or comes from fcn_stream_create().
 unsafe fn held(stream: *const fcn_stream) -> Result<Arc<Stream<User>>> {
-    // SAFETY: the memory of handles is never given back.
+    // SAFETY: the memory of handles is never freed.
     let handle = required(unsafe { stream.as_ref() }, "stream")?;
     handle.entering.fetch_add(1, Ordering::SeqCst);
     let stream = handle.stream.load(Ordering::SeqCst);
     let held = (!stream.is_null()).then(|| {
-        // SAFETY: it comes from Arc::into_raw, and fcn_stream_free waits until this call is no longer entering.
+        // SAFETY: it comes from Arc::into_raw, and fcn_stream_free() waits until this call has
+        // entered.
         unsafe {
             Arc::increment_strong_count(stream);
             Arc::from_raw(stream)
         }
     });
     handle.entering.fetch_sub(1, Ordering::SeqCst);
-    held.ok_or_else(|| Error::Cancelled("the stream was freed; make another one".into()))
+    held.ok_or_else(|| Error::Cancelled("the stream was freed; create another one".into()))
 }
 
-/// Makes a stream that labels frames with `segmenter`, and stores it in `*stream`, to be freed by fcn_stream_free(). The
-/// stream shares the segmenter, which may be freed at any time.
+/// Creates a stream for frames to be segmented by `segmenter`, and stores it in `*stream`.
 ///
-/// `like` is a mask that is set up as results are to be, say by fcn_mask_set_outputs(); NULL means labels only. `callback`
-/// receives what becomes of each frame, and `context`; without one (NULL) fcn_stream_poll() and fcn_stream_wait() do. Where
-/// it fails, `*stream` stays as it was.
+/// - `segmenter`: shared with the stream, so it may be freed at any time.
+/// - `like`: a mask whose settings the results get (fcn_mask_set_outputs() and the other setters,
+///   but no buffer); NULL for labels only.
+/// - `callback`: receives the results; NULL to fetch them with fcn_stream_poll() or
+///   fcn_stream_wait().
+/// - `context`: passed to `callback`. Both must stay valid until the stream has stopped: see
+///   fcn_stream_stop().
+///
+/// Errors: FCN_ERROR_RUNTIME if the thread cannot be started.
 ///
 /// # Safety
-/// `segmenter` is NULL or a live segmenter, `like` NULL or a live mask that no other thread writes to, `stream` NULL or a
-/// place to write to. `callback` and `context` stay valid until the stream has ended: see fcn_stream_stop().
+/// `segmenter` is NULL or a live segmenter, `like` NULL or a live mask that no other thread writes
+/// to, `stream` NULL or a place to write to. `callback` and `context` stay valid until the stream
+/// has ended: see fcn_stream_stop().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_stream_create(
     segmenter: Option<&fcn_segmenter>,
@@ -207,15 +228,19 @@ pub unsafe extern "C" fn fcn_stream_create(
     })
 }
 
-/// Hands a copy of `frame` to the stream: only the pixels inside its crop are copied, to memory that is used again. The
-/// frame that waited, if one did, is dropped without a word. Never waits for the network.
+/// Queues a copy of `frame`: only the pixels inside its crop, in reused memory. A frame already
+/// queued is replaced and counted as dropped. Never blocks on inference.
 ///
-/// `timestamp` and `user` come back with the result and mean nothing to the library; a timestamp is nanoseconds of the
-/// caller's clock by custom. A frame that is wrong in itself fails here, and the stream does not take it; what else can go
-/// wrong comes as its result. FCN_ERROR_CANCELLED means that the stream is stopped.
+/// - `frame`: no thread may write to its pixels during the call.
+/// - `timestamp`, `user`: returned with the result and not interpreted. Timestamps are
+///   conventionally nanoseconds of the caller's clock.
+///
+/// Errors: those of fcn_segment() that can be detected without running the network (then the frame
+/// is not accepted; other errors are its result). FCN_ERROR_CANCELLED if the stream is stopped.
 ///
 /// # Safety
-/// `stream` is NULL or a live stream. `frame` is NULL or describes pixels that nobody writes to during the call.
+/// `stream` is NULL or a live stream. `frame` is NULL or describes pixels that nobody writes to
+/// during the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_stream_push(
     stream: *mut fcn_stream,
@@ -226,20 +251,26 @@ pub unsafe extern "C" fn fcn_stream_push(
     guard(|| {
         // SAFETY: the caller promises a live stream.
         let stream = unsafe { held(stream) }?;
-        // SAFETY: the caller promises that the frame describes pixels which stay and do not change during the call.
+        // SAFETY: the caller promises that the frame's pixels stay valid and unchanged during the
+        // call.
         let frame = unsafe { required(frame, "frame")?.checked() }?;
         stream.push(&frame, timestamp, User { pointer: user, release: None })
     })
 }
 
-/// Hands `frame` to the stream without a copy. `release` is called with `user`, exactly once for each frame that the stream
-/// takes, when it does not look at the pixels any more: after the callback, or for a stream that is polled when the network
-/// is done; for a frame that is dropped at once, within the fcn_stream_push(), fcn_stream_stop() or fcn_stream_free() that
-/// drops it. Otherwise as fcn_stream_push(); where this fails, the frame stays the caller's and `release` is not called.
+/// Queues `frame` without copying. `release(user)` is called exactly once per accepted frame, once
+/// its pixels are no longer read; until then they must stay valid and unchanged.
+///
+/// That is after the callback, or for polled streams when inference has finished. A dropped frame
+/// is released within the fcn_stream_push(), fcn_stream_stop() or fcn_stream_free() call that drops
+/// it. Otherwise as fcn_stream_push().
+///
+/// Errors: as fcn_stream_push(). On failure, `release` is not called and the frame stays the
+/// caller's.
 ///
 /// # Safety
-/// `stream` is NULL or a live stream. `frame` is NULL or describes pixels that stay, and that nobody writes to, until
-/// `release` is called, which any thread may do.
+/// `stream` is NULL or a live stream. `frame` is NULL or describes pixels that stay, and that
+/// nobody writes to, until `release` is called, which any thread may do.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_stream_push_borrowed(
     stream: *mut fcn_stream,
@@ -253,20 +284,22 @@ pub unsafe extern "C" fn fcn_stream_push_borrowed(
         let stream = unsafe { held(stream) }?;
         let frame = required(frame, "frame")?;
         required(release.map(|_| ()), "release")?;
-        // SAFETY: the caller promises that the frame describes pixels which stay and do not change until `release` is called.
+        // SAFETY: the caller promises that the frame's pixels stay valid and unchanged until
+        // `release` is called.
         let frame = unsafe { frame.checked() }?;
-        // SAFETY: as above; the stream uses no frame any more that it has released.
+        // SAFETY: as above; the stream does not use a frame after releasing it.
         let frame = unsafe { mem::transmute::<Frame<'_>, Frame<'static>>(frame) };
         stream.push_borrowed(frame, timestamp, User { pointer: user, release }, self::release)
     })
 }
 
-/// Gives frames that are pushed from now on this many milliseconds, from their push on, to get a result; 0, the default,
-/// means for ever. Call it before a push to give that frame its own.
+/// Sets the deadline of frames pushed from now on, in milliseconds after their push; 0 (default)
+/// means none. Call it before a push to give a frame its own.
 ///
-/// A frame is late, and its result FCN_ERROR_TIMEOUT, where its time is over before it is begun (the network then does not
-/// run), while the network runs (which is ended, as by fcn_segmenter_cancel()), or when its labels are there. So a result that comes is
-/// one in time.
+/// A frame that misses its deadline yields FCN_ERROR_TIMEOUT, whether inference had not started (it
+/// then does not run), was aborted, or had just finished.
+///
+/// Errors: FCN_ERROR_RUNTIME if the thread that watches deadlines cannot be started.
 ///
 /// # Safety
 /// `stream` is NULL or a live stream.
@@ -277,7 +310,7 @@ pub unsafe extern "C" fn fcn_stream_set_deadline(stream: *mut fcn_stream, millis
     guard(|| unsafe { held(stream) }?.set_deadline(deadline))
 }
 
-/// fcn_stream_wait() that does not wait: FCN_ERROR_TIMEOUT where there is no new result.
+/// fcn_stream_wait() without waiting.
 ///
 /// # Safety
 /// As for fcn_stream_wait().
@@ -292,19 +325,21 @@ pub unsafe extern "C" fn fcn_stream_poll(
     guard(|| fetch(&*unsafe { held(stream) }?, 0, mask, timestamp, user))
 }
 
-/// Fetches the newest result of a stream without callback that nobody has had yet; waits for one at most `milliseconds`.
-/// FCN_OK: `mask` holds it, without a copy (its old memory goes to the stream), and `*timestamp` and `*user` are those of
-/// the frame; either may be NULL.
+/// Fetches the newest result that was not fetched yet, and waits up to `milliseconds` for one. Only
+/// for streams without a callback.
 ///
-/// - FCN_ERROR_TIMEOUT: there is no new result. A frame that was late, or ended by a timeout or fcn_segmenter_cancel(), is only
-///   counted.
-/// - FCN_ERROR_CANCELLED: the stream is stopped, and its last result was fetched.
-/// - FCN_ERROR_INVALID_ARGUMENT where the stream has a callback.
-/// - Anything else is why the newest frame failed; `*timestamp` and `*user` are that frame's, and `mask` stays as it was.
+/// - `mask`: exchanged with the stream's mask, without copying.
+/// - `timestamp`, `user`: receive those of the frame; either may be NULL.
+///
+/// Errors: FCN_ERROR_TIMEOUT if there is no new result; frames that missed a deadline or timeout or
+/// were cancelled are only counted. FCN_ERROR_CANCELLED if the stream is stopped and its last
+/// result was fetched. FCN_ERROR_INVALID_ARGUMENT if the stream has a callback. Any other status is
+/// the outcome of the newest frame: `*timestamp` and `*user` are then that frame's, and `mask` does
+/// not change.
 ///
 /// # Safety
-/// `stream` is NULL or a live stream, `mask` NULL or a live mask that no other thread uses, `timestamp` and `user` NULL or
-/// places to write to.
+/// `stream` is NULL or a live stream, `mask` NULL or a live mask that no other thread uses,
+/// `timestamp` and `user` NULL or places to write to.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_stream_wait(
     stream: *mut fcn_stream,
@@ -340,7 +375,7 @@ fn fetch(
     status
 }
 
-/// Stores how many frames were pushed so far, and what became of them.
+/// Stores the numbers of frames so far in `*counters`.
 ///
 /// # Safety
 /// `stream` is NULL or a live stream. `counters` is NULL or can be written to.
@@ -359,13 +394,14 @@ pub unsafe extern "C" fn fcn_stream_get_counters(
     })
 }
 
-/// Ends the stream: frames without a result are dropped, a run of the network is ended, and nothing more can be pushed. The
-/// last result can still be polled.
+/// Stops the stream: drops frames without a result, aborts inference and rejects further frames.
+/// The last result can still be fetched.
 ///
-/// When this returns, the callback has returned and is not called again, and all borrowed frames were released, but for one
-/// that another thread's push or stop is just releasing. Called by the stream's own callback, it returns at once, and all
-/// this holds when the callback has returned. Stopping twice is fine, also at the same time. Callbacks that stop each
-/// other's streams wait for each other for ever.
+/// When it returns, the callback has returned and is not called again, and all borrowed frames were
+/// released, except one that another thread's push or stop is releasing at this moment. From the
+/// stream's own callback, it returns at once, and the above holds when the callback has returned.
+/// May be called repeatedly and from several threads. Callbacks that stop each other's streams
+/// deadlock.
 ///
 /// # Safety
 /// `stream` is NULL or a live stream.
@@ -378,26 +414,26 @@ pub unsafe extern "C" fn fcn_stream_stop(stream: *mut fcn_stream) -> fcn_status 
     })
 }
 
-/// Stops the stream as fcn_stream_stop() does, and frees it. NULL is fine. Other threads may be inside functions of this
-/// stream, or just enter them: pushes and waits end with FCN_ERROR_CANCELLED.
+/// Stops the stream as fcn_stream_stop() does, and frees it. NULL is allowed. Other threads may be
+/// inside its functions or about to call one: pushes and waits return FCN_ERROR_CANCELLED.
 ///
-/// In the stream's own callback, this returns at once; the rest is freed when the callback has returned, and a frame that
-/// was borrowed is released then.
+/// From the stream's own callback, it returns at once; memory and a borrowed frame are released
+/// when the callback has returned.
 ///
 /// # Safety
 /// `stream` is NULL or comes from fcn_stream_create() and was not freed before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_stream_free(stream: *mut fcn_stream) {
     answer((), || {
-        // SAFETY: the memory of handles is never given back.
+        // SAFETY: the memory of handles is never freed.
         let handle = unsafe { stream.as_ref() }?;
         let stream = handle.stream.swap(ptr::null_mut(), Ordering::SeqCst);
         if stream.is_null() {
             return None;
         }
-        // SAFETY: it comes from Arc::into_raw, and only this call has taken it out of the handle.
+        // SAFETY: it comes from Arc::into_raw, and only this call took it out of the handle.
         let stream = unsafe { Arc::from_raw(stream) };
-        // In a forked child, calls of other threads enter for ever.
+        // In a forked child, calls of the parent's other threads never finish entering.
         if stream.is_of_another_process() {
             mem::forget(stream);
             return None;

@@ -19,36 +19,38 @@ pub use labels::{LabelMap, Region, UNKNOWN};
 pub(crate) use settings::{Rules, Settings};
 pub(crate) use specks::Specks;
 
-/// What a [`Mask`] holds beside the labels. Each costs time and memory, so each is asked for; all come out of one pass.
+/// Optional outputs of a [`Mask`]. Each costs time and memory; all are computed in one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outputs {
-    /// The highest softmax probability of each pixel.
+    /// Highest softmax probability of each pixel.
     pub confidence: bool,
     /// The same in a byte: 255 times the probability, rounded.
     pub confidence_u8: bool,
-    /// How far the highest softmax probability of each pixel is above the second highest.
+    /// Difference of the two highest softmax probabilities of each pixel.
     pub margin: bool,
-    /// The scores (logits) of each class at each pixel.
+    /// Scores (logits) of each class at each pixel.
     pub scores: bool,
 }
 
-/// How long the steps of a frame took.
+/// Duration of the steps of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timings {
     /// From the frame to the network's input.
     pub preprocess: Duration,
-    /// The network itself, in ONNX Runtime.
+    /// The network, in ONNX Runtime.
     pub inference: Duration,
-    /// From the network's answer to labels.
+    /// From the network's output to labels.
     pub head: Duration,
-    /// All of it, and the wait for a free session before.
+    /// Everything, including the wait for a free session.
     pub total: Duration,
 }
 
-/// The labels of a frame, and what else was asked for. Make one and use it again for every frame: its memory is kept.
+/// The result of [`Segmenter::segment`](crate::Segmenter::segment): one label per pixel, and
+/// optional outputs. Reuse one mask for all frames: it keeps its memory, and frames may differ in
+/// size.
 ///
-/// What the setters choose holds for later calls of [`Segmenter::segment`](crate::Segmenter::segment); what the mask
-/// holds now stays. A mask changes only when a call succeeds.
+/// Setters affect later [`Segmenter::segment`](crate::Segmenter::segment) calls; the mask's current
+/// contents do not change. A call that fails changes nothing.
 #[derive(Debug, Default)]
 pub struct Mask {
     pub(crate) settings: Settings,
@@ -88,99 +90,103 @@ pub(crate) struct Target<'a> {
 }
 
 impl Mask {
-    /// An empty mask that will hold labels only.
+    /// An empty mask for labels only.
     pub fn new() -> Self {
         Mask::default()
     }
 
-    /// An empty mask that will hold `outputs` beside the labels.
+    /// An empty mask with these outputs.
     pub fn with_outputs(outputs: Outputs) -> Self {
         let mut mask = Mask::default();
         mask.set_outputs(outputs);
         mask
     }
 
-    /// An empty mask that is set up as this one.
+    /// An empty mask with the same settings.
     pub(crate) fn like(&self) -> Self {
         Mask { settings: self.settings.clone(), ..Mask::default() }
     }
 
-    /// Chooses what the next call is to yield beside the labels.
+    /// Selects the outputs of later frames beside the labels.
     pub fn set_outputs(&mut self, outputs: Outputs) {
         self.settings.outputs = outputs;
     }
 
-    /// What the next call yields beside the labels.
+    /// The selected outputs.
     pub fn outputs(&self) -> Outputs {
         self.settings.outputs
     }
 
-    /// The size of the mask, whatever that of the frame: columns and rows, each at most
-    /// [`MAX_SIDE`](crate::MAX_SIDE); 0, the default, means the frame's own side (after crop and rotation).
+    /// Sets the size of the mask: columns and rows, at most [`MAX_SIDE`](crate::MAX_SIDE) each; 0
+    /// (default) means the frame's width or height after crop and rotation.
     ///
-    /// Scores at the size of the network's input, without what padding added, are interpolated straight to this size
-    /// (bilinear, half-pixel centres), and labels are taken there: no second resampling, and none of labels. Tiles are
-    /// averaged at the frame's size first.
+    /// Scores are interpolated directly from the size of the network's input, without padding, to
+    /// this size (bilinear, half-pixel centres), and labels are taken there. Tiles are averaged at
+    /// the frame's size first.
     pub fn set_size(&mut self, width: u32, height: u32) -> Result<()> {
         self.settings.set_size(width, height)
     }
 
-    /// Columns and rows of the network's input for this frame, padding included: see [`SizeMode`](crate::SizeMode). With tiles,
-    /// those of a tile. 0 and 0 before the first frame.
+    /// The size of the network's input for the last frame, including padding: see
+    /// [`SizeMode`](crate::SizeMode). With tiles, the size of a tile. 0 and 0 before the first
+    /// frame.
     pub fn working_size(&self) -> (u32, u32) {
         (self.data.working_size.0 as u32, self.data.working_size.1 as u32)
     }
 
-    /// Pixels whose confidence is less than this, 0 to 1, get the label [`UNKNOWN`]; 0, the default, means none. It costs as
-    /// much as [`Outputs::confidence`].
+    /// Gives pixels with less confidence the label [`UNKNOWN`]. 0 to 1; 0 (default) disables it.
+    /// Costs as much as [`Outputs::confidence`].
     pub fn set_threshold(&mut self, confidence: f32) -> Result<()> {
         self.settings.set_threshold(confidence)
     }
 
-    /// Only these class indices compete, in whatever order they are given: labels, confidence and margin are as if the model had no
-    /// others. None at all, the default, means every class. [`Mask::scores`] has every class all the same.
+    /// Restricts labels to these classes, in any order: labels, confidence and margin are those of
+    /// a model without the others. [`Mask::scores`] still has all classes. Empty (default) means
+    /// all classes.
     pub fn set_classes(&mut self, classes: &[u8]) {
         self.settings.set_classes(classes);
     }
 
-    /// Writes `labels[i]` where class i wins, 1 to 256 labels, as many as the model has classes or more; several classes may
-    /// share one. None, the default, means the class index itself. [`UNKNOWN`] pixels are not looked up.
+    /// Replaces label i by `labels[i]`: 1 to 256 labels, at least as many as the model has classes;
+    /// several classes may share a label. `None` (default) disables it. [`UNKNOWN`] pixels stay
+    /// unknown.
     pub fn set_remap(&mut self, labels: Option<&[u8]>) -> Result<()> {
         self.settings.set_remap(labels)
     }
 
-    /// Removes specks: regions of fewer than this many pixels take the label that borders them most. 0, the default, and 1
-    /// leave labels as they are.
+    /// Removes specks: regions of fewer than `pixels` pixels get the label that borders them most.
+    /// 0 (default) and 1 disable it.
     ///
-    /// A region is here pixels with one label that touch at their sides; those that touch at corners alone are not
-    /// together, so [`LabelMap::contours`] then have neither regions nor holes of fewer pixels. The smallest goes first
-    /// (of equal ones the one whose first pixel, row by row, comes first) and takes the label with the most sides of
-    /// pixels along it, of equal ones the lowest; it is one region from then on with those of this label that it
-    /// touches. So none that is too small is left, unless it is the whole mask.
+    /// Regions are 4-connected here, so that [`LabelMap::contours`] then finds neither smaller
+    /// regions nor smaller holes. The smallest region goes first (of equal ones, the one whose
+    /// first pixel comes first row by row). It gets the label with the longest common border (of
+    /// equal ones, the lowest) and joins its neighbours of that label. No small region remains
+    /// unless it is the whole mask.
     ///
-    /// [`UNKNOWN`] pixels stay so, however few, because nothing makes them certain; a speck that they border most becomes
-    /// unknown. [`Mask::pixels`] counts the labels as they are then. Confidence, margin, scores and [`Mask::not_finite`]
-    /// stay what the network said of each pixel, and smoothing averages scores that know nothing of it.
+    /// [`UNKNOWN`] pixels stay unknown, however few, and a speck that borders mostly on them
+    /// becomes unknown. [`Mask::pixels`] counts the final labels. Confidence, margin, scores,
+    /// [`Mask::not_finite`] and smoothing are not affected.
     ///
-    /// The time, which [`Timings::head`] includes, grows with the number of runs of equal labels in the rows: 0.3 ms for the labels
-    /// of a photo at 1920 x 1080, a microsecond a pixel for noise. Memory for the most runs possible is reserved in each
-    /// session, 20 bytes a pixel, and used as far as there are runs.
+    /// The time is part of [`Timings::head`] and grows with the number of runs of equal labels: 0.3
+    /// ms for a typical 1920 x 1080 mask, 1 microsecond per pixel for noise. Each session reserves
+    /// 20 bytes of address space per pixel and uses as much as there are runs.
     pub fn set_min_region(&mut self, pixels: u32) {
         self.settings.min_region = pixels;
     }
 
-    /// Averages scores over the frames of a stream, so that labels flicker less: `share` is the weight of the newest frame,
-    /// greater than 0 and at most 1, and each earlier one weighs (1 - share) times its successor. 1, the default, means
-    /// that each frame stands alone.
+    /// Averages scores over consecutive frames, which reduces flicker. `share` is the weight of the
+    /// newest frame, greater than 0 and at most 1; each earlier frame weighs (1 - share) times its
+    /// successor. 1 (default) disables it.
     ///
-    /// The average is that of the network's own low-resolution scores, so it costs little. It begins anew with another
-    /// size, crop, rotation or mirror of the frame, with another segmenter, after a frame without smoothing, and after
-    /// [`Mask::reset`]. A mask belongs to one camera then; a [`Stream`](crate::Stream) has an average of its own.
+    /// The average is that of the network's low-resolution scores, so it costs little. It restarts
+    /// if the size, crop, rotation, mirror or segmenter changes, after a frame without smoothing,
+    /// and after [`Mask::reset`]. Use one mask per camera. A [`Stream`](crate::Stream) keeps an
+    /// average of its own.
     pub fn set_smoothing(&mut self, share: f32) -> Result<()> {
         self.settings.set_smoothing(share)
     }
 
-    /// Forgets earlier frames: the next one is not averaged with them. Everything else stays.
+    /// Restarts smoothing: the next frame is not averaged with earlier ones. Changes nothing else.
     pub fn reset(&mut self) {
         self.history.clear();
     }
@@ -195,58 +201,60 @@ impl Mask {
         self.data.height as u32
     }
 
-    /// The number of classes of the model; 0 before the first frame.
+    /// The number of classes of the model that filled the mask; 0 before the first frame.
     pub fn classes(&self) -> usize {
         self.data.classes
     }
 
-    /// The class index of each pixel, row by row: `height * width` values, each less than the number of classes unless a
-    /// threshold or other labels were chosen. Empty where the labels went to the caller's memory
-    /// ([`Segmenter::segment_into`](crate::Segmenter::segment_into)).
+    /// The labels, `height * width` values row by row: class indices, unless [`Mask::set_remap`]
+    /// changed them, or [`UNKNOWN`]. Empty before the first frame, and if the labels went to the
+    /// caller's memory ([`Segmenter::segment_into`](crate::Segmenter::segment_into)).
     pub fn labels(&self) -> &[u8] {
         &self.data.labels
     }
 
-    /// The labels with their size, for [`LabelMap`]'s regions and contours; `None` where [`Mask::labels`] is empty.
+    /// The labels with their size, for regions and contours; `None` if [`Mask::labels`] is empty.
     pub fn label_map(&self) -> Option<LabelMap<'_>> {
         LabelMap::new(self.labels(), self.width(), self.height(), 0).ok()
     }
 
-    /// The highest softmax probability of each pixel, row by row, in (0, 1]; `None` where it was not asked for.
+    /// The highest softmax probability of each pixel, row by row, greater than 0 and at most 1;
+    /// `None` if not selected.
     pub fn confidence(&self) -> Option<&[f32]> {
         present(&self.data.confidence)
     }
 
-    /// The same in bytes, 0 to 255; `None` where it was not asked for.
+    /// The same in bytes, 0 to 255; `None` if not selected.
     pub fn confidence_u8(&self) -> Option<&[u8]> {
         present(&self.data.confidence_u8)
     }
 
-    /// The highest softmax probability of each pixel less the second highest, row by row, in 0 to 1 (1 where only one
-    /// class competes); `None` where it was not asked for.
+    /// The difference of the two highest softmax probabilities of each pixel, row by row, 0 to 1 (1
+    /// if only one class competes); `None` if not selected.
     pub fn margin(&self) -> Option<&[f32]> {
         present(&self.data.margin)
     }
 
-    /// The scores before softmax, `classes x height x width`; `None` where they were not asked for.
+    /// The scores before the softmax, `classes x height x width`; `None` if not selected.
     pub fn scores(&self) -> Option<ArrayView3<'_, f32>> {
         let MaskData { classes, height, width, scores, .. } = &self.data;
         if scores.is_empty() { None } else { ArrayView3::from_shape((*classes, *height, *width), scores).ok() }
     }
 
-    /// How long the steps of this frame took; zeros before the first frame.
+    /// The durations of the last frame; zeros before the first frame.
     pub fn timings(&self) -> Timings {
         self.data.timings
     }
 
-    /// How many pixels have each label from 0 to the number of classes less 1, in this order. Pixels with another label,
-    /// which come from a threshold or other labels chosen, are not in it.
+    /// The number of pixels with each label from 0 to the number of classes less 1. Pixels with
+    /// other labels (unknown, or remapped) are not included.
     pub fn pixels(&self) -> &[u64] {
         self.data.pixels.get(..self.data.classes).unwrap_or_default()
     }
 
-    /// How many pixels have a score that is infinite or NaN. They are [`UNKNOWN`], with confidence and margin 0. More than 0 means
-    /// that the model, or what it is fed, is broken; 0 for models that answer class indices.
+    /// The number of pixels with an infinite or NaN score; they are [`UNKNOWN`], with confidence
+    /// and margin 0. More than 0 means that the model or its input is wrong. Always 0 for models
+    /// that output class indices.
     pub fn not_finite(&self) -> u64 {
         self.data.not_finite
     }

@@ -1,20 +1,20 @@
-//! What a mask's owner chose, and the rules for labels that follow from it for one model.
+//! The settings of a mask, and the rules for labels that follow from them for a model.
 
 use super::{Outputs, UNKNOWN};
 use crate::{Error, MAX_SIDE, Result};
 
-/// What a mask's owner chose; [`Mask`](super::Mask) says what each means.
+/// The settings of a [`Mask`](super::Mask); its setters document them.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(super) outputs: Outputs,
-    /// Columns and rows; 0 means the frame's own.
+    /// Columns and rows; 0 means the frame's.
     size: (u32, u32),
     threshold: f32,
     /// Ascending; empty means all.
     classes: Vec<u8>,
     /// Empty means none.
     remap: Vec<u8>,
-    /// The fewest pixels of a region.
+    /// Regions of fewer pixels are removed.
     pub(super) min_region: u32,
     smoothing: f32,
 }
@@ -81,28 +81,28 @@ impl Settings {
         self.outputs
     }
 
-    /// Width and height of the mask of a frame of this width and height.
+    /// Width and height of the mask for a frame of this width and height.
     pub(crate) fn size(&self, (width, height): (usize, usize)) -> (usize, usize) {
         let pick = |asked: u32, own: usize| if asked == 0 { own } else { asked as usize };
         (pick(self.size.0, width), pick(self.size.1, height))
     }
 
-    /// The weight of the newest frame, where frames are averaged.
+    /// The weight of the newest frame, if frames are averaged.
     pub(crate) fn smoothing(&self) -> Option<f32> {
         (self.smoothing < 1.0).then_some(self.smoothing)
     }
 
-    /// The fewest pixels of a region, where some are too few.
+    /// The minimum size of a region, if specks are removed.
     pub(crate) fn min_region(&self) -> Option<u32> {
         (self.min_region > 1).then_some(self.min_region)
     }
 
-    /// Whether this needs scores, which models that answer class indices have not.
+    /// Whether the settings need scores, which some models do not output.
     pub(crate) fn needs_scores(&self) -> bool {
         self.threshold > 0.0 || !self.classes.is_empty() || self.smoothing().is_some()
     }
 
-    /// The rules for a model of this many classes.
+    /// The rules for a model with this many classes.
     pub(crate) fn rules(&self, classes: usize) -> Result<Rules> {
         if let Some(class) = self.classes.iter().find(|&&class| usize::from(class) >= classes) {
             return Err(Error::InvalidArgument(format!(
@@ -143,14 +143,14 @@ pub(crate) struct Rules {
     count: usize,
     /// Whether every class competes.
     pub(crate) all: bool,
-    /// The label of each competing class by its place among them; none where they are the same.
+    /// The label of each competing class by its place among them; `None` if they are equal.
     labels: Option<[u8; 256]>,
     threshold: f32,
-    /// Whether labels are all that is wanted of a pixel, so that neither softmax nor the scores themselves are needed.
+    /// Whether only labels are needed, so neither the softmax nor the scores.
     pub(crate) labels_only: bool,
-    /// Whether scores may be infinite or no numbers. A pixel with one of those is unknown.
+    /// Whether scores may be infinite or NaN; such pixels are unknown.
     pub(crate) checks_scores: bool,
-    /// The weight of the newest frame, where frames are averaged.
+    /// The weight of the newest frame, if frames are averaged.
     pub(crate) smoothing: Option<f32>,
 }
 
@@ -160,7 +160,7 @@ impl Rules {
         &self.competing[..self.count]
     }
 
-    /// Whether the network's own labels are the mask's.
+    /// Whether the network's labels are the mask's.
     pub(crate) fn plain(&self) -> bool {
         self.labels_only && self.labels.is_none() && self.smoothing.is_none()
     }
@@ -171,7 +171,7 @@ impl Rules {
         self.labels.as_ref().map_or(place, |labels| labels[usize::from(place)])
     }
 
-    /// The labels for some.
+    /// The labels for the competing classes at these places.
     #[inline(always)]
     pub(crate) fn name<const N: usize>(&self, places: [u8; N]) -> [u8; N] {
         match &self.labels {

@@ -113,7 +113,7 @@ static void option_values(const char *folder) {
     size_t i;
     for (i = 0; i < 300; i++) names[i] = "a";
 
-    FAILS(fcn_options_set_provider(options, 4), invalid, "provider 4 does not exist; there are FCN_PROVIDER_AUTO (0)");
+    FAILS(fcn_options_set_provider(options, 4), invalid, "unknown provider 4; supported are FCN_PROVIDER_AUTO (0)");
     FAILS(fcn_options_set_provider(options, -1), invalid, "provider -1");
     FAILS(fcn_options_set_device(options, 1024), invalid, "1024");
     FAILS(fcn_options_set_threads(options, 257), invalid, "257");
@@ -131,12 +131,12 @@ static void option_values(const char *folder) {
     FAILS(fcn_options_set_mean_std(options, good, zero), invalid, "0.0");
     FAILS(fcn_options_set_scale(options, -0.5f), invalid, "-0.5");
     FAILS(fcn_options_set_scale(options, NAN), invalid, "NaN");
-    FAILS(fcn_options_set_channel_order(options, 3), invalid, "channel order 3 does not exist; there are FCN_CHANNELS_AUTO");
-    FAILS(fcn_options_set_input_layout(options, -1), invalid, "layout -1 does not exist; there are FCN_LAYOUT_AUTO (0)");
+    FAILS(fcn_options_set_channel_order(options, 3), invalid, "unknown channel order 3; supported are FCN_CHANNELS_AUTO");
+    FAILS(fcn_options_set_input_layout(options, -1), invalid, "unknown layout -1; supported are FCN_LAYOUT_AUTO (0)");
     FAILS(fcn_options_set_output_layout(options, INT32_MAX), invalid, "layout 2147483647");
     FAILS(fcn_options_set_multilabel(options, 1), invalid, "1.0 for multilabel is not between 0 and 1");
     FAILS(fcn_options_set_multilabel(options, -0.5f), invalid, "-0.5 for multilabel");
-    FAILS(fcn_options_set_output_values(options, 3), invalid, "values 3 does not exist; there are FCN_VALUES_AUTO (0)");
+    FAILS(fcn_options_set_output_values(options, 3), invalid, "unknown kind of values 3; supported are FCN_VALUES_AUTO (0)");
     FAILS(fcn_options_set_output(options, ""), invalid, "name is an empty string");
     FAILS(fcn_options_set_output(options, "\xff"), invalid, "name, \"\\xff\", is not UTF-8");
     FAILS(fcn_options_set_palette(options, ""), invalid, "palette '' does not exist; there are 'voc' and 'cityscapes'");
@@ -251,7 +251,7 @@ static void frames(const fcn_segmenter *segmenter) {
     cases[i].status = FCN_ERROR_NULL_ARGUMENT;
     CASE(planes[0] = NULL, "frame.planes[0] is NULL");
     cases[i].status = FCN_ERROR_UNSUPPORTED_FORMAT;
-    CASE(format = 0, "format 0 does not exist; there are FCN_FORMAT_RGB8 (1)");
+    CASE(format = 0, "unknown pixel format 0; supported are FCN_FORMAT_RGB8 (1)");
     cases[i].status = FCN_ERROR_UNSUPPORTED_FORMAT;
     CASE(format = 21, "format 21");
     cases[i].status = FCN_ERROR_UNSUPPORTED_FORMAT;
@@ -262,9 +262,9 @@ static void frames(const fcn_segmenter *segmenter) {
     CASE(height = UINT32_MAX, "height is 4294967295");
     CASE(strides[0] = WIDTH * 3 - 1, "stride 119 is less than the 120 bytes");
     CASE(strides[0] = 1, "stride 1 is less than the 120 bytes");
-    CASE(strides[0] = SIZE_MAX, "stride 1 is less than the 120 bytes of a row; the stride that was given is -1");
-    CASE(strides[0] = (size_t)PTRDIFF_MIN, "the stride that was given is -9223372036854775808");
-    CASE(strides[0] = (size_t)-(PTRDIFF_MAX / 32), "lead below address 0");
+    CASE(strides[0] = SIZE_MAX, "stride 1 is less than the 120 bytes of a row; the given stride is -1");
+    CASE(strides[0] = (size_t)PTRDIFF_MIN, "the given stride is -9223372036854775808");
+    CASE(strides[0] = (size_t)-(PTRDIFF_MAX / 32), "reach below address 0");
     CASE(strides[0] = SIZE_MAX / 32, "stride 576460752303423487 times 24 rows");
     CASE(planes[1] = pixels, "frame.planes[1]");
     CASE(strides[2] = 120, "frame.strides[2] (120)");
@@ -278,8 +278,8 @@ static void frames(const fcn_segmenter *segmenter) {
     CASE(mirror = 0, "stride 79 is less than the 80 bytes");
     CASE(matrix = 2, "frame.matrix is 2");
     CASE(range = UINT32_MAX, "frame.range is 4294967295");
-    CASE(reserved[0] = 1, "frame.reserved holds 1");
-    CASE(reserved[3] = 77, "frame.reserved holds 77");
+    CASE(reserved[0] = 1, "frame.reserved contains 1");
+    CASE(reserved[3] = 77, "frame.reserved contains 77");
     CASE(rotation = 45, "frame.rotation is 45");
     CASE(rotation = 360, "frame.rotation is 360");
     CASE(mirror = 2, "frame.mirror is 2");
@@ -324,7 +324,7 @@ static void bottom_up(const fcn_segmenter *segmenter) {
     WORKS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, over + (HEIGHT - 1) * ROW, WIDTH, HEIGHT, (size_t)-ROW));
     for (y = 0; y < HEIGHT; y++) CHECK(memcmp(over + (HEIGHT - 1 - y) * ROW, pixels + y * ROW, ROW) == 0);
     FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, over, WIDTH, HEIGHT, (size_t)-5), FCN_ERROR_INVALID_ARGUMENT,
-          "the stride that was given is -5");
+          "the given stride is -5");
 
     for (i = 0; i < (int)sizeof planes; i++) planes[i] = (uint8_t)(i * 5 + i / 33);
     for (y = 0; y < HEIGHT; y++) memcpy(turned + (HEIGHT - 1 - y) * WIDTH, planes + y * WIDTH, WIDTH);
@@ -512,14 +512,14 @@ static void information_and_overlay(const fcn_segmenter *segmenter, const char *
     FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_GRAY8, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "GRAY8");
     FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 4, 8, 0), invalid, "4 x 8 pixels, but the mask 8 x 4");
     FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 23), invalid, "stride 23");
-    FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, SIZE_MAX), invalid, "the stride that was given is -1");
+    FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, SIZE_MAX), invalid, "the given stride is -1");
     FAILS(fcn_overlay_draw_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "outline of 65");
     style.outline = 0;
     style.legend = 2;
     FAILS(fcn_overlay_draw_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "style.legend is 2");
     style.legend = 1;
     style.reserved[4] = 9;
-    FAILS(fcn_overlay_draw_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "holds 9");
+    FAILS(fcn_overlay_draw_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "style.reserved contains 9");
     CHECK(memcmp(pixels, before, sizeof pixels) == 0);
     WORKS(fcn_overlay_draw(segmenter, mask, 0.0f, FCN_FORMAT_RGB8, pixels, 8, 4, 0));
     CHECK(memcmp(pixels, before, sizeof pixels) == 0);
