@@ -8,6 +8,7 @@ mkdir -p "$target"
 rm -f "$target/skipped.txt" "$target/summary.txt"
 
 cargo fmt --all --check
+scripts/check_layers.py src trainer/src
 cargo clippy --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS=-Dwarnings cargo doc --package fcn --no-deps
 

@@ -2,7 +2,7 @@
 
 use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
 
-use crate::overlay::Canvas;
+use crate::canvas::Canvas;
 
 /// Rows and columns of a letter and of a colour box.
 const CELL: usize = 8;

@@ -24,6 +24,7 @@ pub mod onnx;
 pub mod palette;
 
 mod cache;
+mod canvas;
 mod color;
 mod error;
 mod format;
@@ -44,6 +45,7 @@ mod preprocess;
 mod process;
 mod resample;
 mod runtime;
+mod scores;
 mod segmenter;
 mod signals;
 mod simd;
@@ -58,10 +60,11 @@ pub use format::PixelFormat;
 pub use frame::{Frame, MAX_SIDE, Rect, Rotation};
 #[cfg(feature = "image")]
 pub use image_file::{Image, ImageLayout, image_layout, read_image, write_labels, write_png};
-pub use mask::{Contour, LabelMap, Mask, Outputs, Region, Timings, UNKNOWN};
+pub use mask::{Contour, LabelMap, Mask, Outputs, Region, Timings};
 pub use onnx::TensorLayout;
 pub use options::{ChannelOrder, LogCallback, LogLevel, Options, Provider, SizeMode};
 pub use overlay::{OverlayStyle, overlay, overlay_styled};
+pub use palette::UNKNOWN;
 pub use segmenter::Segmenter;
 pub use stream::{Polled, Stream, StreamCounters, StreamResult};
 pub use working_size::native as native_size;

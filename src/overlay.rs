@@ -1,6 +1,8 @@
 //! Class colours blended into an image.
 
-use crate::{Error, LabelMap, PixelFormat, Result, UNKNOWN, frame::plane_layout, legend, palette::Class};
+use crate::{
+    Error, LabelMap, PixelFormat, Result, UNKNOWN, canvas::Canvas, frame::plane_layout, legend, palette::Class,
+};
 
 /// How [`overlay_styled`] draws.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -141,39 +143,6 @@ pub(crate) fn overlay_rows(
         legend::draw(&mut canvas, entries.filter_map(|((class, color), _)| Some((class.name.as_str(), (*color)?))));
     }
     Ok(())
-}
-
-/// A picture to draw into.
-pub(crate) struct Canvas<'a> {
-    pixels: &'a mut [u8],
-    format: PixelFormat,
-    stride: usize,
-    /// Whether the first row is the last one in memory.
-    upwards: bool,
-    pub(crate) width: usize,
-    pub(crate) height: usize,
-}
-
-impl Canvas<'_> {
-    /// Moves a pixel towards a colour: 0 leaves it, 1 replaces it. Pixels outside of the picture are left out.
-    pub(crate) fn blend(&mut self, x: usize, y: usize, color: [u8; 3], share: f32) {
-        if x >= self.width || y >= self.height {
-            return;
-        }
-        let y = if self.upwards { self.height - 1 - y } else { y };
-        let pixel = &mut self.pixels[y * self.stride + x * self.format.bytes()..];
-        for (offset, color) in self.format.samples().map(|samples| samples.offset).into_iter().zip(color) {
-            let before = f32::from(pixel[offset]);
-            pixel[offset] = (before + (f32::from(color) - before) * share).round() as u8;
-        }
-    }
-
-    /// The same for a rectangle.
-    pub(crate) fn fill(&mut self, (x, y): (usize, usize), (width, height): (usize, usize), color: [u8; 3], share: f32) {
-        for y in y..(y + height).min(self.height) {
-            (x..(x + width).min(self.width)).for_each(|x| self.blend(x, y, color, share));
-        }
-    }
 }
 
 /// Whether another label lies within `reach` pixels to the left, right, top or bottom.

@@ -80,6 +80,9 @@ const CITYSCAPES_COLORS: [[u8; 3]; 19] = [
     [119, 11, 32],
 ];
 
+/// The label of pixels without a class: below the confidence threshold, or void in ground truth.
+pub const UNKNOWN: u8 = 255;
+
 /// The names that programs for labelling give to what is no object.
 const BACKGROUND_NAMES: [&str; 4] = ["background", "_background_", "__background__", "bg"];
 

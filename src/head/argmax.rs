@@ -7,7 +7,8 @@ use super::{
     resample::Counts,
 };
 use crate::{
-    mask::{MaskData, Rules, Target, UNKNOWN},
+    mask::{MaskData, Rules, Target},
+    palette::UNKNOWN,
     simd::F32x8,
 };
 

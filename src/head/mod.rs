@@ -16,7 +16,7 @@ use crate::{
     memory::set_length,
     pool::{Pool, Queue},
     resample::Axis,
-    runtime::Scores,
+    scores::Scores,
     simd::F32x8,
 };
 use argmax::{Part, parts};

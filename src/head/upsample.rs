@@ -13,7 +13,7 @@ use crate::{
     onnx::Tail,
     pool::Pool,
     resample::{Axis, Tap},
-    runtime::Scores,
+    scores::Scores,
     simd::{self, F32x8, Work},
 };
 

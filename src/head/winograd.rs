@@ -22,7 +22,7 @@ use crate::{
     Result,
     memory::set_length,
     pool::{Pool, Queue},
-    runtime::Scores,
+    scores::Scores,
     simd::F32x8,
 };
 

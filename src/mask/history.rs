@@ -1,7 +1,7 @@
 //! Exponential moving averages of a stream's scores at the network's low resolution. The upsampling
 //! is affine, so the result equals averaging at full size.
 
-use crate::{Result, frame::View, memory::set_length, runtime::Scores};
+use crate::{Result, frame::View, memory::set_length, scores::Scores};
 
 /// The averages so far.
 #[derive(Debug, Default)]

@@ -3,9 +3,6 @@
 use super::components::Components;
 use crate::{Error, MAX_SIDE, Rect, Result};
 
-/// The label of pixels without a class: below the confidence threshold, or void in ground truth.
-pub const UNKNOWN: u8 = 255;
-
 /// A view of labels in memory: rows of `width` bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct LabelMap<'a> {

@@ -15,7 +15,7 @@ use crate::{Result, memory::set_length};
 pub use contours::Contour;
 pub(crate) use history::{History, Source};
 pub(crate) use labels::label_stride;
-pub use labels::{LabelMap, Region, UNKNOWN};
+pub use labels::{LabelMap, Region};
 pub(crate) use settings::{Rules, Settings};
 pub(crate) use specks::Specks;
 

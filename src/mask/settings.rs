@@ -1,7 +1,7 @@
 //! The settings of a mask, and the rules for labels that follow from them for a model.
 
-use super::{Outputs, UNKNOWN};
-use crate::{Error, MAX_SIDE, Result};
+use super::Outputs;
+use crate::{Error, MAX_SIDE, Result, palette::UNKNOWN};
 
 /// The settings of a [`Mask`](super::Mask); its setters document them.
 #[derive(Debug, Clone)]

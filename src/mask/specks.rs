@@ -2,8 +2,8 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::{UNKNOWN, components::Components};
-use crate::{Result, memory::out_of_memory};
+use super::components::Components;
+use crate::{Result, memory::out_of_memory, palette::UNKNOWN};
 
 /// Buffers that are kept between frames.
 #[derive(Default)]

@@ -5,7 +5,7 @@ use super::{
     build::{self, Dim},
     types::{ModelProto, tensor_proto::DataType},
 };
-use crate::UNKNOWN;
+use crate::palette::UNKNOWN;
 
 /// The names of the graph's inputs and output.
 pub(crate) mod names {

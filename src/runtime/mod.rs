@@ -37,7 +37,7 @@ use crate::{
 pub(crate) use device::{DeviceNetwork, Layout};
 pub(crate) use interrupt::{Call, Interrupts, Limit, Subject};
 use message::one_line;
-pub(crate) use network::{Answer, Labels, Network, OutputKind, Scores};
+pub(crate) use network::{Answer, Labels, Network, OutputKind};
 
 /// ONNX Runtime, loaded once per process: its library cannot be replaced or unloaded safely.
 pub(crate) struct Runtime {

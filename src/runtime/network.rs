@@ -11,7 +11,7 @@ use super::{
     interrupt::{Call, Options},
     one_line,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, scores::Scores};
 
 /// A network that is ready to run, one frame at a time.
 pub(crate) struct Network {
@@ -35,15 +35,6 @@ pub(crate) enum Answer<'a> {
     Scores(Scores<'a>),
     /// Class indices, height x width.
     Labels { height: usize, width: usize, labels: Labels<'a> },
-}
-
-/// Scores of one image: channels x height x width.
-#[derive(Clone, Copy)]
-pub(crate) struct Scores<'a> {
-    pub(crate) channels: usize,
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    pub(crate) data: &'a [f32],
 }
 
 /// Class indices, in the output's element type.

@@ -19,8 +19,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fcn::onnx::NATIVE_SIDES;
 use tch::{Cuda, Device};
 
+use crate::console::Output;
 use crate::error::{Error, Result};
-use crate::logging::Output;
 
 /// Trains fully convolutional networks that label every pixel, for use with libfcn.
 #[derive(Debug, Parser)]

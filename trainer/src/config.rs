@@ -7,14 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::{Jitter, LEAST_BLUR};
 use crate::class_weights::{ClassWeights, Source};
-use crate::data::{MissingMasks, Place};
+use crate::data::{MissingMasks, Place, TRAIN_SPLIT};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Backbone, Init, Network, Upsampling};
 use crate::optimizer::Method;
 use crate::schedule::Schedule;
 
-/// The default training split.
-pub const TRAIN_SPLIT: &str = "train";
 /// The longest crop side in pixels, enough for photos of any camera.
 const LARGEST_CROP: usize = 16384;
 /// A wider blur leaves nothing recognisable.

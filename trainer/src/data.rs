@@ -28,7 +28,6 @@ use fcn::{ImageLayout, image_layout, read_image};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::config::TRAIN_SPLIT;
 use crate::dataset::import::{Item, Mask, Source};
 use crate::error::{Error, Result};
 use crate::labelmap;
@@ -38,8 +37,10 @@ use layout::Layout;
 use mask::ClassColors;
 use of_run::Photos;
 
-/// The mask value of pixels that belong to no class; they are neither trained on nor counted.
-pub const VOID: u8 = 255;
+pub use crate::labelmap::VOID;
+
+/// The split that is trained on, unless another is named.
+pub const TRAIN_SPLIT: &str = "train";
 
 /// How to treat photos that a split lists but that have no mask: CVAT writes none for photos
 /// without annotations.

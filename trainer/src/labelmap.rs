@@ -4,12 +4,14 @@ use std::path::Path;
 
 use fcn::palette::Class;
 
-use crate::data::VOID;
 use crate::error::{Error, Result};
 use crate::text;
 
 /// The most classes a data set may have: a mask's pixel is one byte, and its value 255 is void.
 pub const MAX_CLASSES: usize = 255;
+
+/// The mask value of pixels that belong to no class; they are neither trained on nor counted.
+pub const VOID: u8 = 255;
 
 /// VOC's colour for void.
 pub const VOID_COLOR: [u8; 3] = [224, 224, 192];

@@ -32,7 +32,7 @@ pub struct Found {
 }
 
 /// Settings for labelling photos.
-pub struct Predictor<'a> {
+pub struct PhotoPredictor<'a> {
     /// The network.
     pub predictor: &'a mut Predictor,
     /// The overlays' opacity, from 0 (photo only) to 1 (colours only).
@@ -41,7 +41,7 @@ pub struct Predictor<'a> {
     pub margin: bool,
 }
 
-impl Predictor<'_> {
+impl PhotoPredictor<'_> {
     /// Labels a photo, rotated according to its EXIF data, and writes `format`'s files for it.
     pub fn run(&mut self, job: &Job, annotations: &mut Annotations<'_>, format: Format) -> Result<Found> {
         let mut image = read_image(&job.photo)?;

@@ -18,9 +18,10 @@ use crate::data::of_run::{self, Photos};
 use crate::dataset::doubts::{Doubts, Tally};
 use crate::error::{Error, Result};
 use crate::evaluate::{background_or_first, label, read};
+use crate::execution::{Execution, device_name};
 use crate::learner::{Learner, Step};
 use crate::loader::{self, Batch, Plan};
-use crate::logging::{self, Output, Recorder, Validation};
+use crate::logging::{self, Recorder, Validation};
 use crate::metrics::Confusion;
 use crate::model::{Spec, weights};
 use crate::schedule::Factor;
@@ -31,25 +32,6 @@ const COMPARED_CROPS: usize = 32;
 /// Training accuracy comes from weights that were worse at the epoch's start, and from other crops;
 /// a larger difference than this is significant.
 const LARGEST_GAP: f64 = 0.15;
-
-/// How a run is executed. None of this affects the result.
-#[derive(Debug, Clone)]
-pub struct Execution {
-    /// The folder of the run's checkpoints.
-    pub folder: PathBuf,
-    /// The network's device.
-    pub device: Device,
-    /// Threads that decode and augment.
-    pub workers: usize,
-    /// Steps between checkpoints, in addition to those around each validation.
-    pub checkpoint_every: usize,
-    /// Steps between lines of `metrics.csv`, at least 1; each epoch ends with one, too.
-    pub log_every: u64,
-    /// The audience of the output.
-    pub output: Output,
-    /// Set from outside to stop after the current step.
-    pub stop: Arc<AtomicBool>,
-}
 
 /// How training ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -432,15 +414,6 @@ fn open(config: &Config) -> Result<(Dataset, Dataset)> {
     match config.val_share {
         Some(share) => train.divide(share, config.seed),
         None => Ok((train, place.open(&config.val_split)?)),
-    }
-}
-
-/// A device's description.
-pub(crate) fn device_name(device: Device) -> String {
-    match device {
-        Device::Cpu => format!("cpu ({} threads)", tch::get_num_threads()),
-        Device::Cuda(index) => format!("cuda:{index}"),
-        other => format!("{other:?}"),
     }
 }
 

@@ -15,12 +15,13 @@ use trainer::class_weights::{ClassWeights, Source};
 use trainer::config::Config;
 use trainer::data::of_run::Photos;
 use trainer::ema::Ema;
+use trainer::execution::Execution;
 use trainer::loss::Loss;
 use trainer::model::graph::{Conv, Graph, Node, Op, Padding, Value as At};
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, weights};
 use trainer::optimizer::{Method, Optimizer, Rates};
 use trainer::schedule::Schedule;
-use trainer::train::{End, Execution, Run};
+use trainer::train::{End, Run};
 
 mod data;
 

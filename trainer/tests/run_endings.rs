@@ -10,9 +10,10 @@ use tch::Device;
 use trainer::checkpoint::{Checkpoint, last};
 use trainer::config::Config;
 use trainer::data::of_run::Photos;
+use trainer::execution::Execution;
 use trainer::optimizer::Method;
 use trainer::schedule::Schedule;
-use trainer::train::{End, Execution, Run};
+use trainer::train::{End, Run};
 
 mod data;
 

@@ -12,11 +12,12 @@ use trainer::augment::Jitter;
 use trainer::checkpoint::{Checkpoint, best, last};
 use trainer::config::Config;
 use trainer::data::of_run::Photos;
+use trainer::execution::Execution;
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, is_head, weights};
 use trainer::optimizer::Method;
 use trainer::recipe::Recipe;
 use trainer::schedule::Schedule;
-use trainer::train::{End, Execution, Run};
+use trainer::train::{End, Run};
 
 mod data;
 

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::setup::Pair;
 use super::{DeviceChoice, Reader, native_sides};
+use crate::console::Output;
 use crate::data::of_run;
 use crate::data::{Dataset, MissingMasks, Place};
 use crate::error::{Error, Result};
 use crate::evaluate::{Predictor, Views};
-use crate::logging::Output;
 use crate::metrics::Confusion;
 
 /// Options of `trainer evaluate`.

@@ -11,12 +11,12 @@ use tch::Device;
 
 use super::native_sides;
 use crate::checkpoint::Checkpoint;
+use crate::console::Output;
 use crate::data::{MissingMasks, Place};
 use crate::error::Result;
 use crate::evaluate::Predictor;
 use crate::export::calibrate::Calibration;
 use crate::export::{self, Precision};
-use crate::logging::Output;
 use crate::metrics::Confusion;
 use fcn::file;
 

@@ -11,7 +11,7 @@ use super::DeviceChoice;
 use crate::data::{MissingMasks, Place};
 use crate::error::{Error, Result};
 use crate::evaluate::Predictor;
-use crate::predict::{Annotations, Format, Predictor, compare, jobs};
+use crate::predict::{Annotations, Format, PhotoPredictor, compare, jobs};
 
 /// Options of `trainer predict`.
 #[derive(Debug, Args)]
@@ -109,7 +109,8 @@ impl Predict {
         make_folder(&self.out)?;
         let (classes, background) = (predictor.classes().to_vec(), predictor.background());
         let mut annotations = Annotations::new(self.format, &self.out, &classes, background, self.min_area as usize)?;
-        let mut predictor = Predictor { predictor: &mut predictor, alpha: self.alpha, margin: self.rank.is_some() };
+        let mut predictor =
+            PhotoPredictor { predictor: &mut predictor, alpha: self.alpha, margin: self.rank.is_some() };
         let mut ranking = Vec::new();
         for job in &jobs {
             let found = predictor.run(job, &mut annotations, self.format)?;

@@ -7,8 +7,8 @@ use clap::Args;
 
 use crate::augment::Jitter;
 use crate::class_weights::{ClassWeights, Source};
-use crate::config::{Config, TRAIN_SPLIT};
-use crate::data::{MissingMasks, Place};
+use crate::config::Config;
+use crate::data::{MissingMasks, Place, TRAIN_SPLIT};
 use crate::error::Result;
 use crate::model::{Architecture, Backbone, Init, Upsampling};
 use crate::optimizer::Method;

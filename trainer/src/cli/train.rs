@@ -17,7 +17,8 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::data::of_run::Photos;
 use crate::error::{Error, Result};
-use crate::train::{End, Execution, Run};
+use crate::execution::Execution;
+use crate::train::{End, Run};
 
 /// Options of `trainer train`.
 #[derive(Debug, Args)]

@@ -3,7 +3,6 @@
 //! A run that resumes from a checkpoint repeats the steps after it. Their records are cut from the
 //! table and invalidated in the event files, so that both contain each step once.
 
-mod console;
 mod events;
 mod session;
 mod table;
@@ -15,17 +14,16 @@ use fcn::palette::Class;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-pub use console::{Output, waiting};
 pub use session::{Session, path as sessions_path, sessions};
 pub use table::{path as table_path, read as read_table};
 
 use crate::checkpoint::{Progress, Running, State};
+use crate::console::{Output, Pace, waiting};
 use crate::data::Sample;
 use crate::error::Result;
+use crate::execution::Execution;
 use crate::metrics::Confusion;
 use crate::picture::{Shown, jpeg};
-use crate::train::Execution;
-use console::Pace;
 use events::{EventFile, Picture};
 use table::Table;
 

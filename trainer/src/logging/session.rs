@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::train::{Execution, device_name};
+use crate::execution::{Execution, device_name};
 
 /// One start of the trainer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -13,11 +13,12 @@ use maud::Markup;
 use tch::Device;
 
 use crate::checkpoint::{Checkpoint, State, last};
+use crate::console::Output;
 use crate::data::of_run::Photos;
 use crate::data::{Dataset, Place, VOID};
 use crate::error::{Error, Result};
 use crate::evaluate::{Predictor, void_to_background};
-use crate::logging::{self, Output, Row, Session};
+use crate::logging::{self, Row, Session};
 use crate::metrics::Confusion;
 use chart::{Curves, Series, bars, matrix};
 use photos::Photo;

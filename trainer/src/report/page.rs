@@ -11,7 +11,7 @@ use super::chart::{hex, percent};
 use super::photos::Photo;
 use super::{Facts, Plot, Split, colors};
 use crate::config::Config;
-use crate::logging::waiting;
+use crate::console::waiting;
 
 /// The number of confusions listed.
 const CONFUSIONS: usize = 10;

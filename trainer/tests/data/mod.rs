@@ -13,8 +13,8 @@ use image::{GrayImage, Luma, Rgb, RgbImage};
 use safetensors::SafeTensors;
 use tch::Device;
 use tempfile::TempDir;
-use trainer::logging::Output;
-use trainer::train::Execution;
+use trainer::console::Output;
+use trainer::execution::Execution;
 
 /// A data set of three classes in the VOC layout, in a folder of its own.
 pub(crate) struct Folder {

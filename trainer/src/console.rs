@@ -52,7 +52,7 @@ pub fn waiting(seconds: f64) -> String {
 
 /// Estimates a run's remaining time from its steps and validations so far.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     steps: u64,
     step: f64,
     validation: f64,
@@ -64,18 +64,18 @@ impl Pace {
     const SHARE: f64 = 0.02;
 
     /// Records the seconds of a step.
-    pub(super) fn step(&mut self, seconds: f64) {
+    pub(crate) fn step(&mut self, seconds: f64) {
         self.steps += 1;
         self.step += (seconds - self.step) * Pace::SHARE.max(1.0 / self.steps as f64);
     }
 
     /// Records the seconds of a validation.
-    pub(super) fn validation(&mut self, seconds: f64) {
+    pub(crate) fn validation(&mut self, seconds: f64) {
         self.validation = seconds;
     }
 
     /// The expected seconds for this many steps and validations; `None` before the first step.
-    pub(super) fn left(&self, steps: u64, validations: u64) -> Option<f64> {
+    pub(crate) fn left(&self, steps: u64, validations: u64) -> Option<f64> {
         (self.steps > 0).then_some(steps as f64 * self.step + validations as f64 * self.validation)
     }
 }

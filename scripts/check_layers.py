@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Fails if modules of a crate depend on each other in a circle.
+
+    scripts/check_layers.py FOLDER...
+
+FOLDER holds a crate's lib.rs. Modules are the files and folders next to it; a module depends on those that its `use crate::`
+lines name, also through the crate's own re-exports. Tests may depend on anything.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+# Circles that are known, as sets of modules; docs/decisions.md gives the reasons.
+KNOWN = [{"data", "dataset"}]
+
+
+def paths(text):
+    """The first names of the paths in `use crate::` lines."""
+    for body in re.findall(r"^\s*(?:pub(?:\([a-z]+\))? )?use crate::(\{.*?\}|[^;]*);", text, re.DOTALL | re.MULTILINE):
+        # One level of braces: what nested ones hold is inside the module that stands before them.
+        while (flat := re.sub(r"::\{[^{}]*\}", "", body)) != body:
+            body = flat
+        yield from re.findall(r"(?:^|[{,])\s*([A-Za-z_0-9]+)", body)
+
+
+def dependencies(root):
+    library = (root / "lib.rs").read_text()
+    modules = set(re.findall(r"^(?:pub )?mod ([a-z_0-9]+);", library, re.MULTILINE))
+    exported = {
+        name: module
+        for module, names in re.findall(r"^pub use ([a-z_0-9]+)::\{?([^;]*?)\}?;", library, re.DOTALL | re.MULTILINE)
+        for name in re.findall(r"\w+", names)
+    }
+    found = {module: set() for module in modules}
+    for file in root.rglob("*.rs"):
+        module = file.relative_to(root).parts[0].removesuffix(".rs")
+        if module not in modules or file.name == "tests.rs":
+            continue
+        code = file.read_text().split("#[cfg(test)]\nmod tests {")[0]
+        found[module] |= {exported.get(name, name) for name in paths(code)} & modules - {module}
+    if not any(found.values()):
+        sys.exit(f"{root}: no module with a dependency was found")
+    return found
+
+
+def reachable(found, start):
+    seen, waiting = set(), [start]
+    while waiting:
+        for module in found[waiting.pop()] - seen:
+            seen.add(module)
+            waiting.append(module)
+    return seen
+
+
+def main():
+    failed = False
+    for root in map(Path, sys.argv[1:]):
+        found = dependencies(root)
+        below = {module: reachable(found, module) for module in found}
+        circles = {frozenset(other for other in below[module] if module in below[other]) for module in found} - {frozenset()}
+        for circle in circles:
+            if set(circle) not in KNOWN:
+                failed = True
+                print(f"{root}: modules depend on each other: {', '.join(sorted(circle))}", file=sys.stderr)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
