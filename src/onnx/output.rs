@@ -520,7 +520,8 @@ mod tests {
     fn nodes_tell_where_the_channels_are() {
         const BACK: &[i64] = &[0, 2, 3, 1];
         const SWAP: &[i64] = &[0, 3, 2, 1];
-        let mut rows: Vec<(Vec<(&str, &[i64])>, Option<TensorLayout>)> = vec![
+        type Nodes = Vec<(&'static str, &'static [i64])>;
+        let mut rows: Vec<(Nodes, Option<TensorLayout>)> = vec![
             (vec![], None),
             (vec![("Transpose", BACK)], Some(NHWC)),
             (vec![("Transpose", &[1, 2, 0])], Some(NHWC)),
