@@ -116,7 +116,7 @@ mod tests {
             "Upsample",
         ];
         for (name, made, expected) in rows {
-            // At the end, behind each node that leaves indices what they are, and behind one that does not.
+            // At the end, behind each node that keeps indices, and behind one that does not.
             for operator in moving.into_iter().chain(["Add"]) {
                 let last = build::node(operator, &["made"], "labels", vec![]);
                 let graph = GraphProto { node: vec![made.clone(), last], ..GraphProto::default() };

@@ -223,13 +223,16 @@ mod tests {
         };
         drop_unused(&mut graph);
         assert_eq!(names(&graph), ["a b c d", "w1 w2 w3 w4 w5 w6", "image w1 w6"]);
-        end_at(&mut graph, "d");
-        assert_eq!(names(&graph), ["a b d", "w1 w2 w3 w4 w5", "image w1"]);
-        end_at(&mut graph, "c");
-        assert_eq!(names(&graph), ["a c", "w1", "image w1"]);
-        assert_eq!((graph.output.len(), graph.output[0].name()), (1, "c"));
-        end_at(&mut graph, "w1");
-        assert_eq!(names(&graph), ["", "w1", "image w1"]);
+        for (output, kept) in [
+            ("d", ["a b d", "w1 w2 w3 w4 w5", "image w1"]),
+            ("c", ["a c", "w1", "image w1"]),
+            ("w1", ["", "w1", "image w1"]),
+        ] {
+            let mut graph = graph.clone();
+            end_at(&mut graph, output);
+            assert_eq!(names(&graph), kept, "{output}");
+            assert_eq!((graph.output.len(), graph.output[0].name()), (1, output));
+        }
     }
 
     #[test]
