@@ -268,3 +268,14 @@ fn tensors_that_share_bytes_do_not_become_many() {
         "{message}"
     );
 }
+
+#[test]
+fn a_file_of_more_than_two_gigabytes_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    // It has no content: reading it would take memory, but no disk.
+    File::create(&path).unwrap().set_len((1 << 31) + 1).unwrap();
+    let error = Segmenter::from_file(&path, &options()).err().unwrap();
+    let words = "has 2147483649 bytes; at most 2147483648 are possible";
+    assert!(matches!(&error, Error::Io(text) if text.contains(words)), "{error:?}");
+}

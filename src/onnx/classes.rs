@@ -64,3 +64,71 @@ fn source<'a>(index: &Index<'a>, output: &'a str) -> Option<Source<'a>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            build,
+            types::{AttributeProto, GraphProto, NodeProto},
+        },
+        *,
+    };
+
+    #[test]
+    fn nodes_that_tell_classes_apart_and_their_near_misses() {
+        let node =
+            |operator: &str, attributes: Vec<AttributeProto>| build::node(operator, &["low"], "made", attributes);
+        let axis = |axis| vec![build::int("axis", axis)];
+        let best = |place: usize, attributes| {
+            let mut node = build::node("TopK", &["low", "k"], "value", attributes);
+            node.output.insert(place, "made".into());
+            node
+        };
+        let to = |element: DataType| vec![build::int("to", element as i64)];
+        let mut rows: Vec<(String, NodeProto, &str)> = vec![
+            ("an argmax".into(), node("ArgMax", axis(1)), "low, axis 1"),
+            ("along the first axis".into(), node("ArgMax", vec![]), "low, axis 0"),
+            ("along the last one".into(), node("ArgMax", axis(-1)), "low, axis -1"),
+            ("the places of the best".into(), best(1, axis(1)), "low, axis 1"),
+            ("along the last axis".into(), best(1, vec![]), "low, axis -1"),
+            ("the best itself".into(), best(0, axis(1)), "nothing"),
+            ("a cast to bool".into(), node("Cast", to(DataType::Bool)), "a condition"),
+            ("a cast to integers".into(), node("Cast", to(DataType::Int64)), "nothing"),
+            ("the least".into(), node("ArgMin", axis(1)), "nothing"),
+        ];
+        for operator in ["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Not", "And", "Or", "Xor"] {
+            rows.push((operator.into(), node(operator, vec![]), "a condition"));
+        }
+        let moving = [
+            "Identity",
+            "Cast",
+            "Squeeze",
+            "Unsqueeze",
+            "Reshape",
+            "Flatten",
+            "Transpose",
+            "Slice",
+            "Gather",
+            "Split",
+            "Expand",
+            "Resize",
+            "Upsample",
+        ];
+        for (name, made, expected) in rows {
+            // At the end, behind each node that keeps indices, and behind one that does not.
+            for operator in moving.into_iter().chain(["Add"]) {
+                let last = build::node(operator, &["made"], "labels", vec![]);
+                let graph = GraphProto { node: vec![made.clone(), last], ..GraphProto::default() };
+                let index = Index::of(&graph);
+                let told = |output| match source(&index, output) {
+                    None => "nothing".to_owned(),
+                    Some(Source::Condition) => "a condition".to_owned(),
+                    Some(Source::Best { scores, axis }) => format!("{scores}, axis {axis}"),
+                };
+                assert_eq!(told("made"), expected, "{name}");
+                assert_eq!(told("labels"), if operator == "Add" { "nothing" } else { expected }, "{name}, {operator}");
+            }
+        }
+    }
+}

@@ -425,6 +425,26 @@ mod tests {
     }
 
     #[test]
+    fn a_tensor_becomes_floats_as_often_as_there_are_bytes_for() {
+        // Four integers, however they are stored, and four bytes of a scale, twice.
+        let mut listed = build::int8s("x", &[4], &[]);
+        listed.int32_data = vec![1, 2, 3, 4];
+        for integers in [build::int8s("x", &[4], &[1, 2, 3, 4]), listed] {
+            for (readers, fits) in [(4, true), (5, false)] {
+                let node = |reader: i32| build::node("DequantizeLinear", &["x", "s"], &format!("y{reader}"), vec![]);
+                let mut graph = GraphProto {
+                    node: (0..readers).map(node).collect(),
+                    initializer: vec![integers.clone(), build::floats("s", &[], &[0.5])],
+                    ..GraphProto::default()
+                };
+                let message = dequantize_weights(&mut graph).err().map(|error| error.to_string());
+                assert_eq!(message.is_none(), fits, "{readers}: {message:?}");
+                assert!(message.is_none_or(|text| text.contains("node 'y4'") && text.contains("more than 2 of each")));
+            }
+        }
+    }
+
+    #[test]
     fn weights_stay_only_where_their_own_node_reads_integers() {
         let stored = build::node("DequantizeLinear", &["x.uint8", "step", "zero"], "x.stored", vec![]);
         let mut graph = graph("x.stored", vec![stored]);

@@ -376,7 +376,7 @@ mod tests {
         (operator, vec![])
     }
 
-    /// A convolution of the picture, these nodes one after the other, and the last one's first output as the model's.
+    /// A convolution of the picture and these nodes, one after the other.
     fn chain(nodes: Vec<Node>, opset: i64) -> ModelProto {
         let mut graph =
             GraphProto { node: vec![build::node("Conv", &["image", "kernel"], "0", vec![])], ..GraphProto::default() };
@@ -400,7 +400,7 @@ mod tests {
         nodes.iter().map(|node| node.op_type()).collect::<Vec<_>>().join(" ")
     }
 
-    fn ended(model: ModelProto, form: Form) -> Ending {
+    fn ended(model: ModelProto, form: Form) -> Epilogue {
         end(model, form, &input(), None, None).unwrap()
     }
 
@@ -750,7 +750,7 @@ mod tests {
         ] {
             assert_eq!(whole(vec![resize()], form, probabilities), None, "{name}");
         }
-        // The batch that a Squeeze takes off, and channels that go to the back, are no more in the way.
+        // A Squeeze of the batch and a Transpose to the back are taken off before.
         assert_eq!(whole(vec![resize(), ("Squeeze", ints("axes", &[0]))], rank3, None), cut("Conv Resize"));
         assert_eq!(whole(vec![resize(), ("Transpose", perm(&[0, 2, 3, 1]))], last, None), cut("Conv Resize"));
     }

@@ -186,3 +186,92 @@ fn size(tensor: &TensorProto) -> Option<usize> {
     let count = tensor.dims.iter().try_fold(1usize, |count, &side| count.checked_mul(usize::try_from(side).ok()?))?;
     Some(count.checked_mul(bits)?.div_ceil(8))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            build, encode,
+            types::{GraphProto, StringStringEntryProto, tensor_proto::DataLocation},
+        },
+        *,
+    };
+
+    #[test]
+    fn a_model_and_the_files_beside_it_have_a_limit_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        std::fs::write(folder.path().join("weights.bin"), [0; 20]).unwrap();
+        let location = StringStringEntryProto { key: Some("location".into()), value: Some("weights.bin".into()) };
+        let away = TensorProto {
+            raw_data: None,
+            data_location: Some(DataLocation::External as i32),
+            external_data: vec![location],
+            ..build::floats("weight", &[3], &[])
+        };
+        for (tensor, beside) in [(build::floats("weight", &[3], &[0.0; 3]), 0), (away, 12)] {
+            let graph = GraphProto {
+                node: vec![build::node("Add", &["image", "weight"], "scores", vec![])],
+                output: vec![build::value("scores", DataType::Float, &[])],
+                initializer: vec![tensor],
+                ..GraphProto::default()
+            };
+            let bytes = encode(&build::model(graph, None)).unwrap();
+            std::fs::write(&path, &bytes).unwrap();
+            let all = bytes.len() as u64 + beside;
+            let (content, model) = from_file(&path, all).unwrap();
+            assert_eq!((content.len() as u64, model.graph.unwrap().initializer[0].raw_data().len()), (all, 12));
+            let error = from_file(&path, all - 1).unwrap_err();
+            match beside {
+                0 => assert!(
+                    matches!(&error, Error::Io(text) if text.contains(&format!("has {all} bytes; at most {}", all - 1))),
+                    "{error:?}"
+                ),
+                _ => assert!(
+                    matches!(&error, Error::Model(text) if text.contains(&format!("more than {} bytes", all - 1))),
+                    "{error:?}"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn values_take_as_many_bytes_as_their_type_says() {
+        use DataType::*;
+        for (element, dims, bytes) in [
+            (Float, &[2, 3][..], Some(24)),
+            (Float, &[], Some(4)),
+            (Float, &[2, 0], Some(0)),
+            (Float, &[-1], None),
+            (Float, &[i64::MAX, i64::MAX], None),
+            (Float, &[i64::MAX], None),
+            (Float16, &[3], Some(6)),
+            (Bfloat16, &[3], Some(6)),
+            (Double, &[3], Some(24)),
+            (Complex64, &[3], Some(24)),
+            (Complex128, &[3], Some(48)),
+            (Int64, &[3], Some(24)),
+            (Uint64, &[3], Some(24)),
+            (Int32, &[3], Some(12)),
+            (Uint32, &[3], Some(12)),
+            (Int16, &[3], Some(6)),
+            (Uint16, &[3], Some(6)),
+            (Int8, &[3], Some(3)),
+            (Uint8, &[3], Some(3)),
+            (Bool, &[3], Some(3)),
+            (Float8e4m3fn, &[3], Some(3)),
+            // Halves and quarters of a byte, of which the last one is filled up.
+            (Int4, &[3], Some(2)),
+            (Uint4, &[4], Some(2)),
+            (Float4e2m1, &[5], Some(3)),
+            (Int2, &[4], Some(1)),
+            (Uint2, &[5], Some(2)),
+            (String, &[3], None),
+            (Undefined, &[3], None),
+        ] {
+            let tensor = TensorProto { dims: dims.to_vec(), data_type: Some(element as i32), ..TensorProto::default() };
+            assert_eq!(size(&tensor), bytes, "{element:?}, {dims:?}");
+        }
+        assert_eq!(size(&TensorProto { data_type: Some(1000), ..TensorProto::default() }), None);
+    }
+}

@@ -160,3 +160,115 @@ pub(crate) fn hoist_constants(graph: &mut GraphProto) {
         false
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::build, *};
+
+    #[test]
+    fn lists_that_can_be_shapes_and_their_near_misses() {
+        let listed = |count: usize| {
+            let mut list = build::int64s("list", &[count as i64], &[]);
+            (list.raw_data, list.int64_data) = (None, vec![-3; count]);
+            list
+        };
+        let raw = |count: usize| build::int64s("list", &[count as i64], &vec![-3; count]);
+        let mut cut = raw(2);
+        cut.raw_data = Some(vec![0; 15].into());
+        for (name, list, expected) in [
+            ("stored as bytes", raw(MAX_LIST), Some(MAX_LIST)),
+            ("a list", listed(MAX_LIST), Some(MAX_LIST)),
+            ("too many bytes", raw(MAX_LIST + 1), None),
+            ("too long a list", listed(MAX_LIST + 1), None),
+            ("nothing", listed(0), Some(0)),
+            ("bytes of half a number", cut, None),
+            ("shorter integers", build::int32s("list", &[2], &[-3; 2]), None),
+        ] {
+            assert_eq!(whole_numbers(&list), expected.map(|count| vec![-3; count]), "{name}");
+        }
+    }
+
+    fn branch(graph: GraphProto) -> AttributeProto {
+        AttributeProto { name: Some("branch".into()), g: Some(graph), ..AttributeProto::default() }
+    }
+
+    fn names(graph: &GraphProto) -> [String; 3] {
+        let nodes: Vec<_> = graph.node.iter().map(|node| node.name()).collect();
+        let weights: Vec<_> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
+        let inputs: Vec<_> = graph.input.iter().map(|value| value.name()).collect();
+        [nodes, weights, inputs].map(|names| names.join(" "))
+    }
+
+    #[test]
+    fn what_an_output_needs_stays_and_nothing_else() {
+        let inner = GraphProto {
+            node: vec![build::node("Add", &["b", "w3"], "in", vec![])],
+            output: vec![build::value("w4", DataType::Float, &[])],
+            ..GraphProto::default()
+        };
+        let mut lists = branch(GraphProto::default());
+        lists.graphs = vec![GraphProto { node: vec![build::node("Neg", &["w5"], "in", vec![])], ..inner.clone() }];
+        lists.g = None;
+        let mut graph = GraphProto {
+            node: vec![
+                build::node("Conv", &["image", "w1", ""], "a", vec![]),
+                build::node("Conv", &["image", "w2"], "b", vec![]),
+                build::node("Neg", &["a"], "c", vec![]),
+                build::node("If", &["a"], "d", vec![branch(inner), lists]),
+            ],
+            initializer: ["w1", "w2", "w3", "w4", "w5", "w6"].map(|name| build::floats(name, &[], &[0.0])).to_vec(),
+            input: ["image", "w1", "w6"].map(|name| build::value(name, DataType::Float, &[])).to_vec(),
+            output: ["c", "d", "w6"].map(|name| build::value(name, DataType::Float, &[])).to_vec(),
+            ..GraphProto::default()
+        };
+        drop_unused(&mut graph);
+        assert_eq!(names(&graph), ["a b c d", "w1 w2 w3 w4 w5 w6", "image w1 w6"]);
+        for (output, kept) in [
+            ("d", ["a b d", "w1 w2 w3 w4 w5", "image w1"]),
+            ("c", ["a c", "w1", "image w1"]),
+            ("w1", ["", "w1", "image w1"]),
+        ] {
+            let mut graph = graph.clone();
+            end_at(&mut graph, output);
+            assert_eq!(names(&graph), kept, "{output}");
+            assert_eq!((graph.output.len(), graph.output[0].name()), (1, output));
+        }
+    }
+
+    #[test]
+    fn constants_that_become_weights_and_their_near_misses() {
+        let value = |name: &str| AttributeProto {
+            name: Some(name.to_owned()),
+            t: Some(build::floats("other", &[], &[2.0])),
+            ..AttributeProto::default()
+        };
+        let mut two = build::node("Constant", &[], "two", vec![value("value")]);
+        two.output.push("more".into());
+        let mut graph = GraphProto {
+            node: vec![
+                build::node("Constant", &[], "first", vec![value("value")]),
+                build::node("Constant", &[], "list", vec![build::ints("value_ints", &[1])]),
+                build::node("Constant", &[], "none", vec![build::int("value", 1)]),
+                build::node("Constant", &[], "sparse", vec![value("sparse_value")]),
+                build::node("ConstantOfShape", &["shape"], "filled", vec![value("value")]),
+                two,
+                build::node("Constant", &[], "last", vec![build::int("more", 1), value("value")]),
+            ],
+            ..GraphProto::default()
+        };
+        hoist_constants(&mut graph);
+        assert_eq!(names(&graph), ["list none sparse filled two", "first last", ""]);
+    }
+
+    #[test]
+    fn axes_are_an_attribute_or_an_input() {
+        let axes = build::int64s("axes", &[2], &[0, 3]);
+        let graph = GraphProto { initializer: vec![axes], ..GraphProto::default() };
+        let index = Index::of(&graph);
+        let node = |inputs: &[&str], attributes| build::node("Squeeze", inputs, "y", attributes);
+        assert_eq!(index.axes(&node(&["x", "axes"], vec![])), Some(vec![0, 3]));
+        assert_eq!(index.axes(&node(&["x", "axes"], vec![build::ints("axes", &[1])])), Some(vec![1]));
+        assert_eq!(index.axes(&node(&["axes"], vec![])), None);
+        assert_eq!(index.axes(&node(&["x", "computed"], vec![])), None);
+    }
+}

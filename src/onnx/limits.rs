@@ -849,8 +849,8 @@ mod tests {
         }
     }
 
-    /// A model that calls the first of so many functions in this domain. Each calls the next, and the
-    /// last one has `more` nodes.
+    /// A model that calls the first of so many functions in this domain. Each calls the next; the last
+    /// one has `more` nodes.
     fn calls(functions: usize, domain: &str, more: usize) -> ModelProto {
         let call = |index: usize| NodeProto { domain: Some("own".into()), ..node(&format!("f{index}"), &[]) };
         let mut model = model(vec![call(0)], &[]);

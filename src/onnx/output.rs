@@ -347,8 +347,8 @@ mod tests {
         GraphProto { node: nodes, ..GraphProto::default() }
     }
 
-    /// How an output of this type and shape is read: `None` if it is no segmentation, `Some(None)` if
-    /// that is not clear.
+    /// How an output of this type and shape is read: `None` if it is no segmentation, `Some(None)`
+    /// if that is not clear.
     fn read(
         nodes: &GraphProto,
         element: DataType,
@@ -520,7 +520,8 @@ mod tests {
     fn nodes_tell_where_the_channels_are() {
         const BACK: &[i64] = &[0, 2, 3, 1];
         const SWAP: &[i64] = &[0, 3, 2, 1];
-        let mut rows: Vec<(Vec<(&str, &[i64])>, Option<TensorLayout>)> = vec![
+        type Nodes = Vec<(&'static str, &'static [i64])>;
+        let mut rows: Vec<(Nodes, Option<TensorLayout>)> = vec![
             (vec![], None),
             (vec![("Transpose", BACK)], Some(NHWC)),
             (vec![("Transpose", &[1, 2, 0])], Some(NHWC)),
@@ -607,7 +608,7 @@ mod tests {
         assert_eq!(three([OPEN, OPEN, OPEN], None), NCHW);
         assert_eq!(three([OPEN, fixed(4), fixed(5)], fixed(10)), NCHW);
         assert_eq!(three([fixed(5), fixed(4), fixed(5)], fixed(10)), NHWC);
-        // An open dimension in front of two sides is the batch, unless there are more than two classes.
+        // An open dimension before two sides is the batch, unless there are more than two classes.
         let hidden = |classes| {
             let hints = Hints { classes, ..Hints::default() };
             read(&graph(vec![]), DataType::Float, Some(&[OPEN, OPEN, OPEN]), &input(None, None), &hints).unwrap()
@@ -650,6 +651,56 @@ mod tests {
         assert!(message(&mut both(), Some("c")).contains("has no output 'c'; it has [\"a\", \"b\"]"));
         assert!(message(&mut model(&[("a", &list)]), Some("a")).contains("'a' is a float32 tensor ? x 1000; scores"));
         assert!(message(&mut model(&[("a", &list), ("b", &list)]), None).contains("1000, output 'b' is"));
+    }
+
+    #[test]
+    fn lists_of_objects_and_their_near_misses() {
+        use Dim::{Fixed, Named};
+        struct Case {
+            name: &'static str,
+            maps: (DataType, Vec<Dim>),
+            list: (DataType, Vec<Dim>),
+            refused: bool,
+        }
+        let (float, a) = (DataType::Float, Named("a"));
+        let case = |name, maps: i64, list: &[Dim], refused| Case {
+            name,
+            maps: (float, vec![a, Fixed(maps), a, a]),
+            list: (float, list.to_vec()),
+            refused,
+        };
+        let boxes = [a, Fixed(4)];
+        let cases = [
+            case("boxes", 5, &boxes, true),
+            case("boxes of a picture", 5, &[Fixed(1), a, Fixed(4)], true),
+            case("boxes of two pictures", 5, &[Fixed(2), a, Fixed(4)], false),
+            case("boxes of four dimensions", 5, &[a, a, a, Fixed(4)], false),
+            case("five numbers", 5, &[a, Fixed(5)], false),
+            case("four lists", 5, &[Fixed(4), a], false),
+            Case { list: (DataType::Int64, boxes.to_vec()), ..case("integers", 5, &[], false) },
+            Case { list: (DataType::Float16, boxes.to_vec()), ..case("half precision", 5, &[], true) },
+            Case { maps: (DataType::Int64, vec![a, Fixed(1), a, a]), ..case("class indices", 1, &boxes, false) },
+            Case { maps: (float, vec![Fixed(5), a, a]), ..case("three dimensions", 5, &boxes, false) },
+            case("16 prototypes", 16, &[a, Fixed(21), a], true),
+            case("the other order", 16, &[a, Fixed(8400), Fixed(21)], true),
+            case("no room for a class", 16, &[a, Fixed(20), a], false),
+            case("one of two short", 16, &[a, Fixed(8400), Fixed(20)], false),
+            case("15 prototypes", 15, &[a, Fixed(20), a], false),
+            case("a list of no picture", 16, &[Fixed(21), a], false),
+            case("a list of open sides", 16, &[a, a, a], false),
+            case("a class for each map", 16, &[a, Fixed(16), Fixed(9)], true),
+            case("for each of other maps", 16, &[a, Fixed(17), Fixed(9)], false),
+            case("for each of few maps", 15, &[a, Fixed(15), Fixed(9)], false),
+        ];
+        for Case { name, maps, list, refused } in cases {
+            let output = [("maps", maps), ("list", list)];
+            let output = output.map(|(name, (element, dims))| build::value(name, element, &dims)).to_vec();
+            let graph = GraphProto { output, ..graph(vec![]) };
+            let found = refuse_instances(&Index::of(&graph), &input(None, None), &Hints::default());
+            let words = found.err().map(|error| error.to_string());
+            assert_eq!(words.is_some(), refused, "{name}: {words:?}");
+            assert!(words.is_none_or(|words| words.contains("output 'list'")), "{name}");
+        }
     }
 
     #[test]
