@@ -106,7 +106,7 @@ fn a_cache_that_cannot_be_written_is_no_error() {
     let model = network(Spec::default());
     assert_eq!(labels(&model, &options), labels(&model, &self::options(None)));
     let said = said.lock().unwrap();
-    assert!(said.iter().any(|message| message.contains("not kept") && message.contains("missing")), "{said:?}");
+    assert!(said.iter().any(|message| message.contains("not cached") && message.contains("missing")), "{said:?}");
     assert!(cache_entries(folder.path()).is_empty());
 }
 
@@ -220,7 +220,7 @@ fn with_a_limited_file_size() {
     assert!(model.len() > 8192);
     assert_eq!(labels(&model, &options), labels(&model, &self::options(None)));
     let said = said.lock().unwrap();
-    assert!(said.iter().any(|message| message.contains("not kept")), "{said:?}");
+    assert!(said.iter().any(|message| message.contains("not cached")), "{said:?}");
     assert!(cache_entries(&parent).is_empty());
 }
 

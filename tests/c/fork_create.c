@@ -19,7 +19,7 @@ static int waits;
 /* Called by fcn_create(): blocks it until the fork is done. */
 static void says(fcn_log_level level, const char *message, void *unused) {
     (void)level, (void)unused;
-    if (!waits || strstr(message, "the CPU runs the network") == NULL) return;
+    if (!waits || strstr(message, "the network runs on the CPU") == NULL) return;
     sem_post(&inside);
     while (sem_wait(&forked) != 0) continue;
 }
