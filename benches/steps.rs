@@ -119,8 +119,8 @@ fn head(criterion: &mut Criterion) {
     }
 }
 
-/// The default model (fcn8s, 21 classes) on a photo, at a camera frame's size and small, if the photo has
-/// been downloaded (`make deps-runtime`).
+/// The default model (fcn8s, 21 classes) on a photo, at a camera frame's size and small, if the
+/// photo has been downloaded (`make deps-runtime`).
 #[cfg(feature = "image")]
 fn photo(criterion: &mut Criterion) {
     let Ok(photo) = fcn::read_image(".deps/photos/chelsea.png") else { return };

@@ -1,12 +1,13 @@
-/* bench: measures the time to load a model, for its first frame and for each warm frame. Prints JSON.
+/* bench: measures the time to load a model, for its first frame and for each warm frame. Prints
+ * JSON.
  *
  *     cc -std=c99 -O2 bench.c -o bench $(pkg-config --cflags --libs fcn)
  *     ./bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE [PROVIDER]]
  *
- * FRAME.bgr holds height x width x 3 bytes. Frames are measured for SECONDS, at least one and at most
- * MAX_FRAMES. The labels of the last one are written to the file LABELS, one byte per pixel. CACHE is a
- * folder for optimized networks, or "" for none. PROVIDER is cpu (default), cuda or tensorrt. Used by
- * `make bench`. */
+ * FRAME.bgr holds height x width x 3 bytes. Frames are measured for SECONDS, at least one and at
+ * most MAX_FRAMES. The labels of the last one are written to the file LABELS, one byte per pixel.
+ * CACHE is a folder for optimized networks, or "" for none. PROVIDER is cpu (default), cuda or
+ * tensorrt. Used by `make bench`. */
 
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 

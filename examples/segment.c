@@ -1,6 +1,7 @@
 /* segment: labels a photo, prints each class's share of it, and writes the photo with an overlay.
  *
- *     cc -std=c99 segment.c -o segment $(pkg-config --cflags --libs fcn) -Wl,-rpath,$(pkg-config --variable=libdir fcn)
+ *     cc -std=c99 segment.c -o segment $(pkg-config --cflags --libs fcn) \
+ *         -Wl,-rpath,$(pkg-config --variable=libdir fcn)
  *     ./segment MODEL.onnx PHOTO.jpg OVERLAY.png [RUNS]
  *
  * RUNS (default 5) is the number of frames that are timed. */

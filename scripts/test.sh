@@ -9,6 +9,15 @@ rm -f "$target/skipped.txt" "$target/summary.txt"
 
 cargo fmt --all --check
 scripts/check_layers.py src trainer/src
+# rustfmt does not check the width of comments.
+long_comments=$(find src tests examples benches trainer/src -type f \
+    \( -name '*.rs' -o -name '*.[ch]' -o -name '*.[ch]pp' -o -name '*.py' \) -exec awk '
+        length > 100 && /^[ \t]*(\/\/|\/\*|\* |# )/ { print FILENAME ":" FNR ": a comment of " length " columns; 100 are allowed" }
+    ' {} +)
+if [ -n "$long_comments" ]; then
+    echo "$long_comments" >&2
+    exit 1
+fi
 cargo clippy --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS=-Dwarnings cargo doc --package fcn --no-deps
 

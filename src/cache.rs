@@ -130,7 +130,7 @@ impl<'a> Entry<'a> {
             Ok((opened, metadata.len()))
         };
         let (mut opened, length) = opened().map_err(|error| self.error(&error))?;
-        file::read_exactly(&mut opened, length, |error| self.error(&error))
+        file::read_exactly(&mut opened, length, |error| self.error(error))
     }
 
     fn error(&self, error: &io::Error) -> Error {

@@ -17,7 +17,7 @@ use crate::{Error, Result, memory, signals};
 pub fn open(path: &Path) -> io::Result<File> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a plain file")) }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 /// The content of a regular file, opened by [`open`].
@@ -63,7 +63,7 @@ fn target(path: &Path) -> io::Result<PathBuf> {
     if fs::metadata(&target)?.is_file() {
         Ok(target)
     } else {
-        Err(io::Error::other("what is there is not a plain file, and is not replaced"))
+        Err(io::Error::other("it exists and is not a regular file, so it is not replaced"))
     }
 }
 
@@ -71,10 +71,10 @@ fn target(path: &Path) -> io::Result<PathBuf> {
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Arc<[u8]>> {
     let failed = |what: &str, error: &io::Error| Error::Io(format!("'{}' cannot be {what}: {error}", path.display()));
     let mut file = open(path).map_err(|error| failed("opened", &error))?;
-    let metadata = file.metadata().map_err(|error| failed("looked at", &error))?;
+    let metadata = file.metadata().map_err(|error| failed("inspected", &error))?;
     if metadata.len() > limit {
         return Err(Error::Io(format!(
-            "'{}' has {} bytes; at most {limit} are possible",
+            "'{}' has {} bytes; at most {limit} are supported",
             path.display(),
             metadata.len()
         )));
@@ -116,7 +116,7 @@ pub(crate) fn open_beside(folder: &Path, name: &str) -> io::Result<(File, u64)> 
     };
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::other("it is not a plain file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     Ok((file, metadata.len()))
 }
@@ -196,9 +196,12 @@ mod tests {
         }
         for name in ["fifo", "folder", "to fifo", "to device"] {
             let (read, written) = (read_whole(&path(name)).unwrap_err(), write(&path(name), b"new").unwrap_err());
-            assert_eq!(read.to_string(), "it is not a plain file", "{name}");
-            assert!(written.to_string().ends_with("not a plain file, and is not replaced"), "{name}: {written}");
-            assert!(super::read(&path(name), 9).unwrap_err().to_string().ends_with("it is not a plain file"), "{name}");
+            assert_eq!(read.to_string(), "it is not a regular file", "{name}");
+            assert!(written.to_string().ends_with("not a regular file, so it is not replaced"), "{name}: {written}");
+            assert!(
+                super::read(&path(name), 9).unwrap_err().to_string().ends_with("it is not a regular file"),
+                "{name}"
+            );
         }
         assert!(write(&path("to nothing"), b"new").is_err() && !path("nothing").exists());
         write(&path("link"), b"new").unwrap();

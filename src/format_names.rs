@@ -81,7 +81,7 @@ impl PixelFormat {
         found.map(|(_, format)| format).ok_or_else(|| {
             let own = PixelFormat::ALL.map(PixelFormat::name).join(", ");
             Error::UnsupportedFormat(format!(
-                "pictures in the format '{name:.40}' are not taken; convert them to one of {own}"
+                "the pixel format '{name:.40}' is not supported; convert the image to one of {own}"
             ))
         })
     }

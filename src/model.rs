@@ -79,7 +79,7 @@ impl Model {
         let usual = card.as_ref().map(|_| TensorLayout::Nchw);
         if card.is_some() && options.multilabel.is_some() {
             return Err(Error::InvalidArgument(
-                "the option multilabel adds a class, background, but the model card lists the classes".into(),
+                "the option multilabel adds the class background, but the model card already lists all classes".into(),
             ));
         }
         // The network has no score for the background that the option adds. With two classes, a
@@ -97,16 +97,16 @@ impl Model {
         let input = onnx::image_input(graph, options.input_layout, usual)?;
         if let Some(side) = [input.height, input.width].into_iter().flatten().find(|side| *side > MAX_SIDE as usize) {
             return Err(Error::Model(format!(
-                "the model takes pictures with a side of {side} pixels; at most {MAX_SIDE} are possible, so export it for smaller \
-                 pictures or for any size"
+                "the model's input has a side of {side} pixels; at most {MAX_SIDE} are supported, \
+                 so export the model for smaller images or for any size"
             )));
         }
         if let (Some(height), Some(width)) = (input.height, input.width)
             && height.saturating_mul(width) > MAX_RUN_PIXELS
         {
             return Err(Error::Model(format!(
-                "the model takes pictures of {width} x {height} pixels only; at most {MAX_RUN_PIXELS} pixels are possible, so export \
-                 it for smaller pictures or for any size"
+                "the model's input is {width} x {height} pixels; at most {MAX_RUN_PIXELS} pixels \
+                 are supported, so export the model for smaller images or for any size"
             )));
         }
         onnx::dequantize_weights(graph)?;
@@ -118,8 +118,9 @@ impl Model {
         let Epilogue { mut kind, mut channels, short: mut network, mut whole, tail, sigmoids } =
             onnx::end(model, form, &input, options.probabilities, options.multilabel)?;
         if sigmoids && card.is_none() && options.multilabel.is_none() {
-            assumed
-                .push("every pixel has the class whose sigmoid is the highest, however low (option multilabel)".into());
+            assumed.push(
+                "each pixel has the class with the highest sigmoid, even if that is low (option multilabel)".into(),
+            );
         }
         if kind == (Kind::Labels { binary: false }) && hints.classes.is_none() {
             (kind, channels) = onnx::label_classes(&network, &input, run)?;
@@ -128,7 +129,7 @@ impl Model {
         for graph in std::iter::once(&mut network).chain(&mut whole).filter_map(|model| model.graph.as_mut()) {
             adapted = Some(input.adapt(graph));
         }
-        let input = adapted.ok_or_else(|| Error::Internal("a graph is lost".into()))?;
+        let input = adapted.ok_or_else(|| Error::Internal("the graph is missing".into()))?;
         let normalise = normalise(card.as_ref(), &input, options)?;
         Ok(PreparedModel { network, whole, input, kind, channels, tail, card, normalise, assumed })
     }
@@ -138,8 +139,8 @@ impl Model {
         let padded = self.rounded_up((height, width));
         if height > padded.0 || width > padded.1 {
             return Err(Error::InvalidArgument(format!(
-                "the frame of {width} x {height} pixels is larger than the {} x {} that the model takes; choose the size mode \
-                 resize",
+                "the frame of {width} x {height} pixels is larger than the model's input of {} x \
+                 {}; choose the size mode resize",
                 padded.1, padded.0
             )));
         }
@@ -181,14 +182,14 @@ impl Model {
         let SizeMode::Tile { width, height, overlap } = mode else { return Ok(mode) };
         if self.answers_labels {
             return Err(Error::InvalidArgument(
-                "the model answers class indices, which cannot be averaged over tiles; choose the size mode pad or resize"
+                "the model outputs class indices, which cannot be averaged over tiles; choose the \
+                 size mode pad or resize"
                     .into(),
             ));
         }
         if self.is_fixed() {
             return Err(Error::InvalidArgument(
-                "the model takes one size only, so frames cannot be covered by tiles of others; choose the size mode resize"
-                    .into(),
+                "the model takes one size only, so frames cannot be tiled; choose the size mode resize".into(),
             ));
         }
         let [rows, columns] = self.card.as_ref().map_or(DEFAULT_TILE, |card| card.training_crop);
@@ -196,7 +197,8 @@ impl Model {
         let least = width.min(height);
         if overlap >= least.max(1) {
             return Err(Error::InvalidArgument(format!(
-                "tiles of {width} x {height} pixels cannot share {overlap}; the overlap must be less than {least}"
+                "tiles of {width} x {height} pixels cannot overlap by {overlap}; the overlap must \
+                 be less than {least}"
             )));
         }
         Ok(SizeMode::Tile { width, height, overlap })
@@ -208,7 +210,7 @@ impl Model {
             return Ok(());
         }
         Err(Error::Model(format!(
-            "the network answers {channels} scores for each pixel, but there are {} classes",
+            "the network outputs {channels} scores per pixel, but there are {} classes",
             self.classes.len()
         )))
     }
@@ -275,14 +277,12 @@ impl PreparedModel {
             OutputKind::Labels => declared,
         };
         if let Some(count @ (0 | 1 | 256..)) = channels {
-            return Err(Error::Model(format!(
-                "the network tells {count} classes apart; networks of 2 to 255 classes can be used"
-            )));
+            return Err(Error::Model(format!("the network has {count} classes; 2 to 255 are supported")));
         }
         let binary = matches!(kind, Kind::Foreground | Kind::Labels { binary: true });
         if let Some(count) = options.class_names.as_ref().map(Vec::len).filter(|count| binary && *count != 2) {
             return Err(Error::InvalidArgument(format!(
-                "{count} class names are given, but the network tells two classes apart"
+                "{count} class names are given, but the network has two classes"
             )));
         }
         let named = |names: &Vec<String>| {
@@ -307,7 +307,8 @@ impl PreparedModel {
             (None, None, Some(count)) => numbered(count),
             (None, None, None) => {
                 return Err(Error::Model(
-                    "the model does not tell how many classes it has; give their names in the option class_names"
+                    "the model does not declare its number of classes; set their names with the \
+                     option class_names"
                         .into(),
                 ));
             }

@@ -59,9 +59,7 @@ impl Pool {
             let worker = Thread::start(&format!("fcn-{index}"), move || shared.work());
             // On an error, dropping the pool ends the threads that have started.
             pool.workers.push(
-                worker.map_err(|error| {
-                    Error::Runtime(format!("thread {index} of {threads} cannot be started: {error}"))
-                })?,
+                worker.map_err(|error| Error::Runtime(format!("cannot start thread {index} of {threads}: {error}")))?,
             );
         }
         Ok(pool)

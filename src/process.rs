@@ -63,8 +63,9 @@ impl Busy {
         watch()?;
         if LOST.load(Ordering::SeqCst) {
             return Err(Error::Runtime(
-                "this process was forked while another thread created or freed a segmenter, so locks of ONNX Runtime may be held \
-                 for ever here; fork when no thread does, or call exec in the child"
+                "this process was forked while another thread created or freed a segmenter, so ONNX \
+                 Runtime could deadlock here; fork while no thread does that, or call exec in the \
+                 child"
                     .into(),
             ));
         }
@@ -99,7 +100,7 @@ fn watch() -> Result<()> {
         0 => WATCHED.store(true, Ordering::Release),
         failure => {
             let error = std::io::Error::from_raw_os_error(failure);
-            return Err(Error::OutOfMemory(format!("forks cannot be watched: {error}")));
+            return Err(Error::OutOfMemory(format!("cannot register a fork handler: {error}")));
         }
     }
     Ok(())

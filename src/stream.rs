@@ -196,7 +196,7 @@ impl<T: Send + 'static> Stream<T> {
         });
         let worker = Worker { shared: Arc::clone(&shared), mask, callback };
         let worker = Thread::start("fcn-stream", move || worker.work())
-            .map_err(|error| Error::Runtime(format!("the thread of the stream cannot be started: {error}")))?;
+            .map_err(|error| Error::Runtime(format!("cannot start the stream's thread: {error}")))?;
         Ok(Stream { shared, thread: worker.id(), worker: Mutex::new(Some(worker)), polled })
     }
 
@@ -249,7 +249,9 @@ impl<T: Send + 'static> Stream<T> {
     fn open(&self) -> Result<MutexGuard<'_, State<T>>> {
         let state = self.shared.lock();
         if self.shared.is_stopped() {
-            return Err(Error::Cancelled("the stream is stopped and takes no more frames; make another one".into()));
+            return Err(Error::Cancelled(
+                "the stream has stopped and accepts no more frames; create another one".into(),
+            ));
         }
         Ok(state)
     }
@@ -283,7 +285,9 @@ impl<T: Send + 'static> Stream<T> {
         self.shared.segmenter.check_process()?;
         if !self.polled {
             return Err(Error::InvalidArgument(
-                "the results of this stream go to its callback; make the stream without one to poll them".into(),
+                "the results of this stream go to its callback; create the stream without a \
+                 callback to poll them"
+                    .into(),
             ));
         }
         let until = Instant::now().checked_add(time);
@@ -296,7 +300,7 @@ impl<T: Send + 'static> Stream<T> {
                 return Ok(Some(result));
             }
             if self.shared.is_stopped() {
-                return Err(Error::Cancelled("the stream is stopped and has no more results".into()));
+                return Err(Error::Cancelled("the stream has stopped and has no more results".into()));
             }
             let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
             if left.is_zero() {

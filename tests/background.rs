@@ -58,7 +58,7 @@ fn the_card_says_which_class_is_the_background() {
         assert_eq!(found, background, "{names:?} {card:?}");
     }
     let error = segmenter(sorted, Some(Some(5)), None).err().unwrap().to_string();
-    assert!(error.contains("class 5 is the background; there are the classes 0 to 4"), "{error}");
+    assert!(error.contains("class 5 as the background; its classes are 0 to 4"), "{error}");
 }
 
 #[test]

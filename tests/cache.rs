@@ -106,7 +106,7 @@ fn a_cache_that_cannot_be_written_is_no_error() {
     let model = network(Spec::default());
     assert_eq!(labels(&model, &options), labels(&model, &self::options(None)));
     let said = said.lock().unwrap();
-    assert!(said.iter().any(|message| message.contains("not kept") && message.contains("missing")), "{said:?}");
+    assert!(said.iter().any(|message| message.contains("not cached") && message.contains("missing")), "{said:?}");
     assert!(cache_entries(folder.path()).is_empty());
 }
 
@@ -232,6 +232,6 @@ fn the_limit_of_a_files_size_ends_no_process() {
     assert!(model.len() > 8192);
     assert_eq!(labels(&model, &options), labels(&model, &self::options(None)));
     let said = said.lock().unwrap();
-    assert!(said.iter().any(|message| message.contains("not kept")), "{said:?}");
+    assert!(said.iter().any(|message| message.contains("not cached")), "{said:?}");
     assert!(cache_entries(&parent).is_empty());
 }

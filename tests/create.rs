@@ -121,11 +121,11 @@ fn circles_and_values_of_two_origins_are_refused() {
         |from: &str, to: &str| build::node("Transpose", &[from], to, vec![build::ints("perm", &[0, 3, 1, 2])]);
     let identity = |from: &str, to: &str| build::node("Identity", &[from], to, vec![]);
     for (nodes, words) in [
-        (vec![transpose("scores", "a"), transpose("a", "scores")], "form a circle"),
-        (vec![identity("scores", "scores")], "form a circle"),
-        (vec![identity("low", "scores"), identity("low", "scores")], "one origin"),
-        (vec![identity("low", "score.bias"), identity("low", "scores")], "one origin"),
-        (vec![identity("low", "image"), identity("low", "scores")], "one origin"),
+        (vec![transpose("scores", "a"), transpose("a", "scores")], "form a cycle"),
+        (vec![identity("scores", "scores")], "form a cycle"),
+        (vec![identity("low", "scores"), identity("low", "scores")], "one definition"),
+        (vec![identity("low", "score.bias"), identity("low", "scores")], "one definition"),
+        (vec![identity("low", "image"), identity("low", "scores")], "one definition"),
     ] {
         let message = refused(&with(nodes, true));
         assert!(message.contains(words), "{message}");
@@ -264,7 +264,7 @@ fn values_made_of_shapes_have_a_limit() {
     for nodes in [&[("ConstantOfShape", (1 << 14) + 1)][..], &[("ConstantOfShape", 1 << 13), ("Expand", (1 << 13) + 1)]]
     {
         let message = refused(&model(nodes));
-        assert!(message.contains("makes 268451840 values") && message.contains("268435456"), "{message}");
+        assert!(message.contains("creates 268451840 values") && message.contains("268435456"), "{message}");
     }
 }
 
@@ -333,7 +333,7 @@ fn functions_count_as_often_as_they_are_called() {
     // The convolution, the call, and 2 + 4 + ... nodes.
     assert!(onnx::parse(&doubling(14, "Neg").encode_to_vec()).is_ok());
     let message = refused(&doubling(15, "Neg"));
-    let words = "has 65536 nodes, with functions in place of the nodes that call them; at most 32768";
+    let words = "has 65536 nodes after inlining its functions; at most 32768";
     assert!(message.contains(words), "{message}");
     for model in [doubling(17, "Neg"), doubling(2, "f0"), doubling(1, "f0")] {
         let message = refused(&model);
@@ -481,7 +481,7 @@ fn integers_become_floats_once_or_twice() {
     };
     assert!(labels(&create(&model(2)).unwrap()).is_ok());
     let message = refused(&model(3));
-    assert!(message.contains("more than 2 of each on average"), "{message}");
+    assert!(message.contains("more than 2 times on average"), "{message}");
 }
 
 #[test]
@@ -496,6 +496,6 @@ fn cards_with_crops_of_no_pixels_are_refused() {
     }
     for crop in [[0, 96], [64, 0], [32768, 64]] {
         let message = refused(&model(crop));
-        assert!(message.contains("sides of 1 to 32767 are possible"), "{message}");
+        assert!(message.contains("sides of 1 to 32767 are supported"), "{message}");
     }
 }

@@ -162,8 +162,8 @@ fn other_places_are_refused_in_a_sentence() {
         ("its parent", located(".."), vec!["own folder"]),
         ("NUL", located("w\0"), vec!["own folder"]),
         ("missing", located("nothing"), vec!["'nothing'", "No such file"]),
-        ("a folder", located("sub"), vec!["'sub'", "not a plain file"]),
-        ("a pipe", located("fifo"), vec!["'fifo'", "not a plain file"]),
+        ("a folder", located("sub"), vec!["'sub'", "not a regular file"]),
+        ("a pipe", located("fifo"), vec!["'fifo'", "not a regular file"]),
         ("a link up", located("up"), vec!["'up'", "leaves the folder"]),
         ("a link out", located("out"), vec!["'out'", "leaves the folder"]),
         ("a link down", located("down"), vec!["'down'", "leaves the folder"]),
@@ -186,7 +186,7 @@ fn other_places_are_refused_in_a_sentence() {
             vec!["from byte 18446744073709551615"],
         ),
         ("negative", changed(&|t| t.external_data[1] = entry("offset", -1)), vec!["offset '-1'"]),
-        ("no number", changed(&|t| t.external_data[2] = entry("length", "x")), vec!["length 'x'"]),
+        ("not a number", changed(&|t| t.external_data[2] = entry("length", "x")), vec!["length 'x'"]),
         ("another folder", changed(&|t| t.external_data.push(entry("basepath", "/"))), vec!["'basepath'"]),
         ("no file", changed(&|t| drop(t.external_data.remove(0))), vec!["no file is named"]),
         ("no entry", changed(&|t| t.external_data.clear()), vec!["no file is named"]),
@@ -264,7 +264,7 @@ fn tensors_that_share_bytes_do_not_become_many() {
     let message = with(3).map(|_| ()).unwrap_err().to_string();
     let bytes = data.len();
     assert!(
-        message.contains(&format!("take {} bytes of the files beside it, which have {bytes}", 3 * bytes)),
+        message.contains(&format!("read {} bytes of external data from files of {bytes} bytes", 3 * bytes)),
         "{message}"
     );
 }

@@ -293,7 +293,7 @@ fn what_a_shape_does_not_tell_the_options_decide() {
         let open = [Named("a"), Named("b"), Named("c"), Named("d")];
         model.graph.as_mut().unwrap().input = vec![build::value("picture", DataType::Float, &open)];
         refused(&model, &options(), "'picture' is a float32 tensor ? x ? x ? x ?");
-        refused(&model, &options(), "the option input_layout decides");
+        refused(&model, &options(), "set the option input_layout");
         let mut decided = options();
         decided.input_layout = Some(layout);
         works("input", &model, &decided, &foreign);
@@ -324,7 +324,7 @@ fn what_a_shape_does_not_tell_the_options_decide() {
         let foreign = Foreign { last, classes, stride: places, size: (Some(32), Some(64)), ..PLAIN };
         let model = hidden(&foreign, Some(&open));
         refused(&model, &options(), "'scores' is a float32 tensor 1 x 4 x 8 x 16, which");
-        refused(&model, &options(), "the option output_layout decides");
+        refused(&model, &options(), "set the option output_layout");
         let mut decided = options();
         decided.output_layout = Some(layout);
         works("output", &model, &decided, &foreign);
@@ -654,7 +654,7 @@ fn the_log_says_once_what_is_taken_for_granted() {
     let graph = two.graph.as_mut().unwrap();
     graph.node.push(build::node("Neg", &[graph.output[0].name()], "again", vec![]));
     graph.output.insert(0, second);
-    assert_eq!(said(&two, &options), "output 'again' of 2 is the segmentation, the first that can be one");
+    assert_eq!(said(&two, &options), "output 'again', the first suitable one of 2, is the segmentation");
     assert_eq!(said(&two, &|all| (options(all), all.output = Some("again".into())).0), "");
     // The card specifies all of it.
     let mut own = models::model(Spec::default());
@@ -863,8 +863,8 @@ fn what_cannot_work_is_refused_in_a_sentence() {
         ("int8", input(DataType::Int8, &[n, Fixed(3), h, w]), &["an int8 tensor", "float64 or uint8"]),
         ("int32", input(DataType::Int32, &[n, Fixed(3), h, w]), &["an int32 tensor", "float64 or uint8"]),
         ("no batch", input(float, &[Fixed(3), h, w]), &["3 x ? x ?", "N x C x H x W"]),
-        ("two pictures", two, &["2 inputs", "'picture'", "'second'", "one picture"]),
-        ("no picture", none, &["0 inputs", "one picture"]),
+        ("two pictures", two, &["2 inputs", "'picture'", "'second'", "one image"]),
+        ("no picture", none, &["0 inputs", "one image"]),
         ("a vector", answers(float, &[n, Fixed(1000)]), &["a float32 tensor ? x 1000", "scores"]),
         ("a number", answers(float, &[]), &["a single float32 value", "scores"]),
         ("one cell", answers(float, &[n, Fixed(21), Fixed(1), Fixed(1)]), &["? x 21 x 1 x 1", "scores"]),

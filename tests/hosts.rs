@@ -21,7 +21,8 @@ fn model(folder: &Path) -> PathBuf {
     path
 }
 
-/// Labels an image without padding and draws the overlay into it like examples/opencv, with libfcn only.
+/// Labels an image without padding and draws the overlay into it like examples/opencv, with libfcn
+/// only.
 fn draw(segmenter: &Segmenter, format: PixelFormat, pixels: &mut [u8], width: u32, height: u32) -> Mask {
     let mut mask = Mask::new();
     segmenter.segment(&Frame::packed(format, pixels, width, height, 0).unwrap(), &mut mask).unwrap();
@@ -149,8 +150,8 @@ impl Gstreamer {
         self.folder.path().join(name)
     }
 
-    /// Adds gst-launch-1.0's arguments for this pipeline; FOLDER and FCN stand for the folder and for the
-    /// element with the model.
+    /// Adds gst-launch-1.0's arguments for this pipeline; FOLDER and FCN stand for the folder and
+    /// for the element with the model.
     fn launch(&self, mut command: Command, pipeline: &str) -> Command {
         let pipeline = pipeline
             .replace("FOLDER", &self.folder.path().display().to_string())
@@ -195,8 +196,8 @@ impl Layout {
         Layout { format, width, height, offset: 0, stride, size: stride * height }
     }
 
-    /// Compares frames before and after the element with plain arithmetic on the Rust API's labels, byte by
-    /// byte: halfway to the class colour where there is one, unchanged elsewhere.
+    /// Compares frames before and after the element with plain arithmetic on the Rust API's labels,
+    /// byte by byte: halfway to the class colour where there is one, unchanged elsewhere.
     fn check(&self, segmenter: &Segmenter, before: &[u8], after: &[u8], frames: usize) {
         let Layout { format, width, height, offset, stride, size } = *self;
         assert_eq!((before.len(), after.len()), (frames * size, frames * size), "{frames} frames of {size} bytes");
@@ -283,7 +284,8 @@ fn gstreamer_element_takes_a_clip_and_changing_sizes() {
 fn gstreamer_element_follows_strides_and_offsets() {
     let Some(gstreamer) = Gstreamer::new() else { return };
     let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
-    // rawvideoparse attaches a GstVideoMeta with this layout; nothing repacks the buffers on the way.
+    // rawvideoparse attaches a GstVideoMeta with this layout; nothing repacks the buffers on the
+    // way.
     let layout =
         Layout { format: PixelFormat::Bgr8, width: 50, height: 37, offset: 24, stride: 300, size: 24 + 300 * 37 };
     let before = random_bytes(3, 3 * layout.size);

@@ -1,14 +1,15 @@
 /* fcn: a GStreamer element that labels video frames and blends class colours into them, in place.
  *
- *     cc -shared -fPIC gstfcn.c -o libgstfcn.so $(pkg-config --cflags --libs fcn gstreamer-video-1.0)
+ *     cc -shared -fPIC gstfcn.c -o libgstfcn.so \
+ *         $(pkg-config --cflags --libs fcn gstreamer-video-1.0)
  *     export GST_PLUGIN_PATH=$PWD
  *     gst-launch-1.0 v4l2src ! fcn model=animals.onnx ! videoconvert ! autovideosink
- *     gst-launch-1.0 filesrc location=cat.mp4 ! decodebin ! fcn model=animals.onnx width=480 height=320 \
- *         ! x264enc ! mp4mux ! filesink location=labelled.mp4
+ *     gst-launch-1.0 filesrc location=cat.mp4 ! decodebin ! fcn model=animals.onnx width=480 \
+ *         height=320 ! x264enc ! mp4mux ! filesink location=labelled.mp4
  *
- * Programs use it by name in gst_parse_launch() or gst_element_factory_make(). The base class handles
- * caps, EOS, flushes and quality of service: with a synchronised sink, late frames are dropped before
- * they are labelled. */
+ * Programs use it by name in gst_parse_launch() or gst_element_factory_make(). The base class
+ * handles caps, EOS, flushes and quality of service: with a synchronised sink, late frames are
+ * dropped before they are labelled. */
 
 #include <fcn.h>
 #include <gst/gst.h>
@@ -133,7 +134,8 @@ static void yuv_of(const GstVideoFrame *video, const uint8_t *rgb, gdouble *yuv)
     yuv[2] = offset[2] + scale[2] * (rgb[0] / 255.0 - y) / (2 * (1 - kr));
 }
 
-/* fcn_overlay_draw() for Y'CbCr of any plane layout: a shared sample takes the class of its first pixel. */
+/* fcn_overlay_draw() for Y'CbCr of any plane layout: a shared sample takes the class of its first
+ * pixel. */
 static void overlay_yuv(const GstFcn *self, gdouble alpha, GstVideoFrame *video) {
     const uint8_t *labels = fcn_mask_labels(self->mask);
     const GstVideoFormatInfo *info = video->info.finfo;

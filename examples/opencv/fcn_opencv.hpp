@@ -11,8 +11,8 @@
 
 namespace fcn_opencv {
 
-/* FCN_FORMAT_* of an image as OpenCV reads and captures it: BGR, BGRA or grey with 8 bits per channel, or
- * grey with 16 bits. */
+/* FCN_FORMAT_* of an image as OpenCV reads and captures it: BGR, BGRA or grey with 8 bits per
+ * channel, or grey with 16 bits. */
 inline fcn_format format(const cv::Mat &image) {
     if (image.dims == 2) {
         switch (image.type()) {
@@ -27,8 +27,8 @@ inline fcn_format format(const cv::Mat &image) {
                          " dimensions is no frame: CV_8UC1, CV_16UC1, CV_8UC3 and CV_8UC4 with 2 dimensions are");
 }
 
-/* The frame borrows the image's memory. A region, image(cv::Rect(...)), works as well: its step is the
- * stride. */
+/* The frame borrows the image's memory. A region, image(cv::Rect(...)), works as well: its step is
+ * the stride. */
 inline fcn_frame frame(const cv::Mat &image) {
     return fcn::frame(format(image), image.data, static_cast<std::uint32_t>(image.cols),
                       static_cast<std::uint32_t>(image.rows), image.step[0]);
@@ -36,7 +36,8 @@ inline fcn_frame frame(const cv::Mat &image) {
 
 namespace detail {
 
-/* A cv::Mat header over the mask's memory, with rows `step` bytes apart; empty if `memory` is NULL. */
+/* A cv::Mat header over the mask's memory, with rows `step` bytes apart; empty if `memory` is
+ * NULL. */
 template <typename T>
 cv::Mat header(const fcn::Mask &mask, int type, const T *memory, std::size_t step = cv::Mat::AUTO_STEP) {
     if (memory == nullptr) return cv::Mat();
@@ -45,11 +46,12 @@ cv::Mat header(const fcn::Mask &mask, int type, const T *memory, std::size_t ste
 
 }  // namespace detail
 
-/* Class indices, CV_8UC1. Read-only, and valid until the next segment() into this mask: clone() to keep. */
+/* Class indices, CV_8UC1. Read-only, and valid until the next segment() into this mask: clone() to
+ * keep. */
 inline cv::Mat labels(const fcn::Mask &mask) { return detail::header(mask, CV_8UC1, mask.labels(), mask.stride()); }
 
-/* The highest softmax probabilities, CV_32FC1; empty without FCN_OUTPUT_CONFIDENCE. Valid as long as the
- * labels. */
+/* The highest softmax probabilities, CV_32FC1; empty without FCN_OUTPUT_CONFIDENCE. Valid as long
+ * as the labels. */
 inline cv::Mat confidence(const fcn::Mask &mask) { return detail::header(mask, CV_32FC1, mask.confidence()); }
 
 /* Blends class colours into an image of the mask's size, CV_8UC3 or CV_8UC4, or a region of one. */

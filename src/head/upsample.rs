@@ -222,8 +222,8 @@ impl Prepared {
                 let answered = (height * convolution.stride, width * convolution.stride);
                 if answered != size || channels != convolution.bias.len() {
                     return Err(Error::Model(format!(
-                        "the network answers {channels} x {height} x {width} scores, which its upsampling by {} makes {} x \
-                         {} instead of the {} x {} of its input",
+                        "the network outputs {channels} x {height} x {width} scores; upsampled by \
+                         {} they are {} x {}, but its input is {} x {}",
                         convolution.stride, answered.0, answered.1, size.0, size.1
                     )));
                 }

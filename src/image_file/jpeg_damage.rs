@@ -24,14 +24,14 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     loop {
         match reader.marker()? {
             // End of image.
-            0xd9 => return frame.map_or(Err("it holds no picture".to_owned()), |frame| frame.is_complete()),
+            0xd9 => return frame.map_or(Err("it contains no image".to_owned()), |frame| frame.is_complete()),
             // Huffman tables.
             0xc4 => {
                 let mut segment = reader.segment()?;
                 while let [head, rest @ ..] = segment {
                     let (table, rest) = HuffmanTable::read(rest)?;
                     let tables = if head >> 4 == 0 { &mut dc } else { &mut ac };
-                    *tables.get_mut(usize::from(head & 15)).ok_or("it has a Huffman table of a number above 3")? =
+                    *tables.get_mut(usize::from(head & 15)).ok_or("the number of a Huffman table is above 3")? =
                         Some(table);
                     segment = rest;
                 }
@@ -66,8 +66,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
             }
             // Restart markers belong inside a scan, and start of image to the beginning of the
             // file.
-            0xd0..=0xd8 => return Err("a marker stands where none may be".to_owned()),
-            0x01..=0xbf => return Err("it has a marker of no known kind".to_owned()),
+            0xd0..=0xd8 => return Err("a marker is in an invalid position".to_owned()),
+            0x01..=0xbf => return Err("it has an unknown marker".to_owned()),
             _ => drop(reader.segment()?),
         }
     }

@@ -45,7 +45,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
         hasher.update(&kind);
         hasher.update(data);
         if hasher.finalize() != checksum {
-            return Err(format!("the checksum of its part {} is wrong", kind.escape_ascii()));
+            return Err(format!("the CRC of its chunk {} is wrong", kind.escape_ascii()));
         }
     }
     Ok(())

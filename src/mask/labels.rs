@@ -74,7 +74,8 @@ impl<'a> LabelMap<'a> {
     pub fn regions_filtered(&self, min_area: u32) -> Result<[Region; 256]> {
         if self.width.max(self.height) > MAX_SIDE as usize {
             return Err(Error::InvalidArgument(format!(
-                "labels of {} x {} pixels are too large to be searched for regions; at most {MAX_SIDE} a side are possible",
+                "labels of {} x {} pixels are too large for finding regions; each side must be at \
+                 most {MAX_SIDE}",
                 self.width, self.height
             )));
         }
@@ -143,7 +144,7 @@ impl Sums {
 pub(crate) fn label_stride(bytes: usize, (width, height): (usize, usize), stride: usize) -> Result<usize> {
     if width == 0 || height == 0 {
         return Err(Error::InvalidArgument(format!(
-            "labels of {width} x {height} pixels are none; each side must be at least 1"
+            "labels of {width} x {height} pixels are empty; each side must be at least 1"
         )));
     }
     let stride = if stride == 0 { width } else { stride };
@@ -153,7 +154,7 @@ pub(crate) fn label_stride(bytes: usize, (width, height): (usize, usize), stride
     let needed = stride.checked_mul(height - 1).and_then(|rows| rows.checked_add(width));
     if needed.is_none_or(|needed| needed > bytes) {
         return Err(Error::InvalidArgument(format!(
-            "{bytes} bytes are fewer than labels of {width} x {height} pixels with stride {stride} take"
+            "{bytes} bytes are fewer than labels of {width} x {height} pixels with stride {stride} need"
         )));
     }
     Ok(stride)

@@ -20,7 +20,7 @@ pub(super) fn assumptions(known: &Known<'_>) -> Vec<String> {
     let Known { card, options, input, form, output: (output, outputs) } = *known;
     let mut assumed = Vec::new();
     if outputs > 1 && options.output.is_none() {
-        assumed.push(format!("output '{output}' of {outputs} is the segmentation, the first that can be one"));
+        assumed.push(format!("output '{output}', the first suitable one of {outputs}, is the segmentation"));
     }
     // The card specifies the rest.
     if card.is_some() {

@@ -55,14 +55,14 @@ impl ModelCard {
 
     /// The card as JSON.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("a card has nothing that JSON cannot say")
+        serde_json::to_string(self).expect("JSON can represent every card")
     }
 
     /// Reads and checks the card of a model; `None` if it has none.
     pub fn of(model: &ModelProto) -> Result<Option<ModelCard>> {
         let Some(entry) = model.metadata_props.iter().find(|entry| entry.key() == Self::KEY) else { return Ok(None) };
         let card: ModelCard = serde_json::from_str(entry.value())
-            .map_err(|error| Error::Model(format!("the model card is not in the form it should be: {error}")))?;
+            .map_err(|error| Error::Model(format!("the model card is malformed: {error}")))?;
         card.check()?;
         Ok(Some(card))
     }
@@ -75,36 +75,39 @@ impl ModelCard {
         }
         if !(2..=255).contains(&self.classes.len()) {
             return wrong(format!(
-                "lists {} classes; 2 to 255 can be told apart, so a single one needs a class for the background beside it",
+                "lists {} classes; 2 to 255 are supported, so a single class also needs a background class",
                 self.classes.len()
             ));
         }
         if let Some(background) = self.background.filter(|&index| usize::from(index) >= self.classes.len()) {
             return wrong(format!(
-                "says that class {background} is the background; there are the classes 0 to {}",
+                "names class {background} as the background; its classes are 0 to {}",
                 self.classes.len() - 1
             ));
         }
         if !(self.mean.iter().all(|mean| mean.is_finite()) && self.std.iter().all(|std| std.is_finite() && *std > 0.0))
         {
-            return wrong(format!("normalises by mean {:?} and std {:?}; std must be above 0", self.mean, self.std));
+            return wrong(format!(
+                "has mean {:?} and std {:?}; both must be finite, and std above 0",
+                self.mean, self.std
+            ));
         }
         if !["rgb", "bgr"].contains(&self.channels.as_str()) {
-            return wrong(format!("orders the channels '{}'; 'rgb' and 'bgr' are known", self.channels));
+            return wrong(format!("has the channel order '{}'; 'rgb' and 'bgr' are supported", self.channels));
         }
         if let Some(side) = self.native_side.filter(|side| !NATIVE_SIDES.contains(side)) {
-            return wrong(format!("gives the native side {side}; 16 to 32767 is possible"));
+            return wrong(format!("has the native side {side}; 16 to 32767 is supported"));
         }
         if let [rows, columns] = self.training_crop
             && ![rows, columns].iter().all(|side| (1..=crate::MAX_SIDE).contains(side))
         {
             return wrong(format!(
-                "says that it was trained on crops of {columns} x {rows} pixels; sides of 1 to {} are possible",
+                "has training crops of {columns} x {rows} pixels; sides of 1 to {} are supported",
                 crate::MAX_SIDE
             ));
         }
         if !(1..=1024).contains(&self.stride) {
-            return wrong(format!("gives the stride {}; 1 to 1024 is possible", self.stride));
+            return wrong(format!("has the stride {}; 1 to 1024 is supported", self.stride));
         }
         Ok(())
     }

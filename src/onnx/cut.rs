@@ -66,7 +66,7 @@ pub(super) fn cut(graph: &mut GraphProto, input: &ImageInput) -> Result<(Tail, O
     let [output] = &graph.output[..] else { return untouched };
     let index = Index::of(graph);
     let Some(node) = index.producer(output.name()) else {
-        return Err(Error::Model(format!("no node of the model yields its output '{}'", output.name())));
+        return Err(Error::Model(format!("no node of the model computes its output '{}'", output.name())));
     };
     let source = node.input.first().cloned().unwrap_or_default();
     // The upsampling's input must be computed by another node.

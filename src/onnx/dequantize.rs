@@ -39,8 +39,9 @@ pub(crate) fn dequantize_weights(graph: &mut GraphProto) -> Result<()> {
             {
                 left = left.checked_sub(stored(inputs[0])).ok_or_else(|| {
                     Error::Model(format!(
-                        "node '{}' of the model makes float32 of integers that many others read, too, more than {MAX_COPIES} of each \
-                         on average; share its result instead",
+                        "node '{}' of the model dequantizes a tensor that other nodes have \
+                         dequantized already, more than {MAX_COPIES} times on average; share the \
+                         result of one node instead",
                         plain(node.name())
                     ))
                 })?;

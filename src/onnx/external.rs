@@ -64,9 +64,7 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
     // distinguish them.
     let total = places.iter().try_fold(bytes.len(), |total, place| total.checked_add(place.length));
     let total = total.filter(|&total| total as u64 <= limit).ok_or_else(|| {
-        Error::Model(format!(
-            "the model and its tensors in other files have more than {limit} bytes, which is the limit"
-        ))
+        Error::Model(format!("the model and its external data have more than {limit} bytes, which is the limit"))
     })?;
     // The parent of a bare file name is the current folder.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -86,7 +84,7 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
         };
         if place.offset.checked_add(place.length as u64).is_none_or(|end| end > *size) {
             return Err(Error::Model(format!(
-                "tensor '{}' takes {} bytes from byte {} on of '{}', which has {size} bytes",
+                "tensor '{}' needs {} bytes from byte {} of '{}', which has {size} bytes",
                 place.tensor, place.length, place.offset, place.location
             )));
         }
@@ -94,8 +92,9 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
     let (stored, read) = (sizes.values().sum::<u64>(), (total - bytes.len()) as u64);
     if read > stored.saturating_mul(MAX_READS) {
         return Err(Error::Model(format!(
-            "the model's tensors take {read} bytes of the files beside it, which have {stored}; at most {MAX_READS} times that is \
-             possible, so save the model again with bytes of its own for each tensor"
+            "the model's tensors read {read} bytes of external data from files of {stored} bytes; \
+             at most {MAX_READS} times their size is supported, so save the model again with \
+             separate data for each tensor"
         )));
     }
     let mut content = file::zeros(total)?;
@@ -144,22 +143,22 @@ fn place(tensor: &TensorProto) -> Result<Place> {
             ("offset", Ok(number)) => offset = number,
             ("length", Ok(number)) => length = Some(number),
             ("offset" | "length", Err(_)) => {
-                return wrong(format!("has the {key} '{value}', which is no number of bytes"));
+                return wrong(format!("has the {key} '{value}', which is not a number of bytes"));
             }
             // The other entry that ONNX defines; it does not affect the location.
             ("checksum", _) => {}
-            _ => return wrong(format!("is stored outside the model with the entry '{key}', which is not known")),
+            _ => return wrong(format!("has external data with the unknown entry '{key}'")),
         }
     }
-    let Some(location) = location else { return wrong("is stored outside the model, but no file is named".into()) };
+    let Some(location) = location else { return wrong("has external data, but no file is named".into()) };
     if location.contains(['/', '\\', '\0']) || matches!(location, "" | "." | "..") {
         return wrong(format!(
-            "is stored in '{location}'; only a file in the model's own folder is read, named without any folder"
+            "is stored in '{location}'; only files in the model's own folder are read, named without a path"
         ));
     }
     let Some(size) = size(tensor) else {
         return wrong(format!(
-            "is stored outside the model, but its type {} and shape {:?} have no size",
+            "has external data, but its type {} and shape {:?} have no size",
             tensor.data_type(),
             tensor.dims
         ));

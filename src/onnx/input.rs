@@ -30,8 +30,8 @@ pub(crate) struct ImageInput {
 }
 
 /// The supported inputs, for error messages.
-const EXPECTED: &str = "one picture of float32, float16, float64 or uint8 is possible, N x C x H x W or N x H x W x C with N = 1 and C = 3 (colour) or \
-                        1 (grey)";
+const EXPECTED: &str = "one image of float32, float16, float64 or uint8 is supported, N x C x H x W or N x H x W x C \
+     with N = 1 and C = 3 (colour) or 1 (grey)";
 
 /// Finds the network's only image input. An error describes what the model has instead. `usual` is
 /// the layout of a network whose shape allows both.
@@ -63,9 +63,9 @@ pub(crate) fn image_input(
         (Some(asked), _, _) => asked,
         (None, true, false) => TensorLayout::Nchw,
         (None, false, true) => TensorLayout::Nhwc,
-        (None, both, _) if both || open => usual.ok_or_else(|| {
-            wrong(", which does not tell which dimension is the channels: the option input_layout decides")
-        })?,
+        (None, both, _) if both || open => {
+            usual.ok_or_else(|| wrong(", so any dimension could be the channels; set the option input_layout"))?
+        }
         _ => return Err(wrong("")),
     };
     let (channels, height, width) = match layout {

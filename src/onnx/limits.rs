@@ -193,8 +193,9 @@ pub(super) fn check_encoded(bytes: &[u8]) -> Result<()> {
     let wrong = |message: String| Err(Error::Model(message));
     if description > most {
         return wrong(format!(
-            "the model's {} bytes describe nodes, attributes and tensors that take {description} bytes of memory; at most {most} \
-             ({MAX_MULTIPLE} for each byte, and {MAX_DESCRIPTION}) are possible, so export a smaller graph, with weights as raw data",
+            "the model's {} bytes describe nodes, attributes and tensors that take {description} \
+             bytes of memory; at most {most} ({MAX_MULTIPLE} per byte, and {MAX_DESCRIPTION}) are \
+             supported, so export a smaller graph, with weights as raw data",
             bytes.len()
         ));
     }
@@ -207,7 +208,7 @@ pub(super) fn check_encoded(bytes: &[u8]) -> Result<()> {
     // The model's own graph counts as a level.
     if depth > MAX_DEPTH + 1 {
         return wrong(format!(
-            "the model has graphs that lie more than {MAX_DEPTH} deep in nodes of other graphs, which is the limit; export a graph \
+            "the model nests graphs more than {MAX_DEPTH} deep, which is the limit; export a graph \
              without nested If and Loop nodes"
         ));
     }
@@ -215,7 +216,7 @@ pub(super) fn check_encoded(bytes: &[u8]) -> Result<()> {
 }
 
 fn too_many(what: &str, found: usize, most: usize) -> String {
-    format!("the model has {found} {what}; at most {most} are possible, so simplify the graph before it is exported")
+    format!("the model has {found} {what}; at most {most} are supported, so simplify the graph before exporting it")
 }
 
 /// Rejects a decoded model whose graph has cycles or is too large.
@@ -231,11 +232,7 @@ pub(super) fn check(model: &ModelProto) -> Result<()> {
     };
     let nodes = functions.nodes(&graph.node, 0)?;
     if nodes > MAX_NODES {
-        return Err(Error::Model(too_many(
-            "nodes, with functions in place of the nodes that call them",
-            nodes,
-            MAX_NODES,
-        )));
+        return Err(Error::Model(too_many("nodes after inlining its functions", nodes, MAX_NODES)));
     }
     check_sizes(model)
 }
@@ -261,8 +258,8 @@ fn check_sizes(model: &ModelProto) -> Result<()> {
             "Resize" => {
                 if let Some(values) = shape(3).filter(|values| *values > MAX_RESIZED) {
                     return Err(Error::Model(format!(
-                        "node '{}' of the model makes a tensor of {values} values; at most {MAX_RESIZED} are possible, so export \
-                         the model for smaller pictures",
+                        "node '{}' of the model creates a tensor of {values} values; at most \
+                         {MAX_RESIZED} are supported, so export the model for smaller images",
                         plain(node.name())
                     )));
                 }
@@ -274,8 +271,9 @@ fn check_sizes(model: &ModelProto) -> Result<()> {
     }
     if filled > MAX_FILLED {
         return Err(Error::Model(format!(
-            "the model makes {filled} values of shapes alone (ConstantOfShape, Expand, Tile, sparse tensors); at most {MAX_FILLED} are \
-             possible, so export the model for smaller pictures"
+            "the model creates {filled} values from shapes alone (ConstantOfShape, Expand, Tile, \
+             sparse tensors); at most {MAX_FILLED} are supported, so export the model for smaller \
+             images"
         )));
     }
     Ok(())
@@ -330,8 +328,8 @@ fn check_order(graph: &GraphProto) -> Result<()> {
         for output in node.output.iter().filter(|output| !output.is_empty()) {
             if given.contains(&output[..]) || producers.insert(&output[..], index).is_some() {
                 return Err(Error::Model(format!(
-                    "the value '{}' of the model is computed by node '{}' and comes from somewhere else, too; each must have one \
-                     origin",
+                    "the value '{}' of the model is computed by node '{}' and defined elsewhere, \
+                     too; each value must have one definition",
                     plain(output),
                     plain(node.name())
                 )));
@@ -359,8 +357,8 @@ fn check_order(graph: &GraphProto) -> Result<()> {
             match producers.get(&name[..]) {
                 Some(&before) if on_path[before] => {
                     return Err(Error::Model(format!(
-                        "the nodes of the model form a circle: node '{}' needs its own result '{}'; a graph whose nodes can run \
-                         one after the other is expected",
+                        "the nodes of the model form a cycle: node '{}' needs its own result '{}'; \
+                         an acyclic graph is expected",
                         plain(graph.node[before].name()),
                         plain(name)
                     )));

@@ -60,7 +60,7 @@ pub fn encode(model: &ModelProto) -> Result<Vec<u8>> {
 pub(crate) fn floats(tensor: &TensorProto) -> Result<Vec<f32>> {
     if tensor.data_type != Some(DataType::Float as i32) {
         return Err(Error::Model(format!(
-            "tensor '{}' is of ONNX element type {}, where float32 (1) is expected",
+            "tensor '{}' has ONNX element type {}; float32 (1) is expected",
             tensor.name(),
             tensor.data_type()
         )));
@@ -80,7 +80,7 @@ fn expect_count(tensor: &TensorProto, found: usize) -> Result<()> {
     let expected = tensor.dims.iter().try_fold(1usize, |product, &dim| product.checked_mul(usize::try_from(dim).ok()?));
     if expected != Some(found) {
         return Err(Error::Model(format!(
-            "tensor '{}' holds {found} values, but its shape is {:?}",
+            "tensor '{}' has {found} values, but its shape is {:?}",
             tensor.name(),
             tensor.dims
         )));

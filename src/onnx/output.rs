@@ -58,8 +58,9 @@ pub(crate) struct Hints<'a> {
 }
 
 /// The supported outputs, for error messages.
-const EXPECTED: &str = "scores (float32, float16 or float64, N x C x h x w or N x h x w x C, N = 1 or left out, 2 to 255 classes \
-                        or C = 1 for two classes) or class indices (int64, int32, uint8 or bool, N x h x w) are possible";
+const EXPECTED: &str = "scores (float32, float16 or float64, N x C x h x w or N x h x w x C, N = 1 or left out, 2 to \
+     255 classes or C = 1 for two classes) or class indices (int64, int32, uint8 or bool, N x h x \
+     w) are supported";
 
 /// Reduces the model to the output that is the segmentation, and returns its form: the requested
 /// output, or the first one that is suitable. If the declared shape does not suffice, `run` finds
@@ -70,7 +71,7 @@ pub(crate) fn choose_output(
     hints: &Hints<'_>,
     run: &mut Run<'_>,
 ) -> Result<Form> {
-    let graph = model.graph.as_ref().ok_or_else(|| Error::Internal("the graph is lost".into()))?;
+    let graph = model.graph.as_ref().ok_or_else(|| Error::Internal("the graph is missing".into()))?;
     let index = Index::of(graph);
     if hints.output.is_none() {
         refuse_instances(&index, input, hints)?;
@@ -112,7 +113,8 @@ pub(crate) fn choose_output(
             Err(Unfit::No) => refused.push(format!("output '{}' is {declared}", output.name())),
             Err(Unfit::Unclear) => {
                 return Err(Error::Model(format!(
-                    "output '{}' is {declared}, which can be N x C x h x w and N x h x w x C: the option output_layout decides",
+                    "output '{}' is {declared}, which can be N x C x h x w or N x h x w x C; set \
+                     the option output_layout",
                     output.name()
                 )));
             }
@@ -162,9 +164,10 @@ fn refuse_instances(index: &Index<'_>, input: &ImageInput, hints: &Hints<'_>) ->
         let queries = maps.is_some() && count == maps;
         if is_float(*element) && (length == Some(4) || factors || queries) {
             return Err(Error::Model(format!(
-                "output '{name}' comes with a list of objects, output '{}', which is {declared}: networks of instance segmentation \
-                 make a mask for each object of both, and no class for each pixel; use a network for semantic segmentation, or \
-                 name an output in the option output",
+                "output '{name}' comes with a list of objects, output '{}', which is {declared}: \
+                 the model is for instance segmentation, with a mask per object and no class per \
+                 pixel; use a model for semantic segmentation, or name an output in the option \
+                 output",
                 list.name()
             )));
         }

@@ -23,8 +23,9 @@ pub(crate) fn parse_shared(bytes: Bytes) -> Result<ModelProto> {
         }
         let location = tensor.external_data.iter().find(|entry| entry.key() == "location").map_or("", |e| e.value());
         Err(Error::Model(format!(
-            "tensor '{}' is stored outside the model, in '{location}', which only a model that is named by its path may have; \
-             save it as one file, with torch.onnx.export(..., external_data=False) or onnx.save_model()",
+            "tensor '{}' is stored outside the model, in '{location}', which requires that the \
+             model is loaded by its path; load it so, or save it as one file, with \
+             torch.onnx.export(..., external_data=False) or onnx.save_model()",
             tensor.name()
         )))
     })?;
@@ -39,11 +40,12 @@ pub(super) fn decode(bytes: Bytes) -> Result<ModelProto> {
     }
     limits::check_encoded(&bytes)?;
     let model = ModelProto::decode(bytes.clone()).map_err(|error| {
-        Error::Model(format!("the model's {} bytes are not a whole ONNX file: {error}", bytes.len()))
+        Error::Model(format!("the model's {} bytes are not a complete ONNX file: {error}", bytes.len()))
     })?;
     if model.graph.as_ref().is_none_or(|graph| graph.node.is_empty() || graph.output.is_empty()) {
         return Err(Error::Model(format!(
-            "the model's {} bytes hold no network: an ONNX file with a graph of at least one node and one output is expected",
+            "the model's {} bytes contain no network; an ONNX file with a graph of at least one \
+             node and one output is expected",
             bytes.len()
         )));
     }
@@ -79,8 +81,8 @@ fn in_nodes(nodes: &mut [NodeProto], visit: &mut Visit<'_>) -> Result<()> {
     for node in nodes {
         if node.op_type() == "EPContext" {
             return Err(Error::Model(format!(
-                "node '{}' is a compiled context (EPContext), which can make ONNX Runtime read other files; give the \
-                 network that it was compiled from",
+                "node '{}' is a compiled context (EPContext), which can make ONNX Runtime read \
+                 other files; use the network that it was compiled from",
                 node.name()
             )));
         }

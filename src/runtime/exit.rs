@@ -102,7 +102,7 @@ impl Gate {
     fn enter(&self) -> Result<Pass> {
         let mut state = self.lock();
         if state.ends {
-            return Err(Error::Cancelled("the frame was cancelled because the process ends".into()));
+            return Err(Error::Cancelled("the frame was cancelled because the process is exiting".into()));
         }
         state.runs += 1;
         Ok(Pass(true))

@@ -130,13 +130,14 @@ impl Limit {
     pub(crate) fn error(&self) -> Error {
         let allowed = self.allowed;
         Error::Timeout(match self.subject {
-            Subject::Frame => format!("the frame had no result within the {allowed:?} that it was given"),
+            Subject::Frame => format!("the frame had no result within its time limit of {allowed:?}"),
             Subject::Creation => {
-                format!("the model was not ready within {allowed:?}, the option timeout, but 10 s at least")
+                format!("the model was not ready within {allowed:?} (the option timeout, at least 10 s)")
             }
             Subject::Trial => format!(
-                "the network did not answer within {allowed:?} when it was run on an empty picture to find out the shapes that the \
-                 file does not say; set the option timeout to give it longer"
+                "the network did not finish within {allowed:?} on a blank image, which it was run \
+                 on to find out shapes that the file does not declare; set the option timeout to a \
+                 longer time"
             ),
         })
     }
@@ -183,9 +184,10 @@ impl Interrupts {
         if timer.is_none() {
             let shared = Arc::clone(&self.shared);
             let thread = Thread::start("fcn-timer", move || shared.watch());
-            *timer = Some(thread.map_err(|error| {
-                Error::Runtime(format!("the thread that watches the deadlines cannot be started: {error}"))
-            })?);
+            *timer =
+                Some(thread.map_err(|error| {
+                    Error::Runtime(format!("cannot start the thread that watches deadlines: {error}"))
+                })?);
         }
         Ok(())
     }
@@ -370,7 +372,7 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let now = Instant::now();
         for (subject, name) in
-            [(Subject::Frame, "the frame"), (Subject::Creation, "the model"), (Subject::Trial, "empty picture")]
+            [(Subject::Frame, "the frame"), (Subject::Creation, "the model"), (Subject::Trial, "blank image")]
         {
             // An hour whose deadline is in an hour, and a minute whose deadline has passed.
             let in_time = Limit::new(subject, now, hour).unwrap();

@@ -71,7 +71,7 @@ impl Runtime {
             let wanted = absolute(library)?;
             if wanted != runtime.path {
                 return Err(Error::Runtime(format!(
-                    "ONNX Runtime is already loaded from {} and cannot be exchanged for {} in the same process",
+                    "ONNX Runtime is already loaded from {} and cannot be replaced by {} in the same process",
                     runtime.path.display(),
                     wanted.display()
                 )));
@@ -84,8 +84,8 @@ impl Runtime {
     pub(crate) fn report(&self, callback: Option<&LogCallback>) {
         if self.loaded_by_host && !self.telemetry_set_by_host {
             let message = format!(
-                "the host had loaded ONNX Runtime {} before libfcn could switch its telemetry off; set the environment \
-                 variable ORT_DISABLE_TELEMETRY=1 before the program starts",
+                "the host had loaded ONNX Runtime {} before libfcn could disable its telemetry; set \
+                 the environment variable ORT_DISABLE_TELEMETRY=1 before the program starts",
                 self.version
             );
             log(callback, LogLevel::Warning, &message);
@@ -157,7 +157,7 @@ impl Runtime {
             .with_logger(Arc::new(|_, _, _, _, _| {}))
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        let version = library::version(path).ok_or_else(|| failed("it does not tell its version".into()))?;
+        let version = library::version(path).ok_or_else(|| failed("it does not report its version".into()))?;
         Ok(Runtime { environment, path: path.to_path_buf(), version, loaded_by_host, telemetry_set_by_host })
     }
 }
@@ -198,7 +198,11 @@ impl Networks {
                 Ok(networks) => Ok(Networks { networks, provider: Provider::Cuda, reason: String::new() }),
                 Err(error) => {
                     let reason = error.to_string();
-                    log(request.options.log.as_ref(), LogLevel::Info, &format!("the CPU runs the network: {reason}"));
+                    log(
+                        request.options.log.as_ref(),
+                        LogLevel::Info,
+                        &format!("the network runs on the CPU: {reason}"),
+                    );
                     let networks = load_all(runtime, request, Provider::Cpu)?;
                     Ok(Networks { networks, provider: Provider::Cpu, reason })
                 }
@@ -292,7 +296,7 @@ impl Loader<'_> {
         let Some(folder) = &options.cache else { return plain() };
         self.load_cached(network, form, folder).or_else(|error| {
             let session = plain()?;
-            log(options.log.as_ref(), LogLevel::Warning, &format!("the optimized network is not kept: {error}"));
+            log(options.log.as_ref(), LogLevel::Warning, &format!("the optimized network is not cached: {error}"));
             Ok(session)
         })
     }
@@ -346,8 +350,8 @@ impl Loader<'_> {
         let builder = session_builder(self.runtime, self.request)
             .and_then(|builder| with_provider(builder, self.request.options, self.provider))
             .and_then(adjust);
-        let made = |error: ort::Error| failed("makes no session", &error);
-        let taken = |error: ort::Error| failed("does not take the model", &error);
+        let made = |error: ort::Error| failed("cannot create a session", &error);
+        let taken = |error: ort::Error| failed("rejects the model", &error);
         let &Request { call, threads, .. } = self.request;
         let check_threads = || threads::check_available(threads - 1);
         match *source {
@@ -372,7 +376,7 @@ impl Loader<'_> {
 }
 
 fn unavailable(provider: Provider, error: &ort::Error) -> Error {
-    Error::Provider(format!("the {} provider does not work here: {}", provider.name(), one_line(&error.to_string())))
+    Error::Provider(format!("the {} provider is unavailable: {}", provider.name(), one_line(&error.to_string())))
 }
 
 /// The maximum size in bytes of a tensor that ONNX Runtime computes by constant folding while it

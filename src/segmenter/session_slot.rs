@@ -239,8 +239,8 @@ fn count(labels: &[u8], counts: &mut [u64; 256]) {
 fn check_run((height, width): (usize, usize)) -> Result<()> {
     if height * width > MAX_RUN_PIXELS {
         return Err(Error::InvalidArgument(format!(
-            "{width} x {height} pixels are more than the {MAX_RUN_PIXELS} that one run takes; choose the size mode tile or a \
-             smaller working size"
+            "{width} x {height} pixels are more than the limit of {MAX_RUN_PIXELS} per run; choose \
+             the size mode tile or a smaller working size"
         )));
     }
     Ok(())
@@ -278,7 +278,7 @@ fn take_labels(
             continue;
         }
         return Err(Error::Model(format!(
-            "the model answers class {class} at column {}, row {} of {} x {}, but has only {} classes",
+            "the model outputs class {class} at column {}, row {} of {} x {}, but has only {} classes",
             index % answered.1,
             index / answered.1,
             answered.1,

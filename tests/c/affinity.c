@@ -1,4 +1,5 @@
-/* Prints how many threads the process has with a segmenter of default options. Argument: a model. */
+/* Prints the process's number of threads with a segmenter of default options. Argument: a
+ * model. */
 
 #include <dirent.h>
 #include <fcn.h>

@@ -167,7 +167,7 @@ static void models(const char *folder) {
         fcn_status status;
         const char *words;
     } cases[] = {
-        {"", FCN_ERROR_IO, "it is not a plain file"},
+        {"", FCN_ERROR_IO, "it is not a regular file"},
         {"missing.onnx", FCN_ERROR_IO, "missing.onnx"},
         {"\xff-missing.onnx", FCN_ERROR_IO, "-missing.onnx"},
         {"good.onnx/below", FCN_ERROR_IO, "good.onnx/below"},
@@ -213,7 +213,7 @@ static void formats(void) {
     FAILS(fcn_format_from_name(NULL, &format), FCN_ERROR_NULL_ARGUMENT, "name is NULL");
     FAILS(fcn_format_from_name("NV12", NULL), FCN_ERROR_NULL_ARGUMENT, "format is NULL");
     FAILS(fcn_format_from_name("bayer_rggb8", &format), FCN_ERROR_UNSUPPORTED_FORMAT, "'bayer_rggb8'");
-    FAILS(fcn_format_from_name("\xff\xfe", &format), FCN_ERROR_UNSUPPORTED_FORMAT, "are not taken");
+    FAILS(fcn_format_from_name("\xff\xfe", &format), FCN_ERROR_UNSUPPORTED_FORMAT, "is not supported");
     FAILS(fcn_format_from_name("", &format), FCN_ERROR_UNSUPPORTED_FORMAT, "''");
     FAILS(fcn_format_from_name(endless, &format), FCN_ERROR_UNSUPPORTED_FORMAT, "bbb'");
     CHECK(format == 77);

@@ -1,5 +1,5 @@
-/* A forked child can neither use nor free its parent's handle. Trying to harms neither the child nor
- * the parent. Argument: a model. */
+/* A forked child can neither use nor free its parent's handle. Trying to harms neither the child
+ * nor the parent. Argument: a model. */
 
 #include "check.h"
 

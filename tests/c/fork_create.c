@@ -1,5 +1,5 @@
-/* fork() while another thread creates the first segmenter of a process: the child gets a segmenter or
- * an error, and never waits for locks of threads that do not exist in it. Argument: a model. */
+/* fork() while another thread creates the first segmenter of a process: the child gets a segmenter
+ * or an error, and never waits for locks of threads that do not exist in it. Argument: a model. */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -19,7 +19,7 @@ static int waits;
 /* Called by fcn_create(): blocks it until the fork is done. */
 static void says(fcn_log_level level, const char *message, void *unused) {
     (void)level, (void)unused;
-    if (!waits || strstr(message, "the CPU runs the network") == NULL) return;
+    if (!waits || strstr(message, "the network runs on the CPU") == NULL) return;
     sem_post(&inside);
     while (sem_wait(&forked) != 0) continue;
 }
@@ -49,8 +49,8 @@ static int result_of(pid_t process) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
 }
 
-/* Runs in a new process without a segmenter. Forks this many milliseconds after the other thread has
- * entered fcn_create(), or with -1 when the log shows that it has. */
+/* Runs in a new process without a segmenter. Forks this many milliseconds after the other thread
+ * has entered fcn_create(), or with -1 when the log shows that it has. */
 static int process(int milliseconds) {
     struct timespec time = {0, milliseconds * 1000000L};
     pthread_t thread;

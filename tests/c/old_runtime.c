@@ -1,5 +1,5 @@
-/* The first functions of ONNX Runtime's C API as in version 1.16, which does not have the API version
- * that libfcn requests. */
+/* The first functions of ONNX Runtime's C API as in version 1.16, which does not have the API
+ * version that libfcn requests. */
 
 #include <stddef.h>
 #include <stdint.h>

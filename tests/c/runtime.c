@@ -1,5 +1,6 @@
 /* A missing, a wrong and a too old ONNX Runtime, and then the right one in the same process.
- * Arguments: a model, the right library, then pairs of an unusable library and words of its message. */
+ * Arguments: a model, the right library, then pairs of an unusable library and words of its
+ * message. */
 
 #include "check.h"
 

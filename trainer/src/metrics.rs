@@ -47,7 +47,7 @@ impl Confusion {
     /// The share of correct pixels. NaN if none were counted.
     pub fn pixel_accuracy(&self) -> f64 {
         let correct: u64 = (0..self.classes).map(|class| self.correct(class)).sum();
-        right as f64 / self.total() as f64
+        correct as f64 / self.total() as f64
     }
 
     /// The share of correct pixels per class, averaged over the classes in the truth; it is

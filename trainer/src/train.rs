@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -393,7 +393,7 @@ impl fmt::Display for Description {
 /// Removes temporary files left by a run that was killed.
 fn remove_leftovers(folder: &Path) -> Result<()> {
     let files = [checkpoint::last(folder), checkpoint::best(folder), of_run::path(folder)];
-    let mut files = files.into_iter().chain(record::whole_files(folder));
+    let mut files = files.into_iter().chain(logging::whole_files(folder));
     Ok(files.try_for_each(|path| fcn::file::remove_leftovers(&path))?)
 }
 

@@ -1,8 +1,8 @@
 /* segment_node: labels a camera's images.
  *
  * Subscribes  image            sensor_msgs/Image, best effort, the latest one
- * Publishes   labels           sensor_msgs/Image, mono8: class indices, with the header of the image
- *             overlay          sensor_msgs/Image: the image with class colours, only if there are subscribers
+ * Publishes   labels           sensor_msgs/Image, mono8: class indices, with the image's header
+ *             overlay          sensor_msgs/Image: the image with class colours, if subscribed
  *             label_info       vision_msgs/LabelInfo, latched: the names of the classes
  * Parameters  model            the ONNX file (required)
  *             width, height    the size at which images are labelled; 0 (default): their own

@@ -29,7 +29,7 @@ impl HuffmanTable {
             let delta = place as i32 - code as i32;
             for &symbol in &symbols[place..place + usize::from(count)] {
                 if code >= 1 << length {
-                    return Err("a Huffman table has more codes than there are".to_owned());
+                    return Err("a Huffman table has too many codes".to_owned());
                 }
                 if length <= SHORT {
                     let first = (code << (SHORT - length)) as usize;
@@ -123,10 +123,7 @@ impl<'a> Bits<'a> {
                 Some(found) => found,
                 None if self.missing > 0 => return Err(self.too_early()),
                 None => {
-                    return Err(format!(
-                        "its pixels hold a code that does not exist, {} bytes into a scan",
-                        self.place
-                    ));
+                    return Err(format!("its pixel data has an invalid code, {} bytes into a scan", self.place));
                 }
             };
         }
@@ -137,7 +134,7 @@ impl<'a> Bits<'a> {
     fn too_early(&self) -> String {
         match self.bytes.get(self.place) {
             None => CUT_OFF.to_owned(),
-            Some(_) => "its pixels end too early".to_owned(),
+            Some(_) => "its pixel data ends too early".to_owned(),
         }
     }
 
@@ -147,7 +144,7 @@ impl<'a> Bits<'a> {
         match self.bytes.get(self.place..self.place + 2) {
             Some(&[0xff, code]) if u32::from(code) == 0xd0 + number => self.place += 2,
             None => return Err(CUT_OFF.to_owned()),
-            _ => return Err("a restart marker is missing among its pixels".to_owned()),
+            _ => return Err("a restart marker is missing in its pixel data".to_owned()),
         }
         (self.next, self.count, self.missing) = (0, 0, 0);
         Ok(())
@@ -181,7 +178,7 @@ impl<'a> Bits<'a> {
         let fill = left[zeros..].iter().take_while(|&&byte| byte == 0xff).count();
         let Some(&code) = left.get(zeros + fill) else { return Err(CUT_OFF.to_owned()) };
         if fill == 0 || code == 0 || !is_zero || unread as usize + zeros > PADDING {
-            return Err("its pixels end too late".to_owned());
+            return Err("its pixel data ends too late".to_owned());
         }
         self.place += zeros + fill - 1;
         Ok(())

@@ -97,7 +97,7 @@ pub(super) struct Scan {
 
 impl Scan {
     pub(super) fn read(segment: &[u8], frame: &mut Frame) -> Result<Scan, String> {
-        let wrong = || "a scan header is wrong".to_owned();
+        let wrong = || "a scan header is invalid".to_owned();
         let (&count, rest) = segment.split_first().ok_or_else(wrong)?;
         let (parts, rest) = rest.split_at_checked(2 * usize::from(count)).ok_or_else(wrong)?;
         let &[start, end, bits, ..] = rest else { return Err(wrong()) };
@@ -155,7 +155,7 @@ impl Scan {
             |table: &Option<HuffmanTable>| table.as_ref().and_then(HuffmanTable::zeros).is_some_and(|s| s & 15 > 0);
         let has_coefficients = self.band.1 > 0 && !self.refines;
         if has_coefficients && self.parts.iter().any(|part| is_coefficient(&ac[part.2])) && bits.has_hole() {
-            return Err("there is a hole of zeros in its pixels".to_owned());
+            return Err("its pixel data has a hole filled with zeros".to_owned());
         }
         Ok(())
     }
@@ -275,5 +275,5 @@ fn refine(
 }
 
 fn out_of_range() -> String {
-    "its pixels hold a value out of range".to_owned()
+    "its pixel data has a value out of range".to_owned()
 }

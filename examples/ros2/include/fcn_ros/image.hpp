@@ -1,6 +1,6 @@
-/* sensor_msgs/Image for fcn. Nothing here depends on ROS: `Image` is any struct with the message's fields
- * height, width, encoding, is_bigendian, step and data, such as sensor_msgs::msg::Image or ROS 1's
- * sensor_msgs::Image. */
+/* sensor_msgs/Image for fcn. Nothing here depends on ROS: `Image` is any struct with the message's
+ * fields height, width, encoding, is_bigendian, step and data, such as sensor_msgs::msg::Image or
+ * ROS 1's sensor_msgs::Image. */
 
 #ifndef FCN_ROS_IMAGE_HPP
 #define FCN_ROS_IMAGE_HPP
@@ -13,16 +13,17 @@
 
 namespace fcn_ros {
 
-/* The frame borrows the message's data. Supports the encodings of sensor_msgs/image_encodings.hpp that
- * fcn_format_from_name() accepts: "bgr8", "mono16", "yuv422_yuy2", "nv21" and others; the second plane of
- * "nv21" follows the first one. */
+/* The frame borrows the message's data. Supports the encodings of sensor_msgs/image_encodings.hpp
+ * that fcn_format_from_name() accepts: "bgr8", "mono16", "yuv422_yuy2", "nv21" and others; the
+ * second plane of "nv21" follows the first one. */
 template <typename Image>
 fcn_frame frame(const Image &image) {
     const fcn_format format = fcn::format_from_name(image.encoding);
     if (format == FCN_FORMAT_GRAY16 && image.is_bigendian)
         throw fcn::Error(FCN_ERROR_UNSUPPORTED_FORMAT, "mono16 with is_bigendian set is not taken: swap its bytes");
     const fcn_frame frame = fcn::contiguous(format, image.data.data(), image.width, image.height, image.step);
-    /* The data must reach to the end of the last plane; all but the first have half as many rows. */
+    /* The data must reach to the end of the last plane; all but the first have half as many
+     * rows. */
     const std::size_t last = frame.planes[2] ? 2 : frame.planes[1] ? 1 : 0;
     const std::size_t before = static_cast<std::size_t>(static_cast<const std::uint8_t *>(frame.planes[last]) -
                                                         static_cast<const std::uint8_t *>(frame.planes[0]));
@@ -36,8 +37,8 @@ fcn_frame frame(const Image &image) {
     return frame;
 }
 
-/* Fills a message with the mask's class indices, "mono8". Reuses the memory of `image`. The caller sets the
- * header, to the camera's if the labels should keep the image's time and frame. */
+/* Fills a message with the mask's class indices, "mono8". Reuses the memory of `image`. The caller
+ * sets the header, to the camera's if the labels should keep the image's time and frame. */
 template <typename Image>
 void labels(const fcn::Mask &mask, Image &image) {
     image.height = mask.height();

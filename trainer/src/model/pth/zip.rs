@@ -28,15 +28,12 @@ impl<'a> Archive<'a> {
         let mut parts = BTreeMap::new();
         for index in 0..archive.len() {
             let file = archive.by_index_raw(index).map_err(damaged)?;
+            let name = file.name().map_err(damaged)?.into_owned();
             let (start, length) = (file.data_start().unwrap_or(u64::MAX), file.compressed_size());
             let part = usize::try_from(start).ok().zip(usize::try_from(length).ok());
             let part = part.and_then(|(start, length)| bytes.get(start..)?.get(..length));
-            let bytes =
-                part.ok_or_else(|| Error::new(format!("its part {} reaches beyond the zip file", file.name())))?;
-            parts.insert(
-                file.name().to_owned(),
-                Part { stored: file.compression() == CompressionMethod::Stored, bytes },
-            );
+            let bytes = part.ok_or_else(|| Error::new(format!("its part {name} reaches beyond the zip file")))?;
+            parts.insert(name, Part { stored: file.compression() == CompressionMethod::Stored, bytes });
         }
         Ok(Archive { parts })
     }
