@@ -143,7 +143,7 @@ pub(crate) fn overlay_rows(
     Ok(())
 }
 
-/// A picture to draw into.
+/// An image to draw into.
 pub(crate) struct Canvas<'a> {
     pixels: &'a mut [u8],
     format: PixelFormat,
@@ -155,7 +155,7 @@ pub(crate) struct Canvas<'a> {
 }
 
 impl Canvas<'_> {
-    /// Moves a pixel towards a colour: 0 leaves it, 1 replaces it. Pixels outside of the picture are left out.
+    /// Blends a colour into a pixel; `share` is its opacity. Ignores pixels outside the image.
     pub(crate) fn blend(&mut self, x: usize, y: usize, color: [u8; 3], share: f32) {
         if x >= self.width || y >= self.height {
             return;
@@ -168,7 +168,7 @@ impl Canvas<'_> {
         }
     }
 
-    /// The same for a rectangle.
+    /// [`Canvas::blend`] for a rectangle.
     pub(crate) fn fill(&mut self, (x, y): (usize, usize), (width, height): (usize, usize), color: [u8; 3], share: f32) {
         for y in y..(y + height).min(self.height) {
             (x..(x + width).min(self.width)).for_each(|x| self.blend(x, y, color, share));
@@ -176,7 +176,7 @@ impl Canvas<'_> {
     }
 }
 
-/// Whether another label lies within `reach` pixels to the left, right, top or bottom.
+/// Whether there is another label within `reach` pixels to the left, right, top or bottom.
 fn is_border(labels: LabelMap<'_>, (x, y): (usize, usize), reach: usize) -> bool {
     if reach == 0 {
         return false;
