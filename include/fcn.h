@@ -463,8 +463,8 @@ fcn_status fcn_options_set_device(fcn_options *options, uint32_t device);
 fcn_status fcn_options_set_threads(fcn_options *options, uint32_t threads);
 
 /// Sets how many frames can be segmented at once: 1 to 64, or 0 (default) for 1. Further calls of
-/// fcn_segment() wait for a free session. Each session has its own memory and threads; the weights
-/// are shared.
+/// fcn_segment() wait for a free session. Each session has its own memory, threads and copy of the
+/// weights.
 fcn_status fcn_options_set_sessions(fcn_options *options, uint32_t sessions);
 
 /// Limits the time of fcn_segment(), including the wait for a free session, in milliseconds; 0

@@ -49,15 +49,15 @@ pub enum PixelFormat {
     J444,
 }
 
-/// Where the samples of one kind lie in a picture: those of red, say, or of Cb.
+/// Position of the samples of one kind in an image, for example those of red or Cb.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Samples {
     pub(crate) plane: usize,
-    /// The byte of the first one.
+    /// Byte of the first sample.
     pub(crate) offset: usize,
-    /// Bytes from one to the next in its row.
+    /// Bytes from one sample to the next in its row.
     pub(crate) distance: usize,
-    /// 2 to the power of this many columns, and rows, share one.
+    /// Binary logarithms of the number of columns and rows that share a sample.
     pub(crate) shift: [u32; 2],
 }
 
@@ -81,7 +81,7 @@ impl PixelFormat {
         self.samples()[2].plane.max(self.samples()[1].plane) + 1
     }
 
-    /// The rows of plane `plane`, and the bytes that are used in each, for a picture of `width` x `height` pixels.
+    /// Rows of a plane, and bytes used per row, of an image of `width` x `height` pixels.
     pub(crate) fn plane_size(self, plane: usize, width: u32, height: u32) -> (usize, usize) {
         let shared = |side: u32, shift: u32| (side as usize).div_ceil(1 << shift);
         let samples = self.samples().into_iter().filter(|samples| samples.plane == plane);
@@ -90,12 +90,12 @@ impl PixelFormat {
         })
     }
 
-    /// 2 to the power of this many columns, and rows, share samples.
+    /// Binary logarithms of the number of columns and rows that share chroma samples.
     pub(crate) fn shift(self) -> [u32; 2] {
         self.samples()[2].shift
     }
 
-    /// The row of plane `plane` where the pixel in this column and row lies, and the byte there; the pixel is the first of those
+    /// Row of the pixel in plane `plane`, and its byte in that row. The pixel is the first of those
     /// that share samples.
     pub(crate) fn byte_of(self, plane: usize, [column, row]: [usize; 2]) -> (usize, usize) {
         let mut samples = self.samples().into_iter().filter(|samples| samples.plane == plane);
@@ -104,8 +104,8 @@ impl PixelFormat {
             .map_or((0, 0), |Samples { distance, shift, .. }| (row >> shift[1], (column >> shift[0]) * distance))
     }
 
-    /// Where each plane starts in one block of memory, and its stride, where `stride` (0 for rows without padding) is that
-    /// of the first. What does not fit into numbers is left to later checks.
+    /// Start and stride of each plane in one block of memory; `stride` is that of the first plane, 0
+    /// means no padding. Overflow wraps: later checks reject it.
     pub(crate) fn contiguous_planes(self, width: u32, height: u32, stride: usize) -> [(usize, usize); 3] {
         let mut start = 0usize;
         std::array::from_fn(|plane| {
@@ -124,13 +124,13 @@ impl PixelFormat {
         })
     }
 
-    /// Whether the samples are Y, Cb and Cr; else they are red, green and blue.
+    /// Whether the samples are Y'CbCr instead of red, green and blue.
     pub(crate) fn is_yuv(self) -> bool {
         use PixelFormat::*;
         matches!(self, Nv12 | Nv21 | I420 | Yuyv | Uyvy | I422 | I440 | I444) || self.is_full_range()
     }
 
-    /// Whether Y, Cb and Cr are from 0 to 255 in any case.
+    /// Whether Y'CbCr samples always have full range.
     pub(crate) fn is_full_range(self) -> bool {
         use PixelFormat::*;
         matches!(self, J420 | J422 | J440 | J444)

@@ -42,27 +42,28 @@ pub enum Rotation {
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
     planes: [&'a [u8]; 3],
-    /// Where the first row of each plane lies in it.
+    /// Start of the first row in each plane.
     starts: [usize; 3],
-    /// The bytes from there to the second one, negative where rows lie upwards in memory.
+    /// Bytes from row to row, negative for bottom-up planes.
     strides: [isize; 3],
     format: PixelFormat,
     matrix: ColorMatrix,
     range: ColorRange,
     width: u32,
     height: u32,
-    /// Width and height of the picture in memory that it is a part of.
+    /// Width and height of the image that the frame is a part of.
     whole: (u32, u32),
-    /// Where what is in memory lies in that picture, column and row: (0, 0) unless a part was copied.
+    /// Column and row in that image of the first pixel in memory: (0, 0) unless a part was copied.
     base: [usize; 2],
-    /// Where pixel (0, 0) lies in what is in memory: column and row.
+    /// Column and row in memory of pixel (0, 0).
     origin: [usize; 2],
-    /// What leads from there to its right neighbour and to the one below: one of them is a column, the other a row.
+    /// Step in memory (columns, rows) from a pixel to its right neighbour.
     step_x: [isize; 2],
+    /// Step in memory (columns, rows) from a pixel to the one below.
     step_y: [isize; 2],
 }
 
-/// Which part of a picture a frame is, and how it is turned.
+/// The part of an image that a frame shows, and its orientation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct View {
     whole: (u32, u32),
@@ -145,9 +146,9 @@ impl<'a> Frame<'a> {
         self
     }
 
-    /// Where a row of a plane lies in it.
+    /// Start of a row in a plane.
     fn row(&self, plane: usize, row: usize) -> usize {
-        // All rows were checked to lie in the plane.
+        // All rows were checked to be inside the plane.
         self.starts[plane].wrapping_add_signed(self.strides[plane].wrapping_mul(row.cast_signed()))
     }
 
@@ -176,7 +177,7 @@ impl<'a> Frame<'a> {
         let back = |step: [isize; 2]| step.map(|pixels| -pixels);
         match rotation {
             Rotation::None => self,
-            // Walking right in the turned picture is walking up in memory.
+            // Right in the rotated image is up in memory.
             Rotation::Clockwise90 => Frame {
                 origin: self.pixel(0, bottom),
                 width: height,
@@ -214,25 +215,25 @@ impl<'a> Frame<'a> {
         self.height
     }
 
-    /// Frames of one view show the same place of a camera's picture, pixel by pixel.
+    /// Frames with equal views show the same part of a camera's image, pixel by pixel.
     pub(crate) fn view(&self) -> View {
         let Frame { whole, width, height, base, origin, step_x, step_y, .. } = *self;
         let origin = std::array::from_fn(|axis| base[axis] + origin[axis]);
         View { whole, size: (width, height), origin, steps: [step_x, step_y] }
     }
 
-    /// How the bytes of a pixel are laid out.
+    /// The pixel format.
     pub fn format(&self) -> PixelFormat {
         self.format
     }
 
-    /// What makes RGB of the samples, where they are Y, Cb and Cr.
+    /// The conversion to RGB, if the samples are Y'CbCr.
     pub(crate) fn conversion(&self) -> Option<Conversion> {
         let range = if self.format.is_full_range() { ColorRange::Full } else { self.range };
         self.format.is_yuv().then(|| Conversion::new(self.matrix, range))
     }
 
-    /// The bytes of row `y` from pixel 0 on, where the row lies left to right and each pixel has bytes of its own.
+    /// The bytes of row `y`, if it is stored left to right and each pixel has bytes of its own.
     pub(crate) fn contiguous_row(&self, y: u32) -> Option<&'a [u8]> {
         if self.step_x != [1, 0] || self.format.is_yuv() {
             return None;
@@ -247,7 +248,7 @@ impl<'a> Frame<'a> {
         self.step_x[0] == 0
     }
 
-    /// The memory that row `y` takes its samples of one kind from; [`Frame::place`] tells where they lie in it.
+    /// The memory with row `y`'s samples of one kind, at the positions of [`Frame::place`].
     pub(crate) fn line(&self, samples: Samples, y: u32) -> &'a [u8] {
         let Samples { plane, offset, distance, shift } = samples;
         let [column, row] = self.pixel(0, y);
@@ -255,7 +256,7 @@ impl<'a> Frame<'a> {
         &self.planes[plane][start + offset..]
     }
 
-    /// Where the sample of column `x` lies in the memory of any row.
+    /// Position of the sample of column `x` in [`Frame::line`], the same for all rows.
     pub(crate) fn place(&self, samples: Samples, x: usize) -> usize {
         let [column, row] = self.pixel(x as u32, 0);
         if self.is_turned() {
@@ -267,7 +268,7 @@ impl<'a> Frame<'a> {
 
     /// The column and the row in memory of pixel (x, y).
     fn pixel(&self, x: u32, y: u32) -> [usize; 2] {
-        // Every pixel of the frame lies inside the picture, so no sum is negative.
+        // Every pixel of the frame is inside the image, so no sum is negative.
         std::array::from_fn(|axis| {
             let (x, y) = (x as isize * self.step_x[axis], y as isize * self.step_y[axis]);
             self.origin[axis].wrapping_add_signed(x + y)
@@ -275,8 +276,8 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// The distance of rows in bytes, `stride` or for 0 the length of a row, and the bytes from the first sample of a plane to the
-/// end of the last one.
+/// The stride in bytes (that of packed rows if `stride` is 0), and the bytes from the first to the
+/// last sample of a plane.
 pub(crate) fn plane_layout(
     format: PixelFormat,
     plane: usize,

@@ -74,7 +74,7 @@ pub fn read_image(path: impl AsRef<Path>) -> Result<Image> {
     let file = ImageFile::read(path)?;
     let (decoder, layout) = file.open()?;
     file.check_damage()?;
-    // The crate image ends the process if it cannot allocate.
+    // The crate `image` aborts the process if an allocation fails.
     let check_available = |bytes: u64| memory::check_available(bytes as usize, "the decoded image");
     let decoded = decoder.total_bytes();
     check_available(decoded)?;
@@ -115,7 +115,7 @@ impl ImageFile<'_> {
         Ok(ImageFile { path, format, bytes })
     }
 
-    /// A decoder that has read the header, and what the header says.
+    /// A decoder that has read the header, and the layout in the header.
     fn open(&self) -> Result<(impl ImageDecoder, ImageLayout)> {
         let decode_error = |error| decode_error(self.path, error);
         let mut limits = Limits::no_limits();
@@ -140,7 +140,7 @@ impl ImageFile<'_> {
         limits.reserve(decoder.total_bytes()).map_err(decode_error)?;
         decoder.set_limits(limits).map_err(decode_error)?;
         let orientation = match self.format {
-            // The decoder overlooks data that stand behind the pixels.
+            // The decoder ignores EXIF data after the pixels.
             ImageFormat::Png => png_chunks::exif(&self.bytes).and_then(Orientation::from_exif_chunk),
             _ => Some(decoder.orientation().map_err(decode_error)?),
         };
@@ -148,7 +148,7 @@ impl ImageFile<'_> {
         Ok((decoder, ImageLayout { width, height, orientation }))
     }
 
-    /// Refuses a file that is cut off or whose data do not end as they should.
+    /// Rejects files that are truncated or otherwise damaged.
     fn check_damage(&self) -> Result<()> {
         let checked = match self.format {
             ImageFormat::Png => png_chunks::check(&self.bytes),

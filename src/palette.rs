@@ -55,9 +55,9 @@ const VOC_NAMES: [&str; 21] = [
     "tvmonitor",
 ];
 
-/// The colours of the Cityscapes benchmark's 19 classes in the order of their training indices (cityscapesScripts,
-/// `labels.py`): road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky, person,
-/// rider, car, truck, bus, train, motorcycle, bicycle.
+/// The colours of Cityscapes' 19 classes by training index (cityscapesScripts, `labels.py`): road,
+/// sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky,
+/// person, rider, car, truck, bus, train, motorcycle, bicycle.
 const CITYSCAPES_COLORS: [[u8; 3]; 19] = [
     [128, 64, 128],
     [244, 35, 232],
@@ -83,7 +83,7 @@ const CITYSCAPES_COLORS: [[u8; 3]; 19] = [
 /// The label of pixels without a class: below the confidence threshold, or void in ground truth.
 pub const UNKNOWN: u8 = 255;
 
-/// The names that programs for labelling give to what is no object.
+/// Names of the background class in annotation tools.
 const BACKGROUND_NAMES: [&str; 4] = ["background", "_background_", "__background__", "bg"];
 
 /// The index of the background class: the first named `background`, `_background_`,
@@ -99,7 +99,7 @@ pub fn background(classes: &[Class]) -> Option<u8> {
 pub enum Palette {
     /// Pascal VOC's colour map, for any number of classes.
     Voc,
-    /// Those of the 19 Cityscapes classes.
+    /// The colours of the 19 Cityscapes classes.
     Cityscapes,
 }
 
@@ -116,8 +116,8 @@ impl Palette {
         }
     }
 
-    /// Gives the classes these colours in their order. Pascal VOC's first colour, black, is the background's wherever that
-    /// stands; Cityscapes has no background, so all colours go by index.
+    /// Sets the classes' colours by index. In Pascal VOC's palette, the background is black (its
+    /// first colour) whatever its index; Cityscapes has no background.
     pub(crate) fn color(self, classes: &mut [Class], background: Option<u8>) -> Result<()> {
         if self == Palette::Cityscapes && classes.len() > CITYSCAPES_COLORS.len() {
             return Err(Error::InvalidArgument(format!(
@@ -206,7 +206,8 @@ mod tests {
     #[test]
     fn display_colors_are_bright_and_differ_where_colours_do() {
         let display = |color| Class { name: String::new(), color }.display_color();
-        // 160 + 95 * 64 / 255 = 183.8; 160 + 95 * 192 / 255 = 231.5, and 128 * 231.5 / 192 = 154.4; 160 + 95 / 255 = 160.4.
+        // 160 + 95 * 64 / 255 = 183.8; 160 + 95 * 192 / 255 = 231.5, and 128 * 231.5 / 192 = 154.4;
+        // 160 + 95 / 255 = 160.4.
         for (color, expected) in [
             ([64, 0, 0], [184, 0, 0]),
             ([192, 0, 128], [232, 0, 154]),

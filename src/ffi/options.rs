@@ -129,8 +129,8 @@ pub unsafe extern "C" fn fcn_options_set_threads(options: Option<&mut fcn_option
 }
 
 /// Sets how many frames can be segmented at once: 1 to 64, or 0 (default) for 1. Further calls of
-/// fcn_segment() wait for a free session. Each session has its own memory, threads and copy of
-/// the weights.
+/// fcn_segment() wait for a free session. Each session has its own memory, threads and copy of the
+/// weights.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.

@@ -55,11 +55,11 @@ pub struct Timings {
 pub struct Mask {
     pub(crate) settings: Settings,
     pub(crate) data: MaskData,
-    /// Stays with the settings where results change hands.
+    /// Stays with the settings when data is swapped.
     pub(crate) history: History,
 }
 
-/// What one frame yields.
+/// The result of one frame.
 #[derive(Debug, Default)]
 pub(crate) struct MaskData {
     pub(crate) width: usize,
@@ -67,25 +67,25 @@ pub(crate) struct MaskData {
     pub(crate) classes: usize,
     /// Columns and rows of the network's input.
     pub(crate) working_size: (usize, usize),
-    /// Empty where the labels went to the caller's memory.
+    /// Empty if the labels went to the caller's memory.
     pub(crate) labels: Vec<u8>,
     pub(crate) confidence: Vec<f32>,
     pub(crate) confidence_u8: Vec<u8>,
     pub(crate) margin: Vec<f32>,
     pub(crate) scores: Vec<f32>,
-    /// The pixels of each of the 256 labels.
+    /// Pixels of each of the 256 labels.
     pub(crate) pixels: Vec<u64>,
-    /// Those whose scores are infinite or no numbers.
+    /// Pixels with an infinite or NaN score.
     pub(crate) not_finite: u64,
     pub(crate) timings: Timings,
 }
 
-/// How a frame is labelled, beside the frame itself.
+/// How a frame is labelled, and where its labels go.
 pub(crate) struct Target<'a> {
     pub(crate) rules: Rules,
-    /// The caller's memory for labels and the distance of its rows; without it they go to the mask's own.
+    /// The caller's memory for labels and its stride; `None` for the mask's own.
     pub(crate) labels: Option<(&'a mut [u8], usize)>,
-    /// What was averaged up to the last frame.
+    /// The average of earlier frames.
     pub(crate) before: &'a History,
 }
 
@@ -265,8 +265,7 @@ fn present<T>(values: &[T]) -> Option<&[T]> {
 }
 
 impl MaskData {
-    /// Makes room for a mask of this size; the values are whatever was there before. `own_labels` tells whether the labels
-    /// are kept here.
+    /// Makes room for a mask of this size, with unspecified values; `own_labels`: including labels.
     pub(crate) fn prepare(
         &mut self,
         (width, height): (usize, usize),
@@ -288,7 +287,7 @@ impl MaskData {
         Ok(())
     }
 
-    /// Where the labels of a frame go, and the distance of rows.
+    /// Memory for the labels of a frame, and its stride.
     pub(crate) fn label_rows<'a>(&'a mut self, target: &'a mut Target<'_>) -> (&'a mut [u8], usize) {
         match &mut target.labels {
             Some((labels, stride)) => (labels, *stride),
