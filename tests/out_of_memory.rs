@@ -88,7 +88,8 @@ fn ending(number: usize, least: usize, work: &dyn Fn() -> Result<()>) -> Ending 
             // Hides the message of an expected abort.
             // SAFETY: this is the child's own standard error.
             unsafe { libc::close(2) };
-            (COUNT.store(0, Ordering::Relaxed), FAILS.store(number, Ordering::Relaxed));
+            COUNT.store(0, Ordering::Relaxed);
+            FAILS.store(number, Ordering::Relaxed);
             LEAST.store(least, Ordering::Relaxed);
             let result = panic::catch_unwind(AssertUnwindSafe(work));
             LEAST.store(usize::MAX, Ordering::Relaxed);
@@ -209,7 +210,6 @@ fn large_allocations_that_fail_are_errors() {
             label(&path, &options, &pixels, size)
         });
         let count = count(&endings);
-        println!("{name}: {count:?}");
         // Rust has no fallible allocation of shared memory, which the `ort` crate requires for a
         // file. So libfcn first makes an ordinary allocation of the same size and frees it.
         let shared = usize::from(large_file) * if name == "cached" { 2 } else { 1 };
@@ -234,7 +234,6 @@ fn small_allocations_that_fail_are_counted() {
     fs::write(&path, models::network(Spec::default())).unwrap();
     let (pixels, options) = (random_bytes(1, 3 * 48 * 32), options());
     let count = count(&endings(1, &|| label(&path, &options, &pixels, (48, 32))));
-    println!("{count:?}");
     let of = |ending| count.get(&ending).copied().unwrap_or_default();
     assert!(of(Ending::OutOfMemory) >= 30, "{count:?}");
     assert!(of(Ending::Aborted) <= MOST_ABORTS, "{count:?}");

@@ -49,7 +49,7 @@ fn objects(lines: &str) -> Vec<Value> {
 /// The table, without the columns of time, which differ from run to run.
 fn table(run: &Path) -> Vec<Row> {
     let classes = Checkpoint::read(run).unwrap().state.classes;
-    let mut rows = record::read_table(run, &classes).unwrap();
+    let mut rows = logging::read_table(run, &classes).unwrap();
     for row in &mut rows {
         row.train.iter_mut().for_each(|train| (train.seconds, train.examples_per_second) = (0.0, 0.0));
         row.val.iter_mut().for_each(|val| val.seconds = 0.0);
@@ -181,7 +181,7 @@ fn tear(run: &Path) -> Vec<PathBuf> {
     let append = |path: &Path, bytes: &[u8]| {
         File::options().append(true).open(path).unwrap().write_all(bytes).unwrap();
     };
-    let table_file = record::table_path(run);
+    let table_file = logging::table_path(run);
     let line = fs::read_to_string(&table_file).unwrap().lines().last().unwrap().to_owned();
     let (_, rest) = line.split_once(',').unwrap();
     append(&table_file, format!("19,{rest}\n20,4,0.0").as_bytes());
@@ -190,7 +190,7 @@ fn tear(run: &Path) -> Vec<PathBuf> {
     events.sort();
     let whole = fs::read(events.last().unwrap()).unwrap();
     append(events.last().unwrap(), &whole[..20]);
-    append(&record::sessions_path(run), b"{\"started\":\"20");
+    append(&logging::sessions_path(run), b"{\"started\":\"20");
     let left = ["last.safetensors", "best.safetensors", "dataset.json", "metrics.csv", "sessions.jsonl"]
         .map(|name| run.join(format!(".{name}.fcn-a1B2c3.tmp")))
         .to_vec();
