@@ -1,6 +1,8 @@
 //! The names of pixel formats: in this library, ROS 2, OpenCV, the Linux kernel (V4L2), GStreamer
 //! and FFmpeg.
 
+use std::{fmt, str::FromStr};
+
 use crate::{Error, PixelFormat, Result};
 
 use PixelFormat::*;
@@ -65,7 +67,9 @@ const VIDEO: [(&str, PixelFormat); 26] = [
     ("uyvy422", Uyvy),
 ];
 
-impl PixelFormat {
+impl FromStr for PixelFormat {
+    type Err = Error;
+
     /// Looks up a format by name, case-insensitively: a name of this library (`NV12`, `RGB8`), a
     /// ROS 2 encoding (`bgr8`, `mono16`, `yuv422_yuy2`), an OpenCV matrix type (`8UC3`, taken as
     /// BGR), a V4L2 fourcc (`YU12`, `XR24`), or a name of GStreamer or FFmpeg (`YUY2`, `BGRx`,
@@ -74,7 +78,7 @@ impl PixelFormat {
     /// A name does not specify the colour matrix. Nor does it specify the range, except for
     /// FFmpeg's `yuvj420p` and the like, whose formats ([`PixelFormat::J420`]) always have full
     /// range. ROS 2's `is_bigendian` must be 0 for `mono16` and `16UC1`.
-    pub fn from_name(name: &str) -> Result<PixelFormat> {
+    fn from_str(name: &str) -> Result<PixelFormat> {
         let own = PixelFormat::ALL.into_iter().map(|format| (format.name(), format));
         let mut known = own.chain(ROS).chain(OPENCV).chain(V4L2).chain(VIDEO);
         let found = known.find(|(known, _)| known.eq_ignore_ascii_case(name.trim_end_matches(' ')));
@@ -85,7 +89,15 @@ impl PixelFormat {
             ))
         })
     }
+}
 
+impl fmt::Display for PixelFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl PixelFormat {
     /// This library's name of the format, for example `NV12`.
     pub fn name(self) -> &'static str {
         match self {
@@ -144,24 +156,24 @@ mod tests {
             (J444, "J444 yuvj444p"),
         ] {
             for name in names.split(' ') {
-                assert_eq!(PixelFormat::from_name(name), Ok(format), "{name}");
+                assert_eq!(name.parse::<PixelFormat>(), Ok(format), "{name}");
             }
             assert_eq!(names.split(' ').next(), Some(format.name()));
             assert!(PixelFormat::ALL.contains(&format));
         }
         // The kernel pads the code to four characters.
-        assert_eq!(PixelFormat::from_name("Y16 "), Ok(Gray16));
+        assert_eq!("Y16 ".parse::<PixelFormat>(), Ok(Gray16));
     }
 
     #[test]
     fn other_names_are_an_error_that_repeats_them() {
         let strange = "bayer_rggb8 bayer_grbg16 BA81 RGGB 8UC2 8SC1 16UC3 16SC1 32FC1 CV_8UC3 yuvj411p yuv420p10le rgb16 nv24 NV16 YV12 YVYU MJPG RGB4 BX24 xRGB GRAY16_BE Y10";
         for name in strange.split(' ').chain(["", " ", "NV 12"]) {
-            let error = PixelFormat::from_name(name).expect_err(name);
+            let error = name.parse::<PixelFormat>().expect_err(name);
             assert!(matches!(error, Error::UnsupportedFormat(_)), "{name}");
             assert!(error.to_string().contains(&format!("'{name}'")), "{error}");
         }
         let long = "x".repeat(1 << 20);
-        assert!(PixelFormat::from_name(&long).unwrap_err().to_string().len() < 350);
+        assert!(long.parse::<PixelFormat>().unwrap_err().to_string().len() < 350);
     }
 }

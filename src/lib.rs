@@ -1,10 +1,11 @@
 //! Semantic segmentation with fully convolutional networks (Long et al. 2015), on ONNX Runtime.
 //!
-//! ```no_run
+//! ```
 //! use fcn::{Frame, Mask, Options, PixelFormat, Segmenter};
 //!
 //! # fn main() -> fcn::Result<()> {
-//! let segmenter = Segmenter::from_file("street.onnx", &Options::default())?;
+//! let options = Options::default().with_threads(2);
+//! let segmenter = Segmenter::from_file("models/street.onnx", &options)?;
 //! let mut mask = Mask::new();
 //! let pixels = vec![0u8; 480 * 320 * 3];
 //! let frame = Frame::packed(PixelFormat::Bgr8, &pixels, 480, 320, 0)?;
@@ -18,8 +19,14 @@
 //! tensor -> ONNX Runtime -> scores -> upsampling and argmax -> [`Mask`]. `include/fcn.h` and
 //! `include/fcn.hpp` offer the same to C and C++.
 
+#![deny(missing_debug_implementations)]
+
+#[doc(hidden)]
+#[expect(missing_debug_implementations, reason = "C programs see these types")]
 pub mod ffi;
+#[doc(hidden)]
 pub mod file;
+#[doc(hidden)]
 pub mod onnx;
 pub mod palette;
 

@@ -1,9 +1,10 @@
 //! [`Options`]: settings for creating a [`Segmenter`](crate::Segmenter).
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use crate::{
     Error, MAX_SIDE, Result,
+    error::plain,
     onnx::{NATIVE_SIDES, TensorLayout},
     palette::Palette,
 };
@@ -31,6 +32,27 @@ impl Provider {
             Provider::Cuda => "cuda",
             Provider::TensorRt => "tensorrt",
         }
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Provider {
+    type Err = Error;
+
+    /// The provider with this [name](Provider::name).
+    fn from_str(name: &str) -> Result<Provider> {
+        const ALL: [Provider; 4] = [Provider::Auto, Provider::Cpu, Provider::Cuda, Provider::TensorRt];
+        ALL.into_iter().find(|provider| provider.name() == name).ok_or_else(|| {
+            Error::InvalidArgument(format!(
+                "the provider '{}' does not exist; there are 'auto', 'cpu', 'cuda' and 'tensorrt'",
+                plain(name)
+            ))
+        })
     }
 }
 
@@ -88,6 +110,16 @@ pub enum LogLevel {
     Warning,
     /// Something failed.
     Error,
+}
+
+impl From<LogLevel> for log::Level {
+    fn from(level: LogLevel) -> log::Level {
+        match level {
+            LogLevel::Info => log::Level::Info,
+            LogLevel::Warning => log::Level::Warn,
+            LogLevel::Error => log::Level::Error,
+        }
+    }
 }
 
 /// Receives log messages, from any thread and from several at once.
@@ -162,7 +194,8 @@ pub struct Options {
     /// GPU.
     #[doc(hidden)]
     pub device_graph: bool,
-    /// Receives messages of this library and ONNX Runtime; `None` discards them.
+    /// Receives messages of this library and ONNX Runtime; `None` hands them to the logger of the
+    /// crate `log`, if the program has one.
     pub log: Option<LogCallback>,
 }
 
@@ -192,6 +225,48 @@ impl fmt::Debug for Options {
             .field("palette", &self.palette)
             .finish_non_exhaustive()
     }
+}
+
+/// Methods that set a field and return the options.
+macro_rules! setters {
+    ($($setter:ident, $field:ident: $type:ty, $value:ident => $stored:expr;)*) => {
+        /// The fields as a chain of calls.
+        impl Options {
+            $(
+                #[doc = concat!("Sets [`Options::", stringify!($field), "`].")]
+                #[must_use]
+                pub fn $setter(mut self, $value: $type) -> Options {
+                    self.$field = $stored;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters! {
+    with_provider, provider: Provider, provider => provider;
+    with_device, device: u32, device => device;
+    with_threads, threads: u32, threads => threads;
+    with_sessions, sessions: u32, sessions => sessions;
+    with_timeout, timeout: Duration, timeout => Some(timeout);
+    with_gpu_memory_limit, gpu_memory_limit: usize, bytes => bytes;
+    with_runtime_library, runtime_library: impl Into<PathBuf>, path => Some(path.into());
+    with_cache, cache: impl Into<PathBuf>, folder => Some(folder.into());
+    with_size_mode, size_mode: SizeMode, mode => Some(mode);
+    with_native_side, native_side: u32, pixels => Some(pixels);
+    with_scale, scale: f32, scale => Some(scale);
+    with_mean, mean: [f32; 3], mean => Some(mean);
+    with_std, std: [f32; 3], std => Some(std);
+    with_channel_order, channel_order: ChannelOrder, order => Some(order);
+    with_input_layout, input_layout: TensorLayout, layout => Some(layout);
+    with_output, output: impl Into<String>, name => Some(name.into());
+    with_output_layout, output_layout: TensorLayout, layout => Some(layout);
+    with_probabilities, probabilities: bool, probabilities => Some(probabilities);
+    with_multilabel, multilabel: f32, probability => Some(probability);
+    with_class_names, class_names: Vec<String>, names => Some(names);
+    with_palette, palette: Palette, palette => Some(palette);
+    with_log, log: LogCallback, callback => Some(callback);
 }
 
 impl Options {

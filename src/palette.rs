@@ -1,5 +1,7 @@
 //! Class names and colours.
 
+use std::{fmt, str::FromStr};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -103,9 +105,11 @@ pub enum Palette {
     Cityscapes,
 }
 
-impl Palette {
-    /// The palette called `name`: `voc` or `cityscapes`.
-    pub fn named(name: &str) -> Result<Palette> {
+impl FromStr for Palette {
+    type Err = Error;
+
+    /// The palette called `voc` or `cityscapes`.
+    fn from_str(name: &str) -> Result<Palette> {
         match name {
             "voc" => Ok(Palette::Voc),
             "cityscapes" => Ok(Palette::Cityscapes),
@@ -115,7 +119,18 @@ impl Palette {
             ))),
         }
     }
+}
 
+impl fmt::Display for Palette {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Palette::Voc => "voc",
+            Palette::Cityscapes => "cityscapes",
+        })
+    }
+}
+
+impl Palette {
     /// Sets the classes' colours by index. In Pascal VOC's palette, the background is black (its
     /// first colour) whatever its index; Cityscapes has no background.
     pub(crate) fn color(self, classes: &mut [Class], background: Option<u8>) -> Result<()> {
@@ -166,12 +181,12 @@ mod tests {
         assert!(error.contains("19 colours") && error.contains("21 classes"), "{error}");
         assert_eq!(classes, voc_classes());
         classes.truncate(19);
-        Palette::named("cityscapes").unwrap().color(&mut classes, None).unwrap();
+        "cityscapes".parse::<Palette>().unwrap().color(&mut classes, None).unwrap();
         // Road, person and bicycle on the benchmark's page.
         assert_eq!([0, 11, 18].map(|i: usize| classes[i].color), [[128, 64, 128], [220, 20, 60], [119, 11, 32]]);
-        Palette::named("voc").unwrap().color(&mut classes, Some(0)).unwrap();
+        "voc".parse::<Palette>().unwrap().color(&mut classes, Some(0)).unwrap();
         assert_eq!(classes[..], voc_classes()[..19]);
-        assert!(Palette::named("VOC\n").unwrap_err().to_string().contains("'VOC\\n'"));
+        assert!("VOC\n".parse::<Palette>().unwrap_err().to_string().contains("'VOC\\n'"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod session_slot;
 
 use std::{
+    fmt,
     ops::{Deref, DerefMut},
     path::Path,
     sync::{
@@ -65,6 +66,18 @@ pub struct Segmenter {
     process: Process,
     /// A number that is unique in this process.
     number: u64,
+}
+
+impl fmt::Debug for Segmenter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segmenter")
+            .field("provider", &self.provider)
+            .field("size_mode", &self.mode)
+            .field("sessions", &self.sessions)
+            .field("timeout", &self.timeout)
+            .field("classes", &self.model.classes.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Segmenter {

@@ -279,7 +279,7 @@ fn what_a_shape_does_not_tell_the_options_decide() {
     let (width, height) = (64, 32);
     let pixels = random_bytes(47, 3 * width * height);
     let refused = |model: &ModelProto, options: &Options, words: &str| {
-        let error = Segmenter::from_memory(&model.encode_to_vec(), options).err().expect(words).to_string();
+        let error = Segmenter::from_memory(&model.encode_to_vec(), options).expect_err(words).to_string();
         assert!(error.contains(words), "{error}");
     };
     let works = |name: &str, model: &ModelProto, options: &Options, foreign: &Foreign| {
@@ -598,7 +598,7 @@ fn independent_classes_leave_pixels_to_the_background() {
         let mut options = options();
         options.multilabel = Some(0.5);
         change(&mut options);
-        let error = Segmenter::from_memory(bytes, &options).err().expect(words);
+        let error = Segmenter::from_memory(bytes, &options).expect_err(words);
         assert!(
             matches!(error, Error::InvalidArgument(_) | Error::Model(_)) && error.to_string().contains(words),
             "{error}"

@@ -271,7 +271,7 @@ fn every_format_is_the_picture_that_ffmpeg_sees() {
     let jpeg = ["yuvj420p", "yuvj422p", "yuvj440p", "yuvj444p"];
     let mut checked = 0;
     for pixels in plain.into_iter().chain(yuv).chain(jpeg) {
-        let format = PixelFormat::from_name(pixels).unwrap();
+        let format = pixels.parse::<PixelFormat>().unwrap();
         for (matrix, matrix_name) in [(ColorMatrix::Bt601, "bt601"), (ColorMatrix::Bt709, "bt709")] {
             for (range, range_name) in [(ColorRange::Limited, "limited"), (ColorRange::Full, "full")] {
                 // Matrix and range affect no other formats. FFmpeg's grey has a range, but libfcn's

@@ -416,7 +416,7 @@ pub unsafe extern "C" fn fcn_format_from_name(name: *const c_char, format: *mut 
         required((!name.is_null()).then_some(()), "name")?;
         required((!format.is_null()).then_some(()), "format")?;
         // SAFETY: not NULL, and the caller promises a NUL-terminated string.
-        let found = PixelFormat::from_name(&unsafe { CStr::from_ptr(name) }.to_string_lossy())?;
+        let found = unsafe { CStr::from_ptr(name) }.to_string_lossy().parse::<PixelFormat>()?;
         let number = FORMATS.iter().find(|(_, format, _)| *format == found).map(|&(number, ..)| number as u32);
         let number = number.ok_or_else(|| Error::Internal(format!("{} has no number", found.name())))?;
         // SAFETY: not NULL, and the caller promises a place to write to.

@@ -388,7 +388,7 @@ pub unsafe extern "C" fn fcn_options_set_palette(
         let options = required(options, "options")?;
         // SAFETY: not NULL, and the caller promises a NUL-terminated string.
         let name = (!palette.is_null()).then(|| unsafe { CStr::from_ptr(palette) }.to_string_lossy());
-        let palette = name.map(|name| Palette::named(&name)).transpose()?;
+        let palette = name.map(|name| name.parse::<Palette>()).transpose()?;
         change(Some(options), |options| options.palette = palette)
     })
 }

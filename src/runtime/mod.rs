@@ -407,12 +407,14 @@ fn session_builder(runtime: &Runtime, request: &Request<'_>) -> ort::Result<Sess
         }))?)
 }
 
-/// Calls the host's callback. A panic in it must not unwind into ONNX Runtime's C++ code.
+/// Calls the host's callback or, without one, the logger of the crate `log`. A panic in either must
+/// not unwind into ONNX Runtime's C++ code.
 pub(crate) fn log(callback: Option<&LogCallback>, level: LogLevel, message: &str) {
-    if let Some(callback) = callback {
-        // There is no one to report the callback's panic to.
-        let _ = catch_unwind(AssertUnwindSafe(|| callback(level, message)));
-    }
+    // There is no one to report the panic to.
+    let _ = catch_unwind(AssertUnwindSafe(|| match callback {
+        Some(callback) => callback(level, message),
+        None => log::log!(target: "fcn", level.into(), "{message}"),
+    }));
 }
 
 fn with_provider(builder: SessionBuilder, options: &Options, provider: Provider) -> ort::Result<SessionBuilder> {
