@@ -48,6 +48,7 @@ const MAX_TEXT: usize = 1024;
 
 /// Makes a foreign text, such as a name in a model, safe to be part of a message: escapes control
 /// characters and those that change the writing direction, and truncates long texts.
+#[must_use]
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len().min(MAX_TEXT + 16));
     for character in text.chars() {

@@ -121,7 +121,8 @@ pub(crate) fn open_beside(folder: &Path, name: &str) -> io::Result<(File, u64)> 
     Ok((file, metadata.len()))
 }
 
-/// Removes the temporary files of writers of `path` that were killed. No other process may be writing `path`.
+/// Removes the temporary files of writers of `path` that were killed. No other process may be
+/// writing `path`.
 pub fn remove_leftovers(path: &Path) -> Result<()> {
     let start = temporary_start(path);
     let remove = || {

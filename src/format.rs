@@ -72,11 +72,13 @@ impl PixelFormat {
     };
 
     /// The bytes from a pixel to its right neighbour, in the first plane.
+    #[must_use]
     pub fn bytes(self) -> usize {
         self.samples()[0].distance
     }
 
     /// The number of planes, 1 to 3.
+    #[must_use]
     pub fn planes(self) -> usize {
         self.samples()[2].plane.max(self.samples()[1].plane) + 1
     }
@@ -104,7 +106,8 @@ impl PixelFormat {
             .map_or((0, 0), |Samples { distance, shift, .. }| (row >> shift[1], (column >> shift[0]) * distance))
     }
 
-    /// Start and stride of each plane in one block of memory; `stride` is that of the first plane, 0
+    /// Start and stride of each plane in one block of memory; `stride` is that of the first plane,
+    /// 0
     /// means no padding. Overflow wraps: later checks reject it.
     pub(crate) fn contiguous_planes(self, width: u32, height: u32, stride: usize) -> [(usize, usize); 3] {
         let mut start = 0usize;

@@ -99,6 +99,7 @@ impl fmt::Display for PixelFormat {
 
 impl PixelFormat {
     /// This library's name of the format, for example `NV12`.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Rgb8 => "RGB8",

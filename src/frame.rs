@@ -132,6 +132,7 @@ impl<'a> Frame<'a> {
 
     /// Turns each plane upside down, for images whose first row is the last one in memory, such as
     /// Windows bitmaps and OpenGL read-backs. Call it before [`Frame::crop`] and [`Frame::rotate`].
+    #[must_use]
     pub fn bottom_up(self) -> Self {
         self.turned_over([true; 3])
     }
@@ -154,6 +155,7 @@ impl<'a> Frame<'a> {
 
     /// Sets the colour matrix and range of Y'CbCr samples; BT.601 with limited range by default.
     /// Ignored for other formats; those whose name begins with J always have full range.
+    #[must_use]
     pub fn color(self, matrix: ColorMatrix, range: ColorRange) -> Self {
         Frame { matrix, range, ..self }
     }
@@ -171,6 +173,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The frame rotated clockwise by `rotation`; the mask is rotated, too.
+    #[must_use]
     pub fn rotate(self, rotation: Rotation) -> Self {
         let (right, bottom) = (self.width - 1, self.height - 1);
         let Frame { width, height, step_x, step_y, .. } = self;
@@ -201,16 +204,19 @@ impl<'a> Frame<'a> {
     }
 
     /// The frame with left and right exchanged.
+    #[must_use]
     pub fn mirror(self) -> Self {
         Frame { origin: self.pixel(self.width - 1, 0), step_x: self.step_x.map(|pixels| -pixels), ..self }
     }
 
     /// Columns, after crop and rotation.
+    #[must_use]
     pub fn width(&self) -> u32 {
         self.width
     }
 
     /// Rows, after crop and rotation.
+    #[must_use]
     pub fn height(&self) -> u32 {
         self.height
     }
@@ -223,6 +229,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The pixel format.
+    #[must_use]
     pub fn format(&self) -> PixelFormat {
         self.format
     }

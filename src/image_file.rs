@@ -45,11 +45,13 @@ pub struct ImageLayout {
 
 impl ImageLayout {
     /// Width and height with the orientation applied, as [`read_image`] returns them.
+    #[must_use]
     pub fn upright(&self) -> (u32, u32) {
         if self.orientation > 4 { (self.height, self.width) } else { (self.width, self.height) }
     }
 
     /// Whether the stored orientation is upright.
+    #[must_use]
     pub fn is_upright(&self) -> bool {
         self.orientation == 1
     }
@@ -58,6 +60,7 @@ impl ImageLayout {
     ///
     /// # Panics
     /// If there are not `height * width` labels.
+    #[must_use]
     pub fn turn(&self, labels: Vec<u8>) -> Vec<u8> {
         let stored = GrayImage::from_raw(self.width, self.height, labels).expect("labels of the stored size");
         let mut image = DynamicImage::ImageLuma8(stored);

@@ -25,6 +25,7 @@ pub enum Provider {
 
 impl Provider {
     /// The name: `auto`, `cpu`, `cuda` or `tensorrt`.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Provider::Auto => "auto",

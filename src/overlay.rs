@@ -185,7 +185,8 @@ mod tests {
             Case { format: PixelFormat::Rgb8, alpha: 0.0, cat: &[100, 100, 100] },
         ] {
             let bytes = case.format.bytes();
-            // Two rows of background, cat and void, with 2 bytes of padding after each but the last.
+            // Two rows of background, cat and void, with 2 bytes of padding after each but the
+            // last.
             let stride = 3 * bytes + 2;
             let mut pixels = vec![100u8; stride + 3 * bytes];
             overlay(&mut pixels, case.format, 3, 2, stride, &[0, 1, 255, 1, 0, 0], &classes(), Some(0), case.alpha)

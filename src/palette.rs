@@ -90,6 +90,7 @@ const BACKGROUND_NAMES: [&str; 4] = ["background", "_background_", "__background
 
 /// The index of the background class: the first named `background`, `_background_`,
 /// `__background__` or `bg`, ignoring case.
+#[must_use]
 pub fn background(classes: &[Class]) -> Option<u8> {
     let is_background =
         |class: &Class| BACKGROUND_NAMES.iter().any(|name| class.name.trim().eq_ignore_ascii_case(name));
@@ -156,6 +157,7 @@ impl Palette {
 /// The colour of class `index` in Pascal VOC's colour map: the bits of the index, distributed from
 /// the top bit of each channel down (VOCdevkit, `VOClabelcolormap.m`). Distinct for all 256
 /// indices.
+#[must_use]
 pub fn voc_color(index: u8) -> [u8; 3] {
     let mut color = [0u8; 3];
     for bit in 0..8 {
@@ -166,6 +168,7 @@ pub fn voc_color(index: u8) -> [u8; 3] {
 }
 
 /// Pascal VOC's 21 classes.
+#[must_use]
 pub fn voc_classes() -> Vec<Class> {
     (0u8..).zip(VOC_NAMES).map(|(index, name)| Class { name: name.to_owned(), color: voc_color(index) }).collect()
 }

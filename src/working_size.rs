@@ -6,6 +6,7 @@ const NEAR: f64 = 0.8;
 
 /// The (height, width) to which [`SizeMode::Auto`](crate::SizeMode) resamples a frame of `size` for
 /// a network of this native side and stride; `None` if the frame is near the native side as it is.
+#[must_use]
 pub fn native(size: (usize, usize), native_side: u32, stride: usize) -> Option<(usize, usize)> {
     let side = (size.0 as f64 * size.1 as f64).sqrt();
     let factor = f64::from(native_side) / side;

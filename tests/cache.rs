@@ -70,7 +70,7 @@ fn a_kept_network_is_used_and_labels_the_same() {
     labels(&second, &options(Some(other.path())));
     let (_, _, foreign) = entry(other.path());
     fs::write(&path, [&header[..], &foreign[..]].concat()).unwrap();
-    let error = Segmenter::from_memory(&first, &options(Some(folder.path()))).err().expect("it has 4 classes, not 5");
+    let error = Segmenter::from_memory(&first, &options(Some(folder.path()))).expect_err("it has 4 classes, not 5");
     assert!(error.to_string().contains("4 scores"), "{error}");
     fs::write(&path, [&header[..], &network[..]].concat()).unwrap();
     assert_eq!(labels(&first, &options(Some(folder.path()))), truth);

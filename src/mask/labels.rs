@@ -34,11 +34,13 @@ impl<'a> LabelMap<'a> {
     }
 
     /// Columns.
+    #[must_use]
     pub fn width(&self) -> u32 {
         self.width as u32
     }
 
     /// Rows.
+    #[must_use]
     pub fn height(&self) -> u32 {
         self.height as u32
     }

@@ -91,11 +91,13 @@ pub(crate) struct Target<'a> {
 
 impl Mask {
     /// An empty mask for labels only.
+    #[must_use]
     pub fn new() -> Self {
         Mask::default()
     }
 
     /// An empty mask with these outputs.
+    #[must_use]
     pub fn with_outputs(outputs: Outputs) -> Self {
         let mut mask = Mask::default();
         mask.set_outputs(outputs);
@@ -113,6 +115,7 @@ impl Mask {
     }
 
     /// The selected outputs.
+    #[must_use]
     pub fn outputs(&self) -> Outputs {
         self.settings.outputs
     }
@@ -130,6 +133,7 @@ impl Mask {
     /// The size of the network's input for the last frame, including padding: see
     /// [`SizeMode`](crate::SizeMode). With tiles, the size of a tile. 0 and 0 before the first
     /// frame.
+    #[must_use]
     pub fn working_size(&self) -> (u32, u32) {
         (self.data.working_size.0 as u32, self.data.working_size.1 as u32)
     }
@@ -192,16 +196,19 @@ impl Mask {
     }
 
     /// Columns; 0 before the first frame.
+    #[must_use]
     pub fn width(&self) -> u32 {
         self.data.width as u32
     }
 
     /// Rows; 0 before the first frame.
+    #[must_use]
     pub fn height(&self) -> u32 {
         self.data.height as u32
     }
 
     /// The number of classes of the model that filled the mask; 0 before the first frame.
+    #[must_use]
     pub fn classes(&self) -> usize {
         self.data.classes
     }
@@ -209,45 +216,53 @@ impl Mask {
     /// The labels, `height * width` values row by row: class indices, unless [`Mask::set_remap`]
     /// changed them, or [`UNKNOWN`]. Empty before the first frame, and if the labels went to the
     /// caller's memory ([`Segmenter::segment_into`](crate::Segmenter::segment_into)).
+    #[must_use]
     pub fn labels(&self) -> &[u8] {
         &self.data.labels
     }
 
     /// The labels with their size, for regions and contours; `None` if [`Mask::labels`] is empty.
+    #[must_use]
     pub fn label_map(&self) -> Option<LabelMap<'_>> {
         LabelMap::new(self.labels(), self.width(), self.height(), 0).ok()
     }
 
     /// The highest softmax probability of each pixel, row by row, greater than 0 and at most 1;
     /// `None` if not selected.
+    #[must_use]
     pub fn confidence(&self) -> Option<&[f32]> {
         present(&self.data.confidence)
     }
 
     /// The same in bytes, 0 to 255; `None` if not selected.
+    #[must_use]
     pub fn confidence_u8(&self) -> Option<&[u8]> {
         present(&self.data.confidence_u8)
     }
 
     /// The difference of the two highest softmax probabilities of each pixel, row by row, 0 to 1 (1
     /// if only one class competes); `None` if not selected.
+    #[must_use]
     pub fn margin(&self) -> Option<&[f32]> {
         present(&self.data.margin)
     }
 
     /// The scores before the softmax, `classes x height x width`; `None` if not selected.
+    #[must_use]
     pub fn scores(&self) -> Option<ArrayView3<'_, f32>> {
         let MaskData { classes, height, width, scores, .. } = &self.data;
         if scores.is_empty() { None } else { ArrayView3::from_shape((*classes, *height, *width), scores).ok() }
     }
 
     /// The durations of the last frame; zeros before the first frame.
+    #[must_use]
     pub fn timings(&self) -> Timings {
         self.data.timings
     }
 
     /// The number of pixels with each label from 0 to the number of classes less 1. Pixels with
     /// other labels (unknown, or remapped) are not included.
+    #[must_use]
     pub fn pixels(&self) -> &[u64] {
         self.data.pixels.get(..self.data.classes).unwrap_or_default()
     }
@@ -255,6 +270,7 @@ impl Mask {
     /// The number of pixels with an infinite or NaN score; they are [`UNKNOWN`], with confidence
     /// and margin 0. More than 0 means that the model or its input is wrong. Always 0 for models
     /// that output class indices.
+    #[must_use]
     pub fn not_finite(&self) -> u64 {
         self.data.not_finite
     }

@@ -54,6 +54,7 @@ impl ModelCard {
     pub const KEY: &'static str = "fcn.model_card";
 
     /// The card as JSON.
+    #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("JSON can represent every card")
     }

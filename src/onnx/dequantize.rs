@@ -130,7 +130,8 @@ fn range(quantize: &NodeProto, dequantize: &NodeProto, constants: &HashMap<&str,
         .then(|| ((least - point) as f32 * scale, (most - point) as f32 * scale))
 }
 
-/// Whether these are the inputs of a quantized bias: int32, with one float32 scale or one per value.
+/// Whether these are the inputs of a quantized bias: int32, with one float32 scale or one per
+/// value.
 fn is_bias(inputs: &[&TensorProto]) -> bool {
     matches!(inputs, [x, scale] if x.data_type() == DataType::Int32 as i32 && x.dims.len() == 1 && is_scale(scale))
 }

@@ -162,7 +162,8 @@ impl Predictor {
         Ok(confusion)
     }
 
-    /// Checks that a data set has the predictor's classes, labels all its photos, and passes each to
+    /// Checks that a data set has the predictor's classes, labels all its photos, and passes each
+    /// to
     /// `each` with its index in the split and its labels.
     pub fn visit(
         &mut self,
