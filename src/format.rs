@@ -107,8 +107,7 @@ impl PixelFormat {
     }
 
     /// Start and stride of each plane in one block of memory; `stride` is that of the first plane,
-    /// 0
-    /// means no padding. Overflow wraps: later checks reject it.
+    /// 0 means no padding. Overflow wraps: later checks reject it.
     pub(crate) fn contiguous_planes(self, width: u32, height: u32, stride: usize) -> [(usize, usize); 3] {
         let mut start = 0usize;
         std::array::from_fn(|plane| {

@@ -848,8 +848,7 @@ mod tests {
     }
 
     /// A model that calls the first of so many functions in this domain. Each calls the next; the
-    /// last
-    /// one has `more` nodes.
+    /// last one has `more` nodes.
     fn calls(functions: usize, domain: &str, more: usize) -> ModelProto {
         let call = |index: usize| NodeProto { domain: Some("own".into()), ..node(&format!("f{index}"), &[]) };
         let mut model = model(vec![call(0)], &[]);

@@ -163,8 +163,7 @@ impl Predictor {
     }
 
     /// Checks that a data set has the predictor's classes, labels all its photos, and passes each
-    /// to
-    /// `each` with its index in the split and its labels.
+    /// to `each` with its index in the split and its labels.
     pub fn visit(
         &mut self,
         dataset: &Dataset,
