@@ -1,5 +1,6 @@
-//! The C header `include/fcn.h` is made from src/ffi by cbindgen: this compares the checked-in copy, and
-//! `make header` updates it. No build script makes it, so that users of the crate need no cbindgen.
+//! The C header `include/fcn.h` is made from src/ffi by cbindgen: this compares the checked-in
+//! copy, and `make header` updates it. No build script makes it, so that users of the crate need no
+//! cbindgen.
 
 use std::{env, fs, path::Path};
 
@@ -54,8 +55,8 @@ fn declarations(file: &Path) -> String {
     items.join("\n\n")
 }
 
-/// Adapts rustdoc to C: indents code blocks, and removes the section `# Safety`, the last one, because
-/// the conventions say the same once.
+/// Adapts rustdoc to C: indents code blocks, and removes the section `# Safety`, the last one,
+/// because the conventions say the same once.
 fn plain_docs(item: &str) -> String {
     let (mut lines, mut is_code, mut is_safety) = (Vec::new(), false, false);
     for line in item.lines() {

@@ -1,5 +1,5 @@
-//! Networks just outside the forms that libfcn takes apart, beside those just inside: labels are
-//! those of the same graph where ONNX Runtime computes all of it, because its end is hidden.
+//! Networks just outside the forms that libfcn recognises, next to those just inside. Their labels
+//! must equal those of the same graph with a hidden end, which ONNX Runtime computes completely.
 
 #[path = "common/models.rs"]
 mod models;
@@ -45,8 +45,8 @@ fn segment(name: &str, model: &ModelProto, options: &Options, outputs: Outputs) 
     mask
 }
 
-/// The model with two nodes at its end that libfcn does not look through, so that ONNX Runtime
-/// computes all of it. Each takes back what the other does.
+/// Appends two nodes that libfcn does not recognise, so that ONNX Runtime computes the whole graph.
+/// Each undoes the other.
 fn hidden(mut model: ModelProto, operator: &str) -> ModelProto {
     let graph = model.graph.as_mut().unwrap();
     graph.node.push(build::node(operator, &["scores"], "hidden", vec![]));
@@ -55,8 +55,8 @@ fn hidden(mut model: ModelProto, operator: &str) -> ModelProto {
     model
 }
 
-/// Labels are the best of what ONNX Runtime answers, interpolated to the picture's size, but where
-/// the two best are too close.
+/// Checks that labels are the argmax of ONNX Runtime's scores, interpolated to the image's size,
+/// unless the two best scores are too close.
 fn check(name: &str, model: &ModelProto) {
     check_with(name, model, hidden(model.clone(), "Neg"));
 }
@@ -77,7 +77,7 @@ fn check_with(name: &str, model: &ModelProto, truth: ModelProto) {
     assert!(counted.iter().filter(|count| **count > 0).count() > 1, "{name}: all of one class proves nothing");
 }
 
-/// Scores at a fraction of the picture's size, `low`, and nodes that make `scores` of them.
+/// Scores at a fraction of the image's size, `low`, and nodes that compute `scores` from them.
 struct Net {
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
@@ -132,7 +132,7 @@ impl Net {
 fn transposed_convolutions_label_as_onnx_runtime_does() {
     struct Case {
         name: &'static str,
-        /// Channels before and behind.
+        /// Channels before and after.
         channels: [usize; 2],
         strides: [i64; 2],
         weight: [i64; 4],
@@ -184,7 +184,7 @@ fn transposed_convolutions_label_as_onnx_runtime_does() {
                 .random(3, "bias", &[behind as i64])
         };
         check(name, &net("weight", "bias").scores(behind));
-        // Neither computed weights nor a computed bias can be taken out of the graph.
+        // Neither computed weights nor a computed bias can be taken from the graph.
         for [weight, bias] in [["same.weight", "bias"], ["weight", "same.bias"]] {
             let mut computed = net(weight, bias);
             for value in ["weight", "bias"] {
@@ -251,7 +251,7 @@ fn resizes_label_as_onnx_runtime_does() {
 
 #[test]
 fn sizes_that_nodes_put_together_label_as_onnx_runtime_does() {
-    // Which part of the picture's shape is the size, and of which tensor's.
+    // Which element of the image's shape is the size, and of which tensor's shape.
     for (name, of, indices) in [
         ("of the picture", "image", [2, 3]),
         ("from the end", "image", [-2, -1]),
@@ -318,7 +318,7 @@ fn ends_of_networks_label_as_onnx_runtime_does() {
 
 #[test]
 fn certain_probabilities_are_labelled() {
-    // So large that the sigmoid is 1, or 0, and nothing in between.
+    // Values so large that the sigmoid is exactly 1 or 0.
     let net = || {
         let mut net = Net::new(1, [1, 1]).node("Mul", &["low", "thousand"], "large", vec![]);
         net.constants =
@@ -343,7 +343,7 @@ fn class_indices_are_those_of_onnx_runtime() {
         vec![axis, keep, build::int("select_last_index", last)]
     };
     for (name, last, bool) in [("the first of equal ones", 0, false), ("the last", 1, false), ("above 0", 0, true)] {
-        // Whole numbers, so that many are equal.
+        // Whole numbers, with many ties.
         let mut net = Net::new(CLASSES, [1, 1]).node("Round", &["low"], "rounded", vec![]);
         let best = if bool { "best" } else { "scores" };
         net = net.node("ArgMax", &["rounded"], best, argmax(last));
@@ -374,7 +374,7 @@ fn quantized_weights_label_as_onnx_runtime_does() {
         1 => build::int8s("zero", &[], &[3]),
         _ => build::int8s("zero", &[count as i64], &[3, -7, 12, 0, 1][..count]),
     };
-    // The scale of 1 / 32 in half precision.
+    // The scale 1 / 32 in half precision.
     let half = || build::halves("scale", &[], &[0x2800]);
     struct Case {
         name: &'static str,
@@ -410,7 +410,7 @@ fn quantized_weights_label_as_onnx_runtime_does() {
         model.graph.as_mut().unwrap().initializer.extend(zero);
         model.opset_import[0].version = Some(19);
         model.ir_version = Some(9);
-        // Values that are computed stay integers.
+        // Computed values stay integers.
         let mut truth = hidden(model.clone(), "Neg");
         let graph = truth.graph.as_mut().unwrap();
         graph.initializer.iter_mut().filter(|t| t.name() == "stored").for_each(|t| t.name = Some("constant".into()));
@@ -419,7 +419,7 @@ fn quantized_weights_label_as_onnx_runtime_does() {
     }
 }
 
-/// A tensor whose values lie in another file, or which says so.
+/// A tensor with external data, or which claims to have it.
 fn away(location: Option<DataLocation>, entries: usize) -> TensorProto {
     let entry = StringStringEntryProto { key: Some("location".into()), value: Some("weights.bin".into()) };
     TensorProto {
@@ -509,7 +509,7 @@ fn files_beside_a_model_in_memory_are_refused_wherever_they_are_named() {
             }
         }
     }
-    // Compiled contexts, in the same places of nodes.
+    // Compiled contexts, in the same places.
     type PutNode = fn(&mut ModelProto, NodeProto);
     let places: [(&str, PutNode); 4] = [
         ("a node", |m, n| body(m).node.push(n)),

@@ -243,8 +243,8 @@ mod tests {
 
     #[test]
     fn regions_and_holes_are_left_out_by_their_pixels() {
-        // A ring of 16 pixels around a hole of 9 that contains a pixel, and a ring of 12 beside it,
-        // around 4.
+        // A ring of 16 pixels around a hole of 9 that contains a pixel, and next to it a ring of
+        // 12, around 4.
         let picture = ["#####.####", "#...#.#..#", "#.#.#.#..#", "#...#.####", "#####....."];
         let labels: Vec<u8> = picture.iter().flat_map(|row| row.bytes()).collect();
         let map = LabelMap::new(&labels, 10, 5, 0).unwrap();

@@ -190,7 +190,7 @@ mod tests {
         ImageInput { name: "image".into(), height, width, layout: TensorLayout::Nchw, grey: false, element }
     }
 
-    /// A convolution and the node that makes `scores` of its result, `low`.
+    /// A convolution and the node that computes `scores` from its result, `low`.
     fn graph(last: NodeProto, initializer: Vec<TensorProto>) -> GraphProto {
         GraphProto {
             node: vec![build::node("Conv", &["image", "kernel"], "low", vec![]), last],
@@ -208,7 +208,7 @@ mod tests {
         build::floats("weight", &dims, &numbers(dims.iter().product()))
     }
 
-    /// Three classes, four times as large.
+    /// Three classes, upsampled by four.
     fn transposed_graph() -> GraphProto {
         let attributes = vec![build::ints("strides", &[4, 4]), build::ints("pads", &[2; 4])];
         let last = build::node("ConvTranspose", &["low", "weight", "bias"], "scores", attributes);
@@ -220,7 +220,7 @@ mod tests {
         graph(last, vec![build::floats("scales", &[4], &[1.0, 1.0, 4.0, 4.0])])
     }
 
-    /// Gives the last node this attribute, in place of one of the same name.
+    /// Sets an attribute of the last node.
     fn set(graph: &mut GraphProto, attribute: AttributeProto) {
         remove(graph, attribute.name());
         graph.node[1].attribute.push(attribute);
@@ -230,13 +230,13 @@ mod tests {
         graph.node[1].attribute.retain(|other| other.name() != attribute);
     }
 
-    /// Gives the graph this constant, in place of one of the same name.
+    /// Sets a constant of the graph.
     fn put(graph: &mut GraphProto, constant: TensorProto) {
         graph.initializer.retain(|other| other.name() != constant.name());
         graph.initializer.push(constant);
     }
 
-    /// Makes the value of a constant one that a node computes.
+    /// Turns a constant into a computed value.
     fn compute(graph: &mut GraphProto, constant: &str) {
         graph.initializer.retain(|other| other.name() != constant);
         graph.node.insert(0, build::node("Identity", &["image"], constant, vec![]));
@@ -379,7 +379,7 @@ mod tests {
         let expected =
             Tail::Transposed { stride, classes, separate: false, weights: dense.clone(), bias: bias.clone() };
         assert_eq!(cut(graph.clone(), &open), expected);
-        // Zeros beside the diagonal.
+        // Zeros off the diagonal.
         let on_diagonal = |index: usize| [0, 4, 8].contains(&(index / 64));
         let mut diagonal: Vec<f32> =
             dense.iter().enumerate().map(|(i, &value)| if on_diagonal(i) { value } else { 0.0 }).collect();
@@ -388,19 +388,19 @@ mod tests {
         assert_eq!(weights.len(), 3 * 64);
         let expected = Tail::Transposed { stride, classes, separate: true, weights, bias: bias.clone() };
         assert_eq!(cut(graph.clone(), &open), expected);
-        // One that is not.
+        // One that is not zero.
         diagonal[64] = -1e-30;
         put(&mut graph, build::floats("weight", &[3, 3, 8, 8], &diagonal));
         graph.node[1].input.pop();
         let expected = Tail::Transposed { stride, classes, separate: false, weights: diagonal, bias: vec![0.0; 3] };
         assert_eq!(cut(graph, &open), expected);
-        // Each class by itself.
+        // Each class independently.
         let mut graph = transposed_graph();
         grouped(&mut graph, 3, [3, 1]);
         let expected = Tail::Transposed { stride, classes, separate: true, weights: numbers(192), bias: numbers(3) };
         assert_eq!(cut(graph, &open), expected);
         assert_eq!(cut(bilinear_graph(), &open), Tail::Bilinear { factor: 4 });
-        // Sizes in the model, for pictures of one size.
+        // Sizes in the model, for images of one size.
         for (height, width, tail) in [(64, 96, Tail::ToInput), (65, 96, Tail::Whole), (64, 95, Tail::Whole)] {
             let mut graph = bilinear_graph();
             graph.node[1].input.push("sizes".into());
@@ -432,7 +432,7 @@ mod tests {
             weights: blocks(weights),
             bias: bias.to_vec(),
         };
-        // From each class to each.
+        // From each class to each class.
         let dense = tail(2, false, &[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0]);
         let expected = tail(3, false, &[0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 0.0, 3.0, 4.0], &[-0.5, 5.0, 6.0]);
         assert_eq!(dense.with_background(-0.5).unwrap(), expected);

@@ -315,8 +315,8 @@ mod tests {
         assert_eq!(operators(&plain), ["QuantizeLinear", "DequantizeLinear", "Conv"]);
     }
 
-    /// One DequantizeLinear, what it reads, and the float32 values that become of it; `None` if it
-    /// stays, or the words of an error.
+    /// A DequantizeLinear, its inputs, and its float32 result; `None` if it stays, or the words of
+    /// an error.
     struct Case {
         name: &'static str,
         inputs: &'static [&'static str],
@@ -428,7 +428,7 @@ mod tests {
 
     #[test]
     fn a_tensor_becomes_floats_as_often_as_there_are_bytes_for() {
-        // Four integers, however they are stored, and four bytes of a scale, twice.
+        // Four integers in any storage, and four bytes of a scale, twice.
         let mut listed = build::int8s("x", &[4], &[]);
         listed.int32_data = vec![1, 2, 3, 4];
         for integers in [build::int8s("x", &[4], &[1, 2, 3, 4]), listed] {
@@ -456,7 +456,7 @@ mod tests {
         ]);
         graph.initializer.push(build::int8s("v.int8", &[1, 1, 1, 1], &[4]));
         dequantize_weights(&mut graph).unwrap();
-        // The second convolution reads what the first one computes.
+        // The second convolution reads the output of the first one.
         assert_eq!(operators(&graph), ["DequantizeLinear", "DequantizeLinear", "DequantizeLinear", "Conv", "Conv"]);
         assert_eq!(floats(graph.initializer.iter().find(|tensor| tensor.name() == "v").unwrap()).unwrap(), [8.0]);
     }

@@ -376,7 +376,7 @@ mod tests {
         (operator, vec![])
     }
 
-    /// A convolution of the picture and these nodes, one after the other.
+    /// A convolution of the image followed by these nodes.
     fn chain(nodes: Vec<Node>, opset: i64) -> ModelProto {
         let mut graph =
             GraphProto { node: vec![build::node("Conv", &["image", "kernel"], "0", vec![])], ..GraphProto::default() };
@@ -404,7 +404,7 @@ mod tests {
         end(model, form, &input(), None, None).unwrap()
     }
 
-    /// The nodes at the end of a network, and those that are left.
+    /// The nodes at the end of a network, and those that remain.
     struct Case {
         name: &'static str,
         opset: i64,
@@ -561,7 +561,7 @@ mod tests {
         let last = |select| {
             ("ArgMax", vec![build::int("axis", 1), build::int("keepdims", 0), build::int("select_last_index", select)])
         };
-        // With the number of dimensions of the answer, and whether the argmax goes.
+        // With the output's rank, and whether the argmax is removed.
         let rows: [(&str, usize, Vec<Node>, Option<&str>); 22] = [
             ("over the classes", 3, vec![argmax(1, 0)], Some("Conv Cast")),
             ("and kept", 4, vec![argmax(1, 1)], Some("Conv Cast")),
@@ -592,13 +592,13 @@ mod tests {
             let ending = ended(model, form(LABELS, NCHW, rank));
             assert_eq!(operators(&ending.short), left.unwrap_or(&before), "{name}");
             let kind = if left.is_some() { Kind::Scores } else { LABELS };
-            // How many scores there are is not known: the shape was that of labels.
+            // The number of scores is unknown: the declared shape was that of labels.
             let channels = if left.is_some() { None } else { Some(5) };
             assert_eq!((ending.kind, ending.channels), (kind, channels), "{name}");
         }
         let unknown = Form { rank: None, ..form(LABELS, NCHW, 3) };
         assert_eq!(operators(&ended(chain(vec![argmax(1, 0)], 17), unknown).short), "Conv ArgMax");
-        // Of the picture itself.
+        // Of the image itself.
         let mut model = chain(vec![argmax(1, 0)], 17);
         model.graph.as_mut().unwrap().node[1].input[0] = "image".into();
         assert_eq!(operators(&ended(model, form(LABELS, NCHW, 3)).short), "Conv ArgMax");
@@ -606,7 +606,7 @@ mod tests {
 
     #[test]
     fn what_the_picture_or_another_output_says_stays() {
-        // The picture itself is no answer.
+        // The image itself is not an output.
         let mut model = chain(vec![plain("Sigmoid")], 17);
         model.graph.as_mut().unwrap().node[1].input[0] = "image".into();
         assert_eq!(operators(&ended(model, scores()).short), "Conv Sigmoid");
@@ -636,7 +636,7 @@ mod tests {
             "Clip",
         ];
         for (function, sigmoids) in [("Softmax", false), ("Sigmoid", true), ("HardSigmoid", true)] {
-            // Over the rows, so that it cannot go.
+            // Over the rows, so that it cannot be removed.
             let made = || (function, axis(2));
             for operator in moving {
                 let ending = ended(chain(vec![made(), plain("Clip"), plain(operator), plain("Clip")], 17), scores());
@@ -646,7 +646,7 @@ mod tests {
             let ending = ended(chain(vec![made(), plain("Neg"), plain("Clip")], 17), scores());
             assert_eq!((operators(&ending.short), ending.sigmoids), (format!("Conv {function} Neg Clip"), false));
         }
-        // What somebody says counts more.
+        // The option takes precedence.
         for (function, said, left) in [
             ("Sigmoid", Some(false), "Conv Sigmoid Clip"),
             ("Relu", Some(true), "Conv Relu Clip Max Log"),
@@ -656,7 +656,7 @@ mod tests {
             let ending = end(model, scores(), &input(), said, None).unwrap();
             assert_eq!(operators(&ending.short), left, "{function}");
         }
-        // But a node that has gone leaves no doubt.
+        // But a removed node leaves no doubt.
         let ending = end(chain(vec![plain("Sigmoid")], 17), scores(), &input(), Some(true), None).unwrap();
         assert_eq!((operators(&ending.short), ending.sigmoids), ("Conv".to_owned(), true));
         let one = ended(chain(vec![plain("Sigmoid")], 17), form(Kind::Foreground, NCHW, 4));
@@ -684,13 +684,13 @@ mod tests {
             expected[place] = 1;
             let (pads, score, count) = pads(&ending.short);
             assert_eq!((pads, count), (expected, inputs), "version {opset}");
-            // What a sigmoid makes that probability of.
+            // The sigmoid of the score is that probability.
             assert!((1.0 / (1.0 + (-score).exp()) - probability).abs() < 1e-6, "{score}");
             assert_eq!(ending.channels, Some(6));
         }
         let (_, score, _) = pads(&ended(chain(vec![], 17), form(Kind::Foreground, NCHW, 4)).short);
         assert_eq!(score, 0.0);
-        // Other versions count for other operators.
+        // Versions of other domains do not count.
         for (domain, inputs) in [("", 1), ("ai.onnx", 1), ("ai.onnx.ml", 3)] {
             let mut model = chain(vec![], 17);
             let version =
@@ -710,7 +710,7 @@ mod tests {
         assert!(refused(vec![("Softmax", axis(1))], scores()).contains("ends with a softmax"));
         assert!(refused(vec![("Softmax", axis(1)), plain("Clip")], scores()).contains("ends with a softmax"));
         assert!(refused(vec![], form(LABELS, NCHW, 3)).contains("answers class indices"));
-        // An argmax of sigmoids gives way to their scores.
+        // An argmax of sigmoids is replaced by their scores.
         let nodes = vec![plain("Sigmoid"), ("ArgMax", vec![build::int("axis", 1), build::int("keepdims", 0)])];
         let ending = end(chain(nodes, 17), form(LABELS, NCHW, 3), &input(), None, Some(0.5)).unwrap();
         assert_eq!((operators(&ending.short), ending.kind), ("Conv Cast Pad".to_owned(), Kind::Scores));
@@ -750,7 +750,7 @@ mod tests {
         ] {
             assert_eq!(whole(vec![resize()], form, probabilities), None, "{name}");
         }
-        // A Squeeze of the batch and a Transpose to the back are taken off before.
+        // A Squeeze of the batch and a Transpose to channels last are removed first.
         assert_eq!(whole(vec![resize(), ("Squeeze", ints("axes", &[0]))], rank3, None), cut("Conv Resize"));
         assert_eq!(whole(vec![resize(), ("Transpose", perm(&[0, 2, 3, 1]))], last, None), cut("Conv Resize"));
     }

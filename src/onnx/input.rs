@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(kinds(&read(DataType::Float, 3).unwrap()), (false, false, NHWC));
     }
 
-    /// The operators in front of `nodes`, and what the network then takes.
+    /// The operators before `nodes`, and the adapted input.
     fn adapted(input: &ImageInput, nodes: Vec<NodeProto>) -> (GraphProto, AdaptedInput) {
         let mut graph = graph(vec![picture(input.element, &[OPEN; 4])]);
         graph.value_info = vec![build::value("between", input.element, &[])];
@@ -378,13 +378,13 @@ mod tests {
                 assert_eq!(adapted.name, if needed { "fcn.image" } else { "image" }, "{name}, {element:?}");
                 let bytes = element == DataType::Uint8;
                 assert_eq!((adapted.bytes, adapted.truncates), (bytes, bytes && needed), "{name}, {element:?}");
-                // What the picture was noted as between nodes is not what it is now.
+                // The declared type between the nodes is no longer correct.
                 assert_eq!(graph.value_info.is_empty(), element != float, "{name}, {element:?}");
                 let Declared::Tensor { element: now, .. } = Declared::of(&graph.input[0]) else { panic!("{name}") };
                 assert_eq!((now, graph.input[0].name()), (Some(float), &adapted.name[..]), "{name}, {element:?}");
             }
         }
-        // As the answer, it must stay what it was.
+        // As the output, it must not change.
         let bytes = ImageInput {
             name: "image".into(),
             height: None,
@@ -411,7 +411,7 @@ mod tests {
             let (graph, adapted) = adapted(&input, vec![node("Identity", "image", "scores")]);
             let found: Vec<_> = graph.node.iter().map(|node| node.op_type()).collect();
             assert_eq!(found.join(" "), format!("{operators} Identity").trim_start());
-            // From one to the next.
+            // Each node reads the previous one.
             let mut from = adapted.name.clone();
             for node in &graph.node {
                 assert_eq!(node.input[0], from, "{operators}");

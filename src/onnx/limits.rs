@@ -436,7 +436,7 @@ mod tests {
         measure
     }
 
-    /// A message of one field, whose content is `bytes`.
+    /// A message with a single field, whose content is `bytes`.
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
         let mut all = vec![number << 3 | 2];
         encode_varint(bytes.len() as u64, &mut all);
@@ -444,7 +444,7 @@ mod tests {
         all
     }
 
-    /// Twice the size: lists double.
+    /// Vectors double their capacity.
     const fn twice<T>() -> usize {
         2 * size_of::<T>()
     }
@@ -476,7 +476,7 @@ mod tests {
             type_proto::Optional { elem_type: boxed() },
             type_proto::Map { value_type: boxed(), ..Default::default() },
         );
-        // What holds others by itself stands for one of `type_proto::Value`.
+        // A message that contains its own type counts as `type_proto::Value`.
         let held = |kind, bytes: Vec<u8>, inside: usize| (kind, bytes, part + inside);
         let tensor_type = type_proto::Tensor { shape: shape.clone(), ..Default::default() };
         let sparse_type = type_proto::SparseTensor { shape, ..Default::default() };
@@ -586,14 +586,14 @@ mod tests {
             ("32 bits", Kind::Attribute, vec![2 << 3 | 5, 8, 8, 8, 8, 3 << 3, 2], ATTRIBUTE + 2 * NUMBER),
             ("64 bits", Kind::Tensor, [&[10 << 3 | 1][..], &[8; 8], &[16, 1]].concat(), TENSOR + 2 * NUMBER),
             ("a group", Kind::Tensor, vec![15 << 3 | 3, 16, 1, 15 << 3 | 4], TENSOR + 3 * NUMBER),
-            // The decoder stops there as well.
+            // The decoder fails there, too.
             (
                 "cut off",
                 Kind::Tensor,
                 [field(8, b"score"), vec![8 << 3 | 2, 9, 1]].concat(),
                 TENSOR + twice::<String>() + 5,
             ),
-            // A graph is no text, whatever wire type its field has.
+            // A graph is not counted if its field has another wire type.
             ("a number for a message", Kind::Attribute, vec![6 << 3, 1], ATTRIBUTE + NUMBER),
         ];
         for (name, kind, bytes, expected) in rows {
@@ -651,7 +651,7 @@ mod tests {
         assert!(message.contains(&format!("take {} bytes of memory; at most {most} ", most + 8)), "{message}");
     }
 
-    /// A graph in a graph, so many of them in all, with one node more in the innermost one.
+    /// Nested graphs, this many in total, with one more node in the innermost one.
     fn nested(graphs: usize) -> Vec<u8> {
         let mut graph = field(1, &[]);
         for _ in 1..graphs {
@@ -665,12 +665,12 @@ mod tests {
         assert_eq!(words(check_encoded(&nested(MAX_DEPTH + 1))), "");
         let Measure { nodes, depth, .. } = measured(Kind::Model, &nested(MAX_DEPTH + 1));
         assert_eq!((nodes, depth), (MAX_DEPTH + 1, MAX_DEPTH + 1));
-        // So many that looking into each would take more than a thread's stack.
+        // So many that recursion into each would overflow a thread's stack.
         for graphs in [MAX_DEPTH + 2, 6000] {
             let message = words(check_encoded(&nested(graphs)));
             assert!(message.contains("more than 16 deep"), "{graphs}: {message}");
         }
-        // Types in types, in the type of an input.
+        // Nested types, in the type of an input.
         let types = |count| {
             let inner = (0..count).fold(vec![], |inner, _| field(4, &field(1, &inner)));
             field(7, &field(11, &field(2, &inner)))
@@ -704,7 +704,7 @@ mod tests {
     fn values_that_are_made_of_shapes_and_others() {
         struct Case {
             name: &'static str,
-            /// A model that makes so many values, or seems to.
+            /// A model that creates this many values, or appears to.
             model: fn(i64) -> ModelProto,
             counted: bool,
         }
@@ -847,8 +847,8 @@ mod tests {
         }
     }
 
-    /// A model that calls the first of so many functions in this domain. Each calls the next; the
-    /// last one has `more` nodes.
+    /// A model that calls the first of this many functions in a domain. Each calls the next one;
+    /// the last one has `more` nodes.
     fn calls(functions: usize, domain: &str, more: usize) -> ModelProto {
         let call = |index: usize| NodeProto { domain: Some("own".into()), ..node(&format!("f{index}"), &[]) };
         let mut model = model(vec![call(0)], &[]);
@@ -868,13 +868,13 @@ mod tests {
         assert_eq!(words(check(&calls(MAX_DEPTH, "own", 1))), "");
         let message = words(check(&calls(MAX_DEPTH + 1, "own", 1)));
         assert!(message.contains("more than 16 deep"), "{message}");
-        // Another domain has another function of that name.
+        // Another domain has another function of the same name.
         assert_eq!(words(check(&calls(MAX_DEPTH + 1, "other", 1))), "");
-        // The call, and what it stands for.
+        // The call, and the nodes that replace it.
         assert_eq!(words(check(&calls(1, "own", MAX_NODES - 1))), "");
         let message = words(check(&calls(1, "own", MAX_NODES)));
         assert!(message.contains("has 32769 nodes, with functions"), "{message}");
-        // Called twice in a graph of a node, beside another node.
+        // Called twice in a subgraph of a node, next to another node.
         let with_graph = |most: usize| {
             let mut model = calls(1, "own", most);
             let graph = model.graph.as_mut().unwrap();

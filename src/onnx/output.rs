@@ -350,8 +350,8 @@ mod tests {
         GraphProto { node: nodes, ..GraphProto::default() }
     }
 
-    /// How an output of this type and shape is read: `None` if it is no segmentation, `Some(None)`
-    /// if that is not clear.
+    /// The interpretation of an output of this type and shape: `None` if it is not a segmentation,
+    /// `Some(None)` if it is ambiguous.
     fn read(
         nodes: &GraphProto,
         element: DataType,
@@ -384,7 +384,7 @@ mod tests {
         struct Case {
             name: &'static str,
             dims: Vec<Option<usize>>,
-            /// The picture's height and width.
+            /// The image's height and width.
             picture: (Option<usize>, Option<usize>),
             expected: Expected,
         }
@@ -454,7 +454,7 @@ mod tests {
             };
             assert_eq!(found, expected, "{name}");
         }
-        // Of no known shape, what is asked for counts.
+        // Without a known shape, the requested layout counts.
         for (layout, expected) in [(None, NCHW), (Some(NCHW), NCHW), (Some(NHWC), NHWC)] {
             let hints = Hints { layout, ..Hints::default() };
             let form = read(&graph(vec![]), DataType::Float16, None, &input(None, None), &hints).flatten().unwrap();
@@ -603,7 +603,7 @@ mod tests {
             let found = read(&chain(nodes), DataType::Float, Some(&dims), &input(None, None), &hints);
             assert_eq!(found.unwrap().map(|form| form.layout), expected, "{name}");
         }
-        // A number of channels that is known, and then sides that are, speak louder than nodes.
+        // A known number of channels, and then known sides, take precedence over nodes.
         let nodes = chain(&[("Transpose", &[1, 2, 0])]);
         let three = |dims: [Option<usize>; 3], width| {
             read(&nodes, DataType::Float, Some(&dims), &input(None, width), &Hints::default()).flatten().unwrap().layout
@@ -646,7 +646,7 @@ mod tests {
         let both = || model(&[("a", &scores), ("b", &scores)]);
         assert_eq!(choose(&mut both(), None).unwrap(), chosen("a", "a"));
         assert_eq!(choose(&mut both(), Some("b")).unwrap(), chosen("b", "b"));
-        // One output needs no tidying up.
+        // A single output needs no change.
         assert_eq!(choose(&mut model(&[("a", &scores)]), None).unwrap(), chosen("a", "a b"));
         let list = [Named("N"), Fixed(1000)];
         assert_eq!(choose(&mut model(&[("a", &list), ("b", &scores)]), None).unwrap(), chosen("b", "b"));
@@ -729,17 +729,17 @@ mod tests {
             assert_eq!(sizes[0], (64, 96));
             Ok(((64, 96), vec![1, 1, 32, 48]))
         });
-        // That there is one channel is what the shape did not say.
+        // The shape did not reveal that there is a single channel.
         assert_eq!(form.unwrap().kind, Kind::Foreground);
         assert_eq!((runs, dims(&told)), (1, None));
-        // A run that fails leaves what was read before.
+        // A failed run does not change the interpretation.
         let mut failed = model(&open);
         let mut fails = |_: &ModelProto, _: &[_]| Err(Error::Runtime("it fails".into()));
         let form = choose_output(&mut failed, &input(None, None), &hints, &mut fails).unwrap();
         assert_eq!((form.kind, form.channels, dims(&failed)), (Kind::Scores, None, Some(vec![None; 4])));
         let error = choose_output(&mut model(&open), &input(None, None), &Hints::default(), &mut fails).unwrap_err();
         assert!(error.to_string().contains("the option output_layout decides"), "{error}");
-        // But one that takes too long is an error, and so is one that leaves nothing known.
+        // But a run that times out is an error, and so is one after which nothing is known.
         let mut late = |_: &ModelProto, _: &[_]| Err(Error::Timeout("too late".into()));
         let error = choose_output(&mut model(&open), &input(None, None), &hints, &mut late).unwrap_err();
         assert_eq!(error, Error::Timeout("too late".into()));
@@ -747,7 +747,7 @@ mod tests {
         graph::forget_shape(&mut shapeless.graph.as_mut().unwrap().output[0]);
         let error = choose_output(&mut shapeless, &input(None, None), &hints, &mut fails).unwrap_err();
         assert_eq!(error, Error::Runtime("it fails".into()));
-        // What is told, or no segmentation in any case, needs no run.
+        // If the shape is declared, or rules out a segmentation, no run is needed.
         for (dims, fits) in [
             ([Named("N"), Fixed(5), Named("h"), Named("w")], true),
             ([Fixed(2), Fixed(5), Named("h"), Named("w")], false),

@@ -133,7 +133,7 @@ mod tests {
     struct Case {
         name: &'static str,
         nodes: Vec<NodeProto>,
-        /// Whether `sizes` is the picture's.
+        /// Whether `sizes` is the image's size.
         yes: bool,
     }
 
@@ -181,12 +181,12 @@ mod tests {
         node
     }
 
-    /// Sizes as most exporters write them: `sides` of the shape behind the channels.
+    /// Sizes as most exporters write them: `sides` of the shape after the channels.
     fn sides(sides: NodeProto) -> Vec<NodeProto> {
         vec![node("Shape", &["image"], "shape"), sides, node("Concat", &["channels", "sides"], "sizes")]
     }
 
-    /// So many nodes that do nothing, in front of what `sizes` is there.
+    /// Inserts this many nodes without effect before `sizes`.
     fn behind(count: usize, mut nodes: Vec<NodeProto>) -> Vec<NodeProto> {
         nodes.last_mut().unwrap().output = vec!["same0".into()];
         nodes.extend((1..=count).map(|i| node("Identity", &[&format!("same{}", i - 1)], &format!("same{i}"))));

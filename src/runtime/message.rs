@@ -128,7 +128,7 @@ mod tests {
                 "CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; hostname=me ; file=/a/b.cc ; line=66 ; expr=f();",
                 "CUDA failure 100: no CUDA-capable device is detected",
             ),
-            // What is none of that stays.
+            // Other messages do not change.
             (
                 "Could not find an implementation for Conv(11) node with name ''",
                 "Could not find an implementation for Conv(11) node with name ''",
