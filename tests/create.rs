@@ -184,7 +184,7 @@ fn runs_that_find_out_shapes_end_with_the_timeout() {
             match (rounds, created) {
                 (Some(_), Ok(segmenter)) => assert_eq!(segmenter.classes().len(), 5, "{name}"),
                 (None, Err(Error::Timeout(message))) => {
-                    assert!(message.starts_with("the model was not ready within 10s, the option timeout"), "{message}");
+                    assert!(message.starts_with("the model was not ready within 10s (the option timeout"), "{message}");
                 }
                 (_, other) => panic!("{name}, {rounds:?}: {:?}", other.map(|_| "a segmenter")),
             }

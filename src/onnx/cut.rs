@@ -418,7 +418,7 @@ mod tests {
         let mut graph = transposed_graph();
         graph.output[0].name = Some("nothing".into());
         let error = super::cut(&mut graph, &input(None, None)).unwrap_err().to_string();
-        assert!(error.contains("yields its output 'nothing'"), "{error}");
+        assert!(error.contains("computes its output 'nothing'"), "{error}");
     }
 
     #[test]

@@ -422,7 +422,7 @@ mod tests {
             case("a scale too many", TWO, axis(0), &[x(), s(&[1.0; 3])], Err("has 3 scales for 2 channels")),
             case("a scale too few", THREE, axis(0), &[x(), one(), z(&[1, 2])], Err("has 1 scales for 2 channels")),
             case("zero points too many", THREE, axis(0), &[x(), tens(), z(&[1, 2, 3])], Err("3 zero points for 2")),
-            case("a value too few", TWO, vec![], &[short, one()], Err("holds 3 values, but its shape is [2, 2]")),
+            case("a value too few", TWO, vec![], &[short, one()], Err("has 3 values, but its shape is [2, 2]")),
         ]);
     }
 
@@ -441,7 +441,7 @@ mod tests {
                 };
                 let message = dequantize_weights(&mut graph).err().map(|error| error.to_string());
                 assert_eq!(message.is_none(), fits, "{readers}: {message:?}");
-                assert!(message.is_none_or(|text| text.contains("node 'y4'") && text.contains("more than 2 of each")));
+                assert!(message.is_none_or(|text| text.contains("node 'y4'") && text.contains("more than 2 times on average")));
             }
         }
     }

@@ -802,7 +802,7 @@ mod tests {
             let at = |values: u64| words(check(&model(values as i64)));
             assert_eq!(at(MAX_FILLED), "", "{name}");
             let above = at(MAX_FILLED + 1);
-            assert_eq!(above.contains("makes 268435457 values of shapes alone"), counted, "{name}: {above}");
+            assert_eq!(above.contains("creates 268435457 values from shapes alone"), counted, "{name}: {above}");
             assert_eq!(above.is_empty(), !counted, "{name}: {above}");
         }
         let resize = |shape: &[i64]| words(check(&model(vec![node("Resize", &["x", "", "", "shape"])], shape)));
@@ -833,13 +833,13 @@ mod tests {
             ("the same twice", &[(&["image", "image"], &["a"]), (&["a", "a"], &["b"])], ""),
             ("outputs without names", &[(&["image"], &["a", ""]), (&["a", ""], &["b", ""])], ""),
             ("a value from nowhere", &[(&["nothing"], &["a"])], ""),
-            ("itself", &[(&["a"], &["a"])], "form a circle"),
-            ("itself beside another", &[(&["image", "a"], &["a"])], "form a circle"),
-            ("each other", &[(&["b"], &["a"]), (&["a"], &["b"])], "form a circle"),
-            ("behind others", &[(&["image"], &["a"]), (&["a", "c"], &["b"]), (&["b"], &["c"])], "form a circle"),
-            ("two nodes", &[(&["image"], &["a"]), (&["image"], &["a"])], "one origin"),
-            ("the picture", &[(&["image"], &["image"])], "one origin"),
-            ("a constant", &[(&["image"], &["b", "shape"])], "one origin"),
+            ("itself", &[(&["a"], &["a"])], "form a cycle"),
+            ("itself beside another", &[(&["image", "a"], &["a"])], "form a cycle"),
+            ("each other", &[(&["b"], &["a"]), (&["a"], &["b"])], "form a cycle"),
+            ("behind others", &[(&["image"], &["a"]), (&["a", "c"], &["b"]), (&["b"], &["c"])], "form a cycle"),
+            ("two nodes", &[(&["image"], &["a"]), (&["image"], &["a"])], "and defined elsewhere"),
+            ("the picture", &[(&["image"], &["image"])], "and defined elsewhere"),
+            ("a constant", &[(&["image"], &["b", "shape"])], "and defined elsewhere"),
         ];
         for (name, nodes, expected) in rows {
             let message = chain(nodes);
@@ -873,7 +873,7 @@ mod tests {
         // The call, and the nodes that replace it.
         assert_eq!(words(check(&calls(1, "own", MAX_NODES - 1))), "");
         let message = words(check(&calls(1, "own", MAX_NODES)));
-        assert!(message.contains("has 32769 nodes, with functions"), "{message}");
+        assert!(message.contains("has 32769 nodes after inlining"), "{message}");
         // Called twice in a subgraph of a node, next to another node.
         let with_graph = |most: usize| {
             let mut model = calls(1, "own", most);
@@ -884,6 +884,6 @@ mod tests {
         };
         assert_eq!(with_graph((MAX_NODES - 4) / 2), "");
         let message = with_graph((MAX_NODES - 4) / 2 + 1);
-        assert!(message.contains("has 32770 nodes, with functions"), "{message}");
+        assert!(message.contains("has 32770 nodes after inlining"), "{message}");
     }
 }

@@ -738,7 +738,7 @@ mod tests {
         let form = choose_output(&mut failed, &input(None, None), &hints, &mut fails).unwrap();
         assert_eq!((form.kind, form.channels, dims(&failed)), (Kind::Scores, None, Some(vec![None; 4])));
         let error = choose_output(&mut model(&open), &input(None, None), &Hints::default(), &mut fails).unwrap_err();
-        assert!(error.to_string().contains("the option output_layout decides"), "{error}");
+        assert!(error.to_string().contains("set the option output_layout"), "{error}");
         // But a run that times out is an error, and so is one after which nothing is known.
         let mut late = |_: &ModelProto, _: &[_]| Err(Error::Timeout("too late".into()));
         let error = choose_output(&mut model(&open), &input(None, None), &hints, &mut late).unwrap_err();
