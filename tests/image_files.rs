@@ -279,7 +279,7 @@ fn wrong_sizes_and_places_are_errors_and_leave_nothing() {
         (write_png(folder.path().join("missing/out.png"), &image(2, 1)), io, "missing/out.png cannot be written"),
         (write_png(folder.path(), &image(2, 1)), io, "cannot be written"),
         (write_png("/", &image(2, 1)), io, "/ cannot be written"),
-        (read_image(folder.path()).map(drop), io, "it is not a plain file"),
+        (read_image(folder.path()).map(drop), io, "it is not a regular file"),
         (read_image(folder.path().join("no.jpg")).map(drop), io, "no.jpg cannot be opened"),
     ] {
         let error = result.expect_err(words);

@@ -461,7 +461,7 @@ fn one_run_takes_so_many_pixels_and_no_more() {
             Ok(()) => assert!(fits && mask.working_size() == (width, height), "{width} x {height}"),
             Err(Error::InvalidArgument(text)) => {
                 assert!(
-                    !fits && text.contains(&format!("{width} x {height} pixels are more than the 33554432")),
+                    !fits && text.contains(&format!("{width} x {height} pixels are more than the limit of 33554432")),
                     "{text}"
                 );
             }
