@@ -13,6 +13,12 @@ RUSTDOCFLAGS=-Dwarnings cargo doc --package fcn --no-deps
 
 status=0
 cargo test --workspace --no-fail-fast 2>&1 | tee "$target/test.log" || status=$?
+# Again on the arrays that stand for vectors on other processors: what computes with them. The same programs; nothing is built.
+for tests in "--test foreign_models --test frames --test outputs --test outputs_together --test segment --test size_modes" \
+    "--lib -- head:: preprocess::"; do
+    # shellcheck disable=SC2086 # They are several arguments.
+    FCN_TEST_ARRAYS=1 cargo test --workspace --no-fail-fast $tests 2>&1 | tee -a "$target/test.log" || status=$?
+done
 
 # Cargo counts a skipped test as passed; it leaves a line in this file (tests/common/mod.rs).
 touch "$target/skipped.txt"

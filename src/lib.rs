@@ -18,11 +18,17 @@
 //! upsampling and argmax -> [`Mask`]. [`Segmenter::segment`] reads as that list. C and C++ programs use the same
 //! through `include/fcn.h` and `include/fcn.hpp`.
 
+#[cfg(test)]
+extern crate self as fcn;
+
 pub mod ffi;
 pub mod file;
 pub mod onnx;
 pub mod palette;
 
+#[cfg(test)]
+#[path = "../tests/common/arrays.rs"]
+mod arrays;
 mod cache;
 mod color;
 mod error;
@@ -55,6 +61,8 @@ pub use color::{ColorMatrix, ColorRange};
 pub use error::{Error, Result, plain};
 pub use format::PixelFormat;
 pub use frame::{Frame, MAX_SIDE, Rect, Rotation};
+#[doc(hidden)]
+pub use head::kernel::use_arrays;
 #[cfg(feature = "image")]
 pub use image_file::{Image, ImageLayout, image_layout, read_image, write_labels, write_png};
 pub use mask::{Contour, LabelMap, Mask, Outputs, Region, Timings, UNKNOWN};

@@ -1,6 +1,8 @@
 //! Models made elsewhere: every form of input and output that libfcn takes, against plain arithmetic, and a sentence for each
 //! that it does not take.
 
+#[path = "common/arrays.rs"]
+mod arrays;
 #[path = "common/foreign.rs"]
 mod foreign;
 #[path = "common/models.rs"]

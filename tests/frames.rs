@@ -1,6 +1,8 @@
 //! Frames of every format, crop, rotation and mirror, seen through a network that answers its own input: against plain slow
 //! arithmetic, and against what FFmpeg makes of the same pictures.
 
+#[path = "common/arrays.rs"]
+mod arrays;
 mod common;
 #[path = "common/models.rs"]
 mod models;

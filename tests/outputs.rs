@@ -1,6 +1,8 @@
 //! What a mask can be asked for: sizes, the caller's memory, thresholds, choices of classes, other labels, smoothing; against plain
 //! slow arithmetic.
 
+#[path = "common/arrays.rs"]
+mod arrays;
 #[path = "common/models.rs"]
 mod models;
 #[path = "common/regions.rs"]

@@ -1,5 +1,7 @@
 //! What a mask can be asked for, together with streams, with limits, and with models made elsewhere.
 
+#[path = "common/arrays.rs"]
+mod arrays;
 #[path = "common/foreign.rs"]
 mod foreign;
 #[path = "common/models.rs"]

@@ -1,6 +1,8 @@
 //! Frames through small networks of random weights: against what ONNX Runtime computes for the uncut graph, and against
 //! plain slow arithmetic.
 
+#[path = "common/arrays.rs"]
+mod arrays;
 #[path = "common/models.rs"]
 mod models;
 #[path = "common/truth.rs"]

@@ -1,5 +1,7 @@
 //! At which size the network sees a frame: the default (auto), the short side, and what a mask says of it.
 
+#[path = "common/arrays.rs"]
+mod arrays;
 #[path = "common/models.rs"]
 mod models;
 #[path = "common/truth.rs"]

@@ -1,8 +1,11 @@
 //! The inner loops of the head: sixteen columns of all classes at a time.
 //!
-//! There is one text for all processors, written for vectors of eight. They are arrays, which is the specification, or on x86-64
-//! AVX2 registers where the processor has them. Unsafe code: what only those processors can do. No closures around it: they would
-//! be compiled for the oldest processor, and not become part of the loop.
+//! There is one text for all processors, written for vectors of eight. They are arrays, which is the specification, or on
+//! x86-64 AVX2 registers if the processor has them; `scripts/test.sh` runs the suites that compute with them on both.
+//! Unsafe code: what only those processors can do. No closures around it: they would be compiled for the oldest processor,
+//! and not become part of the loop.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::upsample::Transposed;
 
@@ -220,10 +223,22 @@ pub(crate) trait Work {
     fn by<V: Eight>(self);
 }
 
+/// Set by [`use_arrays`].
+static ARRAYS: AtomicBool = AtomicBool::new(false);
+
+/// Makes kernels ignore the processor's vectors from now on, in the whole process. For tests: they run on the arrays that
+/// other processors use, too.
+pub fn use_arrays() {
+    ARRAYS.store(true, Ordering::Relaxed);
+}
+
 /// Computes with the best vectors that this processor has.
 pub(crate) fn run(work: impl Work) {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+    if !ARRAYS.load(Ordering::Relaxed)
+        && std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("fma")
+    {
         // SAFETY: the processor has the features that the function is compiled for.
         return unsafe { avx2::run(work) };
     }
@@ -502,5 +517,28 @@ fn upsample<V: Eight>(inputs: &Inputs<'_>, block: &mut [Block]) {
             total = [tap.multiply_add(sources[index][0], total[0]), tap.multiply_add(sources[index][1], total[1])];
         }
         store(total, sums);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Finds out whether vectors are arrays: registers are aligned.
+    struct AreArrays<'a>(&'a mut Option<bool>);
+
+    impl Work for AreArrays<'_> {
+        fn by<V: Eight>(self) {
+            *self.0 = Some(align_of::<V>() == align_of::<f32>());
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn the_variable_for_tests_turns_the_processors_vectors_off() {
+        let mut arrays = None;
+        run(AreArrays(&mut arrays));
+        let has_vectors = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+        assert_eq!(arrays, Some(!has_vectors || crate::arrays::are_asked_for()));
     }
 }
