@@ -8,12 +8,13 @@ mkdir -p "$target"
 rm -f "$target/skipped.txt" "$target/summary.txt"
 
 cargo fmt --all --check
+for crate in fuzz fuzz/trainer; do cargo fmt --manifest-path "$crate/Cargo.toml" --check; done
 cargo clippy --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS=-Dwarnings cargo doc --package fcn --no-deps
 
 status=0
 cargo test --workspace --no-fail-fast 2>&1 | tee "$target/test.log" || status=$?
-# Again on the arrays that stand for vectors on other processors: what computes with them. The same programs; nothing is built.
+# The numeric suites once more without AVX2, as on other processors. Nothing is rebuilt.
 for tests in "--test foreign_models --test frames --test outputs --test outputs_together --test segment --test size_modes" \
     "--lib -- head:: preprocess::"; do
     # shellcheck disable=SC2086 # They are several arguments.

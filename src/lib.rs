@@ -35,6 +35,9 @@ mod error;
 mod format;
 mod format_names;
 mod frame;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 #[cfg(feature = "image")]
 mod image_file;

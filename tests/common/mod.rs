@@ -97,6 +97,7 @@ pub(crate) fn build_with(folder: &Path, compiler: &str, standard: &str, source: 
         .arg(format!("-Wl,-rpath,{}", library.display()))
         .args(["-lfcn", "-pthread", "-o"])
         .arg(&program)
+        .args(sanitizer().map(|_| "-fsanitize=address"))
         .args(more));
     program
 }
@@ -122,12 +123,21 @@ pub(crate) fn make(goal: &str, arguments: &[String]) -> String {
     run(Command::new("make").current_dir(root()).args([goal, &from]).args(arguments))
 }
 
+/// The `libfcn.so` with AddressSanitizer that C programs are to run with, compiled for it like that library: `make asan`
+/// names it in FCN_TEST_ASAN.
+fn sanitizer() -> Option<PathBuf> {
+    env::var_os("FCN_TEST_ASAN").map(PathBuf::from)
+}
+
 /// A folder with `libfcn.so` and its SONAME `libfcn.so.MAJOR.MINOR`, the library that was built for these tests: link a
 /// C program with `-L` and `-Wl,-rpath,` of it.
 pub(crate) fn library_dir() -> PathBuf {
-    let library = profile_dir().join("deps/libfcn.so");
+    let (library, folder) = match sanitizer() {
+        Some(library) => (library, "linked-asan"),
+        None => (profile_dir().join("deps/libfcn.so"), "linked"),
+    };
     assert!(library.is_file(), "{} is missing: `cargo test` of the package fcn builds it", library.display());
-    let folder = profile_dir().join("linked");
+    let folder = profile_dir().join(folder);
     fs::create_dir_all(&folder).unwrap();
     for name in ["libfcn.so", &soname()] {
         // Test programs may run side by side: a link is renamed to its place, so that it is there at every moment.
