@@ -2,6 +2,8 @@
 # make demo       labels a photo of a cat and one of a pagoda; needs cargo, cc and python3 with pip
 # make picture    writes docs/cat.jpg, the README's image, from the demo's output; needs Pillow
 # make test       runs every check; needs nothing more than the demo, and lists what it skipped
+# make fuzz       runs the fuzz targets in fuzz/ for SECONDS=60 in total; ONLY=frame selects one
+# make asan       runs the C tests with AddressSanitizer in libfcn and in the programs
 # make bench      compares libfcn with its peers and writes BENCHMARKS.md; 40 minutes on an idle machine.
 #                 PEERS="libfcn ort" selects peers, RUNS=5 sets the rounds, QUICK=1 is a short run that
 #                 writes to target/bench only; PyTorch is a 3 GB download
@@ -34,7 +36,7 @@ SOVERSION := $(basename $(VERSION))
 PEERS ?= libfcn ort ort-numpy openvino ncnn opencv pytorch
 ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
 
-.PHONY: build demo picture test bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch clean
+.PHONY: build demo picture test fuzz asan bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch clean
 
 build:
 	cargo build --release
@@ -57,6 +59,14 @@ picture: demo
 test:
 	$(PYTHON) scripts/deps.py onnxruntime photos libtorch weights python
 	bash scripts/test.sh
+
+fuzz:
+	$(PYTHON) scripts/deps.py onnxruntime libtorch
+	bash scripts/fuzz.sh $(or $(SECONDS),60) $(ONLY)
+
+asan:
+	$(PYTHON) scripts/deps.py onnxruntime
+	bash scripts/asan.sh
 
 bench: deps-runtime build
 	$(PYTHON) scripts/deps.py libtorch weights bench $(if $(filter pytorch,$(PEERS)),bench-torch)

@@ -21,6 +21,9 @@
 
 #![deny(missing_debug_implementations)]
 
+#[cfg(test)]
+extern crate self as fcn;
+
 #[doc(hidden)]
 #[expect(missing_debug_implementations, reason = "C programs see these types")]
 pub mod ffi;
@@ -30,6 +33,9 @@ pub mod file;
 pub mod onnx;
 pub mod palette;
 
+#[cfg(test)]
+#[path = "../tests/common/arrays.rs"]
+mod arrays;
 mod cache;
 mod canvas;
 mod color;
@@ -37,6 +43,9 @@ mod error;
 mod format;
 mod format_names;
 mod frame;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 #[cfg(feature = "image")]
 mod image_file;
@@ -65,6 +74,8 @@ pub use color::{ColorMatrix, ColorRange};
 pub use error::{Error, Result, plain};
 pub use format::PixelFormat;
 pub use frame::{Frame, MAX_SIDE, Rect, Rotation};
+#[doc(hidden)]
+pub use simd::use_arrays;
 #[cfg(feature = "image")]
 pub use image_file::{Image, ImageLayout, image_layout, read_image, write_labels, write_png};
 pub use mask::{Contour, LabelMap, Mask, Outputs, Region, Timings};

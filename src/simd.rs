@@ -6,6 +6,8 @@
 //!
 //! Unsafe code: AVX2 and FMA intrinsics.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 /// A vector of eight float32 values.
 pub(crate) trait F32x8: Copy {
     fn splat(value: f32) -> Self;
@@ -198,12 +200,47 @@ pub(crate) trait Work {
     fn by<V: F32x8>(self);
 }
 
+/// Set by [`use_arrays`].
+static ARRAYS: AtomicBool = AtomicBool::new(false);
+
+/// Makes kernels ignore the processor's vectors from now on, in the whole process: tests run on the
+/// arrays that other processors use, too.
+pub fn use_arrays() {
+    ARRAYS.store(true, Ordering::Relaxed);
+}
+
 /// Runs `work` with the fastest vectors that the processor has.
 pub(crate) fn run(work: impl Work) {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+    if !ARRAYS.load(Ordering::Relaxed)
+        && std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("fma")
+    {
         // SAFETY: the processor has the features that `avx2::run` is compiled for.
         return unsafe { avx2::run(work) };
     }
     work.by::<[f32; 8]>();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Finds out whether vectors are arrays: registers are aligned.
+    struct AreArrays<'a>(&'a mut Option<bool>);
+
+    impl Work for AreArrays<'_> {
+        fn by<V: F32x8>(self) {
+            *self.0 = Some(align_of::<V>() == align_of::<f32>());
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn the_variable_for_tests_turns_the_processors_vectors_off() {
+        let mut arrays = None;
+        run(AreArrays(&mut arrays));
+        let has_vectors = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+        assert_eq!(arrays, Some(!has_vectors || crate::arrays::are_asked_for()));
+    }
 }

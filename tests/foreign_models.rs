@@ -1,12 +1,18 @@
 //! Models from other exporters: every supported form of input and output, compared with plain
 //! arithmetic, and the error message for each unsupported one.
 
+#[path = "common/arrays.rs"]
+mod arrays;
 #[path = "common/foreign.rs"]
 mod foreign;
 #[path = "common/models.rs"]
 mod models;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use fcn::{
     ChannelOrder, Error, Frame, LogLevel, Mask, Options, Outputs, PixelFormat, Provider, Segmenter, SizeMode,
@@ -989,4 +995,33 @@ fn broken_models_are_statuses() {
         }
     }
     assert!(refused > 200 && taken > 50, "{refused} refused, {taken} taken");
+}
+
+/// `FCN_UPDATE_CORPUS=1 cargo test --test foreign_models` writes the models anew.
+#[test]
+fn the_fuzzers_start_from_models_that_are_accepted() {
+    let own = |end| network(Spec { classes: 3, stride: 2, end, ..Spec::default() });
+    let foreign = |foreign: Foreign| Foreign { classes: 3, stride: 2, ..foreign }.bytes();
+    let models = [
+        ("card", own(End::Transposed)),
+        ("grouped", own(End::Grouped)),
+        ("resize", network(Spec { classes: 3, stride: 2, end: End::Resize, card: false, ..Spec::default() })),
+        ("labels", own(End::Labels)),
+        ("sizes", foreign(Foreign { enlarge: Enlarge::HiddenSizes, last: Last::SoftmaxBetweenSwaps, ..PLAIN })),
+        ("untold", foreign(Foreign { enlarge: Enlarge::Sizes, told: false, ..PLAIN })),
+        ("bytes", foreign(Foreign { element: DataType::Uint8, layout: NHWC, last: Last::ChannelsLast, ..PLAIN })),
+        ("grey", foreign(Foreign { channels: 1, last: Last::HiddenProbability, ..PLAIN })),
+        ("argmax", foreign(Foreign { enlarge: Enlarge::Scales, last: Last::ArgMax(DataType::Int64, 3), ..PLAIN })),
+        ("fixed", foreign(Foreign { size: (Some(32), Some(64)), last: Last::Above, ..PLAIN })),
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/model");
+    for (name, bytes) in models {
+        let path = folder.join(format!("{name}.onnx"));
+        if std::env::var_os("FCN_UPDATE_CORPUS").is_some() {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(&path, &bytes).unwrap();
+        }
+        assert!(fs::read(&path).unwrap_or_default() == bytes, "{} is not what this test writes", path.display());
+        Segmenter::from_memory(&bytes, &options()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
 }

@@ -1,6 +1,8 @@
 //! Frames of every format, crop, rotation and mirror, seen through a network that returns its
 //! input: compared with plain slow arithmetic and with FFmpeg's conversions.
 
+#[path = "common/arrays.rs"]
+mod arrays;
 mod common;
 #[path = "common/models.rs"]
 mod models;

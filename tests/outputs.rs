@@ -1,6 +1,8 @@
 //! Mask settings: size, caller's memory, threshold, classes, label remapping and smoothing,
 //! compared with plain slow arithmetic.
 
+#[path = "common/arrays.rs"]
+mod arrays;
 #[path = "common/models.rs"]
 mod models;
 #[path = "common/regions.rs"]

@@ -1,5 +1,7 @@
 //! Mask settings in combination with streams, limits, and models from other exporters.
 
+#[path = "common/arrays.rs"]
+mod arrays;
 #[path = "common/foreign.rs"]
 mod foreign;
 #[path = "common/models.rs"]

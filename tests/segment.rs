@@ -1,6 +1,8 @@
 //! Frames through small networks with random weights: compared with ONNX Runtime on the uncut
 //! graph, and with plain slow arithmetic.
 
+#[path = "common/arrays.rs"]
+mod arrays;
 #[path = "common/models.rs"]
 mod models;
 #[path = "common/truth.rs"]

@@ -1,6 +1,8 @@
 //! The size at which the network sees a frame: the default (auto), the short side, and the size
 //! that a mask reports.
 
+#[path = "common/arrays.rs"]
+mod arrays;
 #[path = "common/models.rs"]
 mod models;
 #[path = "common/truth.rs"]

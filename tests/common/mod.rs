@@ -99,6 +99,7 @@ pub(crate) fn build_with(folder: &Path, compiler: &str, standard: &str, source: 
         .arg(format!("-Wl,-rpath,{}", library.display()))
         .args(["-lfcn", "-pthread", "-o"])
         .arg(&program)
+        .args(sanitizer().map(|_| "-fsanitize=address"))
         .args(more));
     program
 }
@@ -124,12 +125,21 @@ pub(crate) fn make(goal: &str, arguments: &[String]) -> String {
     run(Command::new("make").current_dir(root()).args([goal, &from]).args(arguments))
 }
 
+/// The `libfcn.so` with AddressSanitizer that C programs use, if `make asan` names one in
+/// FCN_TEST_ASAN; the programs are compiled with AddressSanitizer, too.
+fn sanitizer() -> Option<PathBuf> {
+    env::var_os("FCN_TEST_ASAN").map(PathBuf::from)
+}
+
 /// A folder with the library built for these tests, as `libfcn.so` and under its SONAME
 /// `libfcn.so.MAJOR.MINOR`: pass it to the C linker with `-L` and `-Wl,-rpath,`.
 pub(crate) fn library_dir() -> PathBuf {
-    let library = profile_dir().join("deps/libfcn.so");
+    let (library, folder) = match sanitizer() {
+        Some(library) => (library, "linked-asan"),
+        None => (profile_dir().join("deps/libfcn.so"), "linked"),
+    };
     assert!(library.is_file(), "{} is missing: `cargo test` of the package fcn builds it", library.display());
-    let folder = profile_dir().join("linked");
+    let folder = profile_dir().join(folder);
     fs::create_dir_all(&folder).unwrap();
     for name in ["libfcn.so", &soname()] {
         // Test programs may run concurrently: renaming replaces the link atomically.

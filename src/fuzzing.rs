@@ -1,0 +1,79 @@
+//! What fuzz targets call that programs cannot: see `fuzz/`. Compiled with `--cfg fuzzing` alone.
+
+use std::{fs, path::Path};
+
+use prost::Message;
+
+use crate::{
+    Options, Result,
+    cache::{Entry, Folder},
+    model::Model,
+    onnx::{self, types::ModelProto},
+    runtime::OutputKind,
+};
+
+/// What ONNX Runtime would have answered.
+pub trait Answers {
+    /// The output of a trial run, and which of `sizes` sizes the network took; `None` if it takes none.
+    fn trial(&mut self, sizes: usize) -> Option<(usize, Vec<i64>)>;
+
+    /// Whether the scores lack the size that the last upsampling, which was cut off, would need.
+    fn uncut(&mut self) -> bool;
+
+    /// The channels of the network's output: `None` for one of labels, `Some(None)` if they are not known.
+    fn output(&mut self) -> Option<Option<usize>>;
+}
+
+/// Everything that happens to a model on the way to ONNX Runtime and behind it, on each way that it may take.
+pub fn prepare(bytes: &[u8], options: &Options, answers: &mut dyn Answers) -> Result<()> {
+    options.check()?;
+    let (file, model) = onnx::from_memory(bytes)?;
+    let mut prepared = Model::prepare(model, options, &mut |network, sizes| {
+        check_encoded(network, &file);
+        let answer = answers.trial(sizes.len());
+        let (size, values) = answer.ok_or_else(|| crate::Error::Runtime("it takes no size".into()))?;
+        Ok((sizes[size], values))
+    })?;
+    let networks = [Some(prepared.network.clone()), prepared.on_device()];
+    for network in networks.iter().flatten() {
+        check_encoded(network, &file);
+        if let Ok(network) = onnx::without_integers(network) {
+            check_encoded(&network, &file);
+        }
+    }
+    if answers.uncut() {
+        prepared.uncut();
+        check_encoded(&prepared.network, &file);
+    }
+    let output = answers.output().map_or(OutputKind::Labels, |channels| OutputKind::Scores { channels });
+    let model = prepared.finish(output, options)?;
+    let mode = model.size_mode(options.size_mode)?;
+    for size in [(1, 1), (97, 64), (480, 640), (32767, 1)] {
+        // An error is as good: some models take one size only.
+        let _ = model.working_size(mode, size);
+    }
+    Ok(())
+}
+
+/// What ONNX Runtime is given must be a model again.
+fn check_encoded(network: &ModelProto, file: &[u8]) {
+    for bytes in [onnx::encode_beside(network, file), onnx::encode(network)] {
+        let bytes = bytes.expect("enough memory");
+        ModelProto::decode(&bytes[..]).expect("what libfcn wrote");
+    }
+}
+
+/// Keeps `network` in a cache below `folder`, which must be writable, damages the only entry, and returns what is read then.
+pub fn read_damaged(folder: &Path, network: &[u8], damage: impl FnOnce(&mut Vec<u8>)) -> Option<Vec<u8>> {
+    let opened = Folder::open(folder).expect("a cache folder");
+    let entry = Entry::new(&opened, b"model", b"graph", "1.0", "cpu");
+    let temporary = entry.temporary().expect("a temporary file");
+    fs::write(&temporary, network).expect("a network");
+    entry.keep(temporary).expect("an entry");
+    let own = fs::read_dir(folder).expect("a folder").flatten().next().expect("a cache folder");
+    let file = fs::read_dir(own.path()).expect("a cache folder").flatten().next().expect("an entry").path();
+    let mut content = fs::read(&file).expect("an entry");
+    damage(&mut content);
+    fs::write(&file, content).expect("an entry");
+    entry.read().map(|cached| cached.network().to_vec())
+}
