@@ -319,7 +319,7 @@ impl Options {
                 if [width, height].into_iter().any(|side| side != 0 && overlap >= side) =>
             {
                 wrong(format!(
-                    "tiles of {width} x {height} pixels cannot share {overlap}; the overlap must be less than a side"
+                    "tiles of {width} x {height} pixels cannot overlap by {overlap}; the overlap must be less than a side"
                 ))
             }
             _ => Ok(()),

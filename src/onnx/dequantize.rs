@@ -441,7 +441,10 @@ mod tests {
                 };
                 let message = dequantize_weights(&mut graph).err().map(|error| error.to_string());
                 assert_eq!(message.is_none(), fits, "{readers}: {message:?}");
-                assert!(message.is_none_or(|text| text.contains("node 'y4'") && text.contains("more than 2 times on average")));
+                assert!(
+                    message
+                        .is_none_or(|text| text.contains("node 'y4'") && text.contains("more than 2 times on average"))
+                );
             }
         }
     }
