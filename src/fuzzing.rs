@@ -14,17 +14,20 @@ use crate::{
 
 /// What ONNX Runtime would have answered.
 pub trait Answers {
-    /// The output of a trial run, and which of `sizes` sizes the network took; `None` if it takes none.
+    /// The output of a trial run, and which of `sizes` sizes the network took; `None` if it takes
+    /// none.
     fn trial(&mut self, sizes: usize) -> Option<(usize, Vec<i64>)>;
 
     /// Whether the scores lack the size that the last upsampling, which was cut off, would need.
     fn uncut(&mut self) -> bool;
 
-    /// The channels of the network's output: `None` for one of labels, `Some(None)` if they are not known.
+    /// The channels of the network's output: `None` for one of labels, `Some(None)` if they are
+    /// not known.
     fn output(&mut self) -> Option<Option<usize>>;
 }
 
-/// Everything that happens to a model on the way to ONNX Runtime and behind it, on each way that it may take.
+/// Everything that happens to a model on the way to ONNX Runtime and behind it, on each way that
+/// it may take.
 pub fn prepare(bytes: &[u8], options: &Options, answers: &mut dyn Answers) -> Result<()> {
     options.check()?;
     let (file, model) = onnx::from_memory(bytes)?;
@@ -63,7 +66,8 @@ fn check_encoded(network: &ModelProto, file: &[u8]) {
     }
 }
 
-/// Keeps `network` in a cache below `folder`, which must be writable, damages the only entry, and returns what is read then.
+/// Keeps `network` in a cache below `folder`, which must be writable, damages the only entry, and
+/// returns what is read then.
 pub fn read_damaged(folder: &Path, network: &[u8], damage: impl FnOnce(&mut Vec<u8>)) -> Option<Vec<u8>> {
     let opened = Folder::open(folder).expect("a cache folder");
     let entry = Entry::new(&opened, b"model", b"graph", "1.0", "cpu");

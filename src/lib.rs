@@ -74,8 +74,6 @@ pub use color::{ColorMatrix, ColorRange};
 pub use error::{Error, Result, plain};
 pub use format::PixelFormat;
 pub use frame::{Frame, MAX_SIDE, Rect, Rotation};
-#[doc(hidden)]
-pub use simd::use_arrays;
 #[cfg(feature = "image")]
 pub use image_file::{Image, ImageLayout, image_layout, read_image, write_labels, write_png};
 pub use mask::{Contour, LabelMap, Mask, Outputs, Region, Timings};
@@ -84,5 +82,7 @@ pub use options::{ChannelOrder, LogCallback, LogLevel, Options, Provider, SizeMo
 pub use overlay::{OverlayStyle, overlay, overlay_styled};
 pub use palette::UNKNOWN;
 pub use segmenter::Segmenter;
+#[doc(hidden)]
+pub use simd::use_arrays;
 pub use stream::{Polled, Stream, StreamCounters, StreamResult};
 pub use working_size::native as native_size;

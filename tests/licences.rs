@@ -1,4 +1,5 @@
-//! Dependencies: their licences go with libfcn's, and all come from crates.io. `deny.toml` has the rules.
+//! Dependencies: their licences go with libfcn's, and all come from crates.io. `deny.toml` has the
+//! rules.
 
 mod common;
 

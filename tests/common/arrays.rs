@@ -14,7 +14,8 @@ extern "C" fn choose() {
     }
 }
 
-// SAFETY: functions in this section are called before main, with arguments that `choose` leaves alone.
+// SAFETY: functions in this section are called before main, with arguments that `choose` leaves
+// alone.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static CHOOSE: extern "C" fn() = choose;
