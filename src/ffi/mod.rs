@@ -1,9 +1,9 @@
 //! The C API: every `extern "C"` function and every raw pointer of this crate.
 //!
-//! These functions call only the crate's public API, which Rust programs use directly. build.rs
-//! generates `include/fcn.h`, the manual for C, from the files of this module; `fcn.h.in` is its
-//! frame: conventions, and a section per file. Sections `# Safety` are left out there, because
-//! the conventions say the same once.
+//! These functions call only the crate's public API, which Rust programs use directly.
+//! `tests/header.rs` generates `include/fcn.h`, the manual for C, from the files of this module;
+//! `fcn.h.in` is its frame: conventions, and a section per file. Sections `# Safety` are left out
+//! there, because the conventions say the same once.
 //!
 //! The body of each function is one closure given to `guard` (functions that return a status) or
 //! `answer` (functions that return a value): panics stay inside, and each error leaves its message.
