@@ -14,7 +14,5 @@ fn dependencies_keep_the_rules_of_deny_toml() {
         return skip_data("licences of dependencies", "cargo-deny is missing");
     }
     // Advisories and yanked versions need a database from the network.
-    run(Command::new("cargo")
-        .current_dir(root())
-        .args(["deny", "--locked", "check", "licenses", "bans", "sources"]));
+    run(Command::new("cargo").current_dir(root()).args(["deny", "--locked", "check", "licenses", "bans", "sources"]));
 }

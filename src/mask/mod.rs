@@ -138,8 +138,8 @@ impl Mask {
         (self.data.working_size.0 as u32, self.data.working_size.1 as u32)
     }
 
-    /// Gives pixels with less confidence the label [`UNKNOWN`]. 0 to 1; 0 (default) disables it.
-    /// Costs as much as [`Outputs::confidence`].
+    /// Gives pixels with less confidence the label [`UNKNOWN`](crate::UNKNOWN). 0 to 1; 0
+    /// (default) disables it. Costs as much as [`Outputs::confidence`].
     pub fn set_threshold(&mut self, confidence: f32) -> Result<()> {
         self.settings.set_threshold(confidence)
     }
@@ -152,8 +152,8 @@ impl Mask {
     }
 
     /// Replaces label i by `labels[i]`: 1 to 256 labels, at least as many as the model has classes;
-    /// several classes may share a label. `None` (default) disables it. [`UNKNOWN`] pixels stay
-    /// unknown.
+    /// several classes may share a label. `None` (default) disables it.
+    /// [`UNKNOWN`](crate::UNKNOWN) pixels stay unknown.
     pub fn set_remap(&mut self, labels: Option<&[u8]>) -> Result<()> {
         self.settings.set_remap(labels)
     }
@@ -167,9 +167,9 @@ impl Mask {
     /// equal ones, the lowest) and joins its neighbours of that label. No small region remains
     /// unless it is the whole mask.
     ///
-    /// [`UNKNOWN`] pixels stay unknown, however few, and a speck that borders mostly on them
-    /// becomes unknown. [`Mask::pixels`] counts the final labels. Confidence, margin, scores,
-    /// [`Mask::not_finite`] and smoothing are not affected.
+    /// [`UNKNOWN`](crate::UNKNOWN) pixels stay unknown, however few, and a speck that borders
+    /// mostly on them becomes unknown. [`Mask::pixels`] counts the final labels. Confidence,
+    /// margin, scores, [`Mask::not_finite`] and smoothing are not affected.
     ///
     /// The time is part of [`Timings::head`] and grows with the number of runs of equal labels: 0.3
     /// ms for a typical 1920 x 1080 mask, 1 microsecond per pixel for noise. Each session reserves
@@ -214,8 +214,9 @@ impl Mask {
     }
 
     /// The labels, `height * width` values row by row: class indices, unless [`Mask::set_remap`]
-    /// changed them, or [`UNKNOWN`]. Empty before the first frame, and if the labels went to the
-    /// caller's memory ([`Segmenter::segment_into`](crate::Segmenter::segment_into)).
+    /// changed them, or [`UNKNOWN`](crate::UNKNOWN). Empty before the first frame, and if the
+    /// labels went to the caller's memory
+    /// ([`Segmenter::segment_into`](crate::Segmenter::segment_into)).
     #[must_use]
     pub fn labels(&self) -> &[u8] {
         &self.data.labels
@@ -267,9 +268,9 @@ impl Mask {
         self.data.pixels.get(..self.data.classes).unwrap_or_default()
     }
 
-    /// The number of pixels with an infinite or NaN score; they are [`UNKNOWN`], with confidence
-    /// and margin 0. More than 0 means that the model or its input is wrong. Always 0 for models
-    /// that output class indices.
+    /// The number of pixels with an infinite or NaN score; they are [`UNKNOWN`](crate::UNKNOWN),
+    /// with confidence and margin 0. More than 0 means that the model or its input is wrong.
+    /// Always 0 for models that output class indices.
     #[must_use]
     pub fn not_finite(&self) -> u64 {
         self.data.not_finite
