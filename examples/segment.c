@@ -48,7 +48,7 @@ static int run(const fcn_segmenter *segmenter, fcn_image *photo, fcn_mask *mask,
 
     printf("photo    %" PRIu32 " x %" PRIu32 " pixels\n", width, height);
     printf("running  ONNX Runtime %s on %s\n", fcn_segmenter_runtime_version(segmenter), fcn_segmenter_provider_name(segmenter));
-    pixels = fcn_mask_pixel_counts(mask);
+    pixels = fcn_mask_pixels(mask);
     for (class = 0; class < fcn_segmenter_class_count(segmenter); class++) {
         double share = 100.0 * (double)pixels[class] / ((double)width * (double)height);
         /* Skip what would be printed as 0.00. */
@@ -71,7 +71,7 @@ static int run(const fcn_segmenter *segmenter, fcn_image *photo, fcn_mask *mask,
 
     /* Outlines that are visible at any image size. */
     style.outline = 1 + (width < height ? width : height) / 300;
-    if (fcn_overlay_draw_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, fcn_image_pixels(photo), width, height, 0) != FCN_OK)
+    if (fcn_overlay_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, fcn_image_pixels(photo), width, height, 0) != FCN_OK)
         return failed("drawing the overlay");
     if (fcn_image_write_png(photo, overlay) != FCN_OK) return failed("writing the overlay");
     printf("overlay  %s\n", overlay);

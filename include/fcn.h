@@ -797,11 +797,11 @@ const char *fcn_segmenter_runtime_version(const fcn_segmenter *segmenter);
 
 /// Returns the model's stride: sides of the network's input are multiples of this many pixels.
 /// Frames may have any size; see fcn_options_set_pad(). 0 for NULL.
-uint32_t fcn_segmenter_stride(const fcn_segmenter *segmenter);
+uint32_t fcn_segmenter_model_stride(const fcn_segmenter *segmenter);
 
 /// Returns the model card as JSON: classes, colours, training data and metrics. NULL without a
 /// card.
-const char *fcn_segmenter_card_json(const fcn_segmenter *segmenter);
+const char *fcn_segmenter_model_card_json(const fcn_segmenter *segmenter);
 
 /* =================================================================================================
  * Mask
@@ -921,8 +921,8 @@ fcn_status fcn_mask_set_remap(fcn_mask *mask, const uint8_t *labels, size_t coun
 /// and joins its neighbours of that label. No small region remains unless it is the whole mask.
 ///
 /// Unknown pixels (255) stay unknown, however few, and a speck that borders mostly on them becomes
-/// unknown. fcn_mask_pixel_counts() counts the final labels. Confidence, margin, scores,
-/// fcn_mask_non_finite_count() and smoothing are not affected.
+/// unknown. fcn_mask_pixels() counts the final labels. Confidence, margin, scores,
+/// fcn_mask_not_finite() and smoothing are not affected.
 ///
 /// The time is part of `fcn_timings.head` and grows with the number of runs of equal labels: 0.3 ms
 /// for a typical 1920 x 1080 mask, 1 microsecond per pixel for noise. Each session reserves 20
@@ -959,7 +959,7 @@ uint32_t fcn_mask_width(const fcn_mask *mask);
 uint32_t fcn_mask_height(const fcn_mask *mask);
 
 /// Returns the number of classes of the model that filled the mask; 0 before the first frame.
-uint32_t fcn_mask_class_count(const fcn_mask *mask);
+uint32_t fcn_mask_classes(const fcn_mask *mask);
 
 /// Returns the labels, height x width bytes row by row, in the mask's memory or the buffer of
 /// fcn_mask_set_buffer(). Rows are fcn_mask_stride() bytes apart. Labels are class indices, unless
@@ -987,15 +987,15 @@ const float *fcn_mask_margin(const fcn_mask *mask);
 /// was segmented without FCN_OUTPUT_SCORES.
 const float *fcn_mask_scores(const fcn_mask *mask);
 
-/// Returns the number of pixels with each label, fcn_mask_class_count() values. NULL before the
+/// Returns the number of pixels with each label, fcn_mask_classes() values. NULL before the
 /// first frame. Pixels with other labels (unknown, or remapped) are not included:
 /// fcn_mask_regions() counts any label.
-const uint64_t *fcn_mask_pixel_counts(const fcn_mask *mask);
+const uint64_t *fcn_mask_pixels(const fcn_mask *mask);
 
 /// Returns the number of pixels with an infinite or NaN score; their label is 255, their confidence
 /// and margin are 0. More than 0 means that the model or its input is wrong. Always 0 for models
 /// that output class indices, before the first frame, and for NULL.
-uint64_t fcn_mask_non_finite_count(const fcn_mask *mask);
+uint64_t fcn_mask_not_finite(const fcn_mask *mask);
 
 /// Stores the durations of the mask's last frame in `*timings`; zeros before the first frame.
 fcn_status fcn_mask_timings(const fcn_mask *mask, fcn_timings *timings);
@@ -1007,7 +1007,7 @@ fcn_status fcn_mask_timings(const fcn_mask *mask, fcn_timings *timings);
 /// Area, centroid and bounds of the pixels with one label. Filled by fcn_mask_regions().
 ///
 ///     fcn_region regions[256];
-///     uint32_t count = fcn_mask_class_count(mask);
+///     uint32_t count = fcn_mask_classes(mask);
 ///     if (fcn_mask_regions(mask, regions, count) == FCN_OK && regions[road].pixels > 0)
 ///         printf("road: %.0f columns from the left\n", regions[road].centroid_x);
 typedef struct {
@@ -1274,13 +1274,13 @@ void fcn_stream_free(fcn_stream *stream);
  * Drawing
  * ============================================================================================== */
 
-/// How fcn_overlay_draw_styled() draws. Set it to zero, then assign the fields.
+/// How fcn_overlay_styled() draws. Set it to zero, then assign the fields.
 ///
 ///     fcn_overlay_style style = {0};
 ///     style.alpha = 0.5f;
 ///     style.outline = 2;
 ///     style.legend = 1;
-///     fcn_overlay_draw_styled(segmenter, mask, &style, FCN_FORMAT_BGR8, pixels, width, height, 0);
+///     fcn_overlay_styled(segmenter, mask, &style, FCN_FORMAT_BGR8, pixels, width, height, 0);
 typedef struct {
     /// Opacity of the class colours, 0 (invisible) to 1 (opaque).
     float alpha;
@@ -1310,27 +1310,27 @@ typedef struct {
 /// Errors: FCN_ERROR_UNSUPPORTED_FORMAT for any other format. FCN_ERROR_INVALID_ARGUMENT if an
 /// argument is out of range, the mask has no labels, or one of its labels is not a class of
 /// `segmenter`.
-fcn_status fcn_overlay_draw(const fcn_segmenter *segmenter,
-                            const fcn_mask *mask,
-                            float alpha,
-                            uint32_t format,
-                            void *pixels,
-                            uint32_t width,
-                            uint32_t height,
-                            size_t stride);
+fcn_status fcn_overlay(const fcn_segmenter *segmenter,
+                       const fcn_mask *mask,
+                       float alpha,
+                       uint32_t format,
+                       void *pixels,
+                       uint32_t width,
+                       uint32_t height,
+                       size_t stride);
 
-/// fcn_overlay_draw() with outlines and a legend.
+/// fcn_overlay() with outlines and a legend.
 ///
-/// Errors: as fcn_overlay_draw(); FCN_ERROR_INVALID_ARGUMENT also if a field of `style` is out of
+/// Errors: as fcn_overlay(); FCN_ERROR_INVALID_ARGUMENT also if a field of `style` is out of
 /// range.
-fcn_status fcn_overlay_draw_styled(const fcn_segmenter *segmenter,
-                                   const fcn_mask *mask,
-                                   const fcn_overlay_style *style,
-                                   uint32_t format,
-                                   void *pixels,
-                                   uint32_t width,
-                                   uint32_t height,
-                                   size_t stride);
+fcn_status fcn_overlay_styled(const fcn_segmenter *segmenter,
+                              const fcn_mask *mask,
+                              const fcn_overlay_style *style,
+                              uint32_t format,
+                              void *pixels,
+                              uint32_t width,
+                              uint32_t height,
+                              size_t stride);
 
 /* =================================================================================================
  * Image files

@@ -214,7 +214,7 @@ public:
 
     std::uint32_t width() const noexcept { return fcn_mask_width(get()); }
     std::uint32_t height() const noexcept { return fcn_mask_height(get()); }
-    std::uint32_t classes() const noexcept { return fcn_mask_class_count(get()); }
+    std::uint32_t classes() const noexcept { return fcn_mask_classes(get()); }
 
     /* Pointers are valid until the next frame is stored in the mask; nullptr before the first frame,
      * and for outputs that were not selected. */
@@ -225,8 +225,8 @@ public:
     const std::uint8_t *confidence_u8() const noexcept { return fcn_mask_confidence_u8(get()); }
     const float *margin() const noexcept { return fcn_mask_margin(get()); }
     const float *scores() const noexcept { return fcn_mask_scores(get()); }
-    const std::uint64_t *pixels() const noexcept { return fcn_mask_pixel_counts(get()); }
-    std::uint64_t not_finite() const noexcept { return fcn_mask_non_finite_count(get()); }
+    const std::uint64_t *pixels() const noexcept { return fcn_mask_pixels(get()); }
+    std::uint64_t not_finite() const noexcept { return fcn_mask_not_finite(get()); }
 
     /* Area, centroid and bounds of the labels 0 to count - 1; `count` is 1 to 256. */
     std::vector<fcn_region> regions(std::size_t count) const {
@@ -322,13 +322,13 @@ public:
     /* Blends class colours into an image of the mask's size, in place. `alpha`: opacity, 0 to 1. */
     void overlay(const Mask &mask, float alpha, fcn_format format, void *pixels, std::uint32_t width,
                  std::uint32_t height, std::size_t stride = 0) const {
-        detail::check(fcn_overlay_draw(get(), mask.get(), alpha, format, pixels, width, height, stride));
+        detail::check(fcn_overlay(get(), mask.get(), alpha, format, pixels, width, height, stride));
     }
 
     /* overlay() with outlines and a legend. */
     void overlay(const Mask &mask, const fcn_overlay_style &style, fcn_format format, void *pixels, std::uint32_t width,
                  std::uint32_t height, std::size_t stride = 0) const {
-        detail::check(fcn_overlay_draw_styled(get(), mask.get(), &style, format, pixels, width, height, stride));
+        detail::check(fcn_overlay_styled(get(), mask.get(), &style, format, pixels, width, height, stride));
     }
 
     /* Index of the background class, which overlays do not draw; -1 if there is none. */
@@ -354,10 +354,10 @@ public:
     std::string provider() const { return fcn_segmenter_provider_name(get()); }
     std::string provider_reason() const { return fcn_segmenter_provider_reason(get()); }
     std::string runtime_version() const { return fcn_segmenter_runtime_version(get()); }
-    std::uint32_t stride() const noexcept { return fcn_segmenter_stride(get()); }
+    std::uint32_t stride() const noexcept { return fcn_segmenter_model_stride(get()); }
     /* The model card as JSON; "" without a card. */
     std::string card_json() const {
-        const char *card = fcn_segmenter_card_json(get());
+        const char *card = fcn_segmenter_model_card_json(get());
         return card ? card : "";
     }
 

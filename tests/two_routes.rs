@@ -348,7 +348,7 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
     // SAFETY: the mask is alive; its arrays have the lengths that fcn.h documents.
     let answer = unsafe {
         let (width, height) = (ffi::fcn_mask_width(mask), ffi::fcn_mask_height(mask));
-        let classes = ffi::fcn_mask_class_count(mask) as usize;
+        let classes = ffi::fcn_mask_classes(mask) as usize;
         let area = width as usize * height as usize;
         let floats =
             |pointer: *const f32, length| (!pointer.is_null()).then(|| slice::from_raw_parts(pointer, length).to_vec());
@@ -360,7 +360,7 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
         let OverlayStyle { alpha, outline, legend } = STYLE;
         let style = ffi::fcn_overlay_style { alpha, outline, legend: legend.into(), reserved: [0; 5] };
         let (format, target) = (ffi::fcn_format::FCN_FORMAT_RGB8 as u32, overlay.as_mut_ptr().cast::<c_void>());
-        let drawn = checked(ffi::fcn_overlay_draw_styled(
+        let drawn = checked(ffi::fcn_overlay_styled(
             Some(&segmenter),
             mask,
             Some(&style),
@@ -381,7 +381,7 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
             confidence_u8: (!bytes.is_null()).then(|| slice::from_raw_parts(bytes, area).to_vec()),
             margin: floats(ffi::fcn_mask_margin(mask), area),
             scores: floats(ffi::fcn_mask_scores(mask), area * classes),
-            pixels: slice::from_raw_parts(ffi::fcn_mask_pixel_counts(mask), classes).to_vec(),
+            pixels: slice::from_raw_parts(ffi::fcn_mask_pixels(mask), classes).to_vec(),
             // SAFETY: the mask is alive, there is room for 256 regions, and the contours' place is
             // valid for writes.
             regions: regions(|regions| ffi::fcn_mask_regions(mask, regions, 256))?,

@@ -134,7 +134,7 @@ static void yuv_of(const GstVideoFrame *video, const uint8_t *rgb, gdouble *yuv)
     yuv[2] = offset[2] + scale[2] * (rgb[0] / 255.0 - y) / (2 * (1 - kr));
 }
 
-/* fcn_overlay_draw() for Y'CbCr of any plane layout: a shared sample takes the class of its first
+/* fcn_overlay() for Y'CbCr of any plane layout: a shared sample takes the class of its first
  * pixel. */
 static void overlay_yuv(const GstFcn *self, gdouble alpha, GstVideoFrame *video) {
     const uint8_t *labels = fcn_mask_labels(self->mask);
@@ -175,7 +175,7 @@ static GstFlowReturn gst_fcn_transform_frame_ip(GstVideoFilter *filter, GstVideo
     if (status == FCN_OK && GST_VIDEO_INFO_IS_YUV(&video->info))
         overlay_yuv(self, alpha, video);
     else if (status == FCN_OK)
-        status = fcn_overlay_draw(self->segmenter, self->mask, (float)alpha, frame.format, GST_VIDEO_FRAME_PLANE_DATA(video, 0),
+        status = fcn_overlay(self->segmenter, self->mask, (float)alpha, frame.format, GST_VIDEO_FRAME_PLANE_DATA(video, 0),
                              frame.width, frame.height, frame.strides[0]);
     if (status != FCN_OK) {
         GST_ELEMENT_ERROR(self, STREAM, FAILED, ("The frame cannot be labelled: %s", fcn_last_error()), (NULL));

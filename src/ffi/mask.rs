@@ -303,8 +303,8 @@ pub unsafe extern "C" fn fcn_mask_set_remap(
 /// and joins its neighbours of that label. No small region remains unless it is the whole mask.
 ///
 /// Unknown pixels (255) stay unknown, however few, and a speck that borders mostly on them becomes
-/// unknown. fcn_mask_pixel_counts() counts the final labels. Confidence, margin, scores,
-/// fcn_mask_non_finite_count() and smoothing are not affected.
+/// unknown. fcn_mask_pixels() counts the final labels. Confidence, margin, scores,
+/// fcn_mask_not_finite() and smoothing are not affected.
 ///
 /// The time is part of `fcn_timings.head` and grows with the number of runs of equal labels: 0.3 ms
 /// for a typical 1920 x 1080 mask, 1 microsecond per pixel for noise. Each session reserves 20
@@ -397,7 +397,7 @@ pub unsafe extern "C" fn fcn_mask_height(mask: Option<&fcn_mask>) -> u32 {
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_mask_class_count(mask: Option<&fcn_mask>) -> u32 {
+pub unsafe extern "C" fn fcn_mask_classes(mask: Option<&fcn_mask>) -> u32 {
     answer(0, || u32::try_from(mask?.0.classes()).ok())
 }
 
@@ -470,14 +470,14 @@ pub unsafe extern "C" fn fcn_mask_scores(mask: Option<&fcn_mask>) -> *const f32 
     answer(ptr::null(), || Some(mask?.0.scores()?.as_ptr()))
 }
 
-/// Returns the number of pixels with each label, fcn_mask_class_count() values. NULL before the
+/// Returns the number of pixels with each label, fcn_mask_classes() values. NULL before the
 /// first frame. Pixels with other labels (unknown, or remapped) are not included:
 /// fcn_mask_regions() counts any label.
 ///
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_mask_pixel_counts(mask: Option<&fcn_mask>) -> *const u64 {
+pub unsafe extern "C" fn fcn_mask_pixels(mask: Option<&fcn_mask>) -> *const u64 {
     answer(ptr::null(), || pointer(mask?.0.pixels()))
 }
 
@@ -488,7 +488,7 @@ pub unsafe extern "C" fn fcn_mask_pixel_counts(mask: Option<&fcn_mask>) -> *cons
 /// # Safety
 /// `mask` is NULL or a live mask that no other thread writes to.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_mask_non_finite_count(mask: Option<&fcn_mask>) -> u64 {
+pub unsafe extern "C" fn fcn_mask_not_finite(mask: Option<&fcn_mask>) -> u64 {
     answer(0, || Some(mask?.0.not_finite()))
 }
 

@@ -43,8 +43,8 @@ pub use image::{
     fcn_image_write_png, fcn_mask_write_png,
 };
 pub use mask::{
-    fcn_mask, fcn_mask_class_count, fcn_mask_confidence, fcn_mask_confidence_u8, fcn_mask_free, fcn_mask_height,
-    fcn_mask_labels, fcn_mask_margin, fcn_mask_new, fcn_mask_non_finite_count, fcn_mask_pixel_counts, fcn_mask_reset,
+    fcn_mask, fcn_mask_classes, fcn_mask_confidence, fcn_mask_confidence_u8, fcn_mask_free, fcn_mask_height,
+    fcn_mask_labels, fcn_mask_margin, fcn_mask_new, fcn_mask_not_finite, fcn_mask_pixels, fcn_mask_reset,
     fcn_mask_scores, fcn_mask_set_buffer, fcn_mask_set_classes, fcn_mask_set_min_region, fcn_mask_set_outputs,
     fcn_mask_set_remap, fcn_mask_set_size, fcn_mask_set_smoothing, fcn_mask_set_threshold, fcn_mask_stride,
     fcn_mask_timings, fcn_mask_width, fcn_mask_working_size, fcn_output, fcn_timings,
@@ -62,13 +62,13 @@ pub use options::{
     fcn_options_set_sessions, fcn_options_set_short_side, fcn_options_set_threads, fcn_options_set_tile,
     fcn_options_set_timeout, fcn_provider,
 };
-pub use overlay::{fcn_overlay_draw, fcn_overlay_draw_styled, fcn_overlay_style};
+pub use overlay::{fcn_overlay, fcn_overlay_styled, fcn_overlay_style};
 pub use regions::{fcn_mask_regions, fcn_mask_regions_filtered, fcn_region};
 pub use segmenter::{
     fcn_create, fcn_create_from_memory, fcn_free, fcn_segment, fcn_segmenter, fcn_segmenter_background,
-    fcn_segmenter_cancel, fcn_segmenter_card_json, fcn_segmenter_class_color, fcn_segmenter_class_count,
+    fcn_segmenter_cancel, fcn_segmenter_model_card_json, fcn_segmenter_class_color, fcn_segmenter_class_count,
     fcn_segmenter_class_display_color, fcn_segmenter_class_name, fcn_segmenter_provider_name,
-    fcn_segmenter_provider_reason, fcn_segmenter_runtime_version, fcn_segmenter_stride, fcn_segmenter_warm_up,
+    fcn_segmenter_provider_reason, fcn_segmenter_runtime_version, fcn_segmenter_model_stride, fcn_segmenter_warm_up,
 };
 pub use status::{fcn_last_error, fcn_status, fcn_status_name, fcn_version};
 

@@ -9,14 +9,14 @@ use super::{
 };
 use crate::{Error, OverlayStyle, Result};
 
-/// How fcn_overlay_draw_styled() draws. Set it to zero, then assign the fields.
+/// How fcn_overlay_styled() draws. Set it to zero, then assign the fields.
 ///
 /// ```c
 /// fcn_overlay_style style = {0};
 /// style.alpha = 0.5f;
 /// style.outline = 2;
 /// style.legend = 1;
-/// fcn_overlay_draw_styled(segmenter, mask, &style, FCN_FORMAT_BGR8, pixels, width, height, 0);
+/// fcn_overlay_styled(segmenter, mask, &style, FCN_FORMAT_BGR8, pixels, width, height, 0);
 /// ```
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -55,7 +55,7 @@ pub struct fcn_overlay_style {
 /// writes to; `pixels` is NULL or points to the pixels that format, width, height and stride
 /// describe, and no other thread uses them.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_overlay_draw(
+pub unsafe extern "C" fn fcn_overlay(
     segmenter: Option<&fcn_segmenter>,
     mask: Option<&fcn_mask>,
     alpha: f32,
@@ -70,15 +70,15 @@ pub unsafe extern "C" fn fcn_overlay_draw(
     guard(|| unsafe { draw(segmenter, mask, style, format, pixels, (width, height), stride) })
 }
 
-/// fcn_overlay_draw() with outlines and a legend.
+/// fcn_overlay() with outlines and a legend.
 ///
-/// Errors: as fcn_overlay_draw(); FCN_ERROR_INVALID_ARGUMENT also if a field of `style` is out of
+/// Errors: as fcn_overlay(); FCN_ERROR_INVALID_ARGUMENT also if a field of `style` is out of
 /// range.
 ///
 /// # Safety
-/// As for fcn_overlay_draw(); `style` is NULL or points to a style.
+/// As for fcn_overlay(); `style` is NULL or points to a style.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_overlay_draw_styled(
+pub unsafe extern "C" fn fcn_overlay_styled(
     segmenter: Option<&fcn_segmenter>,
     mask: Option<&fcn_mask>,
     style: Option<&fcn_overlay_style>,

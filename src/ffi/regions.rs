@@ -7,7 +7,7 @@ use crate::{Error, LabelMap, Rect, Region, Result};
 ///
 /// ```c
 /// fcn_region regions[256];
-/// uint32_t count = fcn_mask_class_count(mask);
+/// uint32_t count = fcn_mask_classes(mask);
 /// if (fcn_mask_regions(mask, regions, count) == FCN_OK && regions[road].pixels > 0)
 ///     printf("road: %.0f columns from the left\n", regions[road].centroid_x);
 /// ```

@@ -369,7 +369,7 @@ pub unsafe extern "C" fn fcn_segmenter_runtime_version(segmenter: Option<&fcn_se
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_segmenter_stride(segmenter: Option<&fcn_segmenter>) -> u32 {
+pub unsafe extern "C" fn fcn_segmenter_model_stride(segmenter: Option<&fcn_segmenter>) -> u32 {
     answer(0, || Some(segmenter?.segmenter.stride()))
 }
 
@@ -379,6 +379,6 @@ pub unsafe extern "C" fn fcn_segmenter_stride(segmenter: Option<&fcn_segmenter>)
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcn_segmenter_card_json(segmenter: Option<&fcn_segmenter>) -> *const c_char {
+pub unsafe extern "C" fn fcn_segmenter_model_card_json(segmenter: Option<&fcn_segmenter>) -> *const c_char {
     answer(ptr::null(), || Some(segmenter?.card.as_ref()?.as_ptr()))
 }

@@ -70,31 +70,31 @@ static void null_arguments(const char *folder) {
     FAILS(fcn_mask_contours_filtered(NULL, 0, 9, UNTOUCHED), null, "mask is NULL");
     FAILS(fcn_mask_contours_filtered(mask, 0, 9, NULL), null, "contours is NULL");
     FAILS(fcn_options_set_palette(NULL, "voc"), null, "options is NULL");
-    FAILS(fcn_overlay_draw_styled(NULL, mask, NULL, FCN_FORMAT_RGB8, color, 1, 1, 0), null, "style is NULL");
+    FAILS(fcn_overlay_styled(NULL, mask, NULL, FCN_FORMAT_RGB8, color, 1, 1, 0), null, "style is NULL");
     CHECK(fcn_segmenter_background(NULL) == -1);
     FAILS(fcn_segmenter_class_color(NULL, 0, color), null, "segmenter is NULL");
     FAILS(fcn_segmenter_class_display_color(NULL, 0, color), null, "segmenter is NULL");
-    FAILS(fcn_overlay_draw(NULL, mask, 0.5f, FCN_FORMAT_RGB8, color, 1, 1, 0), null, "segmenter is NULL");
+    FAILS(fcn_overlay(NULL, mask, 0.5f, FCN_FORMAT_RGB8, color, 1, 1, 0), null, "segmenter is NULL");
     FAILS(fcn_image_read(NULL, UNTOUCHED), null, "path is NULL");
     FAILS(fcn_image_read("photo.png", NULL), null, "image is NULL");
     FAILS(fcn_image_write_png(NULL, "out.png"), null, "image is NULL");
     FAILS(fcn_mask_write_png(NULL, mask, "out.png"), null, "segmenter is NULL");
     CHECK(color[0] == 7 && color[1] == 7 && color[2] == 7);
 
-    CHECK(fcn_mask_width(NULL) == 0 && fcn_mask_height(NULL) == 0 && fcn_mask_class_count(NULL) == 0);
+    CHECK(fcn_mask_width(NULL) == 0 && fcn_mask_height(NULL) == 0 && fcn_mask_classes(NULL) == 0);
     CHECK(fcn_mask_labels(NULL) == NULL && fcn_mask_confidence(NULL) == NULL && fcn_mask_scores(NULL) == NULL);
-    CHECK(fcn_mask_pixel_counts(NULL) == NULL && fcn_mask_stride(NULL) == 0);
-    CHECK(fcn_mask_confidence_u8(NULL) == NULL && fcn_mask_margin(NULL) == NULL && fcn_mask_non_finite_count(NULL) == 0);
+    CHECK(fcn_mask_pixels(NULL) == NULL && fcn_mask_stride(NULL) == 0);
+    CHECK(fcn_mask_confidence_u8(NULL) == NULL && fcn_mask_margin(NULL) == NULL && fcn_mask_not_finite(NULL) == 0);
     CHECK(fcn_contours_count(NULL) == 0 && fcn_contours_points(NULL, 0, UNTOUCHED) == NULL);
     CHECK(fcn_contours_is_hole(NULL, 0) == -1 && fcn_contours_parent(NULL, 0) == -1);
-    CHECK(fcn_segmenter_class_count(NULL) == 0 && fcn_segmenter_class_name(NULL, 0) == NULL && fcn_segmenter_stride(NULL) == 0);
+    CHECK(fcn_segmenter_class_count(NULL) == 0 && fcn_segmenter_class_name(NULL, 0) == NULL && fcn_segmenter_model_stride(NULL) == 0);
     CHECK(fcn_segmenter_provider_name(NULL) == NULL && fcn_segmenter_provider_reason(NULL) == NULL);
-    CHECK(fcn_segmenter_runtime_version(NULL) == NULL && fcn_segmenter_card_json(NULL) == NULL);
+    CHECK(fcn_segmenter_runtime_version(NULL) == NULL && fcn_segmenter_model_card_json(NULL) == NULL);
     CHECK(fcn_image_width(NULL) == 0 && fcn_image_height(NULL) == 0 && fcn_image_pixels(NULL) == NULL);
     /* A mask without a result. */
-    CHECK(fcn_mask_width(mask) == 0 && fcn_mask_labels(mask) == NULL && fcn_mask_pixel_counts(mask) == NULL);
+    CHECK(fcn_mask_width(mask) == 0 && fcn_mask_labels(mask) == NULL && fcn_mask_pixels(mask) == NULL);
     WORKS(fcn_mask_working_size(mask, NULL, NULL));
-    CHECK(fcn_mask_class_count(mask) == 0 && fcn_mask_stride(mask) == 0);
+    CHECK(fcn_mask_classes(mask) == 0 && fcn_mask_stride(mask) == 0);
     fcn_free(NULL);
     fcn_mask_free(NULL);
     fcn_options_free(NULL);
@@ -320,10 +320,10 @@ static void bottom_up(const fcn_segmenter *segmenter) {
     WORKS(fcn_segment(segmenter, &frame, mask));
     CHECK(memcmp(before, fcn_mask_labels(mask), sizeof before) == 0);
     /* Overlays, too. */
-    WORKS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, WIDTH, HEIGHT, 0));
-    WORKS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, over + (HEIGHT - 1) * ROW, WIDTH, HEIGHT, (size_t)-ROW));
+    WORKS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, WIDTH, HEIGHT, 0));
+    WORKS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, over + (HEIGHT - 1) * ROW, WIDTH, HEIGHT, (size_t)-ROW));
     for (y = 0; y < HEIGHT; y++) CHECK(memcmp(over + (HEIGHT - 1 - y) * ROW, pixels + y * ROW, ROW) == 0);
-    FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, over, WIDTH, HEIGHT, (size_t)-5), FCN_ERROR_INVALID_ARGUMENT,
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, over, WIDTH, HEIGHT, (size_t)-5), FCN_ERROR_INVALID_ARGUMENT,
           "the given stride is -5");
 
     for (i = 0; i < (int)sizeof planes; i++) planes[i] = (uint8_t)(i * 5 + i / 33);
@@ -414,7 +414,7 @@ static void masks(const fcn_segmenter *segmenter) {
     FAILS(fcn_mask_regions(mask, regions, 0), invalid, "0 regions");
     FAILS(fcn_mask_regions(mask, regions, 257), invalid, "257 regions");
     WORKS(fcn_mask_regions(mask, regions, 3));
-    for (i = 0; i < 3; i++) CHECK(regions[i].pixels == fcn_mask_pixel_counts(mask)[i]);
+    for (i = 0; i < 3; i++) CHECK(regions[i].pixels == fcn_mask_pixels(mask)[i]);
     FAILS(fcn_mask_regions_filtered(mask, 9, regions, 0), invalid, "0 regions");
     WORKS(fcn_mask_regions_filtered(mask, UINT32_MAX, regions, 3));
     for (i = 0; i < 3; i++) CHECK(regions[i].pixels == 0 && regions[i].bounds.width == 0);
@@ -439,14 +439,14 @@ static void masks(const fcn_segmenter *segmenter) {
     WORKS(fcn_mask_set_min_region(mask, UINT32_MAX));
     WORKS(fcn_segment(segmenter, &frame, mask));
     for (i = 0; i < BYTES; i++) CHECK(labels[i] == (i % STRIDE < WIDTH ? labels[0] : 99));
-    CHECK(fcn_mask_pixel_counts(mask)[labels[0]] == WIDTH * HEIGHT);
+    CHECK(fcn_mask_pixels(mask)[labels[0]] == WIDTH * HEIGHT);
     WORKS(fcn_mask_set_min_region(mask, 0));
 
     /* Without the buffer the mask has no labels; everything else stays. */
     WORKS(fcn_mask_set_buffer(mask, NULL, 0, 0));
     CHECK(fcn_mask_labels(mask) == NULL && fcn_mask_stride(mask) == 0 && fcn_mask_width(mask) == WIDTH);
     FAILS(fcn_mask_regions(mask, regions, 3), invalid, "no labels");
-    FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, WIDTH, HEIGHT, 0), invalid, "no labels");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, WIDTH, HEIGHT, 0), invalid, "no labels");
     FAILS(fcn_mask_write_png(segmenter, mask, "x.png"), invalid, "no labels");
     fcn_mask_free(mask);
 }
@@ -468,10 +468,10 @@ static void sizes(const fcn_segmenter *segmenter) {
         WORKS(fcn_mask_set_outputs(mask, outputs));
         WORKS(fcn_segment(segmenter, &frame, mask));
         CHECK(fcn_mask_width(mask) == sides[i][0] && fcn_mask_height(mask) == sides[i][1]);
-        CHECK(fcn_mask_class_count(mask) == fcn_segmenter_class_count(segmenter));
+        CHECK(fcn_mask_classes(mask) == fcn_segmenter_class_count(segmenter));
         CHECK((fcn_mask_confidence(mask) != NULL) == (outputs != 0));
         CHECK((fcn_mask_scores(mask) != NULL) == (outputs != 0));
-        for (j = 0; j < fcn_mask_class_count(mask); j++) sum += fcn_mask_pixel_counts(mask)[j];
+        for (j = 0; j < fcn_mask_classes(mask); j++) sum += fcn_mask_pixels(mask)[j];
         CHECK(sum == area);
         fresh = fcn_mask_new();
         WORKS(fcn_segment(segmenter, &frame, fresh));
@@ -500,28 +500,28 @@ static void information_and_overlay(const fcn_segmenter *segmenter, const char *
     FAILS(fcn_segmenter_class_display_color(segmenter, 0, NULL), FCN_ERROR_NULL_ARGUMENT, "rgb is NULL");
     CHECK(color[0] == 7 && color[1] == 7 && color[2] == 7);
 
-    FAILS(fcn_overlay_draw(segmenter, NULL, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 0), FCN_ERROR_NULL_ARGUMENT, "mask");
-    FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "the mask 0 x 0");
+    FAILS(fcn_overlay(segmenter, NULL, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 0), FCN_ERROR_NULL_ARGUMENT, "mask");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "the mask 0 x 0");
     WORKS(fcn_segment(segmenter, &frame, mask));
-    FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, NULL, 8, 4, 0), FCN_ERROR_NULL_ARGUMENT, "pixels");
-    FAILS(fcn_overlay_draw(segmenter, mask, 1.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "alpha is 1.5");
-    FAILS(fcn_overlay_draw(segmenter, mask, NAN, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "alpha is NaN");
-    FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, 99, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "format 99");
-    FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_NV12, pixels, 8, 2, 0), invalid, "8 x 2");
-    FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_NV12, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "NV12");
-    FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_GRAY8, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "GRAY8");
-    FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 4, 8, 0), invalid, "4 x 8 pixels, but the mask 8 x 4");
-    FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 23), invalid, "stride 23");
-    FAILS(fcn_overlay_draw(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, SIZE_MAX), invalid, "the given stride is -1");
-    FAILS(fcn_overlay_draw_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "outline of 65");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, NULL, 8, 4, 0), FCN_ERROR_NULL_ARGUMENT, "pixels");
+    FAILS(fcn_overlay(segmenter, mask, 1.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "alpha is 1.5");
+    FAILS(fcn_overlay(segmenter, mask, NAN, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "alpha is NaN");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, 99, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "format 99");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_NV12, pixels, 8, 2, 0), invalid, "8 x 2");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_NV12, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "NV12");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_GRAY8, pixels, 8, 4, 0), FCN_ERROR_UNSUPPORTED_FORMAT, "GRAY8");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 4, 8, 0), invalid, "4 x 8 pixels, but the mask 8 x 4");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, 23), invalid, "stride 23");
+    FAILS(fcn_overlay(segmenter, mask, 0.5f, FCN_FORMAT_RGB8, pixels, 8, 4, SIZE_MAX), invalid, "the given stride is -1");
+    FAILS(fcn_overlay_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "outline of 65");
     style.outline = 0;
     style.legend = 2;
-    FAILS(fcn_overlay_draw_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "style.legend is 2");
+    FAILS(fcn_overlay_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "style.legend is 2");
     style.legend = 1;
     style.reserved[4] = 9;
-    FAILS(fcn_overlay_draw_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "style.reserved contains 9");
+    FAILS(fcn_overlay_styled(segmenter, mask, &style, FCN_FORMAT_RGB8, pixels, 8, 4, 0), invalid, "style.reserved contains 9");
     CHECK(memcmp(pixels, before, sizeof pixels) == 0);
-    WORKS(fcn_overlay_draw(segmenter, mask, 0.0f, FCN_FORMAT_RGB8, pixels, 8, 4, 0));
+    WORKS(fcn_overlay(segmenter, mask, 0.0f, FCN_FORMAT_RGB8, pixels, 8, 4, 0));
     CHECK(memcmp(pixels, before, sizeof pixels) == 0);
 
     FAILS(fcn_image_read(path_in(folder, "missing.png"), &image), FCN_ERROR_IO, "missing.png");
@@ -545,7 +545,7 @@ static void information_and_overlay(const fcn_segmenter *segmenter, const char *
     WORKS(fcn_create(path_in(folder, "labels.onnx"), NULL, &other));
     WORKS(fcn_mask_set_outputs(mask, FCN_OUTPUT_SCORES));
     FAILS(fcn_segment(other, &frame, mask), invalid, "neither confidence nor scores");
-    CHECK(fcn_mask_width(mask) == 8 && fcn_mask_height(mask) == 4 && fcn_mask_class_count(mask) == 5);
+    CHECK(fcn_mask_width(mask) == 8 && fcn_mask_height(mask) == 4 && fcn_mask_classes(mask) == 5);
     fcn_free(other);
     fcn_mask_free(mask);
 }

@@ -48,13 +48,13 @@ int main(int argc, char **argv) {
         const cv::Mat labels = fcn_opencv::labels(mask), confidence = fcn_opencv::confidence(mask);
         CHECK(labels.data == mask.labels() && labels.size() == place.size() && labels.type() == CV_8UC1);
         CHECK(confidence.ptr<float>() == mask.confidence() && confidence.type() == CV_32FC1);
-        CHECK(static_cast<std::uint64_t>(cv::countNonZero(labels == 1)) == fcn_mask_pixel_counts(plain)[1]);
+        CHECK(static_cast<std::uint64_t>(cv::countNonZero(labels == 1)) == fcn_mask_pixels(plain)[1]);
 
         // The overlay changes the region, like the plain function, and nothing around it.
         if (channels > 1) {
             cv::Mat drawn = converted.clone(), inside = drawn(place);
             fcn_opencv::overlay(segmenter, mask, 0.5f, inside);
-            CHECK(fcn_overlay_draw(segmenter.get(), plain, 0.5f, format, packed.data(), 50, 37, 0) == FCN_OK);
+            CHECK(fcn_overlay(segmenter.get(), plain, 0.5f, format, packed.data(), 50, 37, 0) == FCN_OK);
             cv::Mat expected = converted.clone();
             cv::Mat(place.size(), CV_8UC(channels), packed.data()).copyTo(expected(place));
             CHECK(cv::norm(drawn, expected, cv::NORM_INF) == 0 && cv::norm(drawn, converted, cv::NORM_INF) > 0);

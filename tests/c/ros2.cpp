@@ -69,7 +69,7 @@ int main(int argc, char **argv) {
 
             if (it.bytes > 2) {
                 Image expected = image;
-                CHECK(fcn_overlay_draw(segmenter.get(), plain, 0.5f, it.format, expected.data.data(), 50, 37, image.step) == FCN_OK);
+                CHECK(fcn_overlay(segmenter.get(), plain, 0.5f, it.format, expected.data.data(), 50, 37, image.step) == FCN_OK);
                 fcn_ros::overlay(segmenter, mask, 0.5f, image);
                 CHECK(image.data == expected.data && image.data != make(it.encoding, it.bytes, padding).data);
             }
