@@ -360,16 +360,8 @@ fn through_c(model: &[u8], case: &Case) -> Result<Answer> {
         let OverlayStyle { alpha, outline, legend } = STYLE;
         let style = ffi::fcn_overlay_style { alpha, outline, legend: legend.into(), reserved: [0; 5] };
         let (format, target) = (ffi::fcn_format::FCN_FORMAT_RGB8 as u32, overlay.as_mut_ptr().cast::<c_void>());
-        let drawn = checked(ffi::fcn_overlay_styled(
-            Some(&segmenter),
-            mask,
-            Some(&style),
-            format,
-            target,
-            width,
-            height,
-            0,
-        ));
+        let drawn =
+            checked(ffi::fcn_overlay_styled(Some(&segmenter), mask, Some(&style), format, target, width, height, 0));
         assert!(drawn.is_ok() || case.remap.is_some(), "{drawn:?}");
         let mut working_size = (0, 0);
         checked(ffi::fcn_mask_working_size(mask, Some(&mut working_size.0), Some(&mut working_size.1)))?;

@@ -62,13 +62,13 @@ pub use options::{
     fcn_options_set_sessions, fcn_options_set_short_side, fcn_options_set_threads, fcn_options_set_tile,
     fcn_options_set_timeout, fcn_provider,
 };
-pub use overlay::{fcn_overlay, fcn_overlay_styled, fcn_overlay_style};
+pub use overlay::{fcn_overlay, fcn_overlay_style, fcn_overlay_styled};
 pub use regions::{fcn_mask_regions, fcn_mask_regions_filtered, fcn_region};
 pub use segmenter::{
     fcn_create, fcn_create_from_memory, fcn_free, fcn_segment, fcn_segmenter, fcn_segmenter_background,
-    fcn_segmenter_cancel, fcn_segmenter_model_card_json, fcn_segmenter_class_color, fcn_segmenter_class_count,
-    fcn_segmenter_class_display_color, fcn_segmenter_class_name, fcn_segmenter_provider_name,
-    fcn_segmenter_provider_reason, fcn_segmenter_runtime_version, fcn_segmenter_model_stride, fcn_segmenter_warm_up,
+    fcn_segmenter_cancel, fcn_segmenter_class_color, fcn_segmenter_class_count, fcn_segmenter_class_display_color,
+    fcn_segmenter_class_name, fcn_segmenter_model_card_json, fcn_segmenter_model_stride, fcn_segmenter_provider_name,
+    fcn_segmenter_provider_reason, fcn_segmenter_runtime_version, fcn_segmenter_warm_up,
 };
 pub use status::{fcn_last_error, fcn_status, fcn_status_name, fcn_version};
 
