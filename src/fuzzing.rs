@@ -60,7 +60,7 @@ pub fn prepare(bytes: &[u8], options: &Options, answers: &mut dyn Answers) -> Re
 
 /// What ONNX Runtime is given must be a model again.
 fn check_encoded(network: &ModelProto, file: &[u8]) {
-    for bytes in [onnx::encode_beside(network, file), onnx::encode(network)] {
+    for bytes in [onnx::encode_without_weights(network, file), onnx::encode(network)] {
         let bytes = bytes.expect("enough memory");
         ModelProto::decode(&bytes[..]).expect("what libfcn wrote");
     }

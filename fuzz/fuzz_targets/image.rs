@@ -21,6 +21,6 @@ fuzz_target!(|bytes: &[u8]| {
         let layout = layout.expect("a picture that can be read has a size");
         assert_eq!((image.width, image.height), layout.upright());
         assert_eq!(image.pixels.len(), 3 * image.width as usize * image.height as usize);
-        layout.turn(vec![0; image.pixels.len() / 3]);
+        let _ = layout.turn(vec![0; image.pixels.len() / 3]);
     }
 });
