@@ -315,8 +315,8 @@ fn gstreamer_element_tells_what_is_wrong() {
         let pipeline = "videotestsrc num-buffers=3 ! video/x-raw,format=RGB,width=64,height=48 ! FCN ! fakesink";
         run(&mut gstreamer.launch(valgrind, pipeline));
     }
-    // A frame that is too large stops the pipeline, not the process. No sink that waits for the state
-    // PLAYING: gst-launch 1.22 may miss an error that comes while the pipeline starts.
+    // A frame that is too large stops the pipeline, not the process. No sink that waits for the
+    // state PLAYING: gst-launch 1.22 may miss an error that comes while the pipeline starts.
     let output = gstreamer
         .command(
             "videotestsrc num-buffers=1 ! video/x-raw,format=RGB,width=40000,height=2 ! FCN ! fakesink async=false",
