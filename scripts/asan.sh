@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Runs the C tests (tests/c_api.rs) with AddressSanitizer in libfcn and in their programs: `make asan`. rustc takes the option
-# from any Rust with RUSTC_BOOTSTRAP; the sanitizer's runtime is that of the C compiler. The standard library and ONNX Runtime
-# are not compiled for it, so what they do to memory is seen only at malloc, free and memcpy.
+# Runs the C tests (tests/c_api.rs) with AddressSanitizer in libfcn and in the C programs: `make asan`.
+# RUSTC_BOOTSTRAP lets a stable rustc accept the option; the runtime is the C compiler's. The standard
+# library and ONNX Runtime are not instrumented: only their malloc, free and memcpy calls are checked.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 triple=$(rustc -vV | sed -n 's/^host: //p')
 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo build --package fcn --lib --target "$triple" --target-dir "$target/asan"
 
-# Left out: those under valgrind, which is another sanitizer, and those that limit threads, stack or address space, or
-# take the place of functions that the sanitizer takes the place of.
+# Without the tests that use valgrind, that limit threads, stack or address space, or that replace
+# functions which the sanitizer replaces, too.
 tests=(
     bad_input_is_answered_not_followed
     streams_keep_their_promises
@@ -21,6 +21,6 @@ tests=(
     wrapper_works_for_cpp
     options_say_what_a_foreign_model_expects
 )
-# Leaks are valgrind's, which knows what ONNX Runtime keeps.
+# valgrind checks for leaks; it has suppressions for ONNX Runtime.
 export ASAN_OPTIONS=detect_leaks=0 FCN_TEST_ASAN="$target/asan/$triple/debug/libfcn.so"
 cargo test --package fcn --test c_api -- --exact "${tests[@]}"

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Fails if modules of a crate depend on each other in a circle.
+"""Fails if modules of a crate depend on each other in a cycle.
 
     scripts/check_layers.py FOLDER...
 
-FOLDER holds a crate's lib.rs. Modules are the files and folders next to it; a module depends on those that its `use crate::`
-lines name, also through the crate's own re-exports. Tests may depend on anything.
+FOLDER contains a crate's lib.rs. Modules are the files and folders next to it. A module depends on
+those in its `use crate::` lines, directly or through the crate's re-exports. Tests are ignored.
 """
 
 import re
 import sys
 from pathlib import Path
 
-# Circles that are known, as sets of modules; docs/decisions.md gives the reasons.
+# Known cycles, as sets of modules; docs/decisions.md gives the reasons.
 KNOWN = [{"data", "dataset"}]
 
 
@@ -58,11 +58,11 @@ def main():
     for root in map(Path, sys.argv[1:]):
         found = dependencies(root)
         below = {module: reachable(found, module) for module in found}
-        circles = {frozenset(other for other in below[module] if module in below[other]) for module in found} - {frozenset()}
-        for circle in circles:
-            if set(circle) not in KNOWN:
+        cycles = {frozenset(other for other in below[module] if module in below[other]) for module in found} - {frozenset()}
+        for cycle in cycles:
+            if set(cycle) not in KNOWN:
                 failed = True
-                print(f"{root}: modules depend on each other: {', '.join(sorted(circle))}", file=sys.stderr)
+                print(f"{root}: modules depend on each other: {', '.join(sorted(cycle))}", file=sys.stderr)
     sys.exit(failed)
 
 

@@ -1,4 +1,4 @@
-//! What fuzz targets call that programs cannot: see `fuzz/`. Compiled with `--cfg fuzzing` alone.
+//! Internals for the fuzz targets in `fuzz/`, compiled only with `--cfg fuzzing`.
 
 use std::{fs, path::Path};
 
@@ -12,13 +12,13 @@ use crate::{
     runtime::OutputKind,
 };
 
-/// What ONNX Runtime would have answered.
+/// Stands in for ONNX Runtime.
 pub trait Answers {
     /// The output of a trial run, and which of `sizes` sizes the network took; `None` if it takes
     /// none.
     fn trial(&mut self, sizes: usize) -> Option<(usize, Vec<i64>)>;
 
-    /// Whether the scores lack the size that the last upsampling, which was cut off, would need.
+    /// Whether the scores do not have the size that the cut-off upsampling requires.
     fn uncut(&mut self) -> bool;
 
     /// The channels of the network's output: `None` for one of labels, `Some(None)` if they are
@@ -26,8 +26,7 @@ pub trait Answers {
     fn output(&mut self) -> Option<Option<usize>>;
 }
 
-/// Everything that happens to a model on the way to ONNX Runtime and behind it, on each way that
-/// it may take.
+/// Runs all steps on a model before and after ONNX Runtime, for each provider.
 pub fn prepare(bytes: &[u8], options: &Options, answers: &mut dyn Answers) -> Result<()> {
     options.check()?;
     let (file, model) = onnx::from_memory(bytes)?;
@@ -52,13 +51,13 @@ pub fn prepare(bytes: &[u8], options: &Options, answers: &mut dyn Answers) -> Re
     let model = prepared.finish(output, options)?;
     let mode = model.size_mode(options.size_mode)?;
     for size in [(1, 1), (97, 64), (480, 640), (32767, 1)] {
-        // An error is as good: some models take one size only.
+        // Models with a fixed size return an error here.
         let _ = model.working_size(mode, size);
     }
     Ok(())
 }
 
-/// What ONNX Runtime is given must be a model again.
+/// Checks that the bytes for ONNX Runtime can be decoded.
 fn check_encoded(network: &ModelProto, file: &[u8]) {
     for bytes in [onnx::encode_without_weights(network, file), onnx::encode(network)] {
         let bytes = bytes.expect("enough memory");
@@ -66,8 +65,7 @@ fn check_encoded(network: &ModelProto, file: &[u8]) {
     }
 }
 
-/// Keeps `network` in a cache below `folder`, which must be writable, damages the only entry, and
-/// returns what is read then.
+/// Stores `network` in a cache in `folder`, damages the entry, and returns what is read back.
 pub fn read_damaged(folder: &Path, network: &[u8], damage: impl FnOnce(&mut Vec<u8>)) -> Option<Vec<u8>> {
     let opened = Folder::open(folder).expect("a cache folder");
     let entry = Entry::new(&opened, b"model", b"graph", "1.0", "cpu");

@@ -1,6 +1,6 @@
-//! The C header `include/fcn.h` is made from src/ffi by cbindgen: this compares the checked-in
-//! copy, and `make header` updates it. No build script makes it, so that users of the crate need no
-//! cbindgen.
+//! Generates the C header from src/ffi with cbindgen and compares it with `include/fcn.h`; `make
+//! header` updates that file. This is not part of the build script, so that users of the crate do
+//! not need cbindgen.
 
 use std::{env, fs, path::Path};
 

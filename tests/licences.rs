@@ -1,5 +1,4 @@
-//! Dependencies: their licences go with libfcn's, and all come from crates.io. `deny.toml` has the
-//! rules.
+//! The licences and sources of dependencies follow the rules in `deny.toml`.
 
 mod common;
 
@@ -10,7 +9,7 @@ use common::{root, run, skip_data, tool};
 #[test]
 fn dependencies_keep_the_rules_of_deny_toml() {
     if tool("cargo-deny").is_none() {
-        // Building cargo-deny takes longer than most of the checks, so none of them requires it.
+        // Never required: building cargo-deny takes minutes.
         return skip_data("licences of dependencies", "cargo-deny is missing");
     }
     // Advisories and yanked versions need a database from the network.

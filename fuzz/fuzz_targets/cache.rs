@@ -1,4 +1,4 @@
-//! Entries of the cache that are damaged: what is read is what was written, or nothing.
+//! Damaged cache entries: reading returns what was written, or nothing.
 #![no_main]
 
 use std::sync::LazyLock;

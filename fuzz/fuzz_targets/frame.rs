@@ -16,7 +16,7 @@ use models::{End, Spec, network};
 
 type Segmenter = Box<fcn_segmenter>;
 
-/// A segmenter of each way that frames take.
+/// One segmenter per path of a frame.
 static SEGMENTERS: LazyLock<Vec<Segmenter>> = LazyLock::new(|| {
     let pad: fn(&mut fcn_options) = |options| ok(unsafe { fcn_options_set_pad(Some(options)) });
     let resize: fn(&mut fcn_options) = |options| ok(unsafe { fcn_options_set_resize(Some(options), 40, 24) });
@@ -137,7 +137,7 @@ fn label(u: &mut Unstructured<'_>, segmenter: &fcn_segmenter, mask: &mut fcn_mas
     Ok(())
 }
 
-/// What is asked of a mask. A buffer lives as long as its mask.
+/// A mask's settings. A buffer lives as long as its mask.
 fn choose(u: &mut Unstructured<'_>, mask: &mut fcn_mask, buffer: &mut [u8]) -> Result<()> {
     let outputs = u.int_in_range(0..=15)?;
     let (width, height) = *u.choose(&[(0, 0), (0, 0), (33, 0), (0, 1), (64, 50), (3, 5)])?;

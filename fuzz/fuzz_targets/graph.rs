@@ -1,4 +1,4 @@
-//! Graphs of the operators that libfcn looks at, put together at random: deeper than mutated bytes of a file get.
+//! Random graphs of the operators that libfcn inspects, which mutated files rarely reach.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -54,7 +54,7 @@ const STRINGS: [&str; 12] = [
     "",
 ];
 
-/// Sides and the like: what is usual, and what is not.
+/// Usual and unusual dimensions.
 fn number(u: &mut Unstructured<'_>) -> Result<i64> {
     Ok(match u.int_in_range(0..=15)? {
         0 => i64::MIN,
@@ -253,7 +253,7 @@ fn options(u: &mut Unstructured<'_>) -> Result<Options> {
     Ok(options)
 }
 
-/// What the rest of the input says.
+/// Reads choices from the rest of the input.
 struct Answers<'a, 'b>(&'a mut Unstructured<'b>);
 
 impl fuzzing::Answers for Answers<'_, '_> {

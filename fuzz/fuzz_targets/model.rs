@@ -1,4 +1,4 @@
-//! The bytes of a model file, up to what ONNX Runtime is given.
+//! Mutated model files, through all steps before ONNX Runtime.
 #![no_main]
 
 use fcn::{Options, TensorLayout, fuzzing};

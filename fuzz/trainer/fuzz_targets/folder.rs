@@ -1,4 +1,4 @@
-//! What the targets share: a data set of one photo in a folder in memory.
+//! Shared by the targets: a data set of one photo in a folder in memory.
 
 use std::{
     fs,
@@ -32,7 +32,7 @@ pub(crate) fn photo(folder: &Path, name: &str) -> PathBuf {
     path
 }
 
-/// What an import is asked for, with a fault left out or not.
+/// Settings of an import that skips or reports faults.
 #[allow(dead_code, reason = "not every target imports")]
 pub(crate) fn settings(is_strict: bool) -> Settings<'static> {
     Settings { split: "train", names: None, is_strict, encoding: None }
