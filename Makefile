@@ -4,6 +4,9 @@
 # make test       runs every check; needs nothing more than the demo, and lists what it skipped
 # make fuzz       runs the fuzz targets in fuzz/ for SECONDS=60 in total; ONLY=frame selects one
 # make asan       runs the C tests with AddressSanitizer in libfcn and in the programs
+# make tsan       the same with ThreadSanitizer; needs rustup component add rust-src
+# make miri       runs the tests of libfcn's thread pool and interruption in Miri; needs
+#                 rustup component add miri --toolchain nightly
 # make bench      compares libfcn with its peers and writes BENCHMARKS.md; 40 minutes on an idle machine.
 #                 PEERS="libfcn ort" selects peers, RUNS=5 sets the rounds, QUICK=1 is a short run that
 #                 writes to target/bench only; PyTorch is a 3 GB download
@@ -36,7 +39,7 @@ SOVERSION := $(basename $(VERSION))
 PEERS ?= libfcn ort ort-numpy openvino ncnn opencv pytorch
 ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
 
-.PHONY: build demo picture test fuzz asan bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch clean
+.PHONY: build demo picture test fuzz asan tsan miri bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch clean
 
 build:
 	cargo build --release
@@ -66,7 +69,14 @@ fuzz:
 
 asan:
 	$(PYTHON) scripts/deps.py onnxruntime
-	bash scripts/asan.sh
+	bash scripts/sanitize.sh address
+
+tsan:
+	$(PYTHON) scripts/deps.py onnxruntime
+	bash scripts/sanitize.sh thread
+
+miri:
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --package fcn --lib -- pool:: interrupt::
 
 bench: deps-runtime build
 	$(PYTHON) scripts/deps.py libtorch weights bench $(if $(filter pytorch,$(PEERS)),bench-torch)

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{self, Command},
     thread,
+    time::Duration,
 };
 
 /// Skips a test because a tool is missing: call it once and return. `make test` lists it. With
@@ -99,7 +100,7 @@ pub(crate) fn build_with(folder: &Path, compiler: &str, standard: &str, source: 
         .arg(format!("-Wl,-rpath,{}", library.display()))
         .args(["-lfcn", "-pthread", "-o"])
         .arg(&program)
-        .args(sanitizer().map(|_| "-fsanitize=address"))
+        .args(sanitizer().map(|(name, _)| format!("-fsanitize={name}")))
         .args(more));
     program
 }
@@ -125,18 +126,31 @@ pub(crate) fn make(goal: &str, arguments: &[String]) -> String {
     run(Command::new("make").current_dir(root()).args([goal, &from]).args(arguments))
 }
 
-/// The `libfcn.so` with AddressSanitizer that C programs use, if `make asan` names one in
-/// FCN_TEST_ASAN; the programs are compiled with AddressSanitizer, too.
-fn sanitizer() -> Option<PathBuf> {
-    env::var_os("FCN_TEST_ASAN").map(PathBuf::from)
+/// Waits until a condition holds, at most a minute.
+pub(crate) fn wait_for(condition: impl Fn() -> bool) {
+    for _ in 0..6000 {
+        if condition() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the condition does not hold after a minute");
+}
+
+/// The sanitizer with which C programs are compiled, "address" or "thread", and the `libfcn.so` with
+/// the same one that they use, if `scripts/sanitize.sh` names them.
+fn sanitizer() -> Option<(String, PathBuf)> {
+    let name = env::var("FCN_TEST_SANITIZER").ok()?;
+    let library = env::var_os("FCN_TEST_SANITIZED").expect("FCN_TEST_SANITIZED names the library");
+    Some((name, library.into()))
 }
 
 /// A folder with the library built for these tests, as `libfcn.so` and under its SONAME
 /// `libfcn.so.MAJOR.MINOR`: pass it to the C linker with `-L` and `-Wl,-rpath,`.
 pub(crate) fn library_dir() -> PathBuf {
     let (library, folder) = match sanitizer() {
-        Some(library) => (library, "linked-asan"),
-        None => (profile_dir().join("deps/libfcn.so"), "linked"),
+        Some((name, library)) => (library, format!("linked-{name}")),
+        None => (profile_dir().join("deps/libfcn.so"), "linked".into()),
     };
     assert!(library.is_file(), "{} is missing: `cargo test` of the package fcn builds it", library.display());
     let folder = profile_dir().join(folder);

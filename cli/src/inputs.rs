@@ -1,0 +1,148 @@
+//! What `fcn run` is given: photos, folders of photos, patterns, video files, cameras and addresses.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::fs::FileTypeExt,
+    path::{Path, PathBuf},
+};
+
+use crate::Result;
+
+/// The extensions of photos, in either case.
+const PHOTOS: [&str; 3] = ["jpg", "jpeg", "png"];
+
+/// A source of frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// A JPEG or PNG file.
+    Photo(PathBuf),
+    /// A file with a video, which has an end.
+    Video(PathBuf),
+    /// A camera (`/dev/video0`) or an address (`rtsp://...`), which may never end.
+    Live(String),
+}
+
+impl Input {
+    /// The name of the outputs, without their extension.
+    pub(crate) fn id(&self) -> String {
+        let stem = |path: &Path| path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        match self {
+            Input::Photo(path) | Input::Video(path) => stem(path),
+            Input::Live(source) => {
+                let last = source.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+                let known = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+                stem(Path::new(&last.chars().map(known).collect::<String>()))
+            }
+        }
+    }
+
+    /// How messages name it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Input::Photo(path) | Input::Video(path) => path.display().to_string(),
+            Input::Live(source) => source.clone(),
+        }
+    }
+}
+
+/// The inputs behind the arguments, in their order; a folder's photos are sorted by name.
+pub(crate) fn inputs(arguments: &[String]) -> Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    for argument in arguments {
+        if argument.split_once("://").is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric())) {
+            inputs.push(Input::Live(argument.clone()));
+            continue;
+        }
+        let path = Path::new(argument);
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => inputs.extend(photos_in(path)?),
+            Ok(metadata) if metadata.file_type().is_char_device() => inputs.push(Input::Live(argument.clone())),
+            Ok(metadata) if metadata.is_file() => inputs.push(file(path)),
+            Ok(_) => return Err(format!("{argument} is not a file, a folder or a camera")),
+            Err(error) => {
+                let matches = matches(argument)?;
+                if matches.is_empty() {
+                    return Err(format!("{argument} cannot be read: {error}"));
+                }
+                inputs.extend(matches.iter().map(|path| file(path)));
+            }
+        }
+    }
+    Ok(inputs)
+}
+
+fn file(path: &Path) -> Input {
+    if is_photo(path) { Input::Photo(path.to_owned()) } else { Input::Video(path.to_owned()) }
+}
+
+/// The files that a pattern such as `photos/*.jpg` matches, for shells that leave it as it is.
+fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
+    if !pattern.contains(['*', '?', '[']) {
+        return Ok(Vec::new());
+    }
+    let paths = glob::glob(pattern).map_err(|error| format!("the pattern {pattern} is malformed: {error}"))?;
+    Ok(paths.flatten().filter(|path| path.is_file()).collect())
+}
+
+/// The photos directly in a folder, sorted by name, at least one. Hidden files do not count.
+fn photos_in(folder: &Path) -> Result<Vec<Input>> {
+    let failed = |error| format!("{} cannot be read: {error}", folder.display());
+    let mut photos = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && is_photo(&path) && path.is_file() {
+            photos.push(path);
+        }
+    }
+    if photos.is_empty() {
+        return Err(format!(
+            "{} has no photo; give a folder with .jpg, .jpeg or .png files, or name the videos",
+            folder.display()
+        ));
+    }
+    photos.sort();
+    Ok(photos.into_iter().map(Input::Photo).collect())
+}
+
+fn is_photo(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
+    extension.is_some_and(|extension| PHOTOS.contains(&extension.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_folders_patterns_and_addresses_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.JPG", "a.png", ".hidden.png", "clip.mp4", "notes.txt"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        fs::create_dir(folder.path().join("empty")).unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let given = |name: &str| inputs(&[at(name).to_str().unwrap().to_owned()]);
+        assert_eq!(given("").unwrap(), [Input::Photo(at("a.png")), Input::Photo(at("b.JPG"))]);
+        assert_eq!(given("clip.mp4").unwrap(), [Input::Video(at("clip.mp4"))]);
+        assert_eq!(given("*.JPG").unwrap(), [Input::Photo(at("b.JPG"))]);
+        assert!(given("*.jpeg").unwrap_err().contains("cannot be read"));
+        assert!(given("missing.png").unwrap_err().contains("cannot be read"));
+        assert!(given("empty").unwrap_err().contains("has no photo"));
+        assert_eq!(inputs(&["rtsp://host/live".into()]).unwrap(), [Input::Live("rtsp://host/live".into())]);
+        assert_eq!(inputs(&["/dev/null".into()]).unwrap(), [Input::Live("/dev/null".into())]);
+    }
+
+    #[test]
+    fn outputs_of_live_sources_have_plain_names() {
+        for (source, id) in [
+            ("/dev/video0", "video0"),
+            ("rtsp://user:word@host:554/live/street.sdp?x=1", "street"),
+            ("rtsp://host/a b", "a_b"),
+            ("http://host/", "host"),
+        ] {
+            assert_eq!(Input::Live(source.into()).id(), id, "{source}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! `fcn run`: labels photos, videos and cameras.
+
+use std::{
+    fs,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use clap::Args;
+use fcn::{Image, Mask, OverlayStyle, PixelFormat, Segmenter, overlay_styled, write_labels, write_png};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::{
+    Result,
+    inputs::{Input, inputs},
+    models, photos,
+    plan::{Job, Product, Record, jobs},
+    settings::Settings,
+    video,
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// [MODEL] INPUT...: an ONNX file or the name of an installed model, which is animals if none
+    /// is given; then photos (JPEG, PNG), folders of photos, patterns, videos, cameras
+    /// (/dev/video0) and addresses (rtsp://...). Videos need ffmpeg.
+    #[arg(value_name = "MODEL|INPUT", required = true)]
+    arguments: Vec<String>,
+
+    /// The folder for the results, created if missing; or, for one video, its overlay's file. A
+    /// photo NAME.jpg gives NAME_overlay.png, NAME.png and NAME.json, a video NAME_overlay.mp4,
+    /// NAME_labels/ and NAME.jsonl. What is there already is not made again.
+    #[arg(long, value_name = "FOLDER|FILE")]
+    out: PathBuf,
+
+    /// What to write, for example overlay,labels.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "overlay")]
+    write: Vec<Product>,
+
+    /// Replace outputs that are there already.
+    #[arg(long)]
+    force: bool,
+
+    /// Photos that are labelled at once, 1 to 64; 0 means one per CPU. Each has its own copy of the
+    /// network.
+    #[arg(long, value_name = "N", default_value = "0", value_parser = clap::value_parser!(u32).range(0..=64))]
+    jobs: u32,
+
+    /// Opacity of the class colours, 0 (invisible) to 1 (opaque).
+    #[arg(long, value_name = "SHARE", default_value = "0.4", value_parser = share)]
+    alpha: f32,
+
+    /// Width of outlines in pixels, 0 to 64. The default depends on the frame's size: 1, and one
+    /// more per 300 pixels of the shorter side.
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(0..=64))]
+    outline: Option<u32>,
+
+    /// The least confidence of a label, 0 to 1; below it, the pixel is unknown (255).
+    #[arg(long, value_name = "CONFIDENCE", default_value = "0", value_parser = share)]
+    threshold: f32,
+
+    /// For videos, the newest frame's share of the average over frames, above 0 to 1; 1 means no
+    /// average.
+    #[arg(long, value_name = "SHARE", default_value = "1", value_parser = newest)]
+    smoothing: f32,
+
+    /// Regions of fewer pixels take the label around them; 0 keeps all.
+    #[arg(long, value_name = "PIXELS", default_value = "0")]
+    min_region: u32,
+
+    /// Print a line of JSON per input instead of progress.
+    #[arg(long)]
+    json: bool,
+
+    /// Show overlays of videos while they are made, with ffplay.
+    #[arg(long)]
+    show: bool,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// A number from 0 to 1.
+fn share(text: &str) -> std::result::Result<f32, String> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "must be from 0 to 1".to_owned())
+}
+
+/// A number above 0 and at most 1.
+fn newest(text: &str) -> std::result::Result<f32, String> {
+    text.parse()
+        .ok()
+        .filter(|share| *share > 0.0 && *share <= 1.0)
+        .ok_or_else(|| "must be above 0, at most 1".to_owned())
+}
+
+/// What workers share.
+pub(crate) struct Context {
+    pub(crate) segmenter: Segmenter,
+    run: Run,
+    /// Set by Ctrl-C: finish nothing more.
+    pub(crate) stopped: Arc<AtomicBool>,
+    pub(crate) progress: ProgressBar,
+}
+
+impl Run {
+    pub(crate) fn run(self) -> Result<()> {
+        let (model, rest) = match &self.arguments[..] {
+            [first, rest @ ..] if models::is_model(first) => (first.as_str(), rest),
+            rest => (models::DEFAULT, rest),
+        };
+        if rest.is_empty() {
+            return Err("nothing to label: give photos, folders, videos or cameras after the model".into());
+        }
+        let model = models::find(model)?;
+        let all = jobs(inputs(rest)?, &self.out, &self.write)?;
+        self.check(&all)?;
+        let folder = if self.out.extension().is_some() && !self.out.is_dir() { None } else { Some(&self.out) };
+        if let Some(folder) = folder {
+            Record::new(&model, self.settings_of_outputs())?.claim(folder, self.force)?;
+        } else if self.out.exists() && !self.force {
+            return Err(format!("{} exists already; replace it with --force", self.out.display()));
+        }
+
+        let count = all.len();
+        let todo: Vec<Job> = all.into_iter().filter(|job| self.force || !job.is_done()).collect();
+        let there = count - todo.len();
+        if there > 0 && !self.json {
+            eprintln!("{there} of {count} inputs are done already");
+        }
+        if todo.is_empty() {
+            return Ok(());
+        }
+        self.label(&model, todo)
+    }
+
+    fn check(&self, jobs: &[Job]) -> Result<()> {
+        let moving = |job: &Job| !matches!(job.input, Input::Photo(_));
+        if self.show && !jobs.iter().any(moving) {
+            return Err("--show is for videos and cameras".into());
+        }
+        if jobs.iter().any(moving) {
+            video::find_tools(self.show)?;
+        }
+        Ok(())
+    }
+
+    /// The settings that change outputs.
+    fn settings_of_outputs(&self) -> Vec<String> {
+        vec![
+            format!("provider {}", self.settings.provider),
+            format!("resize {:?}", self.settings.resize),
+            format!("alpha {}", self.alpha),
+            format!("outline {:?}", self.outline),
+            format!("threshold {}", self.threshold),
+            format!("smoothing {}", self.smoothing),
+            format!("min_region {}", self.min_region),
+        ]
+    }
+
+    fn label(self, model: &Path, todo: Vec<Job>) -> Result<()> {
+        let cpus = thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32);
+        let photos = todo.iter().filter(|job| matches!(job.input, Input::Photo(_))).count();
+        let workers = match self.jobs {
+            0 => cpus.min(64),
+            jobs => jobs,
+        };
+        let workers = workers.min(photos as u32).max(1);
+        let mut options = self.settings.options().with_sessions(workers);
+        if options.threads == 0 && workers > 1 {
+            options.threads = (cpus / workers).max(1);
+        }
+        let segmenter = Segmenter::from_file(model, &options).map_err(|error| error.to_string())?;
+        let stopped = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // A second one ends the program at once.
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stopped))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stopped)))
+                .map_err(|error| format!("cannot handle signals: {error}"))?;
+        }
+        let progress = if self.json || !std::io::stderr().is_terminal() {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(todo.len() as u64).with_style(
+                ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed} elapsed, {eta} left")
+                    .map_err(|error| error.to_string())?,
+            )
+        };
+        let total = todo.len();
+        let (photos, videos): (Vec<_>, Vec<_>) = todo.into_iter().partition(|job| matches!(job.input, Input::Photo(_)));
+        let context = Context { segmenter, run: self, stopped, progress };
+        let mut failed = photos::run(&context, &photos, workers as usize);
+        for job in &videos {
+            if context.stopped.load(Ordering::Relaxed) {
+                break;
+            }
+            failed += usize::from(!context.report(job, video::run(&context, job)));
+        }
+        context.progress.finish_and_clear();
+        if context.stopped.load(Ordering::Relaxed) {
+            return Err("stopped; the same command goes on with what is missing".into());
+        }
+        if failed > 0 {
+            return Err(format!("{failed} of {total} inputs failed; the messages above say why"));
+        }
+        Ok(())
+    }
+}
+
+impl Context {
+    /// A mask with the settings of this run.
+    pub(crate) fn mask(&self) -> Result<Mask> {
+        let mut mask = Mask::new();
+        let plain = |error: fcn::Error| error.to_string();
+        mask.set_threshold(self.run.threshold).map_err(plain)?;
+        mask.set_smoothing(self.run.smoothing).map_err(plain)?;
+        mask.set_min_region(self.run.min_region);
+        Ok(mask)
+    }
+
+    pub(crate) fn shows(&self) -> bool {
+        self.run.show
+    }
+
+    /// Draws class colours and outlines into an RGB image of the mask's size.
+    pub(crate) fn draw(&self, mask: &Mask, image: &mut Image) -> Result<()> {
+        let outline = self.run.outline.unwrap_or(1 + image.width.min(image.height) / 300);
+        let style = OverlayStyle { alpha: self.run.alpha, outline, legend: false };
+        let labels = mask.label_map().ok_or("the mask has no labels")?;
+        let (classes, background) = (self.segmenter.classes(), self.segmenter.background());
+        overlay_styled(&mut image.pixels, PixelFormat::Rgb8, 0, labels, classes, background, style)
+            .map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn write_labels(&self, path: &Path, mask: &Mask) -> Result<()> {
+        write_labels(path, mask.labels(), mask.width(), mask.height(), self.segmenter.classes())
+            .map_err(|error| error.to_string())
+    }
+
+    /// Classes as COCO's run-length encoded masks: runs of pixels, column by column, that are not
+    /// and are of the class, alternating.
+    pub(crate) fn encode(&self, mask: &Mask) -> Value {
+        let (width, height) = (mask.width() as usize, mask.height() as usize);
+        let labels = mask.labels();
+        let classes = self.segmenter.classes().iter().enumerate().zip(mask.pixels());
+        let masks: Vec<Value> = classes
+            .filter(|(_, pixels)| **pixels > 0)
+            .map(|((index, class), &pixels)| {
+                let counts = runs(labels, width, height, index as u8);
+                json!({
+                    "category_id": index,
+                    "category": class.name,
+                    "area": pixels,
+                    "segmentation": {"size": [height, width], "counts": counts},
+                })
+            })
+            .collect();
+        json!({"width": width, "height": height, "classes": masks})
+    }
+
+    /// Tells the outcome of an input; returns whether it worked.
+    pub(crate) fn report(&self, job: &Job, outcome: Result<Value>) -> bool {
+        let name = job.input.name();
+        let works = outcome.is_ok();
+        if self.run.json {
+            let line = match outcome {
+                Ok(figures) => json!({"input": name, "outputs": job.outputs().collect::<Vec<_>>(), "figures": figures}),
+                Err(error) => json!({"input": name, "error": error}),
+            };
+            println!("{line}");
+        } else if let Err(error) = outcome {
+            self.progress.suspend(|| eprintln!("{name}: {error}"));
+        }
+        self.progress.inc(1);
+        works
+    }
+}
+
+/// Writes an image to a PNG file.
+pub(crate) fn write_image(path: &Path, image: &Image) -> Result<()> {
+    write_png(path, image).map_err(|error| error.to_string())
+}
+
+/// Creates the folder of an output.
+pub(crate) fn make_parent(path: &Path) -> Result<()> {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    fs::create_dir_all(folder).map_err(|error| format!("cannot create the folder {}: {error}", folder.display()))
+}
+
+/// Lengths of alternating runs in column order, the first one of pixels without `label`.
+fn runs(labels: &[u8], width: usize, height: usize, label: u8) -> Vec<usize> {
+    let (mut counts, mut inside, mut length) = (Vec::new(), false, 0);
+    for x in 0..width {
+        for y in 0..height {
+            if (labels[y * width + x] == label) != inside {
+                counts.push(length);
+                (inside, length) = (!inside, 0);
+            }
+            length += 1;
+        }
+    }
+    counts.push(length);
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_go_down_the_columns_and_begin_outside() {
+        // pycocotools: mask.encode(numpy.asfortranarray([[1, 0, 0], [1, 1, 0]])) decodes from these.
+        assert_eq!(runs(&[1, 0, 0, 1, 1, 0], 3, 2, 1), [0, 2, 1, 1, 2]);
+        assert_eq!(runs(&[1, 0, 0, 1, 1, 0], 3, 2, 0), [2, 1, 1, 2]);
+        assert_eq!(runs(&[1, 1], 2, 1, 7), [2]);
+    }
+}
