@@ -14,11 +14,12 @@
 #                 adds rows for real photos, RUNS=5 sets the rounds; PyTorch is a 3 GB download
 # make gpu-check  runs the checks that need a GPU and writes to target/gpu/out; needs CUDA 13, cuDNN 9 and
 #                 python3 with numpy, onnx and pillow (and torch, to compare with); docs/gpu.md
-# make install    libfcn, headers, fcn.pc, CMake's files, models and ONNX Runtime below PREFIX (/usr/local)
-#                 and DESTDIR. LIBDIR=lib64 sets the library folder; WITHOUT_ORT=1 leaves ONNX Runtime out;
-#                 FROM=target/release installs without building (for sudo)
-# make deb        Debian packages in target/debian (OUT): libfcn0.1, with ONNX Runtime and models, and
-#                 libfcn-dev; needs cargo-deb (cargo install cargo-deb --locked) and dpkg-dev;
+# make install    the command fcn, libfcn, headers, fcn.pc, CMake's files, models and ONNX Runtime below
+#                 PREFIX (/usr/local) and DESTDIR. LIBDIR=lib64 sets the library folder; WITHOUT_ORT=1
+#                 leaves ONNX Runtime out; FROM=target/release installs without building (for sudo), and
+#                 without the command if it was not built
+# make deb        Debian packages in target/debian (OUT): libfcn0.1, with ONNX Runtime and models,
+#                 libfcn-dev, and fcn, with the command; needs cargo-deb (cargo install cargo-deb --locked) and dpkg-dev;
 #                 DEB_FLAGS=--fast compresses less
 # make install-trainer   the trainer below PREFIX, with libtorch and ONNX Runtime; with LIBTORCH=FOLDER it
 #                 uses that libtorch in place
@@ -39,10 +40,13 @@ SOVERSION := $(basename $(VERSION))
 PEERS ?= libfcn ort ort-numpy openvino ncnn opencv pytorch
 ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
 
-.PHONY: build demo picture test fuzz asan tsan miri bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch clean
+.PHONY: build build-cli demo picture test fuzz asan tsan miri bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch clean
 
 build:
 	cargo build --release
+
+build-cli: build
+	cargo build --release --package fcn-cli
 
 demo: deps-runtime build
 	mkdir -p $(TARGET)/demo
@@ -104,10 +108,11 @@ install: INSTALL_MODELS = $(DESTDIR)$(PREFIX)/share/fcn-$(SOVERSION)/models
 install: INSTALL_DOC = $(DESTDIR)$(PREFIX)/share/doc/fcn
 install: FILL_IN = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 	-e 's|@UP@|$(shell echo $(LIBDIR) | sed 's|[^/][^/]*|..|g')|g'
-install: $(if $(FROM),,build)
+install: $(if $(FROM),,build-cli)
 	$(if $(WITHOUT_ORT),,env -u ORT_DYLIB_PATH $(PYTHON) scripts/deps.py onnxruntime)
 	install -d "$(INSTALL_LIB)/pkgconfig" "$(INSTALL_LIB)/cmake/fcn" "$(DESTDIR)$(PREFIX)/include" "$(INSTALL_DOC)" "$(INSTALL_MODELS)"
 	install -m 755 $(LIB)/libfcn.so "$(INSTALL_LIB)/libfcn.so.$(VERSION)"
+	if [ -e $(LIB)/fcn ]; then install -D -m 755 -s $(LIB)/fcn "$(DESTDIR)$(PREFIX)/bin/fcn"; fi
 	ln -sf libfcn.so.$(VERSION) "$(INSTALL_LIB)/libfcn.so.$(SOVERSION)"
 	ln -sf libfcn.so.$(SOVERSION) "$(INSTALL_LIB)/libfcn.so"
 	install -m 644 include/fcn.h include/fcn.hpp "$(DESTDIR)$(PREFIX)/include"
@@ -135,7 +140,7 @@ install-trainer: $(if $(LIBTORCH),,deps-torch)
 
 # cargo-deb adds the multiarch folder itself, so the packages' files are in target/package/lib.
 deb: MULTIARCH = $(shell dpkg-architecture -q DEB_HOST_MULTIARCH)
-deb: deb-tools $(if $(FROM),,build)
+deb: deb-tools $(if $(FROM),,build-cli)
 	rm -rf target/package
 	$(MAKE) install FROM=$(LIB) DESTDIR=target/package PREFIX=/usr LIBDIR=lib/$(MULTIARCH)
 	ln -s usr/lib/$(MULTIARCH) target/package/lib
@@ -143,6 +148,7 @@ deb: deb-tools $(if $(FROM),,build)
 	strip --strip-unneeded target/package/lib/libfcn.so.$(VERSION)
 	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant library
 	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant dev
+	if [ -e target/package/usr/bin/fcn ]; then cargo deb --no-build --output "$(OUT)/" $(DEB_FLAGS) --variant command; fi
 
 # Checked before anything is built.
 deb-tools:

@@ -287,3 +287,28 @@ fn files_without_video_are_errors() {
     assert!(message.contains("no.mp4: ffprobe cannot open it"), "{message}");
     assert!(!at("out/no_overlay.mp4").exists());
 }
+
+#[test]
+fn the_installed_command_needs_no_settings() {
+    if !common::have("the installed command", &["make"]) {
+        return;
+    }
+    let folder = folder(1);
+    let at = |name: &str| folder.path().join(name);
+    // A folder as `cargo build` leaves it, with the library and the command.
+    let from = at("built");
+    fs::create_dir(&from).unwrap();
+    fs::copy(common::library_dir().join("libfcn.so"), from.join("libfcn.so")).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_fcn"), from.join("fcn")).unwrap();
+    let arguments = [format!("FROM={}", from.display()), format!("PREFIX={}", at("prefix").display())];
+    common::run(Command::new("make").current_dir(root()).arg("install").args(arguments));
+
+    let installed = |arguments: &[&str]| {
+        let mut command = Command::new(at("prefix/bin/fcn"));
+        common::run(command.env_remove("ORT_DYLIB_PATH").current_dir(folder.path()).args(arguments))
+    };
+    assert!(installed(&["info", "street"]).contains("pavement"));
+    // Without a model: animals.
+    installed(&["run", "photos", "--out", "out", "--write", "labels"]);
+    assert_eq!(indices(&at("out/p0.png")), labels(&read_image(at("photos/p0.png")).unwrap()));
+}
