@@ -12,6 +12,8 @@ fn dependencies_keep_the_rules_of_deny_toml() {
     // Advisories and yanked versions need a database from the network. Building cargo-deny takes
     // minutes, so it is not required.
     if tool("cargo-deny").is_some() {
-        run(Command::new("cargo").current_dir(root()).args(["deny", "--locked", "check", "licenses", "bans", "sources"]));
+        run(Command::new("cargo")
+            .current_dir(root())
+            .args(["deny", "--locked", "check", "licenses", "bans", "sources"]));
     }
 }

@@ -1,4 +1,4 @@
-//! What `fcn run` is given: photos, folders of photos, patterns, video files, cameras and addresses.
+//! The inputs of `fcn run`: photos, folders of photos, patterns, videos, cameras and addresses.
 
 use std::{
     ffi::OsStr,

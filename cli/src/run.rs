@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn runs_go_down_the_columns_and_begin_outside() {
-        // pycocotools: mask.encode(numpy.asfortranarray([[1, 0, 0], [1, 1, 0]])) decodes from these.
+        // pycocotools decodes the first counts to [[1, 0, 0], [1, 1, 0]].
         assert_eq!(runs(&[1, 0, 0, 1, 1, 0], 3, 2, 1), [0, 2, 1, 1, 2]);
         assert_eq!(runs(&[1, 0, 0, 1, 1, 0], 3, 2, 0), [2, 1, 1, 2]);
         assert_eq!(runs(&[1, 1], 2, 1, 7), [2]);

@@ -1,4 +1,4 @@
-//! Labels videos and cameras: ffmpeg decodes them to a pipe, and encodes the overlays that come back.
+//! Labels videos and cameras: ffmpeg decodes them to a pipe, and encodes the overlays.
 //!
 //! Frames travel as PPM images, which carry their size, after any rotation of the video. They are
 //! RGB, because overlays are drawn in RGB.
@@ -218,8 +218,8 @@ fn read_all(pipe: ChildStdout, frames: &SyncSender<Result<Image>>, recycled: &Re
     }
 }
 
-/// Reads a PPM image as ffmpeg writes it: `P6`, width and height, 255, and the pixels. `None` at the
-/// end.
+/// Reads a PPM image as ffmpeg writes it: `P6`, width and height, 255, and the pixels. Returns
+/// `None` at the end.
 fn read_ppm(pipe: &mut impl BufRead, memory: Vec<u8>) -> Result<Option<Image>> {
     let failed = |error: std::io::Error| format!("the pipe from ffmpeg: {error}");
     if pipe.fill_buf().map_err(failed)?.is_empty() {
