@@ -2,8 +2,8 @@
 # Runs the C tests (tests/c_api.rs) with a sanitizer in libfcn and in the C programs:
 # scripts/sanitize.sh address|thread (`make asan`, `make tsan`).
 #
-# RUSTC_BOOTSTRAP lets a stable rustc accept the options; the sanitizer's runtime is the C compiler's.
-# ThreadSanitizer must see the locks of the standard library, so it is built from source, which takes
+# RUSTC_BOOTSTRAP lets a stable rustc accept the options. AddressSanitizer's runtime is the C
+# compiler's, ThreadSanitizer's is rustc's, because GCC 12's is too old for it. ThreadSanitizer must see the locks of the standard library, so it is built from source, which takes
 # `rustup component add rust-src`. ONNX Runtime is not instrumented: only its calls to malloc, memcpy,
 # pthread_create and the like are seen.
 set -euo pipefail
@@ -13,7 +13,8 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 triple=$(rustc -vV | sed -n 's/^host: //p')
 
 # Without the tests that use valgrind, that limit threads, stack or address space, or that replace
-# functions which the sanitizer replaces, too.
+# functions which the sanitizer replaces, too; and without those that fork while other threads
+# allocate: in the child, the lock of the sanitizer's allocator stays locked.
 tests=(
     bad_input_is_answered_not_followed
     streams_keep_their_promises
@@ -25,13 +26,11 @@ tests=(
 case $sanitizer in
     address)
         std=()
+        # The runtime looks for C++'s exceptions when the program starts, before ONNX Runtime brings them.
+        flags="-fsanitize=address -Wl,--no-as-needed,-lstdc++"
         # valgrind checks for leaks; it has suppressions for ONNX Runtime.
         export ASAN_OPTIONS=detect_leaks=0
-        tests+=(
-            a_program_may_end_with_everything_still_there
-            a_forked_child_leaves_the_parents_handle_alone
-            a_child_forked_while_another_thread_creates_does_not_hang
-        )
+        tests+=(a_program_may_end_with_everything_still_there)
         ;;
     thread)
         if [[ ! -d $(rustc --print sysroot)/lib/rustlib/src ]]; then
@@ -39,6 +38,8 @@ case $sanitizer in
             exit 1
         fi
         std=(-Zbuild-std)
+        runtime=$(rustc --print sysroot)/lib/rustlib/$triple/lib/librustc-stable_rt.tsan.a
+        flags="-Wl,--whole-archive,$runtime,--no-whole-archive,--export-dynamic,--no-as-needed,-lstdc++,-lm"
         # The atomic operations that order ONNX Runtime's accesses are not seen.
         export TSAN_OPTIONS="ignore_noninstrumented_modules=1 suppressions=$PWD/tests/c/tsan.supp"
         ;;
@@ -49,6 +50,6 @@ case $sanitizer in
 esac
 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=$sanitizer cargo build --package fcn --lib --target "$triple" \
     "${std[@]}" --target-dir "$target/$sanitizer"
-export FCN_TEST_SANITIZER=$sanitizer FCN_TEST_SANITIZED=$target/$sanitizer/$triple/debug/libfcn.so
+export FCN_TEST_SANITIZED=$target/$sanitizer/$triple/debug/libfcn.so FCN_TEST_FLAGS=$flags
 # ThreadSanitizer's shadow memory needs the addresses of a process that is not randomised.
 setarch --addr-no-randomize cargo test --package fcn --test c_api -- --exact "${tests[@]}"

@@ -100,7 +100,7 @@ pub(crate) fn build_with(folder: &Path, compiler: &str, standard: &str, source: 
         .arg(format!("-Wl,-rpath,{}", library.display()))
         .args(["-lfcn", "-pthread", "-o"])
         .arg(&program)
-        .args(sanitizer().map(|(name, _)| format!("-fsanitize={name}")))
+        .args(env::var("FCN_TEST_FLAGS").iter().flat_map(|flags| flags.split(' ')))
         .args(more));
     program
 }
@@ -137,20 +137,14 @@ pub(crate) fn wait_for(condition: impl Fn() -> bool) {
     panic!("the condition does not hold after a minute");
 }
 
-/// The sanitizer with which C programs are compiled, "address" or "thread", and the `libfcn.so` with
-/// the same one that they use, if `scripts/sanitize.sh` names them.
-fn sanitizer() -> Option<(String, PathBuf)> {
-    let name = env::var("FCN_TEST_SANITIZER").ok()?;
-    let library = env::var_os("FCN_TEST_SANITIZED").expect("FCN_TEST_SANITIZED names the library");
-    Some((name, library.into()))
-}
-
 /// A folder with the library built for these tests, as `libfcn.so` and under its SONAME
 /// `libfcn.so.MAJOR.MINOR`: pass it to the C linker with `-L` and `-Wl,-rpath,`.
 pub(crate) fn library_dir() -> PathBuf {
-    let (library, folder) = match sanitizer() {
-        Some((name, library)) => (library, format!("linked-{name}")),
-        None => (profile_dir().join("deps/libfcn.so"), "linked".into()),
+    // Or the one with a sanitizer that scripts/sanitize.sh names; it adds FCN_TEST_FLAGS to the
+    // compilers' flags.
+    let (library, folder) = match env::var_os("FCN_TEST_SANITIZED") {
+        Some(library) => (PathBuf::from(library), "linked-sanitized"),
+        None => (profile_dir().join("deps/libfcn.so"), "linked"),
     };
     assert!(library.is_file(), "{} is missing: `cargo test` of the package fcn builds it", library.display());
     let folder = profile_dir().join(folder);
