@@ -3,7 +3,8 @@
 # scripts/sanitize.sh address|thread (`make asan`, `make tsan`).
 #
 # RUSTC_BOOTSTRAP lets a stable rustc accept the options. AddressSanitizer's runtime is the C
-# compiler's, ThreadSanitizer's is rustc's, because GCC 12's is too old for it. ThreadSanitizer must see the locks of the standard library, so it is built from source, which takes
+# compiler's; ThreadSanitizer's is rustc's, because GCC 12's is too old for it. ThreadSanitizer must
+# see the locks of the standard library, so it is built from source, which takes
 # `rustup component add rust-src`. ONNX Runtime is not instrumented: only its calls to malloc, memcpy,
 # pthread_create and the like are seen.
 set -euo pipefail
