@@ -101,9 +101,10 @@ impl Augment {
         }
 
         let changes = self.jitter.draw(rng);
-        let sigma = match self.blur > 0.0 && rng.random() {
-            true => rng.random_range(LEAST_BLUR..=self.blur.max(LEAST_BLUR)),
-            false => 0.0,
+        let sigma = if self.blur > 0.0 && rng.random() {
+            rng.random_range(LEAST_BLUR..=self.blur.max(LEAST_BLUR))
+        } else {
+            0.0
         };
         if changes.is_empty() && sigma == 0.0 {
             return draw(sample, &rows, &columns, &self.normalise, image_out);
@@ -247,9 +248,10 @@ fn is_mixed(mask: &[u8], limit: f32) -> bool {
 }
 
 fn draw(sample: &Sample, rows: &Axis, columns: &Axis, normalise: &Normalise, out: &mut [f32]) {
-    match rows.whole && columns.whole {
-        true => copy_image(sample, rows, columns, normalise, out),
-        false => resample_image(sample, rows, columns, normalise, out),
+    if rows.whole && columns.whole {
+        copy_image(sample, rows, columns, normalise, out)
+    } else {
+        resample_image(sample, rows, columns, normalise, out)
     }
 }
 

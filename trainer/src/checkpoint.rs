@@ -225,9 +225,10 @@ impl Checkpoint {
     /// has them.
     pub fn network(&self, device: Device) -> Result<Network> {
         let network = Network::new(self.state.spec, 0, device);
-        match self.tensors.keys().any(|name| name.starts_with(AVERAGE)) {
-            true => self.restore_average(&network)?,
-            false => self.restore(&network)?,
+        if self.tensors.keys().any(|name| name.starts_with(AVERAGE)) {
+            self.restore_average(&network)?
+        } else {
+            self.restore(&network)?
         }
         Ok(network)
     }

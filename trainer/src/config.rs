@@ -244,9 +244,12 @@ impl Config {
         if let Some(share) = self.val_share.filter(|share| !(*share > 0.0 && *share < 1.0)) {
             return Err(Error::new(format!("--val-share {share}: must be above 0 and below 1")));
         }
-        let at_least_0 = |name: &str, value: f64| match value >= 0.0 && value.is_finite() {
-            true => Ok(()),
-            false => Err(Error::new(format!("{name} {value}: must be a finite number of at least 0"))),
+        let at_least_0 = |name: &str, value: f64| {
+            if value >= 0.0 && value.is_finite() {
+                Ok(())
+            } else {
+                Err(Error::new(format!("{name} {value}: must be a finite number of at least 0")))
+            }
         };
         at_least_0("--lr", self.lr)?;
         at_least_0("--weight-decay", self.weight_decay)?;
@@ -306,9 +309,10 @@ impl Config {
         }
         let falls = self.schedule == Schedule::Step;
         if falls == self.lr_steps.is_empty() {
-            return Err(Error::new(match falls {
-                true => "--schedule step needs --lr-steps: the epochs after which the learning rate falls",
-                false => "--lr-steps belongs to --schedule step; add it, or leave the epochs out",
+            return Err(Error::new(if falls {
+                "--schedule step needs --lr-steps: the epochs after which the learning rate falls"
+            } else {
+                "--lr-steps belongs to --schedule step; add it, or leave the epochs out"
             }));
         }
         Ok(())
@@ -316,8 +320,9 @@ impl Config {
 }
 
 fn within(name: &str, value: f64, range: RangeInclusive<f64>) -> Result<()> {
-    match range.contains(&value) {
-        true => Ok(()),
-        false => Err(Error::new(format!("{name} {value}: must be from {} to {}", range.start(), range.end()))),
+    if range.contains(&value) {
+        Ok(())
+    } else {
+        Err(Error::new(format!("{name} {value}: must be from {} to {}", range.start(), range.end())))
     }
 }

@@ -247,9 +247,10 @@ impl Views {
         let mut sum: Option<Tensor> = None;
         for scale in &self.scales {
             let [h, w] = working.map(|side| ((side as f64 * scale).round() as i64).max(1));
-            let scaled = match [h, w] == size {
-                true => image.shallow_clone(),
-                false => image.f_upsample_bilinear2d([h, w], false, None, None)?,
+            let scaled = if [h, w] == size {
+                image.shallow_clone()
+            } else {
+                image.f_upsample_bilinear2d([h, w], false, None, None)?
             };
             for flip in [false, true].into_iter().take(1 + usize::from(self.flip)) {
                 let mirrored = |tensor: &Tensor| if flip { tensor.f_flip([3]) } else { Ok(tensor.shallow_clone()) };

@@ -165,9 +165,10 @@ impl Learner {
     /// Adds a batch's gradients.
     fn descend(&mut self, batch: &Batch, labels: &Tensor, total: i64, step: Step) -> Result<Outcome> {
         let images = images(batch, self.network.graph.device)?;
-        let scores = match self.autocast {
-            true => tch::autocast(true, || self.network.graph.forward(&images, true))?.f_to_kind(Kind::Float)?,
-            false => self.network.graph.forward(&images, true)?,
+        let scores = if self.autocast {
+            tch::autocast(true, || self.network.graph.forward(&images, true))?.f_to_kind(Kind::Float)?
+        } else {
+            self.network.graph.forward(&images, true)?
         };
         let loss = self.loss.of(&scores, labels)?;
         let value = loss.f_double_value(&[])?;

@@ -89,10 +89,7 @@ impl Optimizer {
                 norms.push(gradient.f_norm()?);
             }
         }
-        match norms.is_empty() {
-            true => Ok(0.0),
-            false => Ok(Tensor::f_stack(&norms, 0)?.f_norm()?.f_double_value(&[])?),
-        }
+        if norms.is_empty() { Ok(0.0) } else { Ok(Tensor::f_stack(&norms, 0)?.f_norm()?.f_double_value(&[])?) }
     }
 
     /// Multiplies all gradients.

@@ -48,12 +48,11 @@ impl PhotoPredictor<'_> {
         let (width, height) = (image.width, image.height);
         let named = |error| Error::new(format!("{}: {error}", job.photo.display()));
         let start = Instant::now();
-        let (labels, margin) = match self.margin {
-            true => {
-                let labelled = self.predictor.label_with_margin(&image.pixels, width as usize, height as usize);
-                labelled.map(|(labels, margin)| (labels, Some(margin))).map_err(named)?
-            }
-            false => (self.predictor.label(&image.pixels, width as usize, height as usize).map_err(named)?, None),
+        let (labels, margin) = if self.margin {
+            let labelled = self.predictor.label_with_margin(&image.pixels, width as usize, height as usize);
+            labelled.map(|(labels, margin)| (labels, Some(margin))).map_err(named)?
+        } else {
+            (self.predictor.label(&image.pixels, width as usize, height as usize).map_err(named)?, None)
         };
         let time = start.elapsed();
         let (classes, background) = (self.predictor.classes(), self.predictor.background());

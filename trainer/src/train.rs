@@ -400,11 +400,10 @@ fn remove_leftovers(folder: &Path) -> Result<()> {
 /// Checks that there is one weight per class, or none.
 fn check_class_weights(config: &Config, dataset: &Dataset) -> Result<()> {
     let (weights, classes) = (config.class_weights.values.len(), dataset.classes().len());
-    match weights == 0 || weights == classes {
-        true => Ok(()),
-        false => {
-            Err(Error::new(format!("--class-weights has {weights} numbers for {classes} classes; give one for each")))
-        }
+    if weights == 0 || weights == classes {
+        Ok(())
+    } else {
+        Err(Error::new(format!("--class-weights has {weights} numbers for {classes} classes; give one for each")))
     }
 }
 

@@ -101,9 +101,10 @@ fn write(path: &Path, value: &Value) {
 /// Runs the program; its output, or what it says on stderr.
 fn run(line: &str, paths: &[&Path]) -> Result<String, String> {
     let output = trainer(line, paths).output().unwrap();
-    match output.status.success() {
-        true => Ok(String::from_utf8(output.stdout).unwrap()),
-        false => Err(String::from_utf8(output.stderr).unwrap()),
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout).unwrap())
+    } else {
+        Err(String::from_utf8(output.stderr).unwrap())
     }
 }
 

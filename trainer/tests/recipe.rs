@@ -320,10 +320,7 @@ fn frozen_norms_stay() {
     let (mut frozen, mut moved) = (0, 0);
     for (name, start) in &start {
         let stays = floats(&end[name]) == *start;
-        match name.contains("_bn") {
-            true => frozen += usize::from(stays),
-            false => moved += usize::from(!stays),
-        }
+        if name.contains("_bn") { frozen += usize::from(stays) } else { moved += usize::from(!stays) }
     }
     assert_eq!(frozen, start.keys().filter(|name| name.contains("_bn")).count());
     assert_eq!(moved, start.len() - frozen, "everything else moved");

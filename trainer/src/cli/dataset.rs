@@ -102,9 +102,10 @@ struct Target {
 /// A split is the name of a file.
 fn split_name(name: &str) -> std::result::Result<String, String> {
     let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\']);
-    match is_plain && !name.contains(char::is_control) {
-        true => Ok(name.to_owned()),
-        false => Err("a split is the name of a file without .txt: no folders, and no dot at its beginning".to_owned()),
+    if is_plain && !name.contains(char::is_control) {
+        Ok(name.to_owned())
+    } else {
+        Err("a split is the name of a file without .txt: no folders, and no dot at its beginning".to_owned())
     }
 }
 
@@ -212,9 +213,10 @@ impl Check {
             None => place.usual_splits()?,
         };
         let report = check(&place, &splits)?;
-        super::say(&match self.json {
-            true => serde_json::to_string_pretty(&report).map_err(|error| Error::new(error.to_string()))?,
-            false => report.to_string(),
+        super::say(&if self.json {
+            serde_json::to_string_pretty(&report).map_err(|error| Error::new(error.to_string()))?
+        } else {
+            report.to_string()
         })?;
         Ok(if report.problems() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

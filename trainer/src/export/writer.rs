@@ -96,10 +96,11 @@ impl Writer {
     /// `min(max(x, 0), 6)`, with constant bounds shared by all such nodes.
     pub(super) fn clip(&mut self, half: bool, input: &str, output: &str) -> String {
         if self.constants.iter().all(|tensor| tensor.name() != "zero") {
-            self.constants.extend(match half {
+            self.constants.extend(if half {
                 // The float16 bits of 0 and 6.
-                true => [build::halves("zero", &[], &[0]), build::halves("six", &[], &[0x4600])],
-                false => [build::floats("zero", &[], &[0.0]), build::floats("six", &[], &[6.0])],
+                [build::halves("zero", &[], &[0]), build::halves("six", &[], &[0x4600])]
+            } else {
+                [build::floats("zero", &[], &[0.0]), build::floats("six", &[], &[6.0])]
             });
         }
         self.node("Clip", &[input, "zero", "six"], output, vec![])

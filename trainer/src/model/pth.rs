@@ -53,9 +53,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         let size: Vec<i64> = view.size.iter().map(|side| *side as i64).collect();
         tensors.insert(name.to_owned(), Tensor::f_from_data_size(&values, &size, kind)?);
     }
-    match tensors.is_empty() {
-        true => Err(Error::new("it holds no tensors under names; save a network's state_dict()")),
-        false => Ok(tensors),
+    if tensors.is_empty() {
+        Err(Error::new("it holds no tensors under names; save a network's state_dict()"))
+    } else {
+        Ok(tensors)
     }
 }
 
@@ -76,15 +77,16 @@ fn zip_format(bytes: &[u8]) -> Result<Parts<'_>> {
     let pickle = pickle::read(&mut Input::new(read(format!("{folder}/data.pkl"))?))?;
     let storages = pickle.storages.iter().map(|storage| {
         let data = read(format!("{folder}/data/{}", storage.key))?;
-        match storage.bytes() == Some(data.len()) {
-            true => Ok(data),
-            false => Err(Error::new(format!(
+        if storage.bytes() == Some(data.len()) {
+            Ok(data)
+        } else {
+            Err(Error::new(format!(
                 "its storage {} has {} bytes where {} numbers of type {:?} are said to be",
                 storage.key,
                 data.len(),
                 storage.len,
                 storage.kind
-            ))),
+            )))
         }
     });
     let storages = storages.collect::<Result<Vec<_>>>()?;
@@ -143,11 +145,10 @@ fn gather(view: &View, storage: &[u8], kind: Kind, room: usize) -> Result<Vec<u8
             storage.len() / width
         ))
     };
-    let count = view.size.iter().try_fold(1usize, |count, side| count.checked_mul(*side));
-    let count = match view.size.contains(&0) {
-        true => return Ok(Vec::new()),
-        false => count.ok_or_else(outside)?,
-    };
+    if view.size.contains(&0) {
+        return Ok(Vec::new());
+    }
+    let count = view.size.iter().try_fold(1usize, |count, side| count.checked_mul(*side)).ok_or_else(outside)?;
     // A side of length 1 is never stepped along, so its stride is irrelevant.
     let sides: Vec<(usize, usize)> =
         view.size.iter().copied().zip(view.strides.iter().copied()).filter(|(side, _)| *side > 1).collect();

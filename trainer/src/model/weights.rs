@@ -49,9 +49,10 @@ impl fmt::Display for Report {
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let failed = |why: &dyn fmt::Display| Error::new(format!("{} cannot be read as weights: {why}", path.display()));
     let bytes = fcn::file::read_whole(path).map_err(|error| failed(&error))?;
-    let tensors = match path.extension().is_some_and(|ending| ending == "safetensors") {
-        true => parse_safetensors(&bytes),
-        false => pth::parse(&bytes),
+    let tensors = if path.extension().is_some_and(|ending| ending == "safetensors") {
+        parse_safetensors(&bytes)
+    } else {
+        pth::parse(&bytes)
     };
     tensors.map_err(|error| failed(&error))
 }

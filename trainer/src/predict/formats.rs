@@ -209,12 +209,13 @@ impl<'a> Annotations<'a> {
 
 /// Returns an error if the file exists, because it may contain corrections.
 fn keep(file: &Path) -> Result<()> {
-    match file.symlink_metadata().is_ok() {
-        false => Ok(()),
-        true => Err(Error::new(format!(
+    if file.symlink_metadata().is_ok() {
+        Err(Error::new(format!(
             "{} exists already, perhaps with corrections, and is not overwritten; choose another --out",
             file.display()
-        ))),
+        )))
+    } else {
+        Ok(())
     }
 }
 

@@ -117,16 +117,14 @@ impl Curves {
     }
 
     fn number(&self, value: f64, step: f64) -> String {
-        match self.percent {
-            true => format!("{} %", plain(100.0 * value, 100.0 * step)),
-            false => plain(value, step),
-        }
+        if self.percent { format!("{} %", plain(100.0 * value, 100.0 * step)) } else { plain(value, step) }
     }
 
     fn exact(&self, value: f64) -> String {
-        match self.percent {
-            true => percent(value),
-            false => format!("{value:.3e}").parse().map_or(String::new(), |value: f64| value.to_string()),
+        if self.percent {
+            percent(value)
+        } else {
+            format!("{value:.3e}").parse().map_or(String::new(), |value: f64| value.to_string())
         }
     }
 }
@@ -269,10 +267,7 @@ pub(super) fn hex([r, g, b]: [u8; 3]) -> String {
 }
 
 fn shortened(name: &str, most: usize) -> String {
-    match name.chars().count() > most {
-        true => name.chars().take(most - 1).chain(['…']).collect(),
-        false => name.to_owned(),
-    }
+    if name.chars().count() > most { name.chars().take(most - 1).chain(['…']).collect() } else { name.to_owned() }
 }
 
 fn round(value: f64) -> f64 {

@@ -69,9 +69,10 @@ fn header(facts: &Facts, name: &str) -> Markup {
         ),
         ("Weighted IoU", percent(confusion.frequency_weighted_iou()), "by share of pixels".to_owned()),
         epochs(facts),
-        match facts.rows.is_empty() {
-            true => ("Time", "–".to_owned(), "not recorded".to_owned()),
-            false => ("Time", waiting(seconds + measuring), format!("{} of it validation", waiting(measuring))),
+        if facts.rows.is_empty() {
+            ("Time", "–".to_owned(), "not recorded".to_owned())
+        } else {
+            ("Time", waiting(seconds + measuring), format!("{} of it validation", waiting(measuring)))
         },
     ];
     html! {

@@ -70,8 +70,9 @@ fn items(root: &Path, split: &str) -> Result<Vec<Item>> {
             items.push(Item { id: id.to_owned(), photo: photo.clone(), mask: Mask::File { path, values } });
         }
     }
-    match items.is_empty() {
-        true => Err(Error::new(format!("{} holds no CITY/*{PHOTO_ENDING}", folder.display()))),
-        false => Ok(items),
+    if items.is_empty() {
+        Err(Error::new(format!("{} holds no CITY/*{PHOTO_ENDING}", folder.display())))
+    } else {
+        Ok(items)
     }
 }

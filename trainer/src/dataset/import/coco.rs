@@ -111,9 +111,12 @@ pub fn find(file: &Path, photos: &Path, settings: &Settings<'_>) -> Result<Sourc
     let mut seen = HashSet::new();
     let all = found().filter(|name| seen.insert(*name)).cloned();
     let classes = classes(settings.names.map_or_else(|| all.collect(), <[String]>::to_vec))?;
-    let index = |name: &str| match is_background(name) {
-        true => Some(0),
-        false => classes.iter().position(|class| class.name == name).map(|index| index as u8),
+    let index = |name: &str| {
+        if is_background(name) {
+            Some(0)
+        } else {
+            classes.iter().position(|class| class.name == name).map(|index| index as u8)
+        }
     };
     let indices: HashMap<&str, Option<u8>> =
         categories.iter().map(|category| (&category.id[..], index(&category.name))).collect();
@@ -302,9 +305,10 @@ fn shape(segmentation: &Value) -> Result<(Shape, Vec<Error>)> {
     };
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for values in polygons {
-        let values: Vec<&Value> = match lists(values) {
-            true => values.iter().filter_map(Value::as_array).flatten().collect(),
-            false => values.iter().collect(),
+        let values: Vec<&Value> = if lists(values) {
+            values.iter().filter_map(Value::as_array).flatten().collect()
+        } else {
+            values.iter().collect()
         };
         match polygon(&values) {
             Ok(polygon) => good.push(polygon),

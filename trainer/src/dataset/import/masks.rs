@@ -72,9 +72,10 @@ fn files(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
         path.extension().is_some_and(|own| endings.iter().any(|ending| own.eq_ignore_ascii_case(ending)))
     };
     let files: Vec<PathBuf> = entries(folder)?.into_iter().filter(has_ending).filter(|path| path.is_file()).collect();
-    match files.is_empty() {
-        true => Err(Error::new(format!("{} holds no .{} file", folder.display(), endings.join(" or .")))),
-        false => Ok(files),
+    if files.is_empty() {
+        Err(Error::new(format!("{} holds no .{} file", folder.display(), endings.join(" or ."))))
+    } else {
+        Ok(files)
     }
 }
 

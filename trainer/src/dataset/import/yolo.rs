@@ -87,9 +87,12 @@ pub fn find(root: &Path, settings: &Settings<'_>) -> Result<Source> {
         return Err(Error::new(format!("{} has no class {name}; it has {}", root.display(), all.join(", "))));
     }
     let classes = classes(settings.names.map_or_else(|| others().cloned().collect(), <[String]>::to_vec))?;
-    let index = |class: usize| match is_background(&own[class]) {
-        true => Some(0),
-        false => classes.iter().position(|known| known.name == own[class]).map(|index| index as u8),
+    let index = |class: usize| {
+        if is_background(&own[class]) {
+            Some(0)
+        } else {
+            classes.iter().position(|known| known.name == own[class]).map(|index| index as u8)
+        }
     };
     let mut splits: BTreeMap<String, Vec<Item>> = BTreeMap::new();
     for Drawn { photo, labels, split, size, shapes } in drawn {
@@ -180,9 +183,8 @@ fn place_of(root: &Path, path: &Path, name: &str) -> Option<usize> {
 fn labels_of(root: &Path, photo: &Path) -> PathBuf {
     let below = photo.strip_prefix(root).unwrap_or(photo);
     let images = place_of(root, photo, "images");
-    let part = |(place, part): (usize, Component)| match Some(place) == images {
-        true => OsStr::new("labels").to_owned(),
-        false => part.as_os_str().to_owned(),
+    let part = |(place, part): (usize, Component)| {
+        if Some(place) == images { OsStr::new("labels").to_owned() } else { part.as_os_str().to_owned() }
     };
     root.join(below.components().enumerate().map(part).collect::<PathBuf>()).with_extension("txt")
 }
