@@ -8,7 +8,7 @@ use crate::{
     pixels::{BLOCK, Reader, Rgb, Words},
     pool::{Pool, Queue},
     resample::{Axis, Tap},
-    simd::{self, F32x8, Work},
+    simd::{self, F32x8, SimdOp},
 };
 
 /// The normalisation of a network's input.
@@ -158,9 +158,9 @@ struct Copy<'a> {
     width: usize,
 }
 
-impl Work for Copy<'_> {
+impl SimdOp for Copy<'_> {
     #[inline(always)]
-    fn by<V: F32x8>(self) {
+    fn eval<V: F32x8>(self) {
         let Copy { frame, normalise, rows, mut planes, width } = self;
         let (reader, mut words) = (Reader::new(frame), Words::default());
         let columns = frame.width() as usize;
@@ -203,9 +203,9 @@ struct Resize<'a> {
     planes: [&'a mut [f32]; 3],
 }
 
-impl Work for Resize<'_> {
+impl SimdOp for Resize<'_> {
     #[inline(always)]
-    fn by<V: F32x8>(self) {
+    fn eval<V: F32x8>(self) {
         let Resize { frame, normalise, vertical, horizontal, mut planes } = self;
         let (reader, mut words) = (Reader::new(frame), Words::default());
         for (top, rows) in vertical.chunks(RESIZED_ROWS).enumerate() {

@@ -19,7 +19,7 @@ use crate::{
     mask::Rules,
     memory::set_length,
     resample::{Axis, Tap},
-    simd::{self, F32x8, Work},
+    simd::{self, F32x8, SimdOp},
 };
 
 /// Vectors of eight may read this many values past the end of a row.
@@ -263,9 +263,9 @@ struct Between<'a, 'b, 'c> {
     sink: &'b mut Argmax<'a, 'c>,
 }
 
-impl Work for Between<'_, '_, '_> {
+impl SimdOp for Between<'_, '_, '_> {
     #[inline(always)]
-    fn by<V: F32x8>(self) {
+    fn eval<V: F32x8>(self) {
         let Columns { windows, spread, .. } = self.resize.columns;
         // A constant in each arm, so that the inner loops have no branches.
         match spread {
@@ -371,8 +371,8 @@ mod tests {
         result: &'a mut Vec<Block>,
     }
 
-    impl Work for Mixed<'_> {
-        fn by<V: F32x8>(self) {
+    impl SimdOp for Mixed<'_> {
+        fn eval<V: F32x8>(self) {
             let weights = [V::splat(1.0 - self.far), V::splat(self.far)];
             for window in &self.columns.windows {
                 let mut block = [0.0; BLOCK];
@@ -402,7 +402,7 @@ mod tests {
             let far = 0.3;
             let mixed = |result| Mixed { rows: [&rows[0], &rows[1]], far, columns: &columns, result };
             simd::run(mixed(&mut fast));
-            mixed(&mut plain).by::<[f32; 8]>();
+            mixed(&mut plain).eval::<[f32; 8]>();
             for (x, tap) in axis.taps().iter().enumerate() {
                 let at = |column: usize| {
                     let [upper, lower] = [0, 1].map(|row: usize| f64::from(rows[row][column]));
@@ -426,8 +426,8 @@ mod tests {
     /// The argmax of each column, with vectors of type `V`.
     struct Best16<'a>(&'a [Block], &'a mut ([u8; BLOCK], Block, Block));
 
-    impl Work for Best16<'_> {
-        fn by<V: F32x8>(self) {
+    impl SimdOp for Best16<'_> {
+        fn eval<V: F32x8>(self) {
             let (best, second, places) = kernel::best_two::<V>(self.0);
             assert_eq!(places, kernel::best::<V>(self.0));
             *self.1 = (places, best, second);
@@ -444,7 +444,7 @@ mod tests {
                 .collect();
             let (mut fast, mut plain) = (Default::default(), Default::default());
             simd::run(Best16(&scores, &mut fast));
-            Best16(&scores, &mut plain).by::<[f32; 8]>();
+            Best16(&scores, &mut plain).eval::<[f32; 8]>();
             assert_eq!(fast, plain);
             let (places, best, second) = fast;
             for (lane, (place, (best, second))) in places.into_iter().zip(best.into_iter().zip(second)).enumerate() {

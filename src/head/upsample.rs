@@ -14,7 +14,7 @@ use crate::{
     pool::Pool,
     resample::{Axis, Tap},
     scores::Scores,
-    simd::{self, F32x8, Work},
+    simd::{self, F32x8, SimdOp},
 };
 
 /// How a network's output is upsampled to the size of its input.
@@ -315,9 +315,9 @@ struct Compute<'a, 'b, S> {
     sink: &'b mut S,
 }
 
-impl<S: Sink> Work for Compute<'_, '_, S> {
+impl<S: Sink> SimdOp for Compute<'_, '_, S> {
     #[inline(always)]
-    fn by<V: F32x8>(self) {
+    fn eval<V: F32x8>(self) {
         let Compute { source: &Rows { width, kind, .. }, rows, space: Space { block, winograd }, sink } = self;
         match kind {
             Kind::Separate { convolution, padded, columns, size } => {
