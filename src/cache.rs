@@ -83,18 +83,18 @@ fn check_owner(metadata: &Metadata, user: u32) -> io::Result<()> {
 }
 
 /// The cache entry of one network.
-pub(crate) struct Entry<'a> {
+pub(crate) struct CacheEntry<'a> {
     folder: &'a Folder,
     name: String,
     /// The first bytes of the file, which identify the network.
     header: String,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> CacheEntry<'a> {
     /// The entry of the network `graph`, whose weights are in `model`, as this version of ONNX
     /// Runtime optimizes it for this provider and processor. Options change the graph, so it is
     /// part of the key.
-    pub(crate) fn new(folder: &'a Folder, model: &[u8], graph: &[u8], runtime: &str, provider: &str) -> Entry<'a> {
+    pub(crate) fn new(folder: &'a Folder, model: &[u8], graph: &[u8], runtime: &str, provider: &str) -> CacheEntry<'a> {
         let mut hash = Sha256::new();
         hash.update((graph.len() as u64).to_le_bytes());
         hash.update(graph);
@@ -105,7 +105,7 @@ impl<'a> Entry<'a> {
             env!("CARGO_PKG_VERSION"),
             processor()
         );
-        Entry { folder, name: format!("{}-{provider}.fcn-cache", &hash[..16]), header }
+        CacheEntry { folder, name: format!("{}-{provider}.fcn-cache", &hash[..16]), header }
     }
 
     /// The network, if its file exists, is intact, belongs to this user and matches this entry.
@@ -137,7 +137,7 @@ impl<'a> Entry<'a> {
         Error::Io(format!("the cache entry '{}': {error}", self.folder.path.join(&self.name).display()))
     }
 
-    /// A new, empty file that ONNX Runtime can write the network to, for [`Entry::keep`].
+    /// A new, empty file that ONNX Runtime can write the network to, for [`CacheEntry::keep`].
     pub(crate) fn temporary(&self) -> Result<TempPath> {
         file::temporary_next_to(&self.folder.join(&self.name)).map_err(|error| self.error(&error))
     }

@@ -65,7 +65,7 @@ pub struct Frame<'a> {
 
 /// The part of an image that a frame shows, and its orientation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct View {
+pub(crate) struct FrameView {
     whole: (u32, u32),
     size: (u32, u32),
     origin: [usize; 2],
@@ -222,10 +222,10 @@ impl<'a> Frame<'a> {
     }
 
     /// Frames with equal views show the same part of a camera's image, pixel by pixel.
-    pub(crate) fn view(&self) -> View {
+    pub(crate) fn view(&self) -> FrameView {
         let Frame { whole, width, height, base, origin, step_x, step_y, .. } = *self;
         let origin = std::array::from_fn(|axis| base[axis] + origin[axis]);
-        View { whole, size: (width, height), origin, steps: [step_x, step_y] }
+        FrameView { whole, size: (width, height), origin, steps: [step_x, step_y] }
     }
 
     /// The pixel format.

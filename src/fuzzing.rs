@@ -6,7 +6,7 @@ use prost::Message;
 
 use crate::{
     Options, Result,
-    cache::{Entry, Folder},
+    cache::{CacheEntry, Folder},
     model::Model,
     onnx::{self, types::ModelProto},
     runtime::OutputKind,
@@ -68,7 +68,7 @@ fn check_encoded(network: &ModelProto, file: &[u8]) {
 /// Stores `network` in a cache in `folder`, damages the entry, and returns what is read back.
 pub fn read_damaged(folder: &Path, network: &[u8], damage: impl FnOnce(&mut Vec<u8>)) -> Option<Vec<u8>> {
     let opened = Folder::open(folder).expect("a cache folder");
-    let entry = Entry::new(&opened, b"model", b"graph", "1.0", "cpu");
+    let entry = CacheEntry::new(&opened, b"model", b"graph", "1.0", "cpu");
     let temporary = entry.temporary().expect("a temporary file");
     fs::write(&temporary, network).expect("a network");
     entry.keep(temporary).expect("an entry");

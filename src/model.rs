@@ -7,10 +7,10 @@ use assumed::{Known, assumptions};
 use crate::{
     ChannelOrder, Error, MAX_SIDE, Options, Result, SizeMode, TensorLayout,
     head::{Fit, Upsampling},
-    onnx::{self, AdaptedInput, Epilogue, Hints, Kind, ModelCard, Run, Tail, types::ModelProto},
+    onnx::{self, AdaptedInput, Epilogue, Hints, ModelCard, PixelValues, Tail, TrialRun, types::ModelProto},
     palette::{self, Class, voc_color},
-    preprocess::Normalise,
-    runtime::{Answer, Call, Network, OutputKind},
+    preprocess::Normaliser,
+    runtime::{Answer, Call, OutputKind, SessionNetwork},
     working_size,
 };
 
@@ -33,12 +33,12 @@ pub(crate) struct PreparedModel {
     /// The whole network, if it differs from `network`.
     whole: Option<ModelProto>,
     input: AdaptedInput,
-    kind: Kind,
+    kind: PixelValues,
     /// The number of scores per pixel, if the file declares it.
     channels: Option<usize>,
     tail: Tail,
     card: Option<ModelCard>,
-    normalise: Normalise,
+    normalise: Normaliser,
     /// Assumptions about the model, one phrase each.
     pub(crate) assumed: Vec<String>,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Model {
     pub(crate) background: Option<u8>,
     pub(crate) card: Option<ModelCard>,
     pub(crate) stride: usize,
-    pub(crate) normalise: Normalise,
+    pub(crate) normalise: Normaliser,
     pub(crate) upsampling: Upsampling,
     pub(crate) answers_labels: bool,
     /// The native side from the options or else the card: see [`ModelCard::native_side`].
@@ -64,7 +64,7 @@ impl Model {
     /// expect, and cuts off the last upsampling.
     ///
     /// `run` runs a network once if the file does not declare a shape that is needed.
-    pub(crate) fn prepare(mut model: ModelProto, options: &Options, run: &mut Run<'_>) -> Result<PreparedModel> {
+    pub(crate) fn prepare(mut model: ModelProto, options: &Options, run: &mut TrialRun<'_>) -> Result<PreparedModel> {
         let card = ModelCard::of(&model)?;
         if let (Some(card), Some(names)) = (&card, &options.class_names)
             && card.classes.len() != names.len()
@@ -122,7 +122,7 @@ impl Model {
                 "each pixel has the class with the highest sigmoid, even if that is low (option multilabel)".into(),
             );
         }
-        if kind == (Kind::Labels { binary: false }) && hints.classes.is_none() {
+        if kind == (PixelValues::Labels { binary: false }) && hints.classes.is_none() {
             (kind, channels) = onnx::label_classes(&network, &input, run)?;
         }
         let mut adapted = None;
@@ -230,7 +230,7 @@ impl PreparedModel {
     /// does. Always true for models with a card.
     pub(crate) fn try_out<'a>(
         &mut self,
-        network: &mut Network,
+        network: &mut SessionNetwork,
         call: &mut dyn FnMut() -> Result<Call<'a>>,
     ) -> Result<bool> {
         let factor = self.tail.factor().filter(|_| self.card.is_none());
@@ -279,7 +279,7 @@ impl PreparedModel {
         if let Some(count @ (0 | 1 | 256..)) = channels {
             return Err(Error::Model(format!("the network has {count} classes; 2 to 255 are supported")));
         }
-        let binary = matches!(kind, Kind::Foreground | Kind::Labels { binary: true });
+        let binary = matches!(kind, PixelValues::Foreground | PixelValues::Labels { binary: true });
         if let Some(count) = options.class_names.as_ref().map(Vec::len).filter(|count| binary && *count != 2) {
             return Err(Error::InvalidArgument(format!(
                 "{count} class names are given, but the network has two classes"
@@ -340,7 +340,7 @@ impl PreparedModel {
 
 /// Mean and std from the options, or else the card, or else none (values of 0 to 1). Bytes are
 /// passed on unchanged.
-fn normalise(card: Option<&ModelCard>, input: &AdaptedInput, options: &Options) -> Result<Normalise> {
+fn normalise(card: Option<&ModelCard>, input: &AdaptedInput, options: &Options) -> Result<Normaliser> {
     let order = options.channel_order.unwrap_or(match card {
         Some(card) if card.channels == "bgr" => ChannelOrder::Bgr,
         _ => ChannelOrder::Rgb,
@@ -360,11 +360,11 @@ fn normalise(card: Option<&ModelCard>, input: &AdaptedInput, options: &Options) 
         }
         // Adding a half turns truncation into rounding.
         let half = if input.truncates { 0.5 } else { 0.0 };
-        return Ok(Normalise::new(Some(1.0), [-half; 3], [1.0; 3], channels));
+        return Ok(Normaliser::new(Some(1.0), [-half; 3], [1.0; 3], channels));
     }
     // Options are in the order RGB, the card in the network's own order.
     let ordered = |rgb: [f32; 3]| if input.grey { [rgb[0]; 3] } else { channels.map(|channel| rgb[channel]) };
     let mean = mean.map(ordered).or(card.map(|card| card.mean)).unwrap_or([0.0; 3]);
     let std = std.map(ordered).or(card.map(|card| card.std)).unwrap_or([1.0; 3]);
-    Ok(Normalise::new(*scale, mean, std, channels))
+    Ok(Normaliser::new(*scale, mean, std, channels))
 }

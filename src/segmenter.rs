@@ -18,7 +18,7 @@ use crate::{
     error::plain,
     frame::plane_layout,
     head::Fit,
-    mask::{Outputs, Settings, Source, Target, label_stride},
+    mask::{MaskSettings, Outputs, ScoreOrigin, Target, label_stride},
     memory::set_length,
     model::{Model, PreparedModel},
     onnx::{self, Loaded, ModelCard},
@@ -27,7 +27,7 @@ use crate::{
     process::{Busy, Process},
     runtime::{self, Call, Interrupts, Limit, Networks, Request, Runtime, Subject, log},
     threads,
-    tiles::Side,
+    tiles::TileSide,
 };
 use session_slot::SessionSlot;
 
@@ -276,7 +276,7 @@ impl Segmenter {
         let mut pixels = Vec::new();
         set_length(&mut pixels, plane_layout(PixelFormat::Gray8, 0, width, height, 0)?.1, "an empty frame")?;
         let frame = Frame::packed(PixelFormat::Gray8, &pixels, width, height, 0)?;
-        self.check(&frame, &Settings::default())?;
+        self.check(&frame, &MaskSettings::default())?;
         let call = self.interrupts.call(None, None);
         for _ in 0..self.sessions {
             // Slots are returned to the end of the list, so this uses each of them once.
@@ -313,7 +313,7 @@ impl Segmenter {
         match self.mode {
             SizeMode::Tile { width: columns, height: rows, overlap } => {
                 let stride = self.model.stride;
-                let side = |length, tile| Side::new(length, tile, overlap as usize, stride);
+                let side = |length, tile| TileSide::new(length, tile, overlap as usize, stride);
                 slot.tiled(self, call, frame, &side(height, rows as usize), &side(width, columns as usize), target)
             }
             mode => {
@@ -343,8 +343,8 @@ impl Segmenter {
     }
 
     /// The source of this frame's scores, for averaging.
-    fn source(&self, frame: &Frame<'_>, runs: usize) -> Source {
-        Source { segmenter: self.number, view: frame.view(), runs, answer: (0, 0, 0) }
+    fn source(&self, frame: &Frame<'_>, runs: usize) -> ScoreOrigin {
+        ScoreOrigin { segmenter: self.number, view: frame.view(), runs, answer: (0, 0, 0) }
     }
 
     /// The classes in index order.
@@ -400,7 +400,7 @@ impl Segmenter {
         self.process.is_over()
     }
 
-    pub(crate) fn check(&self, frame: &Frame<'_>, settings: &Settings) -> Result<()> {
+    pub(crate) fn check(&self, frame: &Frame<'_>, settings: &MaskSettings) -> Result<()> {
         self.check_process()?;
         let size = (frame.width() as usize, frame.height() as usize);
         for (what, (width, height)) in [("frame", size), ("mask", settings.size(size))] {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{
     kernel::{self, BLOCK, Block, Sink},
-    resample::Counts,
+    resample::LabelCounts,
 };
 use crate::{
     mask::{MaskData, Rules, Target},
@@ -16,7 +16,7 @@ use crate::{
 const MAX_CLASSES: usize = 255;
 
 /// Consecutive rows of a mask, filled by one thread. Outputs that were not requested are empty.
-pub(super) struct Part<'a> {
+pub(super) struct MaskPart<'a> {
     /// The mask's rows.
     pub(super) rows: Range<usize>,
     width: usize,
@@ -37,7 +37,7 @@ pub(super) fn parts<'a>(
     target: &'a mut Target<'_>,
     rows: Range<usize>,
     end: impl Fn(usize) -> usize,
-) -> (impl Iterator<Item = Part<'a>>, &'a Rules, (&'a mut [u64], &'a mut u64)) {
+) -> (impl Iterator<Item = MaskPart<'a>>, &'a Rules, (&'a mut [u64], &'a mut u64)) {
     let MaskData { width, height, labels, confidence, confidence_u8, margin, scores, pixels, not_finite, .. } = mask;
     let (width, height) = (*width, *height);
     let (labels, stride) = match &mut target.labels {
@@ -60,7 +60,7 @@ pub(super) fn parts<'a>(
         let part = start..end(start).min(rows.end);
         start = part.end;
         let area = part.len() * width;
-        Some(Part {
+        Some(MaskPart {
             width,
             labels: split(&mut labels, part.len() * stride),
             stride,
@@ -82,12 +82,12 @@ fn split<'a, T>(values: &mut &'a mut [T], length: usize) -> &'a mut [T] {
     first
 }
 
-impl Part<'_> {
+impl MaskPart<'_> {
     /// Writes the labels of row `y`, columns `x`, `x + step`, ..., and counts them.
     #[inline(always)]
-    pub(super) fn put(&mut self, y: usize, x: usize, step: usize, labels: [u8; BLOCK], pixels: &mut Counts) {
+    pub(super) fn put(&mut self, y: usize, x: usize, step: usize, labels: [u8; BLOCK], pixels: &mut LabelCounts) {
         let pixels = &mut pixels.labels;
-        let Part { rows, width, labels: all, stride, .. } = self;
+        let MaskPart { rows, width, labels: all, stride, .. } = self;
         let (row, width) = ((y - rows.start) * *stride, *width);
         let line = &mut all[row..row + width];
         if let Some(place) = line.get_mut(x..).and_then(<[u8]>::first_chunk_mut).filter(|_| step == 1) {
@@ -112,10 +112,10 @@ impl Part<'_> {
 
 /// Takes the argmax of each pixel.
 pub(super) struct Argmax<'a, 'b> {
-    pub(super) part: &'a mut Part<'b>,
+    pub(super) part: &'a mut MaskPart<'b>,
     pub(super) rules: &'a Rules,
     /// The pixels counted so far.
-    pub(super) pixels: &'a mut Counts,
+    pub(super) pixels: &'a mut LabelCounts,
     /// Buffer for the scores of the competing classes.
     pub(super) chosen: &'a mut [Block],
     /// The row of the mask that row 0 of the blocks becomes.
@@ -133,7 +133,7 @@ impl Sink for Argmax<'_, '_> {
             each(x, step, self.part.width, |lane, _| self.pixels.not_finite += u64::from(lanes[lane]));
         }
         if rules.labels_only {
-            let mut labels = rules.name(kernel::best::<V>(competing));
+            let mut labels = rules.labels(kernel::best::<V>(competing));
             if let Some(lanes) = not_finite {
                 (0..BLOCK).filter(|lane| lanes[*lane]).for_each(|lane| labels[lane] = UNKNOWN);
             }
@@ -141,7 +141,7 @@ impl Sink for Argmax<'_, '_> {
         }
         let (best, second, places) = kernel::best_two::<V>(competing);
         let mut confidence = softmax(competing, &best);
-        let mut labels = rules.name(places);
+        let mut labels = rules.labels(places);
         for lane in 0..BLOCK {
             labels[lane] = rules.known(labels[lane], confidence[lane]);
         }
@@ -152,7 +152,7 @@ impl Sink for Argmax<'_, '_> {
             }
         }
         self.part.put(y, x, step, labels, self.pixels);
-        let Part { rows, width, confidence: probabilities, confidence_u8: bytes, margin, scores: planes, .. } =
+        let MaskPart { rows, width, confidence: probabilities, confidence_u8: bytes, margin, scores: planes, .. } =
             &mut *self.part;
         let (row, width) = ((y - rows.start) * *width, *width);
         if !probabilities.is_empty() {

@@ -19,11 +19,11 @@ use crate::{
     scores::Scores,
     simd::F32x8,
 };
-use argmax::{Part, parts};
+use argmax::{MaskPart, parts};
 use kernel::{Block, Sink};
-use resample::{Columns, Counts, Resize, Scratch};
+use resample::{Columns, LabelCounts, RowResampling, Scratch};
 pub(crate) use upsample::Upsampling;
-use upsample::{Prepared, Rows};
+use upsample::{Prepared, ScoreRows};
 
 /// How the network's input relates to the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Workspace {
         let rows = self.prepared.rows(upsampling, scores, size, pool)?;
         // The low-resolution scores are few enough to check in advance; full-size ones are checked
         // block by block.
-        target.rules.checks_scores = rows.are_there() || !are_small(scores.data);
+        target.rules.checks_scores = rows.are_materialized() || !are_small(scores.data);
         let region = match fit {
             Fit::Crop => frame,
             Fit::Resample => size,
@@ -118,7 +118,7 @@ impl Workspace {
         target: &mut Target<'_>,
         pool: &Pool,
     ) -> Result<()> {
-        let rows = Rows::there(scores, mask.classes, frame.1);
+        let rows = ScoreRows::materialized(scores, mask.classes, frame.1);
         target.rules.checks_scores = true;
         self.workers.fill(&rows, (base, done), frame, mask, target, pool)
     }
@@ -130,7 +130,7 @@ impl Workers {
     /// covers.
     fn fill(
         &mut self,
-        rows: &Rows<'_>,
+        rows: &ScoreRows<'_>,
         (base, done): (usize, Range<usize>),
         region: (usize, usize),
         mask: &mut MaskData,
@@ -161,7 +161,7 @@ impl Workers {
         threads.iter_mut().try_for_each(|scratch| scratch.prepare_rows(rows, bands.height + 1))?;
         let vertical = vertical.taps();
         let known = |row: usize| vertical.partition_point(|tap| tap.second < row);
-        let resize = Resize { rows, base, vertical, columns };
+        let resize = RowResampling { rows, base, vertical, columns };
         // Each part depends on the rows of one band and the last row before it.
         let end = |line: usize| known(bands.end(vertical[line].second));
         each_part(mask, target, known(done.start)..known(done.end), end, threads, pool, |scratch, rules, part| {
@@ -184,7 +184,7 @@ fn prepare(threads: &mut Vec<Scratch>, pool: &Pool, classes: usize) -> Result<()
     for scratch in threads {
         scratch.space.prepare(classes)?;
         set_length(&mut scratch.chosen, classes, "a block of scores")?;
-        scratch.pixels = Counts::default();
+        scratch.pixels = LabelCounts::default();
     }
     Ok(())
 }
@@ -198,7 +198,7 @@ fn each_part(
     end: impl Fn(usize) -> usize + Sync + Send,
     threads: &mut [Scratch],
     pool: &Pool,
-    fill: impl Fn(&mut Scratch, &Rules, &mut Part<'_>) + Sync,
+    fill: impl Fn(&mut Scratch, &Rules, &mut MaskPart<'_>) + Sync,
 ) {
     if lines.is_empty() {
         return;

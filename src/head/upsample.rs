@@ -130,10 +130,10 @@ pub(crate) struct Prepared {
 
 /// A source of full-size scores, computed on demand.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
+pub(super) struct ScoreRows<'a> {
     channels: usize,
     width: usize,
-    kind: Kind<'a>,
+    kind: RowSource<'a>,
 }
 
 /// Bands of `height` rows; the first one is `offset` rows shorter.
@@ -151,9 +151,9 @@ impl Bands {
 }
 
 #[derive(Clone, Copy)]
-enum Kind<'a> {
+enum RowSource<'a> {
     /// Scores in memory: the planes of two classes are `class` values apart, two rows `row` values.
-    There {
+    Materialized {
         data: &'a [f32],
         class: usize,
         row: usize,
@@ -179,13 +179,13 @@ enum Kind<'a> {
 
 /// The buffers of one thread.
 #[derive(Default)]
-pub(super) struct Space {
+pub(super) struct RowBuffers {
     /// 16 columns of all classes.
     block: Vec<Block>,
-    winograd: winograd::Space,
+    winograd: winograd::WinogradBuffers,
 }
 
-impl Space {
+impl RowBuffers {
     pub(super) fn prepare(&mut self, classes: usize) -> Result<()> {
         set_length(&mut self.block, classes, "a block of scores")?;
         self.winograd.prepare(classes)
@@ -200,23 +200,23 @@ impl Prepared {
         scores: Scores<'a>,
         size: (usize, usize),
         pool: &Pool,
-    ) -> Result<Rows<'a>> {
+    ) -> Result<ScoreRows<'a>> {
         let Scores { channels, height, width, data } = scores;
         let kind = match upsampling {
             Upsampling::Interpolate if (height, width) == size => {
-                Kind::There { data, class: height * width, row: width }
+                RowSource::Materialized { data, class: height * width, row: width }
             }
             Upsampling::Interpolate if let Some(factor) = even_factor((height, width), size) => {
                 let fits = |kept: &Transposed| kept.stride == factor && kept.bias.len() == channels;
                 self.bilinear.take_if(|kept| !fits(kept));
                 let convolution = &*self.bilinear.get_or_insert_with(|| Transposed::bilinear(factor, channels));
                 let columns = pad(scores, convolution.border, &mut self.padded)?;
-                Kind::Separate { convolution, padded: &self.padded, columns, size: (height, width) }
+                RowSource::Separate { convolution, padded: &self.padded, columns, size: (height, width) }
             }
             Upsampling::Interpolate => {
                 self.vertical.prepare(height, size.0);
                 self.horizontal.prepare(width, size.1);
-                Kind::Interpolate { scores, vertical: &self.vertical, horizontal: &self.horizontal }
+                RowSource::Interpolate { scores, vertical: &self.vertical, horizontal: &self.horizontal }
             }
             Upsampling::Transposed(convolution) => {
                 let answered = (height * convolution.stride, width * convolution.stride);
@@ -229,14 +229,14 @@ impl Prepared {
                 }
                 if convolution.separate {
                     let columns = pad(scores, convolution.border, &mut self.padded)?;
-                    Kind::Separate { convolution, padded: &self.padded, columns, size: (height, width) }
+                    RowSource::Separate { convolution, padded: &self.padded, columns, size: (height, width) }
                 } else {
                     self.tiles.prepare(scores, pool)?;
-                    Kind::Dense { convolution, tiles: &self.tiles }
+                    RowSource::Dense { convolution, tiles: &self.tiles }
                 }
             }
         };
-        Ok(Rows { channels, width: size.1, kind })
+        Ok(ScoreRows { channels, width: size.1, kind })
     }
 }
 
@@ -272,10 +272,10 @@ fn pad(scores: Scores<'_>, border: Border, padded: &mut Vec<f32>) -> Result<usiz
     Ok(columns)
 }
 
-impl<'a> Rows<'a> {
+impl<'a> ScoreRows<'a> {
     /// Rows in memory, one after the other, each `channels` x `width`.
-    pub(super) fn there(data: &'a [f32], channels: usize, width: usize) -> Rows<'a> {
-        Rows { channels, width, kind: Kind::There { data, class: width, row: channels * width } }
+    pub(super) fn materialized(data: &'a [f32], channels: usize, width: usize) -> ScoreRows<'a> {
+        ScoreRows { channels, width, kind: RowSource::Materialized { data, class: width, row: channels * width } }
     }
 
     pub(super) fn channels(&self) -> usize {
@@ -283,8 +283,8 @@ impl<'a> Rows<'a> {
     }
 
     /// Whether the scores are in memory already.
-    pub(super) fn are_there(&self) -> bool {
-        matches!(self.kind, Kind::There { .. })
+    pub(super) fn are_materialized(&self) -> bool {
+        matches!(self.kind, RowSource::Materialized { .. })
     }
 
     pub(super) fn width(&self) -> usize {
@@ -295,7 +295,7 @@ impl<'a> Rows<'a> {
     pub(super) fn bands(&self) -> Bands {
         match self.kind {
             // Two rows of each phase are computed together.
-            Kind::Dense { convolution: Transposed { stride, .. }, .. } => {
+            RowSource::Dense { convolution: Transposed { stride, .. }, .. } => {
                 Bands { height: 2 * stride, offset: stride / 2 }
             }
             _ => Bands { height: 16, offset: 0 },
@@ -303,36 +303,39 @@ impl<'a> Rows<'a> {
     }
 
     /// Computes the rows `rows` and passes them to `sink` block by block.
-    pub(super) fn compute<S: Sink>(&self, rows: Range<usize>, space: &mut Space, sink: &mut S) {
+    pub(super) fn compute<S: Sink>(&self, rows: Range<usize>, space: &mut RowBuffers, sink: &mut S) {
         simd::run(Compute { source: self, rows, space, sink });
     }
 }
 
 struct Compute<'a, 'b, S> {
-    source: &'a Rows<'a>,
+    source: &'a ScoreRows<'a>,
     rows: Range<usize>,
-    space: &'b mut Space,
+    space: &'b mut RowBuffers,
     sink: &'b mut S,
 }
 
 impl<S: Sink> SimdOp for Compute<'_, '_, S> {
     #[inline(always)]
     fn eval<V: F32x8>(self) {
-        let Compute { source: &Rows { width, kind, .. }, rows, space: Space { block, winograd }, sink } = self;
+        let Compute { source: &ScoreRows { width, kind, .. }, rows, space: RowBuffers { block, winograd }, sink } =
+            self;
         match kind {
-            Kind::Separate { convolution, padded, columns, size } => {
+            RowSource::Separate { convolution, padded, columns, size } => {
                 kernel::separate::<V, S>(&kernel::Job { convolution, padded, columns, size, rows }, block, sink);
             }
-            Kind::Dense { convolution, tiles } => {
+            RowSource::Dense { convolution, tiles } => {
                 winograd::compute::<V, S>(&winograd::Job { convolution, tiles, rows }, winograd, sink);
             }
-            Kind::There { data, class, row } => by_blocks::<V, S>(rows, width, block, sink, |y, columns, block| {
-                for (index, scores) in block.iter_mut().enumerate() {
-                    let source = &data[index * class + y * row..][columns.clone()];
-                    scores[..source.len()].copy_from_slice(source);
-                }
-            }),
-            Kind::Interpolate { scores, vertical, horizontal } => {
+            RowSource::Materialized { data, class, row } => {
+                by_blocks::<V, S>(rows, width, block, sink, |y, columns, block| {
+                    for (index, scores) in block.iter_mut().enumerate() {
+                        let source = &data[index * class + y * row..][columns.clone()];
+                        scores[..source.len()].copy_from_slice(source);
+                    }
+                })
+            }
+            RowSource::Interpolate { scores, vertical, horizontal } => {
                 by_blocks::<V, S>(rows, width, block, sink, |y, columns, block| {
                     interpolate(scores, vertical.taps()[y], &horizontal.taps()[columns], block);
                 });

@@ -50,7 +50,7 @@ pub(super) struct Tiles {
 
 /// The buffers of one thread.
 #[derive(Default)]
-pub(super) struct Space {
+pub(super) struct WinogradBuffers {
     /// The transformed weights of one phase: products x from class x to class.
     filters: Vec<f32>,
     /// The four results of 16 tiles, for all classes each: upper left, upper right, lower left,
@@ -58,7 +58,7 @@ pub(super) struct Space {
     results: Vec<Block>,
 }
 
-impl Space {
+impl WinogradBuffers {
     pub(super) fn prepare(&mut self, classes: usize) -> Result<()> {
         set_length(&mut self.filters, PRODUCTS * classes * classes, "the upsampling's filters")?;
         set_length(&mut self.results, 4 * classes, "a block of scores")
@@ -135,9 +135,9 @@ pub(super) struct Job<'a> {
 /// Computes the rows of a job and passes them to `sink`. The outer loops run over phases, so that
 /// their weights are read once.
 #[inline(always)]
-pub(super) fn compute<V: F32x8, S: Sink>(job: &Job<'_>, space: &mut Space, sink: &mut S) {
+pub(super) fn compute<V: F32x8, S: Sink>(job: &Job<'_>, space: &mut WinogradBuffers, sink: &mut S) {
     let Job { convolution, tiles, rows } = job;
-    let Space { filters, results } = space;
+    let WinogradBuffers { filters, results } = space;
     let (stride, half) = (convolution.stride, convolution.stride / 2);
     for r in 0..stride {
         // The rows i of this phase for which i stride + r - half is a row of the job.

@@ -6,7 +6,7 @@ use crate::{Result, memory::reserve};
 
 /// A maximal run of pixels with the same label in a row.
 #[derive(Clone, Copy)]
-pub(super) struct Run {
+pub(super) struct LabelRun {
     /// The first column.
     pub(super) x: u16,
     pub(super) y: u16,
@@ -20,7 +20,7 @@ pub(super) struct Run {
 /// The regions of a label map whose sides are at most [`MAX_SIDE`](crate::MAX_SIDE).
 #[derive(Default)]
 pub(super) struct Components {
-    runs: Vec<Run>,
+    runs: Vec<LabelRun>,
     /// The index of the first run of each row, and the number of runs.
     rows: Vec<u32>,
     width: usize,
@@ -28,7 +28,7 @@ pub(super) struct Components {
 }
 
 /// Labels and their stride.
-pub(super) type Rows<'a> = (&'a [u8], usize);
+pub(super) type StridedLabels<'a> = (&'a [u8], usize);
 
 impl Components {
     /// Reserves memory for labels of this width and height, for the worst case of one run per
@@ -40,7 +40,7 @@ impl Components {
 
     /// Finds the regions of labels; their size must have been prepared. If `corners` is true,
     /// pixels that touch at a corner are connected.
-    pub(super) fn find(&mut self, labels: Rows<'_>, (width, height): (usize, usize), corners: bool) {
+    pub(super) fn find(&mut self, labels: StridedLabels<'_>, (width, height): (usize, usize), corners: bool) {
         self.runs.clear();
         self.rows.clear();
         self.rows.push(0);
@@ -50,7 +50,7 @@ impl Components {
             while x < width {
                 let end = run_end(&row[..width], x);
                 let next = self.runs.len() as u32;
-                self.runs.push(Run { x: x as u16, y: y as u16, link: -((end - x) as i32), next });
+                self.runs.push(LabelRun { x: x as u16, y: y as u16, link: -((end - x) as i32), next });
                 x = end;
             }
             self.rows.push(self.runs.len() as u32);
@@ -61,7 +61,7 @@ impl Components {
     }
 
     /// Joins the runs of row `y` with the runs above.
-    fn join_rows(&mut self, labels: Rows<'_>, y: usize) {
+    fn join_rows(&mut self, labels: StridedLabels<'_>, y: usize) {
         let (mut above, mut below, end) = (self.rows[y - 1], self.rows[y], self.rows[y + 1]);
         let first = below;
         while above < first && below < end {
@@ -77,7 +77,7 @@ impl Components {
         }
     }
 
-    fn join_equal(&mut self, labels: Rows<'_>, one: u32, other: u32) {
+    fn join_equal(&mut self, labels: StridedLabels<'_>, one: u32, other: u32) {
         if self.label(labels, one) == self.label(labels, other) {
             self.join(one, other);
         }
@@ -125,13 +125,13 @@ impl Components {
     }
 
     fn columns(&self, run: u32) -> (usize, usize) {
-        let Run { x, y, .. } = self.runs[run as usize];
+        let LabelRun { x, y, .. } = self.runs[run as usize];
         let next = self.runs.get(run as usize + 1).filter(|next| next.y == y);
         (usize::from(x), next.map_or(self.width, |next| usize::from(next.x)))
     }
 
-    pub(super) fn label(&self, (labels, stride): Rows<'_>, run: u32) -> u8 {
-        let Run { x, y, .. } = self.runs[run as usize];
+    pub(super) fn label(&self, (labels, stride): StridedLabels<'_>, run: u32) -> u8 {
+        let LabelRun { x, y, .. } = self.runs[run as usize];
         labels[usize::from(y) * stride + usize::from(x)]
     }
 
@@ -149,7 +149,7 @@ impl Components {
 
     /// Joins a region that was relabelled with the regions of its new label that touch it. Takes
     /// and returns the region's first run.
-    pub(super) fn rejoin(&mut self, labels: Rows<'_>, region: u32) -> u32 {
+    pub(super) fn rejoin(&mut self, labels: StridedLabels<'_>, region: u32) -> u32 {
         let mut run = region;
         loop {
             // Joined regions are inserted into the ring after a first run, which this loop has

@@ -13,10 +13,10 @@ use ndarray::ArrayView3;
 
 use crate::{Result, memory::set_length};
 pub use contours::Contour;
-pub(crate) use history::{History, Source};
+pub(crate) use history::{History, ScoreOrigin};
 pub(crate) use labels::label_stride;
 pub use labels::{LabelMap, Region};
-pub(crate) use settings::{Rules, Settings};
+pub(crate) use settings::{MaskSettings, Rules};
 pub(crate) use specks::Specks;
 
 /// Optional outputs of a [`Mask`]. Each costs time and memory; all are computed in one pass.
@@ -53,7 +53,7 @@ pub struct Timings {
 /// contents do not change. A call that fails changes nothing.
 #[derive(Debug, Default)]
 pub struct Mask {
-    pub(crate) settings: Settings,
+    pub(crate) settings: MaskSettings,
     pub(crate) data: MaskData,
     /// Stays with the settings when data is swapped.
     pub(crate) history: History,

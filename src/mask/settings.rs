@@ -5,7 +5,7 @@ use crate::{Error, MAX_SIDE, Result, palette::UNKNOWN};
 
 /// The settings of a [`Mask`](super::Mask); its setters document them.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub(crate) struct MaskSettings {
     pub(super) outputs: Outputs,
     /// Columns and rows; 0 means the frame's.
     size: (u32, u32),
@@ -19,9 +19,9 @@ pub(crate) struct Settings {
     smoothing: f32,
 }
 
-impl Default for Settings {
+impl Default for MaskSettings {
     fn default() -> Self {
-        Settings {
+        MaskSettings {
             outputs: Outputs::default(),
             size: (0, 0),
             threshold: 0.0,
@@ -33,7 +33,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl MaskSettings {
     pub(super) fn set_size(&mut self, width: u32, height: u32) -> Result<()> {
         if width > MAX_SIDE || height > MAX_SIDE {
             return Err(Error::InvalidArgument(format!(
@@ -173,7 +173,7 @@ impl Rules {
 
     /// The labels for the competing classes at these places.
     #[inline(always)]
-    pub(crate) fn name<const N: usize>(&self, places: [u8; N]) -> [u8; N] {
+    pub(crate) fn labels<const N: usize>(&self, places: [u8; N]) -> [u8; N] {
         match &self.labels {
             None => places,
             Some(labels) => places.map(|place| labels[usize::from(place)]),
@@ -182,7 +182,7 @@ impl Rules {
 
     /// The labels of all places.
     pub(crate) fn table(&self) -> [u8; 256] {
-        self.name(std::array::from_fn(|place| place as u8))
+        self.labels(std::array::from_fn(|place| place as u8))
     }
 
     /// The label of a pixel with this confidence.

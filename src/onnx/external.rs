@@ -25,7 +25,7 @@ pub(crate) type Loaded = (Arc<[u8]>, ModelProto);
 const MAX_READS: u64 = 2;
 
 /// The location of a tensor.
-struct Place {
+struct TensorLocation {
     tensor: String,
     /// A file name in the model's folder.
     location: String,
@@ -68,8 +68,8 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
     })?;
     // The parent of a bare file name is the current folder.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let unreadable = |place: &Place, error: &io::Error| {
-        let Place { tensor, location, .. } = place;
+    let unreadable = |place: &TensorLocation, error: &io::Error| {
+        let TensorLocation { tensor, location, .. } = place;
         let (tensor, location, error) = (plain(tensor), plain(location), plain(&error.to_string()));
         Error::Io(format!("'{}': tensor '{tensor}' cannot be read from '{location}': {error}", path.display()))
     };
@@ -132,7 +132,7 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
 }
 
 /// The location of a tensor with external data.
-fn place(tensor: &TensorProto) -> Result<Place> {
+fn place(tensor: &TensorProto) -> Result<TensorLocation> {
     let name = tensor.name();
     let wrong = |what: String| Err(Error::Model(format!("tensor '{name}' {what}")));
     let (mut location, mut offset, mut length) = (None, 0, None);
@@ -166,7 +166,7 @@ fn place(tensor: &TensorProto) -> Result<Place> {
     if let Some(length) = length.filter(|&length| length != size as u64) {
         return wrong(format!("has {length} bytes in '{location}', but its type and shape need {size}"));
     }
-    Ok(Place { tensor: name.to_owned(), location: location.to_owned(), offset, length: size })
+    Ok(TensorLocation { tensor: name.to_owned(), location: location.to_owned(), offset, length: size })
 }
 
 /// The size of a tensor's values in bytes.

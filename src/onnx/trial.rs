@@ -10,7 +10,7 @@ use crate::Result;
 
 /// Runs a network whose input is 1 x 3 x H x W float32 and whose only output is int64, at the first
 /// of these sizes (height, width) that it accepts. Returns that size and the output.
-pub(crate) type Run<'a> = dyn FnMut(&ModelProto, &[(usize, usize)]) -> Result<((usize, usize), Vec<i64>)> + 'a;
+pub(crate) type TrialRun<'a> = dyn FnMut(&ModelProto, &[(usize, usize)]) -> Result<((usize, usize), Vec<i64>)> + 'a;
 
 /// The sizes to try. Small ones come first, and most have unequal sides, to distinguish rows from
 /// columns.
@@ -24,14 +24,14 @@ pub(crate) fn sizes(height: Option<usize>, width: Option<usize>) -> Vec<(usize, 
 }
 
 /// The shape of a value.
-pub(super) struct Found {
+pub(super) struct FoundShape {
     /// Height and width of the image for which the value has this shape.
     pub(super) size: (usize, usize),
     pub(super) dims: Vec<Option<usize>>,
 }
 
 /// The shape of `value` for an image of some size.
-pub(super) fn shape(model: &ModelProto, input: &ImageInput, value: &str, run: &mut Run<'_>) -> Result<Found> {
+pub(super) fn shape(model: &ModelProto, input: &ImageInput, value: &str, run: &mut TrialRun<'_>) -> Result<FoundShape> {
     let mut model = model.clone();
     if let Some(graph) = &mut model.graph {
         graph::end_at(graph, value);
@@ -40,5 +40,5 @@ pub(super) fn shape(model: &ModelProto, input: &ImageInput, value: &str, run: &m
         input.adapt(graph);
     }
     let (size, shape) = run(&model, &sizes(input.height, input.width))?;
-    Ok(Found { size, dims: shape.into_iter().map(|side| usize::try_from(side).ok()).collect() })
+    Ok(FoundShape { size, dims: shape.into_iter().map(|side| usize::try_from(side).ok()).collect() })
 }

@@ -8,25 +8,25 @@ use ort::{
 
 use super::{
     exit,
-    interrupt::{Call, Options},
+    interrupt::{Call, SharedRunOptions},
     one_line,
 };
 use crate::{Error, Result, scores::Scores};
 
 /// A network that is ready to run, one frame at a time.
-pub(crate) struct Network {
+pub(crate) struct SessionNetwork {
     session: Session,
     /// For the first run at a size, before the shape of the output is known.
-    first: Options,
-    bound: Option<Bound>,
+    first: SharedRunOptions,
+    bound: Option<BoundImage>,
 }
 
 /// The tensors for one image size, reused while the size stays the same.
-struct Bound {
+struct BoundImage {
     size: (usize, usize),
     image: Tensor<f32>,
     /// Writes the output to a preallocated tensor, from the second run at a size on.
-    output: Option<Options>,
+    output: Option<SharedRunOptions>,
 }
 
 /// The output of a network for one image.
@@ -66,11 +66,11 @@ pub(crate) enum OutputKind {
     Labels,
 }
 
-impl Network {
-    pub(super) fn new(session: Session) -> Result<Network> {
-        let first = Options::new(OutputSelector::default())
+impl SessionNetwork {
+    pub(super) fn new(session: Session) -> Result<SessionNetwork> {
+        let first = SharedRunOptions::new(OutputSelector::default())
             .map_err(|error| Error::Runtime(format!("the network cannot be run: {}", one_line(&error.to_string()))))?;
-        Ok(Network { session, first, bound: None })
+        Ok(SessionNetwork { session, first, bound: None })
     }
 
     /// The kind of the first output. An error describes an output that is not a segmentation.
@@ -98,7 +98,7 @@ impl Network {
     }
 
     /// The network's input for an image of this size, 3 x height x width; fill it before
-    /// [`Network::run`].
+    /// [`SessionNetwork::run`].
     pub(crate) fn input(&mut self, height: usize, width: usize) -> Result<&mut [f32]> {
         if self.bound.as_ref().is_none_or(|bound| bound.size != (height, width)) {
             // Free the old tensor first, so that memory never holds two sizes.
@@ -109,7 +109,7 @@ impl Network {
                     one_line(&error.to_string())
                 ))
             })?;
-            self.bound = Some(Bound { size: (height, width), image, output: None });
+            self.bound = Some(BoundImage { size: (height, width), image, output: None });
         }
         let bound = self.bound.as_mut().ok_or_else(|| Error::Internal("the input was just bound".into()))?;
         Ok(bound.image.extract_tensor_mut().1)
@@ -118,9 +118,9 @@ impl Network {
     /// Runs the network on its input unless the call ends early, and passes its output to
     /// `consume`.
     pub(crate) fn run<R>(&mut self, call: &Call<'_>, consume: impl FnOnce(Answer<'_>) -> Result<R>) -> Result<R> {
-        let Network { session, first, bound } = self;
+        let SessionNetwork { session, first, bound } = self;
         let bound = bound.as_mut().ok_or_else(|| Error::Internal("the network has no input yet".into()))?;
-        let Bound { size: (rows, columns), image, output } = bound;
+        let BoundImage { size: (rows, columns), image, output } = bound;
         let failed = |error: ort::Error| {
             Error::Runtime(format!("the network failed on {columns} x {rows} pixels: {}", one_line(&error.to_string())))
         };
@@ -139,7 +139,7 @@ impl Network {
             let name = outputs.keys().next().unwrap_or_default().to_owned();
             let tensor = DynTensor::new(&Allocator::default(), *ty, shape.clone()).map_err(failed)?;
             let selected = OutputSelector::no_default().with(&name).preallocate(name, tensor);
-            *output = Some(Options::new(selected).map_err(failed)?);
+            *output = Some(SharedRunOptions::new(selected).map_err(failed)?);
         }
         consume(first)
     }
@@ -152,7 +152,7 @@ pub(super) fn run_once(
     call: &Call<'_>,
 ) -> Result<((usize, usize), Vec<i64>)> {
     let mut failure = Error::Internal("no size to run the network at".into());
-    let mut options = Options::new(OutputSelector::default())
+    let mut options = SharedRunOptions::new(OutputSelector::default())
         .map_err(|error| Error::Runtime(format!("the network cannot be run: {}", one_line(&error.to_string()))))?;
     for &(height, width) in sizes {
         let failed = |error: ort::Error| {

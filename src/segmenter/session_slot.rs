@@ -14,13 +14,13 @@ use crate::{
     pool::Queue,
     preprocess,
     resample::Axis,
-    runtime::{Answer, Call, DeviceNetwork, Labels, Layout, Network},
-    tiles::{Band, Side},
+    runtime::{Answer, Call, DeviceNetwork, FrameLayout, Labels, SessionNetwork},
+    tiles::{Band, TileSide},
 };
 
 /// A session and its buffers.
 pub(super) struct SessionSlot {
-    network: Network,
+    network: SessionNetwork,
     /// The network in the form for GPUs, on a GPU.
     pub(super) device: Option<DeviceNetwork>,
     vertical: Axis,
@@ -35,7 +35,7 @@ pub(super) struct SessionSlot {
 }
 
 impl SessionSlot {
-    pub(super) fn new((network, device): (Network, Option<DeviceNetwork>)) -> SessionSlot {
+    pub(super) fn new((network, device): (SessionNetwork, Option<DeviceNetwork>)) -> SessionSlot {
         SessionSlot {
             network,
             device,
@@ -98,8 +98,8 @@ impl SessionSlot {
         segmenter: &Segmenter,
         call: &Call<'_>,
         frame: &Frame<'_>,
-        rows: &Side,
-        columns: &Side,
+        rows: &TileSide,
+        columns: &TileSide,
         target: &mut Target<'_>,
     ) -> Result<()> {
         let Segmenter { model, pool, .. } = segmenter;
@@ -173,7 +173,7 @@ impl SessionSlot {
             Fit::Resample => {
                 self.vertical.prepare(frame.height() as usize, height);
                 self.horizontal.prepare(frame.width() as usize, width);
-                preprocess::resize(frame, normalise, image, (&self.vertical, &self.horizontal), pool);
+                preprocess::resample(frame, normalise, image, (&self.vertical, &self.horizontal), pool);
             }
         }
         Ok(())
@@ -196,7 +196,7 @@ pub(super) fn on_device(
     let order = segmenter.model.normalise.offsets(frame);
     let bytes = frame.format().bytes();
     mask.working_size = (padded.1, padded.0);
-    preprocess::copy_bytes(frame, device.frame(Layout { height, width, bytes, order, padded })?, &segmenter.pool);
+    preprocess::copy_bytes(frame, device.frame(FrameLayout { height, width, bytes, order, padded })?, &segmenter.pool);
     clock.add(&mut mask.timings.preprocess);
     device.run(call, |labels| {
         clock.add(&mut mask.timings.inference);
