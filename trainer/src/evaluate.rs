@@ -7,7 +7,7 @@ use fcn::palette::{Class, background};
 use fcn::{Frame, Mask, Outputs, PixelFormat, Provider, Segmenter, SizeMode};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::augment::{Normalise, normalise_whole};
+use crate::augment::{Normalisation, normalise_whole};
 use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, Sample, VOID};
 use crate::error::{Error, Result};
@@ -301,7 +301,7 @@ pub fn input(network: &Network, native_side: Option<u32>, rgb: &[u8], width: usi
     }
     let (h, w) = (height.next_multiple_of(Network::STRIDE), width.next_multiple_of(Network::STRIDE));
     let mut image = vec![0.0; 3 * h * w];
-    let normalise: Normalise = network.spec.backbone.normalise();
+    let normalise: Normalisation = network.spec.backbone.normalise();
     normalise_whole(rgb, width, height, &normalise, h, w, &mut image);
     let image = Tensor::f_from_slice(&image)?.f_view([1, 3, h as i64, w as i64])?.f_to_device(network.graph.device)?;
     Ok(channels_last(&image))

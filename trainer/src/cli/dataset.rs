@@ -8,12 +8,12 @@ use encoding_rs::Encoding;
 
 use crate::data::{MissingMasks, Place};
 use crate::dataset::check::check;
-use crate::dataset::import::{Settings, Source, cityscapes, coco, labelme, masks, yolo};
+use crate::dataset::import::{ImportSettings, LabelledPhotos, cityscapes, coco, labelme, masks, yolo};
 use crate::error::{Error, Result};
 
 /// Operations on data sets.
 #[derive(Debug, Subcommand)]
-pub(super) enum Dataset {
+pub(super) enum DatasetCommand {
     /// Read every photo and mask, and report sizes, class frequencies and problems.
     ///
     /// Broken files, photos listed twice and photos with identical pixels, within a split or across
@@ -70,7 +70,7 @@ pub(super) enum Import {
 
 /// Options shared by several formats.
 #[derive(Debug, Args)]
-struct Target {
+struct ImportTarget {
     /// The folder to write: a new one, or one with other splits of the same classes. Nothing is
     /// overwritten.
     #[arg(long, value_name = "FOLDER")]
@@ -128,7 +128,7 @@ pub(super) struct Labelme {
     photos: Option<PathBuf>,
 
     #[command(flatten)]
-    target: Target,
+    target: ImportTarget,
 }
 
 /// Options of `trainer dataset import coco`.
@@ -142,7 +142,7 @@ pub(super) struct Coco {
     photos: PathBuf,
 
     #[command(flatten)]
-    target: Target,
+    target: ImportTarget,
 }
 
 /// Options of `trainer dataset import cityscapes`.
@@ -168,7 +168,7 @@ pub(super) struct Yolo {
     folder: PathBuf,
 
     #[command(flatten)]
-    target: Target,
+    target: ImportTarget,
 }
 
 /// Options of `trainer dataset import masks`.
@@ -196,11 +196,11 @@ pub(super) struct Masks {
     missing_masks: MissingMasks,
 }
 
-impl Dataset {
+impl DatasetCommand {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self {
-            Dataset::Check(command) => command.run(),
-            Dataset::Import(command) => command.run(),
+            DatasetCommand::Check(command) => command.run(),
+            DatasetCommand::Import(command) => command.run(),
         }
     }
 }
@@ -255,12 +255,17 @@ impl Import {
     }
 }
 
-impl Target {
-    fn settings(&self) -> Settings<'_> {
-        Settings { split: &self.split, names: self.classes.as_deref(), is_strict: self.strict, encoding: self.encoding }
+impl ImportTarget {
+    fn settings(&self) -> ImportSettings<'_> {
+        ImportSettings {
+            split: &self.split,
+            names: self.classes.as_deref(),
+            is_strict: self.strict,
+            encoding: self.encoding,
+        }
     }
 
-    fn divide(self, mut source: Source) -> Result<(Source, PathBuf)> {
+    fn divide(self, mut source: LabelledPhotos) -> Result<(LabelledPhotos, PathBuf)> {
         if let Some(share) = self.val_share {
             if self.split == "val" {
                 return Err(Error::new("--val-share takes photos out of --split, which must be another one than val"));

@@ -12,7 +12,7 @@ use tch::Device;
 
 use super::lock::Lock;
 use super::setup::Setup;
-use super::{DeviceChoice, Reader};
+use super::{Audience, DeviceChoice};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::data::of_run::Photos;
@@ -53,12 +53,12 @@ pub(super) struct Train {
     log_every: u32,
 
     #[command(flatten)]
-    reader: Reader,
+    audience: Audience,
 }
 
 impl Train {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let (out, output) = (&mut std::io::stdout(), self.reader.output());
+        let (out, output) = (&mut std::io::stdout(), self.audience.output());
         if let Some(threads) = self.threads {
             tch::set_num_threads(threads);
         }

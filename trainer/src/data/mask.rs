@@ -10,7 +10,7 @@ use fcn::palette::Class;
 use png::{BitDepth, ColorType, Decoder, Transformations};
 
 use super::palette::{self, Meaning};
-use super::{Facts, VOID, unreadable};
+use super::{MaskFacts, VOID, unreadable};
 use crate::error::{Error, Result};
 use crate::labelmap::{ColorIndex, color_text};
 
@@ -101,13 +101,13 @@ pub(crate) fn open<'a>(path: &'a Path, (photo, layout): (&Path, &'a ImageLayout)
 impl RawMask<'_> {
     /// The class indices of the upright photo, row by row, and the decisions made about them. Alpha
     /// is ignored.
-    pub(crate) fn read(self, classes: &ClassColors) -> Result<(Vec<u8>, Facts)> {
+    pub(crate) fn read(self, classes: &ClassColors) -> Result<(Vec<u8>, MaskFacts)> {
         let ClassColors { colors: classes, index: colors } = classes;
         let (photo, is_stored) = (self.photo, self.is_stored);
-        let mut facts = Facts {
+        let mut facts = MaskFacts {
             turned: is_stored,
             unsure: !photo.is_upright() && (photo.width, photo.height) == photo.upright(),
-            ..Facts::default()
+            ..MaskFacts::default()
         };
         let (path, width) = (self.path, self.width);
         let mask = match (self.channels, &self.palette) {

@@ -24,7 +24,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::data::mask::{self, ClassColors};
-use crate::data::{Facts, VOID};
+use crate::data::{MaskFacts, VOID};
 use crate::error::{Error, Result};
 use crate::labelmap::{self, MAX_CLASSES};
 pub use raster::Shape;
@@ -35,7 +35,7 @@ const BACKGROUND: &str = "background";
 
 /// Settings for reading annotation files.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings<'a> {
+pub struct ImportSettings<'a> {
     /// The photos' split.
     pub split: &'a str,
     /// The classes after the background, in index order; `None` for all.
@@ -48,11 +48,11 @@ pub struct Settings<'a> {
 
 /// Labelled photos, found but not yet written.
 #[derive(Debug, Default)]
-pub struct Source {
+pub struct LabelledPhotos {
     /// In index order.
     pub classes: Vec<Class>,
     /// The splits by name.
-    pub splits: BTreeMap<String, Vec<Item>>,
+    pub splits: BTreeMap<String, Vec<LabelledPhoto>>,
     /// Skipped items, a sentence each, with the photo.
     pub left_out: Vec<String>,
     /// Assumptions, a sentence each.
@@ -69,7 +69,7 @@ struct LeftOut {
 }
 
 impl LeftOut {
-    fn new(settings: &Settings<'_>) -> LeftOut {
+    fn new(settings: &ImportSettings<'_>) -> LeftOut {
         LeftOut { is_strict: settings.is_strict, sentences: Vec::new(), notes: Vec::new() }
     }
 
@@ -93,18 +93,18 @@ impl LeftOut {
 
 /// A photo and the source of its mask.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub struct LabelledPhoto {
     /// Its new name.
     pub id: String,
     /// A JPEG or PNG file.
     pub photo: PathBuf,
     /// Its mask.
-    pub mask: Mask,
+    pub mask: MaskSource,
 }
 
 /// The source of a mask.
 #[derive(Debug, Clone)]
-pub enum Mask {
+pub enum MaskSource {
     /// Shapes with their class indices, each drawn over those before; class 0 elsewhere. They were
     /// drawn in this file on a photo of this width and height.
     Shapes {
@@ -134,11 +134,11 @@ pub enum Mask {
     Background,
 }
 
-impl Mask {
+impl MaskSource {
     /// The class indices of the upright photo, row by row, and the decisions made about them.
-    pub fn labels(&self, photo: &Path, layout: &ImageLayout) -> Result<(Vec<u8>, Facts)> {
+    pub fn labels(&self, photo: &Path, layout: &ImageLayout) -> Result<(Vec<u8>, MaskFacts)> {
         let labels = match self {
-            Mask::Shapes { size, shapes, file } => {
+            MaskSource::Shapes { size, shapes, file } => {
                 let (width, height) = *size;
                 let mut labels = vec![0; width * height];
                 for (shape, label) in shapes {
@@ -149,19 +149,19 @@ impl Mask {
                 // Drawn on the stored photo by a tool that ignores EXIF.
                 if is_size(size, layout.upright()) { labels } else { layout.turn(labels) }
             }
-            Mask::File { path, values } => {
+            MaskSource::File { path, values } => {
                 let mut labels = mask::open(path, (photo, layout))?.values()?;
                 labels.iter_mut().for_each(|label| *label = values[usize::from(*label)]);
                 labels
             }
-            Mask::Classes { path, colors } => return mask::open(path, (photo, layout))?.read(colors),
-            Mask::Background => vec![0; layout.width as usize * layout.height as usize],
+            MaskSource::Classes { path, colors } => return mask::open(path, (photo, layout))?.read(colors),
+            MaskSource::Background => vec![0; layout.width as usize * layout.height as usize],
         };
-        Ok((labels, Facts::default()))
+        Ok((labels, MaskFacts::default()))
     }
 }
 
-impl Source {
+impl LabelledPhotos {
     /// Moves a share of the photos of `train` to a split `val`, always the same ones.
     pub fn hold_out(&mut self, train: &str, val: &str, share: f64) -> Result<()> {
         let items = self.splits.remove(train).unwrap_or_default();
@@ -234,7 +234,7 @@ impl Source {
     }
 }
 
-impl Item {
+impl LabelledPhoto {
     fn photo_in(&self, out: &Path) -> PathBuf {
         let ending = self.photo.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         out.join("JPEGImages").join(format!("{}.{ending}", self.id))
@@ -258,7 +258,7 @@ impl Item {
         let is_known =
             |size: &(usize, usize)| is_size(size, (width, height)) || is_size(size, (layout.width, layout.height));
         match &self.mask {
-            Mask::Shapes { size, file, .. } if !is_known(size) => Err(Error::new(format!(
+            MaskSource::Shapes { size, file, .. } if !is_known(size) => Err(Error::new(format!(
                 "{} was drawn on {} x {} pixels, but {} has {width} x {height}; take the photo that was labelled",
                 file.display(),
                 size.0,

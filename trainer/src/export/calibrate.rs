@@ -39,7 +39,7 @@ impl Scale {
 
 /// How a value of the folded network is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Storage {
+enum ValueFormat {
     /// As float32.
     Float,
     /// As uint8.
@@ -53,7 +53,7 @@ enum Storage {
 pub struct Calibration {
     /// One per value of the folded graph that is stored as uint8.
     scales: Vec<Option<Scale>>,
-    storages: Vec<Storage>,
+    storages: Vec<ValueFormat>,
     /// One per value of the folded graph that a convolution computes in integers.
     rounded: Vec<Option<Rounded>>,
 }
@@ -75,12 +75,12 @@ impl Calibration {
         let mut moments = Vec::new();
         for (index, node) in graph.nodes.iter().enumerate() {
             moments.push(match &node.op {
-                Op::Conv(conv) if storages[index + 1] != Storage::Float => Some(Moments::new(conv)?),
+                Op::Conv(conv) if storages[index + 1] != ValueFormat::Float => Some(Moments::new(conv)?),
                 _ => None,
             });
         }
         let mut see = |value: Value, tensor: &Tensor, photo: &str| {
-            if storages[value.0] == Storage::Int {
+            if storages[value.0] == ValueFormat::Int {
                 widen(&mut ranges[value.0], tensor, photo)?;
             }
             for (node, moments) in graph.nodes.iter().zip(&mut moments) {
@@ -105,7 +105,7 @@ impl Calibration {
         for (value, storage) in storages.iter().enumerate() {
             let node = value.checked_sub(1).map(|index| &graph.nodes[index]);
             scales.push(match (storage, node) {
-                (Storage::Float | Storage::Inside, _) => None,
+                (ValueFormat::Float | ValueFormat::Inside, _) => None,
                 // Max pooling keeps its input's scale.
                 (_, Some(node)) if matches!(node.op, Op::MaxPool(_)) => scales[node.inputs[0].0],
                 _ => Some(Scale::of(ranges[value].0, ranges[value].1)),
@@ -130,7 +130,7 @@ impl Calibration {
 
     /// Whether a value is fused into the activation after it.
     pub(super) fn is_inside(&self, value: Value) -> bool {
-        self.storages[value.0] == Storage::Inside
+        self.storages[value.0] == ValueFormat::Inside
     }
 
     /// The integers of the convolution that computes a value, if it computes in integers.
@@ -163,10 +163,10 @@ fn widen(range: &mut (f32, f32), tensor: &Tensor, photo: &str) -> Result<()> {
 }
 
 /// How each value of a folded graph is stored.
-fn storages(graph: &Graph) -> Vec<Storage> {
-    let mut storages = vec![Storage::Int];
+fn storages(graph: &Graph) -> Vec<ValueFormat> {
+    let mut storages = vec![ValueFormat::Int];
     for (index, node) in graph.nodes.iter().enumerate() {
-        let inputs_are_integer = node.inputs.iter().all(|input| storages[input.0] != Storage::Float);
+        let inputs_are_integer = node.inputs.iter().all(|input| storages[input.0] != ValueFormat::Float);
         let is_integer = inputs_are_integer
             && match &node.op {
                 Op::Conv(conv) => !is_head(&conv.name),
@@ -176,9 +176,9 @@ fn storages(graph: &Graph) -> Vec<Storage> {
         let computes = matches!(node.op, Op::Conv(_) | Op::Add);
         let limited = matches!(graph.only_user(Value(index + 1)), Some(Op::Relu | Op::Relu6));
         storages.push(match (is_integer, computes && limited) {
-            (false, _) => Storage::Float,
-            (true, false) => Storage::Int,
-            (true, true) => Storage::Inside,
+            (false, _) => ValueFormat::Float,
+            (true, false) => ValueFormat::Int,
+            (true, true) => ValueFormat::Inside,
         });
     }
     storages

@@ -12,7 +12,7 @@ use crate::model::graph::{Conv, ConvTranspose, MaxPool, Padding};
 
 /// How a weight tensor is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weights {
+pub(super) enum WeightFormat {
     /// As float32.
     Full,
     /// As int8 with one scale per output channel, and a DequantizeLinear.
@@ -39,7 +39,7 @@ impl Writer {
         output.to_owned()
     }
 
-    pub(super) fn conv(&mut self, conv: &Conv, weights: Weights, input: &str, output: &str) -> Result<String> {
+    pub(super) fn conv(&mut self, conv: &Conv, weights: WeightFormat, input: &str, output: &str) -> Result<String> {
         let weight = self.weight(&format!("{}.weight", conv.name), &conv.weight, weights, 0)?;
         let bias = self.bias(&conv.name, conv.bias.as_ref(), weights)?;
         let inputs: Vec<&str> = [input, &weight].into_iter().chain(bias.as_deref()).collect();
@@ -68,7 +68,7 @@ impl Writer {
     pub(super) fn conv_transpose(
         &mut self,
         up: &ConvTranspose,
-        weights: Weights,
+        weights: WeightFormat,
         input: &str,
         output: &str,
     ) -> Result<String> {
@@ -125,20 +125,20 @@ impl Writer {
     }
 
     /// Stores a weight whose output channels are along `axis`.
-    fn weight(&mut self, name: &str, tensor: &Tensor, weights: Weights, axis: i64) -> Result<String> {
+    fn weight(&mut self, name: &str, tensor: &Tensor, weights: WeightFormat, axis: i64) -> Result<String> {
         match weights {
-            Weights::Full => self.floats(name, tensor),
-            Weights::Compact => self.int8s(name, tensor, axis),
-            Weights::Half => self.halves(name, tensor),
+            WeightFormat::Full => self.floats(name, tensor),
+            WeightFormat::Compact => self.int8s(name, tensor, axis),
+            WeightFormat::Half => self.halves(name, tensor),
         }
     }
 
     /// Stores a layer's bias, if it has one.
-    fn bias(&mut self, layer: &str, bias: Option<&Tensor>, weights: Weights) -> Result<Option<String>> {
+    fn bias(&mut self, layer: &str, bias: Option<&Tensor>, weights: WeightFormat) -> Result<Option<String>> {
         let name = format!("{layer}.bias");
         bias.map(|bias| match weights {
-            Weights::Full | Weights::Compact => self.floats(&name, bias),
-            Weights::Half => self.halves(&name, bias),
+            WeightFormat::Full | WeightFormat::Compact => self.floats(&name, bias),
+            WeightFormat::Half => self.halves(&name, bias),
         })
         .transpose()
     }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// The result of loading a file.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct LoadReport {
     /// Parameters that were loaded.
     pub matched: Vec<String>,
     /// Parameters that are missing in the file; they keep their initial values.
@@ -24,7 +24,7 @@ pub struct Report {
     pub unused: Vec<String>,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tensors loaded", self.matched.len())?;
         let head: Vec<&str> = self.matched.iter().map(String::as_str).filter(|name| is_head(name)).collect();
@@ -91,8 +91,8 @@ pub fn of_checkpoint(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, 
 /// Copies matching tensors by name. A tensor of another shape is an error in the backbone; in the
 /// head, whose shapes depend on the classes and the stride, it is skipped. A file with no matching
 /// tensor is an error.
-pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Report> {
-    let mut report = Report::default();
+pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<LoadReport> {
+    let mut report = LoadReport::default();
     for mut parameter in graph.parameters() {
         let Some(source) = tensors.get(&parameter.name) else {
             report.missing.push(parameter.name);

@@ -12,7 +12,7 @@ const PHOTO_ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
 
 /// A photo and its output files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
+pub struct PhotoJob {
     /// The JPEG or PNG file.
     pub photo: PathBuf,
     /// Its name without the extension.
@@ -26,7 +26,7 @@ pub struct Job {
 /// The photos of `inputs`, files and folders, with their output files in folder `out`. A folder
 /// contributes its JPEG and PNG files sorted by name, without subfolders and hidden files. Two
 /// outputs with the same name, and an output that would replace a photo, are errors.
-pub fn jobs(inputs: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
+pub fn jobs(inputs: &[PathBuf], out: &Path) -> Result<Vec<PhotoJob>> {
     let mut jobs = Vec::new();
     for input in inputs {
         let metadata = fs::metadata(input).map_err(|error| {
@@ -39,7 +39,7 @@ pub fn jobs(inputs: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-fn job(photo: PathBuf, out: &Path) -> Job {
+fn job(photo: PathBuf, out: &Path) -> PhotoJob {
     let id = photo.file_stem().unwrap_or(photo.as_os_str());
     let result = |ending: &str| {
         let mut name = id.to_owned();
@@ -47,7 +47,7 @@ fn job(photo: PathBuf, out: &Path) -> Job {
         out.join(name)
     };
     let id = id.to_string_lossy().into_owned();
-    Job { labels: result(".png"), overlay: result("_overlay.png"), id, photo }
+    PhotoJob { labels: result(".png"), overlay: result("_overlay.png"), id, photo }
 }
 
 /// The photos directly in a folder, sorted by name, at least one.
@@ -77,7 +77,7 @@ fn is_photo(path: &Path) -> bool {
 }
 
 /// No output may replace another one or a photo.
-fn check(jobs: &[Job]) -> Result<()> {
+fn check(jobs: &[PhotoJob]) -> Result<()> {
     let photos: HashSet<PathBuf> = jobs.iter().filter_map(|job| job.photo.canonicalize().ok()).collect();
     let mut makers = HashMap::new();
     for job in jobs {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fcn::palette::Class;
 
-use super::{Item, Mask, Source, all_void, entries};
+use super::{LabelledPhoto, LabelledPhotos, MaskSource, all_void, entries};
 use crate::error::{Error, Result};
 
 /// The 19 evaluated classes, in the order of their train IDs: the ID in `labelIds` files, name and
@@ -36,13 +36,13 @@ const PHOTO_ENDING: &str = "_leftImg8bit.png";
 
 /// Finds the photos of these splits and their masks: `labelTrainIds` if present, otherwise
 /// `labelIds`.
-pub fn find(root: &Path, splits: &[String]) -> Result<Source> {
+pub fn find(root: &Path, splits: &[String]) -> Result<LabelledPhotos> {
     let classes = LABELS.iter().map(|(_, name, color)| Class { name: (*name).to_owned(), color: *color }).collect();
     let splits = splits.iter().map(|split| Ok((split.clone(), items(root, split)?)));
-    Ok(Source { classes, splits: splits.collect::<Result<BTreeMap<_, _>>>()?, ..Source::default() })
+    Ok(LabelledPhotos { classes, splits: splits.collect::<Result<BTreeMap<_, _>>>()?, ..LabelledPhotos::default() })
 }
 
-fn items(root: &Path, split: &str) -> Result<Vec<Item>> {
+fn items(root: &Path, split: &str) -> Result<Vec<LabelledPhoto>> {
     let folder = root.join("leftImg8bit").join(split);
     let mut items = Vec::new();
     for city in entries(&folder)?.into_iter().filter(|path| path.is_dir()) {
@@ -67,7 +67,11 @@ fn items(root: &Path, split: &str) -> Result<Vec<Item>> {
                     label_ids.display()
                 )));
             };
-            items.push(Item { id: id.to_owned(), photo: photo.clone(), mask: Mask::File { path, values } });
+            items.push(LabelledPhoto {
+                id: id.to_owned(),
+                photo: photo.clone(),
+                mask: MaskSource::File { path, values },
+            });
         }
     }
     if items.is_empty() {
