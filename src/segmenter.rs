@@ -8,7 +8,7 @@ use std::{
     path::Path,
     sync::{
         Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -25,7 +25,7 @@ use crate::{
     palette::Class,
     pool::Pool,
     process::{Busy, Process},
-    runtime::{self, Call, Interrupts, Limit, Networks, Request, Runtime, Subject, log},
+    runtime::{self, Call, Interrupts, Limit, Networks, Request, Runtime, StopFlag, Subject, log},
     threads,
     tiles::TileSide,
 };
@@ -227,7 +227,7 @@ impl Segmenter {
         frame: &Frame<'_>,
         mask: &mut Mask,
         labels: Option<(&mut [u8], usize)>,
-        stop: Option<&AtomicBool>,
+        stop: Option<&StopFlag>,
         limit: Option<Limit>,
     ) -> Result<()> {
         let start = Instant::now();
@@ -253,7 +253,7 @@ impl Segmenter {
     }
 
     /// Sets the flag and ends the calls that have it.
-    pub(crate) fn stop(&self, flag: &AtomicBool) {
+    pub(crate) fn stop(&self, flag: &StopFlag) {
         self.interrupts.stop(flag);
         self.wake_waiting();
     }

@@ -3,10 +3,7 @@
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::ThreadId,
     time::{Duration, Instant},
 };
@@ -15,7 +12,7 @@ use crate::{
     Error, Frame, Mask, Result, Segmenter,
     frame::FrameCopy,
     mask::MaskSettings,
-    runtime::{Limit, Subject},
+    runtime::{Limit, StopFlag, Subject},
     threads::Thread,
 };
 
@@ -103,7 +100,7 @@ struct StreamShared<T> {
     pushed: Condvar,
     /// Signals that a result is ready, the stream has stopped, or its thread has ended.
     changed: Condvar,
-    stopped: AtomicBool,
+    stopped: StopFlag,
     /// The settings of results.
     settings: MaskSettings,
 }
@@ -192,7 +189,7 @@ impl<T: Send + 'static> Stream<T> {
             state: Mutex::new(state),
             pushed: Condvar::new(),
             changed: Condvar::new(),
-            stopped: AtomicBool::new(false),
+            stopped: StopFlag::new(),
         });
         let worker = StreamWorker { shared: Arc::clone(&shared), mask, callback };
         let worker = Thread::start("fcn-stream", move || worker.work())
@@ -334,7 +331,7 @@ impl<T: Send + 'static> Stream<T> {
         }
         let dropped = {
             let mut state = self.shared.lock();
-            self.shared.stopped.store(true, Ordering::Relaxed);
+            self.shared.stopped.set();
             let waiting = state.waiting.take();
             waiting.map(|item| state.drop_item(item))
         };
@@ -377,7 +374,7 @@ impl<T> StreamShared<T> {
     }
 
     fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        self.stopped.is_set()
     }
 }
 
@@ -420,7 +417,7 @@ impl<T> StreamWorker<T> {
         }));
         // The callback and everything it owned, which belongs to the caller, has been dropped.
         let mut state = shared.lock();
-        shared.stopped.store(true, Ordering::Relaxed);
+        shared.stopped.set();
         state.ended = true;
         drop(state);
         shared.changed.notify_all();

@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -42,6 +42,29 @@ impl SharedRunOptions {
     }
 }
 
+/// Ends the calls that have it: see [`Interrupts::stop`].
+pub(crate) struct StopFlag {
+    /// Unique in this process.
+    id: u64,
+    is_set: AtomicBool,
+}
+
+impl StopFlag {
+    pub(crate) fn new() -> StopFlag {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        StopFlag { id: NEXT.fetch_add(1, Ordering::Relaxed), is_set: AtomicBool::new(false) }
+    }
+
+    /// Sets the flag. Runs in progress end only if [`Interrupts::stop`] sets it.
+    pub(crate) fn set(&self) {
+        self.is_set.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Relaxed)
+    }
+}
+
 /// The calls of one segmenter and their current runs.
 pub(crate) struct Interrupts {
     shared: Arc<InterruptShared>,
@@ -69,16 +92,16 @@ struct InterruptState {
 /// A run in progress.
 struct ActiveRun {
     number: u64,
-    /// The address of the flag that stops the call; 0 if it has none.
-    stop: usize,
+    /// The id of the flag that stops the call.
+    stop: Option<u64>,
     deadline: Option<Instant>,
-    flag: Stop,
+    handle: AbortHandle,
     /// Why the run was aborted.
     told: Option<Reason>,
 }
 
 /// Aborts a run or the loading of a network.
-enum Stop {
+enum AbortHandle {
     Run(Arc<Flag>),
     Load(LoadCanceler),
 }
@@ -165,8 +188,8 @@ pub(crate) struct Call<'a> {
     interrupts: &'a Interrupts,
     /// The value of `InterruptState::cancelled` at the start.
     cancelled: u64,
-    /// A flag that also stops the call: see [`Interrupts::stop`].
-    stop: Option<&'a AtomicBool>,
+    /// A flag that also ends the call.
+    stop: Option<&'a StopFlag>,
     limit: Option<Limit>,
 }
 
@@ -193,7 +216,7 @@ impl Interrupts {
     }
 
     /// Starts a call. If it has a limit, the timer must be running.
-    pub(crate) fn call<'a>(&'a self, stop: Option<&'a AtomicBool>, limit: Option<Limit>) -> Call<'a> {
+    pub(crate) fn call<'a>(&'a self, stop: Option<&'a StopFlag>, limit: Option<Limit>) -> Call<'a> {
         Call { interrupts: self, cancelled: self.shared.lock().cancelled, stop, limit }
     }
 
@@ -206,10 +229,10 @@ impl Interrupts {
 
     /// Stops current and later calls that have this flag. Wake up those that wait for a session, so
     /// that they notice.
-    pub(crate) fn stop(&self, flag: &AtomicBool) {
-        flag.store(true, Ordering::Relaxed);
+    pub(crate) fn stop(&self, flag: &StopFlag) {
+        flag.set();
         let mut state = self.shared.lock();
-        state.runs.iter_mut().filter(|run| run.stop == address(flag)).for_each(|run| run.end(Reason::Cancelled));
+        state.runs.iter_mut().filter(|run| run.stop == Some(flag.id)).for_each(|run| run.end(Reason::Cancelled));
     }
 }
 
@@ -259,9 +282,9 @@ impl InterruptShared {
 impl ActiveRun {
     fn end(&mut self, reason: Reason) {
         // The first reason counts. If the flag cannot be set, the run continues to its end.
-        let tell = || match &self.flag {
-            Stop::Run(flag) => flag.0.terminate(),
-            Stop::Load(canceler) => canceler.cancel(),
+        let tell = || match &self.handle {
+            AbortHandle::Run(flag) => flag.0.terminate(),
+            AbortHandle::Load(canceler) => canceler.cancel(),
         };
         if self.told.is_none() && tell().is_ok() {
             self.told = Some(reason);
@@ -276,7 +299,7 @@ impl Call<'_> {
     }
 
     fn check_in(&self, state: &InterruptState) -> Result<()> {
-        if state.cancelled != self.cancelled || self.stop.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+        if state.cancelled != self.cancelled || self.stop.is_some_and(StopFlag::is_set) {
             return Err(self.error(Reason::Cancelled));
         }
         match &self.limit {
@@ -299,27 +322,27 @@ impl Call<'_> {
 
     /// Begins a run of the network, unless the call has to end.
     pub(super) fn begin(&self, options: &SharedRunOptions) -> Result<RunGuard<'_>> {
-        self.enter(Stop::Run(Arc::clone(&options.0)))
+        self.enter(AbortHandle::Run(Arc::clone(&options.0)))
     }
 
     /// Begins to load a network, unless the call has to end. Each attempt needs a new session
     /// builder.
     pub(super) fn begin_load(&self, builder: &SessionBuilder) -> Result<RunGuard<'_>> {
-        self.enter(Stop::Load(builder.canceler()))
+        self.enter(AbortHandle::Load(builder.canceler()))
     }
 
-    fn enter(&self, flag: Stop) -> Result<RunGuard<'_>> {
+    fn enter(&self, handle: AbortHandle) -> Result<RunGuard<'_>> {
         let pass = exit::enter()?;
         let mut state = self.interrupts.shared.lock();
         self.check_in(&state)?;
-        if let Stop::Run(flag) = &flag {
+        if let AbortHandle::Run(flag) = &handle {
             // Clear the flag if it aborted the previous run.
             flag.0.unterminate().map_err(|error| Error::Runtime(super::one_line(&error.to_string())))?;
         }
         state.number += 1;
         let number = state.number;
         let deadline = self.limit.map(|limit| limit.deadline);
-        state.runs.push(ActiveRun { number, stop: self.stop.map_or(0, address), deadline, flag, told: None });
+        state.runs.push(ActiveRun { number, stop: self.stop.map(|flag| flag.id), deadline, handle, told: None });
         let sooner = deadline.is_some_and(|deadline| state.wake.is_none_or(|wake| deadline < wake));
         drop(state);
         if sooner {
@@ -327,11 +350,6 @@ impl Call<'_> {
         }
         Ok(RunGuard { call: self, number, _pass: pass })
     }
-}
-
-/// Identifies a flag.
-fn address(flag: &AtomicBool) -> usize {
-    std::ptr::from_ref(flag).addr()
 }
 
 /// A run of the network that other threads may abort.

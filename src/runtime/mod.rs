@@ -35,7 +35,7 @@ use crate::{
     signals, threads,
 };
 pub(crate) use device::{DeviceNetwork, FrameLayout};
-pub(crate) use interrupt::{Call, Interrupts, Limit, Subject};
+pub(crate) use interrupt::{Call, Interrupts, Limit, StopFlag, Subject};
 use message::one_line;
 pub(crate) use network::{Answer, Labels, OutputKind, SessionNetwork};
 
