@@ -2,7 +2,7 @@
 
 mod copy;
 
-use crate::{ColorMatrix, ColorRange, Error, PixelFormat, Result, color::Conversion, format::Samples};
+use crate::{ColorMatrix, ColorRange, Error, PixelFormat, Result, Size, color::Conversion, format::Samples};
 pub(crate) use copy::FrameCopy;
 
 /// The largest width or height of a frame.
@@ -207,6 +207,11 @@ impl<'a> Frame<'a> {
     #[must_use]
     pub fn mirror(self) -> Self {
         Frame { origin: self.pixel(self.width - 1, 0), step_x: self.step_x.map(|pixels| -pixels), ..self }
+    }
+
+    /// Columns and rows, after crop and rotation.
+    pub(crate) fn size(&self) -> Size {
+        Size::new(self.width as usize, self.height as usize)
     }
 
     /// Columns, after crop and rotation.

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use prost::Message;
 
 use crate::{
-    Options, Result,
+    Options, Result, Size,
     cache::{CacheEntry, Folder},
     model::Model,
     onnx::{self, types::ModelProto},
@@ -50,9 +50,9 @@ pub fn prepare(bytes: &[u8], options: &Options, answers: &mut dyn Answers) -> Re
     let output = answers.output().map_or(OutputKind::Labels, |channels| OutputKind::Scores { channels });
     let model = prepared.finish(output, options)?;
     let mode = model.size_mode(options.size_mode)?;
-    for size in [(1, 1), (97, 64), (480, 640), (32767, 1)] {
+    for (width, height) in [(1, 1), (64, 97), (640, 480), (1, 32767)] {
         // Models with a fixed size return an error here.
-        let _ = model.working_size(mode, size);
+        let _ = model.working_size(mode, Size { width, height });
     }
     Ok(())
 }

@@ -65,6 +65,7 @@ mod scores;
 mod segmenter;
 mod signals;
 mod simd;
+mod size;
 mod stream;
 mod threads;
 mod tiles;
@@ -84,5 +85,6 @@ pub use palette::UNKNOWN;
 pub use segmenter::Segmenter;
 #[doc(hidden)]
 pub use simd::use_arrays;
+pub use size::Size;
 pub use stream::{Polled, Stream, StreamCounters, StreamResult};
 pub use working_size::native as native_size;

@@ -5,8 +5,8 @@ mod assumed;
 use assumed::{Known, assumptions};
 
 use crate::{
-    ChannelOrder, Error, MAX_SIDE, Options, Result, SizeMode, TensorLayout,
-    head::{Fit, Upsampling},
+    ChannelOrder, Error, MAX_SIDE, Options, Result, Size, SizeMode, TensorLayout,
+    head::{Fit, Upsampling, WorkingSize},
     onnx::{self, AdaptedInput, Epilogue, Hints, ModelCard, PixelValues, Tail, TrialRun, types::ModelProto},
     palette::{self, Class, voc_color},
     preprocess::Normaliser,
@@ -55,8 +55,9 @@ pub(crate) struct Model {
     pub(crate) answers_labels: bool,
     /// The native side from the options or else the card: see [`ModelCard::native_side`].
     pub(crate) native_side: Option<u32>,
-    /// The input's height and width, if the model fixes them.
-    fixed: (Option<usize>, Option<usize>),
+    /// The input's width and height, if the model fixes them.
+    fixed_width: Option<usize>,
+    fixed_height: Option<usize>,
 }
 
 impl Model {
@@ -135,13 +136,11 @@ impl Model {
     }
 
     /// The size of the network's input that a frame of this size is padded to.
-    pub(crate) fn padded(&self, height: usize, width: usize) -> Result<(usize, usize)> {
-        let padded = self.rounded_up((height, width));
-        if height > padded.0 || width > padded.1 {
+    pub(crate) fn padded(&self, frame: Size) -> Result<Size> {
+        let padded = self.rounded_up(frame);
+        if frame.width > padded.width || frame.height > padded.height {
             return Err(Error::InvalidArgument(format!(
-                "the frame of {width} x {height} pixels is larger than the model's input of {} x \
-                 {}; choose the size mode resize",
-                padded.1, padded.0
+                "the frame of {frame} pixels is larger than the model's input of {padded}; choose the size mode resize"
             )));
         }
         Ok(padded)
@@ -149,27 +148,31 @@ impl Model {
 
     /// The size of the network's input closest to `size`: multiples of the stride, or the size that
     /// the model fixes.
-    pub(crate) fn rounded_up(&self, (height, width): (usize, usize)) -> (usize, usize) {
+    pub(crate) fn rounded_up(&self, size: Size) -> Size {
         let side = |fixed: Option<usize>, side: usize| fixed.unwrap_or(side.next_multiple_of(self.stride));
-        (side(self.fixed.0, height), side(self.fixed.1, width))
+        Size::new(side(self.fixed_width, size.width), side(self.fixed_height, size.height))
     }
 
     /// Whether the model fixes its input's height or width.
     fn is_fixed(&self) -> bool {
-        self.fixed != (None, None)
+        self.fixed_width.is_some() || self.fixed_height.is_some()
     }
 
-    /// The (height, width) of the network's input for a frame of this size in one run, and how the
-    /// frame is fitted to it.
-    pub(crate) fn working_size(&self, mode: SizeMode, size: (usize, usize)) -> Result<((usize, usize), Fit)> {
+    /// The size of the network's input for a frame of this size in one run, and how the frame is
+    /// fitted to it.
+    pub(crate) fn working_size(&self, mode: SizeMode, frame: Size) -> Result<WorkingSize> {
         let pick = |asked: u32, own: usize| if asked == 0 { own } else { asked as usize };
-        let resampled = |size| Ok((self.rounded_up(size), Fit::Resample));
-        let native = |side| working_size::native(size, side, self.stride);
+        let resampled = |size| Ok(WorkingSize { size: self.rounded_up(size), fit: Fit::Resample });
+        let native = |side| working_size::native(frame, side, self.stride);
         match mode {
-            SizeMode::Resize { width, height } => resampled((pick(height, size.0), pick(width, size.1))),
-            SizeMode::ShortSide(pixels) => resampled(working_size::short_side(size, pixels, self.stride)),
+            SizeMode::Resize { width, height } => {
+                resampled(Size::new(pick(width, frame.width), pick(height, frame.height)))
+            }
+            SizeMode::ShortSide(pixels) => resampled(working_size::short_side(frame, pixels, self.stride)),
             SizeMode::Auto if let Some(size) = self.native_side.and_then(native) => resampled(size),
-            SizeMode::Auto | SizeMode::Pad | SizeMode::Tile { .. } => Ok((self.padded(size.0, size.1)?, Fit::Crop)),
+            SizeMode::Auto | SizeMode::Pad | SizeMode::Tile { .. } => {
+                Ok(WorkingSize { size: self.padded(frame)?, fit: Fit::Crop })
+            }
         }
     }
 
@@ -241,17 +244,18 @@ impl PreparedModel {
         if factor.is_none() && told {
             return Ok(true);
         }
-        for (height, width) in onnx::trial_sizes(self.input.height, self.input.width) {
-            network.input(height, width)?.fill(0.0);
+        for size in onnx::trial_sizes(self.input.height, self.input.width) {
+            network.input(size)?.fill(0.0);
             let scores = network.run(&call()?, |answer| match answer {
-                Answer::Scores(scores) => Ok(Some((scores.channels, (scores.height, scores.width)))),
+                Answer::Scores(scores) => Ok(Some((scores.channels, scores.size))),
                 Answer::Labels { .. } => Ok(None),
             });
             match scores {
                 Ok(scores) => {
                     self.channels = self.channels.or(scores.map(|(channels, _)| channels));
-                    let reached =
-                        |factor| scores.is_some_and(|(_, (h, w))| (h * factor, w * factor) == (height, width));
+                    let reached = |factor| {
+                        scores.is_some_and(|(_, own)| Size::new(own.width * factor, own.height * factor) == size)
+                    };
                     return Ok(factor.is_none_or(reached));
                 }
                 // The network may accept another size.
@@ -331,7 +335,8 @@ impl PreparedModel {
             native_side: options.native_side.or(card.as_ref().and_then(|card| card.native_side)),
             card,
             stride,
-            fixed: (input.height, input.width),
+            fixed_width: input.width,
+            fixed_height: input.height,
         };
         channels.map_or(Ok(()), |channels| model.expect_classes(channels))?;
         Ok(model)

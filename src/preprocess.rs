@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::{
-    Frame,
+    Frame, Size,
     pixels::{BLOCK, PixelReader, Rgb, Words},
     pool::{Pool, Queue},
     resample::{Axis, Tap},
@@ -70,9 +70,9 @@ type InputBand<'a> = (usize, [&'a mut [f32]; 3]);
 const COPIED_ROWS: usize = 4;
 const RESIZED_ROWS: usize = 32;
 
-/// Fills `image` (3 planes of `size`, height and width) on all threads, a band of rows at a time.
-fn each_band(image: &mut [f32], size: (usize, usize), pool: &Pool, fill: impl Fn(InputBand<'_>) + Sync) {
-    let (height, width) = size;
+/// Fills `image` (3 planes of `size`) on all threads, a band of rows at a time.
+fn each_band(image: &mut [f32], size: Size, pool: &Pool, fill: impl Fn(InputBand<'_>) + Sync) {
+    let Size { width, height } = size;
     let share = height.div_ceil(pool.threads());
     let (first, rest) = image.split_at_mut(height * width);
     let (second, third) = rest.split_at_mut(height * width);
@@ -88,20 +88,20 @@ fn each_band(image: &mut [f32], size: (usize, usize), pool: &Pool, fill: impl Fn
 
 /// Copies the frame to the top left of `image` (3 planes of `size`, at least the frame's). The rest
 /// becomes 0, the mean colour.
-pub(crate) fn copy(frame: &Frame<'_>, normalise: &Normaliser, image: &mut [f32], size: (usize, usize), pool: &Pool) {
-    let (rows, columns) = (frame.height() as usize, frame.width() as usize);
+pub(crate) fn copy(frame: &Frame<'_>, normalise: &Normaliser, image: &mut [f32], size: Size, pool: &Pool) {
+    let Size { width: columns, height: rows } = frame.size();
     each_band(image, size, pool, |(first, mut planes)| {
-        let inside = rows.saturating_sub(first).min(planes[0].len() / size.1);
+        let inside = rows.saturating_sub(first).min(planes[0].len() / size.width);
         for plane in &mut planes {
-            let (above, below) = plane.split_at_mut(inside * size.1);
-            above.chunks_exact_mut(size.1).for_each(|row| row[columns..].fill(0.0));
+            let (above, below) = plane.split_at_mut(inside * size.width);
+            above.chunks_exact_mut(size.width).for_each(|row| row[columns..].fill(0.0));
             below.fill(0.0);
         }
         let rows = first..first + inside;
         if frame.contiguous_row(0).is_some() {
-            return look_up(frame, normalise, rows, planes, size.1);
+            return look_up(frame, normalise, rows, planes, size.width);
         }
-        simd::run(CopyRows { frame, normalise, rows, planes, width: size.1 });
+        simd::run(CopyRows { frame, normalise, rows, planes, width: size.width });
     });
 }
 
@@ -188,7 +188,7 @@ pub(crate) fn resample(
     pool: &Pool,
 ) {
     let (vertical, horizontal) = (vertical.taps(), horizontal.taps());
-    each_band(image, (vertical.len(), horizontal.len()), pool, |(first, planes)| {
+    each_band(image, Size::new(horizontal.len(), vertical.len()), pool, |(first, planes)| {
         let vertical = &vertical[first..first + planes[0].len() / horizontal.len()];
         simd::run(ResampleRows { frame, normalise, vertical, horizontal, planes });
     });

@@ -47,6 +47,14 @@ impl TileSide {
     }
 }
 
+/// The scores of consecutive rows, classes x width each.
+#[derive(Clone, Copy)]
+pub(crate) struct FinishedRows<'a> {
+    pub(crate) scores: &'a [f32],
+    /// The image's row that the first one is.
+    pub(crate) first: usize,
+}
+
 /// Sums of scores for the unfinished rows of the image, rows of classes x width. It has as many
 /// rows as a tile, whatever the image's height, preceded by the last finished row, for masks whose
 /// rows lie between score rows.
@@ -76,11 +84,10 @@ impl Band {
     }
 
     /// Divides the sums of the first rows, `lines` of the image, by the number of tiles that cover
-    /// them. Returns these rows, preceded by the previous row if there is one, and the index of the
-    /// first row returned.
-    pub(crate) fn mean(&mut self, lines: Range<usize>, rows: &TileSide) -> (&[f32], usize) {
+    /// them. Returns these rows, preceded by the previous row if there is one.
+    pub(crate) fn mean(&mut self, lines: Range<usize>, rows: &TileSide) -> FinishedRows<'_> {
         let length = lines.len() * self.row;
-        let base = lines.start.saturating_sub(1);
+        let first = lines.start.saturating_sub(1);
         let skipped = self.row * usize::from(lines.start == 0);
         for (y, row) in lines.zip(self.sums[self.row..][..length].chunks_exact_mut(self.row)) {
             let share = 1.0 / rows.cover(y) as f32;
@@ -88,7 +95,7 @@ impl Band {
                 class.iter_mut().zip(&self.shares).for_each(|(sum, column)| *sum *= share * column);
             }
         }
-        (&self.sums[skipped..self.row + length], base)
+        FinishedRows { scores: &self.sums[skipped..self.row + length], first }
     }
 
     /// Drops the `lines` finished rows and appends empty ones.

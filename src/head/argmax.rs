@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use super::{
-    kernel::{self, BLOCK, Block, Sink},
+    kernel::{self, BLOCK, BestTwo, Block, Sink},
     resample::LabelCounts,
 };
 use crate::{
-    mask::{MaskData, Rules, Target},
+    Size,
+    mask::{LabelBuffer, MaskData, Rules, Target},
     palette::UNKNOWN,
     simd::F32x8,
 };
@@ -30,26 +31,34 @@ pub(super) struct MaskPart<'a> {
     scores: [&'a mut [f32]; MAX_CLASSES],
 }
 
-/// Splits the rows `rows` of a mask into parts, with the rules and the counts that fill them. `end`
-/// maps the first row of a part to its end.
+/// The parts of a mask, and what fills them.
+pub(super) struct MaskParts<'a, I> {
+    pub(super) parts: I,
+    pub(super) rules: &'a Rules,
+    /// The pixels of each label.
+    pub(super) pixels: &'a mut [u64],
+    pub(super) not_finite: &'a mut u64,
+}
+
+/// Splits the rows `rows` of a mask into parts. `end` maps the first row of a part to its end.
 pub(super) fn parts<'a>(
     mask: &'a mut MaskData,
     target: &'a mut Target<'_>,
     rows: Range<usize>,
     end: impl Fn(usize) -> usize,
-) -> (impl Iterator<Item = MaskPart<'a>>, &'a Rules, (&'a mut [u64], &'a mut u64)) {
-    let MaskData { width, height, labels, confidence, confidence_u8, margin, scores, pixels, not_finite, .. } = mask;
-    let (width, height) = (*width, *height);
-    let (labels, stride) = match &mut target.labels {
-        Some((labels, stride)) => (&mut **labels, *stride),
-        None => (&mut labels[..], width),
+) -> MaskParts<'a, impl Iterator<Item = MaskPart<'a>>> {
+    let MaskData { size, labels, confidence, confidence_u8, margin, scores, pixels, not_finite, .. } = mask;
+    let Size { width, .. } = *size;
+    let LabelBuffer { labels, stride } = match &mut target.labels {
+        Some(buffer) => buffer.reborrow(),
+        None => LabelBuffer { labels, stride: width },
     };
     let first = rows.start * width;
     let mut labels = labels.get_mut(rows.start * stride..).unwrap_or_default();
     let mut confidence = confidence.get_mut(first..).unwrap_or_default();
     let mut confidence_u8 = confidence_u8.get_mut(first..).unwrap_or_default();
     let mut margin = margin.get_mut(first..).unwrap_or_default();
-    let mut planes = scores.chunks_exact_mut(width * height);
+    let mut planes = scores.chunks_exact_mut(size.pixels());
     let mut planes: [_; MAX_CLASSES] =
         std::array::from_fn(|_| planes.next().and_then(|plane| plane.get_mut(first..)).unwrap_or_default());
     let mut start = rows.start;
@@ -71,7 +80,7 @@ pub(super) fn parts<'a>(
             rows: part,
         })
     });
-    (parts, &target.rules, (pixels, not_finite))
+    MaskParts { parts, rules: &target.rules, pixels, not_finite }
 }
 
 /// Takes the first `length` values, or all if there are fewer.
@@ -139,13 +148,12 @@ impl Sink for Argmax<'_, '_> {
             }
             return self.part.put(y, x, step, labels, self.pixels);
         }
-        let (best, second, places) = kernel::best_two::<V>(competing);
+        let BestTwo { best, mut second, places } = kernel::best_two::<V>(competing);
         let mut confidence = softmax(competing, &best);
         let mut labels = rules.labels(places);
         for lane in 0..BLOCK {
             labels[lane] = rules.known(labels[lane], confidence[lane]);
         }
-        let mut second = second;
         for lane in 0..BLOCK {
             if not_finite.is_some_and(|lanes| lanes[lane]) {
                 (labels[lane], confidence[lane], second[lane]) = (UNKNOWN, 0.0, best[lane]);

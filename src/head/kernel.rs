@@ -4,7 +4,7 @@
 //! closures, which would not inherit the caller's target features.
 
 use super::upsample::Transposed;
-use crate::simd::F32x8;
+use crate::{Size, simd::F32x8};
 
 /// Columns computed together: two AVX2 registers.
 pub(super) const BLOCK: usize = 16;
@@ -25,8 +25,8 @@ pub(super) struct Job<'a> {
     /// The low-resolution scores with their border: classes x (height + 2) x columns.
     pub(super) padded: &'a [f32],
     pub(super) columns: usize,
-    /// Height and width of the low-resolution scores.
-    pub(super) size: (usize, usize),
+    /// The size of the low-resolution scores.
+    pub(super) size: Size,
     /// The rows of the result.
     pub(super) rows: std::ops::Range<usize>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Job<'a> {
 /// weights are read once.
 #[inline(always)]
 pub(super) fn separate<V: F32x8, S: Sink>(job: &Job<'_>, block: &mut [Block], sink: &mut S) {
-    let Job { convolution, padded, columns, size: (height, width), ref rows } = *job;
+    let Job { convolution, padded, columns, size: Size { width, height }, ref rows } = *job;
     let Transposed { stride, ref weights, ref bias, .. } = *convolution;
     let count = bias.len();
     let tap = |row: usize, column: usize| &weights[(row * 2 * stride + column) * count..][..count];
@@ -155,10 +155,18 @@ fn best_of<V: F32x8>(scores: &[Block]) -> Best<V> {
     best
 }
 
-/// The best and the second best score of each column, and the argmax. With a single class, the
-/// second best score is -infinity.
+/// The two best scores of each column.
+pub(super) struct BestTwo {
+    pub(super) best: Block,
+    /// -infinity if there is a single class.
+    pub(super) second: Block,
+    /// The argmax.
+    pub(super) places: [u8; BLOCK],
+}
+
+/// The best and the second best score of each column, and the argmax.
 #[inline(always)]
-pub(super) fn best_two<V: F32x8>(scores: &[Block]) -> (Block, Block, [u8; BLOCK]) {
+pub(super) fn best_two<V: F32x8>(scores: &[Block]) -> BestTwo {
     let mut best = Best::<V>::new(load(&scores[0], 0));
     let mut second = [V::splat(f32::NEG_INFINITY); 2];
     for scores in &scores[1..] {
@@ -169,10 +177,10 @@ pub(super) fn best_two<V: F32x8>(scores: &[Block]) -> (Block, Block, [u8; BLOCK]
         }
         best.offer(scores);
     }
-    let mut result = ([0.0; BLOCK], [0.0; BLOCK]);
-    store(best.score, &mut result.0);
-    store(second, &mut result.1);
-    (result.0, result.1, best.places())
+    let mut result = BestTwo { best: [0.0; BLOCK], second: [0.0; BLOCK], places: best.places() };
+    store(best.score, &mut result.best);
+    store(second, &mut result.second);
+    result
 }
 
 /// Which of 16 columns have an infinite or NaN score; `None` if all scores are finite.

@@ -85,8 +85,6 @@ impl Window {
 /// How score rows become rows of the mask.
 pub(super) struct RowResampling<'a> {
     pub(super) rows: &'a ScoreRows<'a>,
-    /// The index of the first row.
-    pub(super) base: usize,
     /// The two score rows that each row of the mask lies between.
     pub(super) vertical: &'a [Tap],
     pub(super) columns: &'a Columns,
@@ -160,20 +158,20 @@ impl Scratch {
     }
 
     /// Fills a part of the mask from score rows of the same size.
-    pub(super) fn copy(&mut self, rows: &ScoreRows<'_>, base: usize, rules: &Rules, part: &mut MaskPart<'_>) {
+    pub(super) fn copy(&mut self, rows: &ScoreRows<'_>, rules: &Rules, part: &mut MaskPart<'_>) {
         let Scratch { space, chosen, pixels, .. } = self;
-        let wanted = part.rows.start - base..part.rows.end - base;
-        rows.compute(wanted, space, &mut Argmax { part, rules, pixels, chosen, top: base });
+        let wanted = part.rows.start - rows.first..part.rows.end - rows.first;
+        rows.compute(wanted, space, &mut Argmax { part, rules, pixels, chosen, top: rows.first });
     }
 
     /// Fills a part of the mask from score rows of another size.
     pub(super) fn resample(&mut self, resize: &RowResampling<'_>, rules: &Rules, part: &mut MaskPart<'_>) {
         let Scratch { space, chosen, block, kept, pixels } = self;
-        let &RowResampling { rows, base, vertical, .. } = resize;
+        let &RowResampling { rows, vertical, .. } = resize;
         let Range { mut start, end } = part.rows;
         kept.first = vertical[start].first;
         kept.has_not_finite = false;
-        let wanted = kept.first - base..vertical[end - 1].second + 1 - base;
+        let wanted = kept.first - rows.first..vertical[end - 1].second + 1 - rows.first;
         rows.compute(wanted.clone(), space, &mut BufferSink { kept, top: wanted.start, rules, chosen });
         while start < end {
             let Tap { first, second, .. } = vertical[start];
@@ -428,7 +426,7 @@ mod tests {
 
     impl SimdOp for Best16<'_> {
         fn eval<V: F32x8>(self) {
-            let (best, second, places) = kernel::best_two::<V>(self.0);
+            let kernel::BestTwo { best, second, places } = kernel::best_two::<V>(self.0);
             assert_eq!(places, kernel::best::<V>(self.0));
             *self.1 = (places, best, second);
         }

@@ -8,13 +8,14 @@ use super::{
     winograd::{self, Tiles},
 };
 use crate::{
-    Error, Result,
+    Error, Result, Size,
     memory::set_length,
     onnx::Tail,
     pool::Pool,
     resample::{Axis, Tap},
     scores::Scores,
     simd::{self, F32x8, SimdOp},
+    tiles::FinishedRows,
 };
 
 /// How a network's output is upsampled to the size of its input.
@@ -115,6 +116,15 @@ fn tent(stride: usize) -> Vec<f32> {
     (0..4 * stride * stride).map(|tap| line(tap / (2 * stride)) * line(tap % (2 * stride))).collect()
 }
 
+/// The output of a network for an image of some size.
+#[derive(Clone, Copy)]
+pub(crate) struct NetworkOutput<'a> {
+    pub(crate) scores: Scores<'a>,
+    pub(crate) upsampling: &'a Upsampling,
+    /// The size of the network's input, to which the scores are upsampled.
+    pub(crate) size: Size,
+}
+
 /// Buffers that are kept between frames.
 #[derive(Default)]
 pub(crate) struct Prepared {
@@ -131,6 +141,8 @@ pub(crate) struct Prepared {
 /// A source of full-size scores, computed on demand.
 #[derive(Clone, Copy)]
 pub(super) struct ScoreRows<'a> {
+    /// The image's row that is row 0.
+    pub(super) first: usize,
     channels: usize,
     width: usize,
     kind: RowSource<'a>,
@@ -168,7 +180,7 @@ enum RowSource<'a> {
         convolution: &'a Transposed,
         padded: &'a [f32],
         columns: usize,
-        size: (usize, usize),
+        size: Size,
     },
     /// Each class depends on all classes.
     Dense {
@@ -193,65 +205,63 @@ impl RowBuffers {
 }
 
 impl Prepared {
-    /// The rows of `scores`, upsampled to `size` (height, width).
-    pub(super) fn rows<'a>(
-        &'a mut self,
-        upsampling: &'a Upsampling,
-        scores: Scores<'a>,
-        size: (usize, usize),
-        pool: &Pool,
-    ) -> Result<ScoreRows<'a>> {
-        let Scores { channels, height, width, data } = scores;
+    /// The rows of a network's scores, upsampled.
+    pub(super) fn rows<'a>(&'a mut self, output: NetworkOutput<'a>, pool: &Pool) -> Result<ScoreRows<'a>> {
+        let NetworkOutput { scores, upsampling, size } = output;
+        let Scores { channels, size: own, data } = scores;
         let kind = match upsampling {
-            Upsampling::Interpolate if (height, width) == size => {
-                RowSource::Materialized { data, class: height * width, row: width }
+            Upsampling::Interpolate if own == size => {
+                RowSource::Materialized { data, class: own.pixels(), row: own.width }
             }
-            Upsampling::Interpolate if let Some(factor) = even_factor((height, width), size) => {
+            Upsampling::Interpolate if let Some(factor) = even_factor(own, size) => {
                 let fits = |kept: &Transposed| kept.stride == factor && kept.bias.len() == channels;
                 self.bilinear.take_if(|kept| !fits(kept));
                 let convolution = &*self.bilinear.get_or_insert_with(|| Transposed::bilinear(factor, channels));
                 let columns = pad(scores, convolution.border, &mut self.padded)?;
-                RowSource::Separate { convolution, padded: &self.padded, columns, size: (height, width) }
+                RowSource::Separate { convolution, padded: &self.padded, columns, size: own }
             }
             Upsampling::Interpolate => {
-                self.vertical.prepare(height, size.0);
-                self.horizontal.prepare(width, size.1);
+                self.vertical.prepare(own.height, size.height);
+                self.horizontal.prepare(own.width, size.width);
                 RowSource::Interpolate { scores, vertical: &self.vertical, horizontal: &self.horizontal }
             }
             Upsampling::Transposed(convolution) => {
-                let answered = (height * convolution.stride, width * convolution.stride);
+                let stride = convolution.stride;
+                let answered = Size::new(own.width * stride, own.height * stride);
                 if answered != size || channels != convolution.bias.len() {
+                    // As shapes: rows before columns.
                     return Err(Error::Model(format!(
-                        "the network outputs {channels} x {height} x {width} scores; upsampled by \
-                         {} they are {} x {}, but its input is {} x {}",
-                        convolution.stride, answered.0, answered.1, size.0, size.1
+                        "the network outputs {channels} x {} x {} scores; upsampled by {stride} they are {} x {}, but \
+                         its input is {} x {}",
+                        own.height, own.width, answered.height, answered.width, size.height, size.width
                     )));
                 }
                 if convolution.separate {
                     let columns = pad(scores, convolution.border, &mut self.padded)?;
-                    RowSource::Separate { convolution, padded: &self.padded, columns, size: (height, width) }
+                    RowSource::Separate { convolution, padded: &self.padded, columns, size: own }
                 } else {
                     self.tiles.prepare(scores, pool)?;
                     RowSource::Dense { convolution, tiles: &self.tiles }
                 }
             }
         };
-        Ok(ScoreRows { channels, width: size.1, kind })
+        Ok(ScoreRows { first: 0, channels, width: size.width, kind })
     }
 }
 
 /// The integer factor by which `size` is larger than `from`, if it is the same for both sides,
 /// even, and supported by the kernel.
-fn even_factor(from: (usize, usize), size: (usize, usize)) -> Option<usize> {
-    let factor = size.0 / from.0;
-    let fits = factor.is_multiple_of(2) && (2..=64).contains(&factor) && (from.0 * factor, from.1 * factor) == size;
+fn even_factor(from: Size, size: Size) -> Option<usize> {
+    let factor = size.height / from.height;
+    let is_supported = factor.is_multiple_of(2) && (2..=64).contains(&factor);
+    let fits = is_supported && Size::new(from.width * factor, from.height * factor) == size;
     fits.then_some(factor)
 }
 
 /// Copies the scores to `padded` with a border of one pixel, wider on the right to fill whole
 /// blocks. Returns the number of columns.
 fn pad(scores: Scores<'_>, border: Border, padded: &mut Vec<f32>) -> Result<usize> {
-    let Scores { channels, height, width, data } = scores;
+    let Scores { channels, size: Size { width, height }, data } = scores;
     let columns = (width + 1).next_multiple_of(BLOCK) + 1;
     set_length(padded, channels * (height + 2) * columns, "the network's scores")?;
     let planes = padded.chunks_exact_mut((height + 2) * columns);
@@ -274,8 +284,14 @@ fn pad(scores: Scores<'_>, border: Border, padded: &mut Vec<f32>) -> Result<usiz
 
 impl<'a> ScoreRows<'a> {
     /// Rows in memory, one after the other, each `channels` x `width`.
-    pub(super) fn materialized(data: &'a [f32], channels: usize, width: usize) -> ScoreRows<'a> {
-        ScoreRows { channels, width, kind: RowSource::Materialized { data, class: width, row: channels * width } }
+    pub(super) fn materialized(rows: FinishedRows<'a>, channels: usize, width: usize) -> ScoreRows<'a> {
+        let FinishedRows { scores: data, first } = rows;
+        ScoreRows {
+            first,
+            channels,
+            width,
+            kind: RowSource::Materialized { data, class: width, row: channels * width },
+        }
     }
 
     pub(super) fn channels(&self) -> usize {
@@ -365,7 +381,7 @@ fn by_blocks<V: F32x8, S: Sink>(
 /// The scores of neighbouring columns, each interpolated between four scores of the output.
 #[inline(always)]
 fn interpolate(scores: Scores<'_>, y: Tap, columns: &[Tap], block: &mut [Block]) {
-    let Scores { height, width, data, .. } = scores;
+    let Scores { size: Size { width, height }, data, .. } = scores;
     for (scores, plane) in block.iter_mut().zip(data.chunks_exact(height * width)) {
         let (first, second) = (&plane[y.first * width..][..width], &plane[y.second * width..][..width]);
         for (score, x) in scores.iter_mut().zip(columns) {

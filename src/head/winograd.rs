@@ -19,7 +19,7 @@ use super::{
     upsample::Transposed,
 };
 use crate::{
-    Result,
+    Result, Size,
     memory::set_length,
     pool::{Pool, Queue},
     scores::Scores,
@@ -68,7 +68,7 @@ impl WinogradBuffers {
 impl Tiles {
     /// Transforms `scores`, padded with zeros.
     pub(super) fn prepare(&mut self, scores: Scores<'_>, pool: &Pool) -> Result<()> {
-        let Scores { channels, height, width, .. } = scores;
+        let Scores { channels, size: Size { width, height }, .. } = scores;
         // Scores of height x width yield height + 1 rows and width + 1 columns of one phase.
         let (rows, columns) = ((height + 1).div_ceil(2), (width + 1).div_ceil(2));
         let eights = (rows * columns).div_ceil(LANES);
@@ -97,7 +97,7 @@ impl Tiles {
 
 /// The nine factors of eight tiles from tile `first` on, for each class.
 fn transform(scores: Scores<'_>, first: usize, columns: usize, values: &mut [f32]) {
-    let Scores { channels, height, width, data } = scores;
+    let Scores { channels, size: Size { width, height }, data } = scores;
     for lane in 0..LANES {
         let (row, column) = ((first + lane) / columns, (first + lane) % columns);
         // The tile's scores begin one row above and one column left of it.

@@ -1,7 +1,7 @@
 //! Exponential moving averages of a stream's scores at the network's low resolution. The upsampling
 //! is affine, so the result equals averaging at full size.
 
-use crate::{Result, frame::FrameView, memory::set_length, scores::Scores};
+use crate::{Result, Size, frame::FrameView, memory::set_length, scores::Scores};
 
 /// The averages so far.
 #[derive(Debug, Default)]
@@ -21,8 +21,9 @@ pub(crate) struct ScoreOrigin {
     pub(crate) view: FrameView,
     /// Runs of the network per frame.
     pub(crate) runs: usize,
-    /// Channels, height and width of the output, set when it is known.
-    pub(crate) answer: (usize, usize, usize),
+    /// Channels and size of the output, set when they are known.
+    pub(crate) channels: usize,
+    pub(crate) size: Size,
 }
 
 impl History {
@@ -37,11 +38,12 @@ impl History {
         &'a mut self,
         before: &History,
         source: ScoreOrigin,
-        (run, share): (usize, f32),
+        run: usize,
+        share: f32,
         scores: Scores<'_>,
     ) -> Result<Scores<'a>> {
-        let Scores { channels, height, width, data } = scores;
-        let source = Some(ScoreOrigin { answer: (channels, height, width), ..source });
+        let Scores { channels, size, data } = scores;
+        let source = Some(ScoreOrigin { channels, size, ..source });
         let runs = source.map_or(0, |source| source.runs);
         set_length(&mut self.scores, runs * data.len(), "smoothed scores")?;
         let place = run * data.len()..(run + 1) * data.len();
@@ -57,6 +59,6 @@ impl History {
             own.copy_from_slice(data);
         }
         self.source = source;
-        Ok(Scores { channels, height, width, data: own })
+        Ok(Scores { channels, size, data: own })
     }
 }

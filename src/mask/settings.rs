@@ -1,14 +1,14 @@
 //! The settings of a mask, and the rules for labels that follow from them for a model.
 
 use super::Outputs;
-use crate::{Error, MAX_SIDE, Result, palette::UNKNOWN};
+use crate::{Error, MAX_SIDE, Result, Size, palette::UNKNOWN};
 
 /// The settings of a [`Mask`](super::Mask); its setters document them.
 #[derive(Debug, Clone)]
 pub(crate) struct MaskSettings {
     pub(super) outputs: Outputs,
     /// Columns and rows; 0 means the frame's.
-    size: (u32, u32),
+    size: Size,
     threshold: f32,
     /// Ascending; empty means all.
     classes: Vec<u8>,
@@ -23,7 +23,7 @@ impl Default for MaskSettings {
     fn default() -> Self {
         MaskSettings {
             outputs: Outputs::default(),
-            size: (0, 0),
+            size: Size::default(),
             threshold: 0.0,
             classes: Vec::new(),
             remap: Vec::new(),
@@ -40,7 +40,7 @@ impl MaskSettings {
                 "a mask of {width} x {height} pixels is asked for; at most {MAX_SIDE} a side are possible"
             )));
         }
-        self.size = (width, height);
+        self.size = Size::new(width as usize, height as usize);
         Ok(())
     }
 
@@ -81,10 +81,10 @@ impl MaskSettings {
         self.outputs
     }
 
-    /// Width and height of the mask for a frame of this width and height.
-    pub(crate) fn size(&self, (width, height): (usize, usize)) -> (usize, usize) {
-        let pick = |asked: u32, own: usize| if asked == 0 { own } else { asked as usize };
-        (pick(self.size.0, width), pick(self.size.1, height))
+    /// The size of the mask for a frame of this size.
+    pub(crate) fn size(&self, frame: Size) -> Size {
+        let pick = |asked: usize, own: usize| if asked == 0 { own } else { asked };
+        Size::new(pick(self.size.width, frame.width), pick(self.size.height, frame.height))
     }
 
     /// The weight of the newest frame, if frames are averaged.

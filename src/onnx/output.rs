@@ -94,7 +94,8 @@ pub(crate) fn choose_output(
             match trial::shape(model, input, output.name(), run) {
                 Ok(trial) => {
                     *dims = Some(trial.dims);
-                    let input = ImageInput { height: Some(trial.size.0), width: Some(trial.size.1), ..input.clone() };
+                    let input =
+                        ImageInput { height: Some(trial.size.height), width: Some(trial.size.width), ..input.clone() };
                     found = form(&index, output.name(), &declared, &input, hints);
                     // ONNX Runtime would check outputs against the declared shape.
                     graph::forget_shape(&mut output);
@@ -336,6 +337,7 @@ mod tests {
         },
         *,
     };
+    use crate::Size;
 
     const NCHW: TensorLayout = TensorLayout::Nchw;
     const NHWC: TensorLayout = TensorLayout::Nhwc;
@@ -728,8 +730,8 @@ mod tests {
         let form = choose_output(&mut told, &input(None, None), &hints, &mut |network, sizes| {
             runs += 1;
             assert_eq!(network.graph.as_ref().unwrap().output[0].name(), "fcn.shape");
-            assert_eq!(sizes[0], (64, 96));
-            Ok(((64, 96), vec![1, 1, 32, 48]))
+            assert_eq!(sizes[0], Size::new(96, 64));
+            Ok((sizes[0], vec![1, 1, 32, 48]))
         });
         // The shape did not reveal that there is a single channel.
         assert_eq!(form.unwrap().kind, PixelValues::Foreground);

@@ -13,7 +13,7 @@ use super::{
     interrupt::{Call, SharedRunOptions},
     one_line,
 };
-use crate::{Error, Result, onnx::names, options::Provider};
+use crate::{Error, Result, Size, onnx::names, options::Provider};
 
 /// A network that includes all steps from frame to labels.
 pub(crate) struct DeviceNetwork {
@@ -26,14 +26,13 @@ pub(crate) struct DeviceNetwork {
 /// The layout of a frame, and how its pixels become the network's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FrameLayout {
-    pub(crate) height: usize,
-    pub(crate) width: usize,
+    pub(crate) size: Size,
     /// Bytes per pixel.
     pub(crate) bytes: usize,
     /// For each channel of the network, the index of its byte in a pixel.
     pub(crate) order: [usize; 3],
-    /// Height and width of the network's input.
-    pub(crate) padded: (usize, usize),
+    /// The size of the network's input.
+    pub(crate) padded: Size,
 }
 
 /// The tensors for one layout.
@@ -68,9 +67,8 @@ impl DeviceNetwork {
             self.bound = None;
             self.bound = Some(BoundFrame::new(&self.memory, layout).map_err(|error| {
                 Error::OutOfMemory(format!(
-                    "cannot allocate memory for frames of {} x {} pixels: {}",
-                    layout.width,
-                    layout.height,
+                    "cannot allocate memory for frames of {} pixels: {}",
+                    layout.size,
                     one_line(&error.to_string())
                 ))
             })?);
@@ -85,12 +83,7 @@ impl DeviceNetwork {
         let bound = self.bound.as_mut().ok_or_else(|| Error::Internal("the network has no frame yet".into()))?;
         let BoundFrame { layout, frame, order, pads, size, options, has_run } = bound;
         let failed = |error: ort::Error| {
-            Error::Runtime(format!(
-                "the network failed on {} x {} pixels: {}",
-                layout.width,
-                layout.height,
-                one_line(&error.to_string())
-            ))
+            Error::Runtime(format!("the network failed on {} pixels: {}", layout.size, one_line(&error.to_string())))
         };
         // In the order of the graph's inputs.
         let running = call.begin(options)?;
@@ -106,9 +99,9 @@ impl DeviceNetwork {
 
 impl BoundFrame {
     fn new(memory: &Allocator, layout: FrameLayout) -> ort::Result<BoundFrame> {
-        let FrameLayout { height, width, bytes, order, padded } = layout;
+        let FrameLayout { size: Size { width, height }, bytes, order, padded } = layout;
         let whole = |values: Vec<i64>| Tensor::from_array(([values.len()], values));
-        let (below, right) = (padded.0 - height, padded.1 - width);
+        let (below, right) = (padded.height - height, padded.width - width);
         // Not in the device's memory: ONNX Runtime (seen in 1.31.1) then fails with "dst_data !=
         // src_data was false" (https://github.com/microsoft/onnxruntime/issues/29713).
         let labels = Tensor::<u8>::new(&Allocator::default(), [1, 1, height, width])?;

@@ -28,7 +28,7 @@ use ort::{
 };
 
 use crate::{
-    Error, Result,
+    Error, Result, Size,
     cache::{CacheEntry, Cached, Folder},
     onnx::{self, types::ModelProto},
     options::{LogCallback, LogLevel, Options, Provider},
@@ -251,16 +251,16 @@ fn load_all(
 }
 
 /// Runs a network with one input, 1 x 3 x H x W float32, and one int64 output on a blank image, at
-/// the first of these sizes (height, width) that it accepts. Returns that size and the output. Uses
+/// the first of these sizes that it accepts. Returns that size and the output. Uses
 /// a single thread, so that freeing the session does not wait for another one.
 pub(crate) fn run_once(
     runtime: &Runtime,
     network: &ModelProto,
     file: &Arc<[u8]>,
     options: &Options,
-    sizes: &[(usize, usize)],
+    sizes: &[Size],
     call: &Call<'_>,
-) -> Result<((usize, usize), Vec<i64>)> {
+) -> Result<(Size, Vec<i64>)> {
     let request = Request { network, on_device: &|| None, file, options, threads: 1, call };
     let loader = Loader { runtime, request: &request, provider: Provider::Cpu };
     let session = loader.session(&SessionSource::Beside(network, file), &as_it_is)?;

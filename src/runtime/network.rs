@@ -11,7 +11,7 @@ use super::{
     interrupt::{Call, SharedRunOptions},
     one_line,
 };
-use crate::{Error, Result, scores::Scores};
+use crate::{Error, Result, Size, scores::Scores};
 
 /// A network that is ready to run, one frame at a time.
 pub(crate) struct SessionNetwork {
@@ -23,7 +23,7 @@ pub(crate) struct SessionNetwork {
 
 /// The tensors for one image size, reused while the size stays the same.
 struct BoundImage {
-    size: (usize, usize),
+    size: Size,
     image: Tensor<f32>,
     /// Writes the output to a preallocated tensor, from the second run at a size on.
     output: Option<SharedRunOptions>,
@@ -34,7 +34,7 @@ pub(crate) enum Answer<'a> {
     /// Scores, channels x height x width.
     Scores(Scores<'a>),
     /// Class indices, height x width.
-    Labels { height: usize, width: usize, labels: Labels<'a> },
+    Labels { size: Size, labels: Labels<'a> },
 }
 
 /// Class indices, in the output's element type.
@@ -99,17 +99,17 @@ impl SessionNetwork {
 
     /// The network's input for an image of this size, 3 x height x width; fill it before
     /// [`SessionNetwork::run`].
-    pub(crate) fn input(&mut self, height: usize, width: usize) -> Result<&mut [f32]> {
-        if self.bound.as_ref().is_none_or(|bound| bound.size != (height, width)) {
+    pub(crate) fn input(&mut self, size: Size) -> Result<&mut [f32]> {
+        if self.bound.as_ref().is_none_or(|bound| bound.size != size) {
             // Free the old tensor first, so that memory never holds two sizes.
             self.bound = None;
-            let image = Tensor::new(&Allocator::default(), [1, 3, height, width]).map_err(|error| {
+            let image = Tensor::new(&Allocator::default(), [1, 3, size.height, size.width]).map_err(|error| {
                 Error::OutOfMemory(format!(
-                    "cannot allocate the network's input for {width} x {height} pixels: {}",
+                    "cannot allocate the network's input for {size} pixels: {}",
                     one_line(&error.to_string())
                 ))
             })?;
-            self.bound = Some(BoundImage { size: (height, width), image, output: None });
+            self.bound = Some(BoundImage { size, image, output: None });
         }
         let bound = self.bound.as_mut().ok_or_else(|| Error::Internal("the input was just bound".into()))?;
         Ok(bound.image.extract_tensor_mut().1)
@@ -120,9 +120,9 @@ impl SessionNetwork {
     pub(crate) fn run<R>(&mut self, call: &Call<'_>, consume: impl FnOnce(Answer<'_>) -> Result<R>) -> Result<R> {
         let SessionNetwork { session, first, bound } = self;
         let bound = bound.as_mut().ok_or_else(|| Error::Internal("the network has no input yet".into()))?;
-        let BoundImage { size: (rows, columns), image, output } = bound;
+        let BoundImage { size, image, output } = bound;
         let failed = |error: ort::Error| {
-            Error::Runtime(format!("the network failed on {columns} x {rows} pixels: {}", one_line(&error.to_string())))
+            Error::Runtime(format!("the network failed on {size} pixels: {}", one_line(&error.to_string())))
         };
         if let Some(options) = output {
             let running = call.begin(options)?;
@@ -146,19 +146,15 @@ impl SessionNetwork {
 }
 
 /// See [`super::run_once`].
-pub(super) fn run_once(
-    mut session: Session,
-    sizes: &[(usize, usize)],
-    call: &Call<'_>,
-) -> Result<((usize, usize), Vec<i64>)> {
+pub(super) fn run_once(mut session: Session, sizes: &[Size], call: &Call<'_>) -> Result<(Size, Vec<i64>)> {
     let mut failure = Error::Internal("no size to run the network at".into());
     let mut options = SharedRunOptions::new(OutputSelector::default())
         .map_err(|error| Error::Runtime(format!("the network cannot be run: {}", one_line(&error.to_string()))))?;
-    for &(height, width) in sizes {
+    for &size in sizes {
         let failed = |error: ort::Error| {
-            Error::Model(format!("the network failed on {width} x {height} pixels: {}", one_line(&error.to_string())))
+            Error::Model(format!("the network failed on {size} pixels: {}", one_line(&error.to_string())))
         };
-        let mut image = Tensor::<f32>::new(&Allocator::default(), [1, 3, height, width]).map_err(failed)?;
+        let mut image = Tensor::<f32>::new(&Allocator::default(), [1, 3, size.height, size.width]).map_err(failed)?;
         image.extract_tensor_mut().1.fill(0.0);
         let running = call.begin(&options)?;
         let found = session.run_with_options(ort::inputs![image], options.for_run()).and_then(|outputs| {
@@ -166,7 +162,7 @@ pub(super) fn run_once(
             Ok(values.to_vec())
         });
         match running.end(found.map_err(failed)) {
-            Ok(values) => return Ok(((height, width), values)),
+            Ok(values) => return Ok((size, values)),
             Err(error @ Error::Timeout(_)) => return Err(error),
             Err(error) => failure = error,
         }
@@ -194,7 +190,7 @@ fn answer(output: &DynValue) -> Result<Answer<'_>> {
     if shape.iter().any(|&side| side <= 0) {
         return Err(found());
     }
-    let sides = |height: i64, width: i64| (height as usize, width as usize);
+    let size = |height: i64, width: i64| Size::new(width as usize, height as usize);
     match (labels, &shape[..]) {
         (
             Some(labels),
@@ -203,14 +199,10 @@ fn answer(output: &DynValue) -> Result<Answer<'_>> {
             | &[height, width, 1]
             | &[1, 1, height, width]
             | &[1, height, width, 1],
-        ) => {
-            let (height, width) = sides(height, width);
-            Ok(Answer::Labels { height, width, labels })
-        }
+        ) => Ok(Answer::Labels { size: size(height, width), labels }),
         (None, &[1, channels, height, width] | &[channels, height, width]) => {
-            let (height, width) = sides(height, width);
             let (_, data) = output.try_extract_tensor().map_err(extract)?;
-            Ok(Answer::Scores(Scores { channels: channels as usize, height, width, data }))
+            Ok(Answer::Scores(Scores { channels: channels as usize, size: size(height, width), data }))
         }
         _ => Err(found()),
     }

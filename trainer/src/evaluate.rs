@@ -285,7 +285,8 @@ fn cpu() -> fcn::Options {
 
 /// The height and width to which a photo is resampled for a network; `None` if it is padded.
 fn working_size(native_side: Option<u32>, height: usize, width: usize) -> Option<[usize; 2]> {
-    fcn::native_size((height, width), native_side?, Network::STRIDE).map(<[usize; 2]>::from)
+    let working = fcn::native_size(fcn::Size { width, height }, native_side?, Network::STRIDE)?;
+    Some([working.height, working.width])
 }
 
 /// A whole photo (RGB, row by row) as the network's input: normalised, and either padded with the
