@@ -112,8 +112,8 @@ impl Workspace {
         Ok(())
     }
 
-    /// Labels the rows of the mask that the frame's rows `done` complete. `rows` are final scores at
-    /// the width of the frame, whose size is `frame`; earlier rows have been labelled.
+    /// Labels the rows of the mask that the frame's rows `done` complete. `rows` are final scores
+    /// at the width of the frame, whose size is `frame`; earlier rows have been labelled.
     pub(crate) fn finish(
         &mut self,
         rows: FinishedRows<'_>,

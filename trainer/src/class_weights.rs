@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Dataset, VOID};
 use crate::error::Result;
+use crate::mask::histogram;
 
 /// How class weights are determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -50,8 +51,7 @@ pub fn frequencies(dataset: &Dataset) -> Result<Vec<Option<f64>>> {
     let classes = dataset.classes().len();
     let (mut own, mut all) = (vec![0u64; classes], vec![0u64; classes]);
     for index in 0..dataset.len() {
-        let mut counts = [0u64; 256];
-        dataset.read_mask(index)?.iter().for_each(|&label| counts[usize::from(label)] += 1);
+        let mut counts = histogram(&dataset.read_mask(index)?);
         counts[usize::from(VOID)] = 0;
         let total: u64 = counts.iter().sum();
         for class in (0..classes).filter(|class| counts[*class] > 0) {

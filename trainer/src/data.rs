@@ -12,9 +12,7 @@
 mod divide;
 mod files;
 mod layout;
-pub mod mask;
 pub mod of_run;
-mod palette;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -22,37 +20,25 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use clap::ValueEnum;
 use fcn::palette::{Class, background, voc_classes};
 use fcn::{ImageLayout, image_layout, read_image};
-use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::dataset::import::{LabelledPhoto, LabelledPhotos, MaskSource};
 use crate::error::{Error, Result};
+use crate::import::{LabelledPhoto, LabelledPhotos, MaskSource};
 use crate::labelmap;
+use crate::mask::ClassColors;
 use crate::text;
 use files::Files;
 use layout::Layout;
-use mask::ClassColors;
 use of_run::Photos;
 
+pub use crate::import::MissingMasks;
 pub use crate::labelmap::VOID;
+pub use crate::mask::MaskFacts;
 
 /// The split that is trained on, unless another is named.
 pub const TRAIN_SPLIT: &str = "train";
-
-/// How to treat photos that a split lists but that have no mask: CVAT writes none for photos
-/// without annotations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MissingMasks {
-    /// They are an error.
-    #[default]
-    Refuse,
-    /// All their pixels belong to the class called background.
-    Background,
-}
 
 /// One photo with its mask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,20 +84,6 @@ struct PhotoEntry {
     mask: MaskSource,
     /// Filled on first use.
     layout: OnceLock<ImageLayout>,
-}
-
-/// Decisions made about a mask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MaskFacts {
-    /// The mask had the stored photo's orientation and was rotated with it.
-    pub turned: bool,
-    /// The photo is rotated, and the sizes do not tell whether the mask is: it is assumed to be
-    /// upright.
-    pub unsure: bool,
-    /// The palette has the classes' colours in another order, so the colours determine the classes.
-    pub by_color: bool,
-    /// There is no mask: the whole photo is background.
-    pub no_mask: bool,
 }
 
 impl Place {
@@ -406,14 +378,4 @@ fn missing_split(list: &Path) -> Error {
         splits => format!("the splits here are {}", splits.join(", ")),
     };
     Error::new(format!("{} does not exist; {advice}", list.display()))
-}
-
-/// Height and width of a photo in pixels, upright.
-pub(crate) fn photo_size(path: &Path) -> Result<(usize, usize)> {
-    let (width, height) = image_layout(path)?.upright();
-    Ok((height as usize, width as usize))
-}
-
-fn unreadable(path: &Path, error: impl std::fmt::Display) -> Error {
-    Error::new(format!("{} cannot be read: {error}", path.display()))
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use trainer::data::{Dataset, MissingMasks, Place, Sample};
 use trainer::dataset::check::check;
-use trainer::dataset::import::{Counts, Runs, Shape};
+use trainer::import::{Counts, Runs, Shape};
 
 mod data;
 

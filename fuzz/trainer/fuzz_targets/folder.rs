@@ -7,7 +7,7 @@ use std::{
 
 use fcn::Image;
 use tempfile::TempDir;
-use trainer::dataset::import::{ImportSettings, LabelledPhotos};
+use trainer::import::{ImportSettings, LabelledPhotos};
 
 /// Width and height of the photo.
 const SIZE: (u32, u32) = (16, 8);

@@ -8,8 +8,8 @@ use encoding_rs::Encoding;
 
 use crate::data::{MissingMasks, Place};
 use crate::dataset::check::check;
-use crate::dataset::import::{ImportSettings, LabelledPhotos, cityscapes, coco, labelme, masks, yolo};
 use crate::error::{Error, Result};
+use crate::import::{ImportSettings, LabelledPhotos, cityscapes, coco, labelme, masks, yolo};
 
 /// Operations on data sets.
 #[derive(Debug, Subcommand)]

@@ -93,9 +93,7 @@ impl Train {
                     });
                     output.say(out, &format!("{}: {report}", weights.display()), &object)?;
                 }
-                std::fs::create_dir_all(folder).map_err(|error| {
-                    Error::new(format!("--out {}: the folder cannot be made: {error}", folder.display()))
-                })?;
+                crate::folder::make(folder)?;
                 let lock = Lock::take(folder)?;
                 // Another one may have started in the meantime.
                 check_new(folder)?;

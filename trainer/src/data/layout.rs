@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::MissingMasks;
 use super::of_run;
-use crate::dataset::import::{self, ImportSettings, LabelledPhotos};
 use crate::error::{Error, Result};
+use crate::import::{self, ImportSettings, LabelledPhotos, MissingMasks};
 
 /// The split of photos that are not divided.
 pub(super) const ALL: &str = "all";

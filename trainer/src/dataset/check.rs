@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use serde::Serialize;
 use twox_hash::XxHash3_64;
@@ -11,6 +9,8 @@ use twox_hash::XxHash3_64;
 use super::doubts::{Doubts, Tally};
 use crate::data::{Dataset, MaskFacts, Place, VOID};
 use crate::error::Result;
+use crate::mask::histogram;
+use crate::parallel::on_all_processors;
 
 /// The contents of a data set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -108,34 +108,9 @@ pub fn check(place: &Place, splits: &[String]) -> Result<CheckReport> {
     Ok(CheckReport { splits: reports, duplicates })
 }
 
-/// The results of `look` for each number below `count`, in order, on all processors.
-pub(crate) fn on_all_processors<T: Send>(count: usize, look: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let next = AtomicUsize::new(0);
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(count.max(1));
-    let mut looks: BTreeMap<usize, T> = BTreeMap::new();
-    thread::scope(|scope| {
-        let work = || {
-            let mut own = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= count {
-                    return own;
-                }
-                own.push((index, look(index)));
-            }
-        };
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        for worker in workers {
-            looks.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-    });
-    looks.into_values().collect()
-}
-
 fn look_at(dataset: &Dataset, index: usize) -> Result<Look> {
     let (sample, facts) = dataset.read_with_facts(index)?;
-    let mut counts = [0; 256];
-    sample.mask.iter().for_each(|&label| counts[usize::from(label)] += 1);
+    let counts = histogram(&sample.mask);
     // The same pixels in rows of another width are another photo.
     let hash = XxHash3_64::oneshot_with_seed(sample.width as u64, &sample.image);
     Ok(Look { id: sample.id, size: (sample.width, sample.height), counts, facts, hash })

@@ -2,9 +2,10 @@
 
 use fcn::palette::Class;
 
-use super::check::on_all_processors;
 use crate::data::{Dataset, MaskFacts, VOID};
 use crate::error::Result;
+use crate::mask::histogram;
+use crate::parallel::on_all_processors;
 
 /// More void than this leaves little to train on.
 const MOST_VOID: f64 = 0.5;
@@ -45,9 +46,7 @@ impl Tally {
         let mut tally = Tally::default();
         let count = |index| -> Result<([u64; 256], MaskFacts)> {
             let (mask, facts) = dataset.read_mask_with_facts(index)?;
-            let mut counts = [0; 256];
-            mask.iter().for_each(|&label| counts[usize::from(label)] += 1);
-            Ok((counts, facts))
+            Ok((histogram(&mask), facts))
         };
         for read in on_all_processors(dataset.len(), count) {
             let (counts, facts) = read?;

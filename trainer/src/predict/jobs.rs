@@ -1,14 +1,11 @@
 //! The photos to label, and the output files.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-
-/// The file extensions of photos in a folder, in either case.
-const PHOTO_ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
+use crate::folder::{PHOTO_ENDINGS, has_ending};
 
 /// A photo and its output files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +69,7 @@ fn photos_in(folder: &Path) -> Result<Vec<PathBuf>> {
 
 fn is_photo(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let ending = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
-    !hidden && ending.is_some_and(|ending| PHOTO_ENDINGS.contains(&ending.as_str()))
+    !hidden && has_ending(path, &PHOTO_ENDINGS)
 }
 
 /// No output may replace another one or a photo.

@@ -131,8 +131,7 @@ impl PageFacts {
     /// Writes the page, and its plots as PNG files next to it, and returns their paths.
     pub fn write(&self, page: &Path) -> Result<Vec<PathBuf>> {
         let folder = page.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)
-            .map_err(|error| Error::new(format!("{}: the folder cannot be made: {error}", folder.display())))?;
+        crate::folder::make(folder)?;
         let (curves, classes, confusions) = (self.curves(), self.bars(), self.matrix());
         let html = page::page(self, &curves, &classes.drawing, &confusions.drawing);
         fcn::file::write(page, html.into_string().as_bytes())?;

@@ -12,10 +12,10 @@ use serde::Deserialize;
 
 use super::{
     ImportSettings, LabelledPhoto, LabelledPhotos, LeftOut, MaskSource, Shape, classes, entries, is_background,
-    polygon, stem,
+    photo_size, polygon, stem,
 };
-use crate::data::photo_size;
 use crate::error::{Error, Result};
+use crate::folder::{PHOTO_ENDINGS, has_ending};
 use crate::text;
 
 /// Folders deeper than this are not data sets.
@@ -163,13 +163,9 @@ fn line(line: &str, (width, height): (usize, usize)) -> Result<(usize, usize, Sh
 /// The photos in and below a folder, in path order. Links to folders are not followed.
 fn photos_below(folder: &Path, depth: usize, photos: &mut Vec<PathBuf>) -> Result<()> {
     for path in entries(folder)? {
-        let is_photo = || {
-            let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-            ["jpg", "jpeg", "png"].iter().any(|known| ending == **known)
-        };
         if path.is_dir() && !path.is_symlink() && depth < DEEPEST {
             photos_below(&path, depth + 1, photos)?;
-        } else if path.is_file() && is_photo() {
+        } else if path.is_file() && has_ending(&path, &PHOTO_ENDINGS) {
             photos.push(path);
         }
     }

@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 use super::{
     FARTHEST, ImportSettings, LabelledPhoto, LabelledPhotos, LeftOut, MaskSource, Shape, classes, entries,
-    is_background, json, photos, polygon, stem,
+    is_background, json, photo_size, photos, polygon, stem,
 };
-use crate::data::{VOID, photo_size};
 use crate::error::{Error, Result};
+use crate::labelmap::VOID;
 
 /// Labels of pixels that belong to no class, as in labelme's own conversion to VOC.
 const IGNORE: &str = "__ignore__";

@@ -1,4 +1,5 @@
-//! Converts labelling tools' files and other data sets to the Pascal VOC layout.
+//! Reads the files of labelling tools and other data sets, and converts them to the Pascal VOC
+//! layout.
 
 pub mod cityscapes;
 pub mod coco;
@@ -14,24 +15,38 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::ValueEnum;
 use encoding_rs::Encoding;
-use fcn::ImageLayout;
 use fcn::palette::{Class, voc_color};
+use fcn::{ImageLayout, image_layout};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::data::mask::{self, ClassColors};
-use crate::data::{MaskFacts, VOID};
 use crate::error::{Error, Result};
-use crate::labelmap::{self, MAX_CLASSES};
+use crate::folder::{self, PHOTO_ENDINGS, has_ending};
+use crate::labelmap::{self, MAX_CLASSES, VOID};
+use crate::mask::{self, ClassColors, MaskFacts};
 pub use raster::Shape;
 pub use rle::{Counts, Runs};
 
 /// The class of uncovered pixels.
 const BACKGROUND: &str = "background";
+
+/// How to treat photos that a split lists but that have no mask: CVAT writes none for photos
+/// without annotations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MissingMasks {
+    /// They are an error.
+    #[default]
+    Refuse,
+    /// All their pixels belong to the class called background.
+    Background,
+}
 
 /// Settings for reading annotation files.
 #[derive(Debug, Clone, Copy)]
@@ -217,8 +232,7 @@ impl LabelledPhotos {
             }
         }
         for folder in [out.join("JPEGImages"), out.join("SegmentationClass"), lists.clone()] {
-            std::fs::create_dir_all(&folder)
-                .map_err(|error| Error::new(format!("the folder {} cannot be made: {error}", folder.display())))?;
+            folder::make(&folder)?;
         }
         for item in items() {
             item.write(out, &self.classes)?;
@@ -246,8 +260,7 @@ impl LabelledPhoto {
 
     /// Checks that the photo can be opened and has the size that its shapes were drawn on.
     fn check(&self) -> Result<()> {
-        let ending = self.photo.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        if !["jpg", "jpeg", "png"].contains(&ending.as_str()) {
+        if !has_ending(&self.photo, &PHOTO_ENDINGS) {
             return Err(Error::new(format!(
                 "{} is neither .jpg, .jpeg nor .png; convert it first",
                 self.photo.display()
@@ -331,6 +344,12 @@ fn polygon(numbers: &[&Value]) -> Result<Vec<(f64, f64)>> {
         points @ 0..3 => Err(Error::new(format!("a polygon of {points} points has no area"))),
         _ => Ok(values.chunks_exact(2).map(|point| (point[0], point[1])).collect()),
     }
+}
+
+/// Height and width of a photo in pixels, upright.
+pub(crate) fn photo_size(path: &Path) -> Result<(usize, usize)> {
+    let (width, height) = image_layout(path)?.upright();
+    Ok((height as usize, width as usize))
 }
 
 /// A file's name without folder and extension.

@@ -11,9 +11,8 @@ use serde_json::value::RawValue;
 
 use super::{
     Counts, ImportSettings, LabelledPhoto, LabelledPhotos, LeftOut, MaskSource, Runs, Shape, classes, is_background,
-    json, photos, polygon, stem,
+    json, photo_size, photos, polygon, stem,
 };
-use crate::data::photo_size;
 use crate::error::{Error, Result};
 
 /// Entries are read one by one, so that a bad one can be skipped.

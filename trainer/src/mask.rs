@@ -1,6 +1,8 @@
 //! Masks: PNG files whose pixels are class indices (palette or greyscale) or the classes' colours
 //! (RGB, RGBA).
 
+mod palette;
+
 use std::collections::BTreeSet;
 use std::io::BufReader;
 use std::path::Path;
@@ -9,10 +11,30 @@ use fcn::ImageLayout;
 use fcn::palette::Class;
 use png::{BitDepth, ColorType, Decoder, Transformations};
 
-use super::palette::{self, Meaning};
-use super::{MaskFacts, VOID, unreadable};
 use crate::error::{Error, Result};
-use crate::labelmap::{ColorIndex, color_text};
+use crate::labelmap::{ColorIndex, VOID, color_text};
+use palette::Meaning;
+
+/// Decisions made about a mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MaskFacts {
+    /// The mask had the stored photo's orientation and was rotated with it.
+    pub turned: bool,
+    /// The photo is rotated, and the sizes do not tell whether the mask is: it is assumed to be
+    /// upright.
+    pub unsure: bool,
+    /// The palette has the classes' colours in another order, so the colours determine the classes.
+    pub by_color: bool,
+    /// There is no mask: the whole photo is background.
+    pub no_mask: bool,
+}
+
+/// The number of pixels of each label.
+pub(crate) fn histogram(labels: &[u8]) -> [u64; 256] {
+    let mut counts = [0; 256];
+    labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
+    counts
+}
 
 /// Class colours, and the lookup from a mask's colour to its class.
 #[derive(Debug)]
@@ -214,4 +236,8 @@ fn indices_of_colors(path: &Path, bytes: &[u8], channels: usize, width: usize, c
         mask.push(index);
     }
     Ok(mask)
+}
+
+fn unreadable(path: &Path, error: impl std::fmt::Display) -> Error {
+    Error::new(format!("{} cannot be read: {error}", path.display()))
 }

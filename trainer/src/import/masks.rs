@@ -17,12 +17,12 @@ use std::sync::Arc;
 
 use fcn::palette::{Class, voc_color};
 
-use super::{BACKGROUND, LabelledPhoto, LabelledPhotos, MaskSource, all_void, classes, entries, stem};
-use crate::data::mask::{self, ClassColors, Content, MOST_COLORS};
-use crate::data::{MissingMasks, VOID};
-use crate::dataset::on_all_processors;
+use super::{BACKGROUND, LabelledPhoto, LabelledPhotos, MaskSource, MissingMasks, all_void, classes, entries, stem};
 use crate::error::{Error, Result};
-use crate::labelmap::{self, MAX_CLASSES, VOID_COLOR};
+use crate::folder::{PHOTO_ENDINGS, has_ending};
+use crate::labelmap::{self, MAX_CLASSES, VOID, VOID_COLOR};
+use crate::mask::{self, ClassColors, Content, MOST_COLORS};
+use crate::parallel::on_all_processors;
 use crate::text;
 
 /// File names of class lists.
@@ -31,7 +31,7 @@ const NAME_LISTS: [&str; 3] = ["class_names.txt", "classes.txt", "obj.names"];
 /// Finds the photos of a folder and their masks in another one, all in the split `split`.
 pub fn find(images: &Path, masks: &Path, split: &str, missing: MissingMasks) -> Result<LabelledPhotos> {
     let mut source = LabelledPhotos::default();
-    let photos = files(images, &["jpg", "jpeg", "png"])?;
+    let photos = files(images, &PHOTO_ENDINGS)?;
     let masks_by_stem = by_stem(files(masks, &["png"])?)?;
     let mut pairs = Vec::new();
     for photo in photos {
@@ -68,10 +68,8 @@ pub fn find(images: &Path, masks: &Path, split: &str, missing: MissingMasks) -> 
 
 /// A folder's files with one of these extensions, in name order.
 fn files(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
-    let has_ending = |path: &PathBuf| {
-        path.extension().is_some_and(|own| endings.iter().any(|ending| own.eq_ignore_ascii_case(ending)))
-    };
-    let files: Vec<PathBuf> = entries(folder)?.into_iter().filter(has_ending).filter(|path| path.is_file()).collect();
+    let is_one = |path: &PathBuf| has_ending(path, endings) && path.is_file();
+    let files: Vec<PathBuf> = entries(folder)?.into_iter().filter(is_one).collect();
     if files.is_empty() {
         Err(Error::new(format!("{} holds no .{} file", folder.display(), endings.join(" or ."))))
     } else {
