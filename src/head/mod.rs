@@ -5,6 +5,8 @@
 mod argmax;
 mod kernel;
 mod resample;
+mod separate;
+mod transposed;
 mod upsample;
 mod winograd;
 

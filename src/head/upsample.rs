@@ -4,8 +4,10 @@
 use std::ops::Range;
 
 use super::{
-    kernel::{self, BLOCK, Block, Sink},
-    winograd::{self, Tiles},
+    kernel::{BLOCK, Block, Sink},
+    separate::{self, SeparateRows, pad},
+    transposed::Transposed,
+    winograd::{self, DenseRows, Tiles},
 };
 use crate::{
     Error, Result, Size,
@@ -26,52 +28,6 @@ pub(crate) enum Upsampling {
     Transposed(Transposed),
 }
 
-/// A transposed convolution with kernel 2 s, stride s and padding s / 2.
-pub(crate) struct Transposed {
-    pub(super) stride: usize,
-    /// Whether each class is upsampled independently, without weights between classes.
-    pub(super) separate: bool,
-    /// For each row and column of the kernel: one weight per class if `separate`, otherwise a
-    /// matrix from class x to class.
-    pub(super) weights: Vec<f32>,
-    pub(super) bias: Vec<f32>,
-    border: Border,
-}
-
-/// The values around the low-resolution scores.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Border {
-    /// Zeros, as for a convolution.
-    Zero,
-    /// The outermost scores, as for interpolation.
-    Edge,
-}
-
-impl Transposed {
-    /// Bilinear interpolation by an even factor.
-    fn bilinear(factor: usize, classes: usize) -> Transposed {
-        Transposed {
-            stride: factor,
-            separate: true,
-            weights: tent(factor).into_iter().flat_map(|tap| std::iter::repeat_n(tap, classes)).collect(),
-            bias: vec![0.0; classes],
-            border: Border::Edge,
-        }
-    }
-
-    /// The weights of one phase for each pair of classes: for the scores at the upper left, above,
-    /// to the left, and in place.
-    #[inline(always)]
-    pub(super) fn taps(&self, row: usize, column: usize) -> [[&[f32]; 2]; 2] {
-        let count = self.weights.len() / (4 * self.stride * self.stride);
-        // Kernel rows and columns from the stride on apply to the scores above and to the left.
-        [row + self.stride, row].map(|row| {
-            [column + self.stride, column]
-                .map(|column| &self.weights[(row * 2 * self.stride + column) * count..][..count])
-        })
-    }
-}
-
 impl Upsampling {
     /// The upsampling that `tail` describes; `classes` is the number of scores per pixel in the
     /// network's output.
@@ -85,35 +41,10 @@ impl Upsampling {
             // An odd factor: the same as interpolation to the input's size.
             Tail::Bilinear { .. } => Upsampling::Interpolate,
             Tail::Transposed { stride, classes, separate, weights, bias } => {
-                let taps = 4 * stride * stride;
-                let blocks = if separate { classes } else { classes * classes };
-                // from x to x row x column => row x column x from x to
-                let weights = transpose(&weights, taps, blocks)?;
-                Upsampling::Transposed(Transposed { stride, separate, weights, bias, border: Border::Zero })
+                Upsampling::Transposed(Transposed::learned(stride, classes, separate, &weights, bias)?)
             }
         })
     }
-}
-
-/// `columns` x `rows` => `rows` x `columns`, a few columns at a time, so that both stay in cache.
-fn transpose(values: &[f32], rows: usize, columns: usize) -> Result<Vec<f32>> {
-    const TOGETHER: usize = 16;
-    let mut result = Vec::new();
-    set_length(&mut result, rows * columns, "the upsampling's weights")?;
-    for (part, values) in values.chunks(TOGETHER * rows).enumerate() {
-        for (row, result) in result.chunks_exact_mut(columns).enumerate() {
-            for (value, result) in values.iter().skip(row).step_by(rows).zip(&mut result[part * TOGETHER..]) {
-                *result = *value;
-            }
-        }
-    }
-    Ok(result)
-}
-
-/// The kernel of bilinear interpolation, 2 s x 2 s (`bilinear_kernel` of d2l 13.11).
-fn tent(stride: usize) -> Vec<f32> {
-    let line = |at: usize| 1.0 - (at as f32 - (stride as f32 - 0.5)).abs() / stride as f32;
-    (0..4 * stride * stride).map(|tap| line(tap / (2 * stride)) * line(tap % (2 * stride))).collect()
 }
 
 /// The output of a network for an image of some size.
@@ -258,30 +189,6 @@ fn even_factor(from: Size, size: Size) -> Option<usize> {
     fits.then_some(factor)
 }
 
-/// Copies the scores to `padded` with a border of one pixel, wider on the right to fill whole
-/// blocks. Returns the number of columns.
-fn pad(scores: Scores<'_>, border: Border, padded: &mut Vec<f32>) -> Result<usize> {
-    let Scores { channels, size: Size { width, height }, data } = scores;
-    let columns = (width + 1).next_multiple_of(BLOCK) + 1;
-    set_length(padded, channels * (height + 2) * columns, "the network's scores")?;
-    let planes = padded.chunks_exact_mut((height + 2) * columns);
-    for (plane, source) in planes.zip(data.chunks_exact(height * width)) {
-        for (y, row) in plane.chunks_exact_mut(columns).enumerate() {
-            let inside = (1..=height).contains(&y);
-            if border == Border::Zero && !inside {
-                row.fill(0.0);
-                continue;
-            }
-            let source = &source[(y.max(1) - 1).min(height - 1) * width..][..width];
-            row[1..=width].copy_from_slice(source);
-            let edge = |value: f32| if border == Border::Edge { value } else { 0.0 };
-            row[0] = edge(source[0]);
-            row[width + 1..].fill(edge(source[width - 1]));
-        }
-    }
-    Ok(columns)
-}
-
 impl<'a> ScoreRows<'a> {
     /// Rows in memory, one after the other, each `channels` x `width`.
     pub(super) fn materialized(rows: FinishedRows<'a>, channels: usize, width: usize) -> ScoreRows<'a> {
@@ -338,10 +245,10 @@ impl<S: Sink> SimdOp for Compute<'_, '_, S> {
             self;
         match kind {
             RowSource::Separate { convolution, padded, columns, size } => {
-                kernel::separate::<V, S>(&kernel::Job { convolution, padded, columns, size, rows }, block, sink);
+                separate::compute::<V, S>(&SeparateRows { convolution, padded, columns, size, rows }, block, sink);
             }
             RowSource::Dense { convolution, tiles } => {
-                winograd::compute::<V, S>(&winograd::Job { convolution, tiles, rows }, winograd, sink);
+                winograd::compute::<V, S>(&DenseRows { convolution, tiles, rows }, winograd, sink);
             }
             RowSource::Materialized { data, class, row } => {
                 by_blocks::<V, S>(rows, width, block, sink, |y, columns, block| {

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use super::{
     kernel::{BLOCK, Block, Sink},
-    upsample::Transposed,
+    transposed::Transposed,
 };
 use crate::{
     Result, Size,
@@ -125,7 +125,7 @@ fn transform(scores: Scores<'_>, first: usize, columns: usize, values: &mut [f32
 }
 
 /// Rows of a transposed convolution's result that one thread computes.
-pub(super) struct Job<'a> {
+pub(super) struct DenseRows<'a> {
     pub(super) convolution: &'a Transposed,
     pub(super) tiles: &'a Tiles,
     /// The rows of the result.
@@ -135,8 +135,8 @@ pub(super) struct Job<'a> {
 /// Computes the rows of a job and passes them to `sink`. The outer loops run over phases, so that
 /// their weights are read once.
 #[inline(always)]
-pub(super) fn compute<V: F32x8, S: Sink>(job: &Job<'_>, space: &mut WinogradBuffers, sink: &mut S) {
-    let Job { convolution, tiles, rows } = job;
+pub(super) fn compute<V: F32x8, S: Sink>(job: &DenseRows<'_>, space: &mut WinogradBuffers, sink: &mut S) {
+    let DenseRows { convolution, tiles, rows } = job;
     let WinogradBuffers { filters, results } = space;
     let (stride, half) = (convolution.stride, convolution.stride / 2);
     for r in 0..stride {
