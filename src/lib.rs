@@ -72,7 +72,7 @@ mod tiles;
 mod working_size;
 
 pub use color::{ColorMatrix, ColorRange};
-pub use error::{Error, Result, plain};
+pub use error::{Error, IoError, Result, plain};
 pub use format::PixelFormat;
 pub use frame::{Frame, MAX_SIDE, Rect, Rotation};
 #[cfg(feature = "image")]
