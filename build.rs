@@ -12,7 +12,7 @@ fn main() {
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
         // Every export carries the SONAME as its version, so a host and its plugins can use two
         // versions of libfcn at once. Only GNU ld adds it to rustc's own version script; a second
-        // script is an error or is ignored.
+        // script is an error or is ignored (docs/decisions.md).
         println!("cargo:rustc-cdylib-link-arg=-fuse-ld=bfd");
         println!("cargo:rustc-cdylib-link-arg=-Wl,--default-symver");
     }

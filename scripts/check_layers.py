@@ -11,9 +11,6 @@ import re
 import sys
 from pathlib import Path
 
-# Known cycles, as sets of modules; docs/decisions.md gives the reasons.
-KNOWN = [{"data", "dataset"}]
-
 
 def paths(text):
     """The first names of the paths in `use crate::` lines."""
@@ -60,9 +57,8 @@ def main():
         below = {module: reachable(found, module) for module in found}
         cycles = {frozenset(other for other in below[module] if module in below[other]) for module in found} - {frozenset()}
         for cycle in cycles:
-            if set(cycle) not in KNOWN:
-                failed = True
-                print(f"{root}: modules depend on each other: {', '.join(sorted(cycle))}", file=sys.stderr)
+            failed = True
+            print(f"{root}: modules depend on each other: {', '.join(sorted(cycle))}", file=sys.stderr)
     sys.exit(failed)
 
 

@@ -59,8 +59,8 @@ impl Folder {
             check_owner(&opened.metadata()?, user)?;
             Ok(opened)
         };
-        let opened =
-            open().map_err(|error| Error::Io(format!("the cache folder '{}' is not used: {error}", path.display())))?;
+        let opened = open()
+            .map_err(|error| Error::io(format!("the cache folder '{}' is not used: {error}", path.display()), error))?;
         Ok(Folder { path, opened })
     }
 
@@ -83,18 +83,18 @@ fn check_owner(metadata: &Metadata, user: u32) -> io::Result<()> {
 }
 
 /// The cache entry of one network.
-pub(crate) struct Entry<'a> {
+pub(crate) struct CacheEntry<'a> {
     folder: &'a Folder,
     name: String,
     /// The first bytes of the file, which identify the network.
     header: String,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> CacheEntry<'a> {
     /// The entry of the network `graph`, whose weights are in `model`, as this version of ONNX
     /// Runtime optimizes it for this provider and processor. Options change the graph, so it is
     /// part of the key.
-    pub(crate) fn new(folder: &'a Folder, model: &[u8], graph: &[u8], runtime: &str, provider: &str) -> Entry<'a> {
+    pub(crate) fn new(folder: &'a Folder, model: &[u8], graph: &[u8], runtime: &str, provider: &str) -> CacheEntry<'a> {
         let mut hash = Sha256::new();
         hash.update((graph.len() as u64).to_le_bytes());
         hash.update(graph);
@@ -105,7 +105,7 @@ impl<'a> Entry<'a> {
             env!("CARGO_PKG_VERSION"),
             processor()
         );
-        Entry { folder, name: format!("{}-{provider}.fcn-cache", &hash[..16]), header }
+        CacheEntry { folder, name: format!("{}-{provider}.fcn-cache", &hash[..16]), header }
     }
 
     /// The network, if its file exists, is intact, belongs to this user and matches this entry.
@@ -129,28 +129,29 @@ impl<'a> Entry<'a> {
             check_owner(&metadata, process::effective_user())?;
             Ok((opened, metadata.len()))
         };
-        let (mut opened, length) = opened().map_err(|error| self.error(&error))?;
+        let (mut opened, length) = opened().map_err(|error| self.error(error))?;
         file::read_exactly(&mut opened, length, |error| self.error(error))
     }
 
-    fn error(&self, error: &io::Error) -> Error {
-        Error::Io(format!("the cache entry '{}': {error}", self.folder.path.join(&self.name).display()))
+    fn error(&self, error: io::Error) -> Error {
+        let path = self.folder.path.join(&self.name);
+        Error::io(format!("the cache entry '{}': {error}", path.display()), error)
     }
 
-    /// A new, empty file that ONNX Runtime can write the network to, for [`Entry::keep`].
+    /// A new, empty file that ONNX Runtime can write the network to, for [`CacheEntry::keep`].
     pub(crate) fn temporary(&self) -> Result<TempPath> {
-        file::temporary_next_to(&self.folder.join(&self.name)).map_err(|error| self.error(&error))
+        file::temporary_next_to(&self.folder.join(&self.name)).map_err(|error| self.error(error))
     }
 
     /// Makes the content of `temporary` the entry's network.
     pub(crate) fn keep(&self, temporary: TempPath) -> Result<()> {
         let mut network = Vec::new();
         let read = file::open(&temporary).and_then(|mut opened| opened.read_to_end(&mut network));
-        read.map_err(|error| self.error(&error))?;
+        read.map_err(|error| self.error(error))?;
         drop(temporary);
         let checksum = Sha256::digest(&network);
         file::replace(&self.folder.join(&self.name), &[self.header.as_bytes(), &checksum, &network])
-            .map_err(|error| self.error(&error))
+            .map_err(|error| self.error(error))
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`Canvas`]: drawing on an image in the caller's memory.
 
-use crate::PixelFormat;
+use crate::{PixelFormat, Size};
 
 /// An image to draw on.
 pub(crate) struct Canvas<'a> {
@@ -28,10 +28,10 @@ impl Canvas<'_> {
         }
     }
 
-    /// Blends a colour into a rectangle.
-    pub(crate) fn fill(&mut self, (x, y): (usize, usize), (width, height): (usize, usize), color: [u8; 3], share: f32) {
-        for y in y..(y + height).min(self.height) {
-            (x..(x + width).min(self.width)).for_each(|x| self.blend(x, y, color, share));
+    /// Blends a colour into a rectangle whose upper left corner is (x, y).
+    pub(crate) fn fill(&mut self, (x, y): (usize, usize), size: Size, color: [u8; 3], share: f32) {
+        for y in y..(y + size.height).min(self.height) {
+            (x..(x + size.width).min(self.width)).for_each(|x| self.blend(x, y, color, share));
         }
     }
 }

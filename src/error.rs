@@ -1,5 +1,7 @@
 //! [`Error`]: one variant per status of the C API.
 
+use std::{fmt, sync::Arc};
+
 /// The result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -17,8 +19,8 @@ pub enum Error {
     #[error("{0}")]
     UnsupportedFormat(String),
     /// A file cannot be read or written.
-    #[error("{0}")]
-    Io(String),
+    #[error(transparent)]
+    Io(IoError),
     /// The model file is damaged, exceeds a limit, or is not a segmentation network.
     #[error("{0}")]
     Model(String),
@@ -41,6 +43,56 @@ pub enum Error {
     /// No result in time.
     #[error("{0}")]
     Timeout(String),
+}
+
+/// Why a file cannot be read or written. Its source is the error of the operating system or of the
+/// file's decoder or encoder, if there is one.
+#[derive(Debug, Clone)]
+pub struct IoError {
+    message: String,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl IoError {
+    /// Adds words before the message.
+    pub(crate) fn prefixed(self, words: &str) -> IoError {
+        IoError { message: format!("{words} {}", self.message), ..self }
+    }
+}
+
+impl From<String> for IoError {
+    fn from(message: String) -> IoError {
+        IoError { message, source: None }
+    }
+}
+
+/// Errors with the same message are equal.
+impl PartialEq for IoError {
+    fn eq(&self, other: &IoError) -> bool {
+        self.message == other.message
+    }
+}
+
+impl Eq for IoError {}
+
+impl fmt::Display for IoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for IoError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
+    }
+}
+
+impl Error {
+    /// [`Error::Io`] with its source.
+    pub(crate) fn io(message: String, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+        Error::Io(IoError { message, source: Some(Arc::new(source)) })
+    }
 }
 
 /// The most bytes of a foreign text in a message.
@@ -70,7 +122,18 @@ pub fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
+
+    #[test]
+    fn an_error_of_a_file_has_its_source() {
+        let missing = crate::file::read(std::path::Path::new("/nonexistent"), 1).unwrap_err();
+        let source = missing.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+        assert_eq!(source.map(std::io::Error::kind), Some(std::io::ErrorKind::NotFound));
+        assert!(missing.to_string().starts_with("'/nonexistent' cannot be opened: "), "{missing}");
+        assert!(Error::Io("too long".to_owned().into()).source().is_none());
+    }
 
     #[test]
     fn texts_of_others_are_plain_and_short() {

@@ -33,7 +33,7 @@ pub fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     target(path)
         .and_then(|path| replace(&path, &[content]))
-        .map_err(|error| Error::Io(format!("{} cannot be written: {error}", path.display())))
+        .map_err(|error| Error::io(format!("{} cannot be written: {error}", path.display()), error))
 }
 
 /// As [`write`], from several parts and to `path` itself: a link there is replaced.
@@ -69,24 +69,22 @@ fn target(path: &Path) -> io::Result<PathBuf> {
 
 /// The content of a file of at most `limit` bytes. Fails if it does not fit into memory.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Arc<[u8]>> {
-    let failed = |what: &str, error: &io::Error| Error::Io(format!("'{}' cannot be {what}: {error}", path.display()));
-    let mut file = open(path).map_err(|error| failed("opened", &error))?;
-    let metadata = file.metadata().map_err(|error| failed("inspected", &error))?;
+    let failed =
+        |what: &str, error: io::Error| Error::io(format!("'{}' cannot be {what}: {error}", path.display()), error);
+    let mut file = open(path).map_err(|error| failed("opened", error))?;
+    let metadata = file.metadata().map_err(|error| failed("inspected", error))?;
     if metadata.len() > limit {
-        return Err(Error::Io(format!(
-            "'{}' has {} bytes; at most {limit} are supported",
-            path.display(),
-            metadata.len()
-        )));
+        let message = format!("'{}' has {} bytes; at most {limit} are supported", path.display(), metadata.len());
+        return Err(Error::Io(message.into()));
     }
     read_exactly(&mut file, metadata.len(), |error| failed("read", error))
 }
 
 /// The next `length` bytes of a file.
-pub(crate) fn read_exactly(file: &mut File, length: u64, failed: impl Fn(&io::Error) -> Error) -> Result<Arc<[u8]>> {
+pub(crate) fn read_exactly(file: &mut File, length: u64, failed: impl Fn(io::Error) -> Error) -> Result<Arc<[u8]>> {
     let mut content = zeros(length as usize)?;
     let bytes = Arc::get_mut(&mut content).ok_or_else(|| Error::Internal("the bytes are shared already".into()))?;
-    file.read_exact(bytes).map_err(|error| failed(&error))?;
+    file.read_exact(bytes).map_err(failed)?;
     Ok(content)
 }
 
@@ -137,8 +135,9 @@ pub fn remove_leftovers(path: &Path) -> Result<()> {
         }
         Ok(())
     };
-    remove()
-        .map_err(|error: io::Error| Error::Io(format!("cannot remove temporary files of {}: {error}", path.display())))
+    remove().map_err(|error: io::Error| {
+        Error::io(format!("cannot remove temporary files of {}: {error}", path.display()), error)
+    })
 }
 
 /// The suffix of temporary files.

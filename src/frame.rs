@@ -2,7 +2,7 @@
 
 mod copy;
 
-use crate::{ColorMatrix, ColorRange, Error, PixelFormat, Result, color::Conversion, format::Samples};
+use crate::{ColorMatrix, ColorRange, Error, PixelFormat, Result, Size, color::Conversion, format::Samples};
 pub(crate) use copy::FrameCopy;
 
 /// The largest width or height of a frame.
@@ -65,7 +65,7 @@ pub struct Frame<'a> {
 
 /// The part of an image that a frame shows, and its orientation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct View {
+pub(crate) struct FrameView {
     whole: (u32, u32),
     size: (u32, u32),
     origin: [usize; 2],
@@ -209,6 +209,11 @@ impl<'a> Frame<'a> {
         Frame { origin: self.pixel(self.width - 1, 0), step_x: self.step_x.map(|pixels| -pixels), ..self }
     }
 
+    /// Columns and rows, after crop and rotation.
+    pub(crate) fn size(&self) -> Size {
+        Size::new(self.width as usize, self.height as usize)
+    }
+
     /// Columns, after crop and rotation.
     #[must_use]
     pub fn width(&self) -> u32 {
@@ -222,10 +227,10 @@ impl<'a> Frame<'a> {
     }
 
     /// Frames with equal views show the same part of a camera's image, pixel by pixel.
-    pub(crate) fn view(&self) -> View {
+    pub(crate) fn view(&self) -> FrameView {
         let Frame { whole, width, height, base, origin, step_x, step_y, .. } = *self;
         let origin = std::array::from_fn(|axis| base[axis] + origin[axis]);
-        View { whole, size: (width, height), origin, steps: [step_x, step_y] }
+        FrameView { whole, size: (width, height), origin, steps: [step_x, step_y] }
     }
 
     /// The pixel format.

@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use prost::Message;
 
 use crate::{
-    Options, Result,
-    cache::{Entry, Folder},
+    Options, Result, Size,
+    cache::{CacheEntry, Folder},
     model::Model,
     onnx::{self, types::ModelProto},
     runtime::OutputKind,
@@ -50,9 +50,9 @@ pub fn prepare(bytes: &[u8], options: &Options, answers: &mut dyn Answers) -> Re
     let output = answers.output().map_or(OutputKind::Labels, |channels| OutputKind::Scores { channels });
     let model = prepared.finish(output, options)?;
     let mode = model.size_mode(options.size_mode)?;
-    for size in [(1, 1), (97, 64), (480, 640), (32767, 1)] {
+    for (width, height) in [(1, 1), (64, 97), (640, 480), (1, 32767)] {
         // Models with a fixed size return an error here.
-        let _ = model.working_size(mode, size);
+        let _ = model.working_size(mode, Size { width, height });
     }
     Ok(())
 }
@@ -68,7 +68,7 @@ fn check_encoded(network: &ModelProto, file: &[u8]) {
 /// Stores `network` in a cache in `folder`, damages the entry, and returns what is read back.
 pub fn read_damaged(folder: &Path, network: &[u8], damage: impl FnOnce(&mut Vec<u8>)) -> Option<Vec<u8>> {
     let opened = Folder::open(folder).expect("a cache folder");
-    let entry = Entry::new(&opened, b"model", b"graph", "1.0", "cpu");
+    let entry = CacheEntry::new(&opened, b"model", b"graph", "1.0", "cpu");
     let temporary = entry.temporary().expect("a temporary file");
     fs::write(&temporary, network).expect("a network");
     entry.keep(temporary).expect("an entry");

@@ -157,7 +157,7 @@ impl ImageFile<'_> {
             ImageFormat::Png => png_chunks::check(&self.bytes),
             _ => jpeg_damage::check(&self.bytes),
         };
-        checked.map_err(|damage| Error::Io(format!("{} is damaged: {damage}", self.path.display())))
+        checked.map_err(|damage| Error::Io(format!("{} is damaged: {damage}", self.path.display()).into()))
     }
 }
 
@@ -168,7 +168,7 @@ pub fn write_png(path: impl AsRef<Path>, image: &Image) -> Result<()> {
     let mut file = Vec::new();
     PngEncoder::new(&mut file)
         .write_image(&image.pixels, image.width, image.height, ExtendedColorType::Rgb8)
-        .map_err(|error| Error::Io(format!("{} cannot be encoded as PNG: {error}", path.display())))?;
+        .map_err(|error| Error::io(format!("{} cannot be encoded as PNG: {error}", path.display()), error))?;
     file::write(path, &file)
 }
 
@@ -191,7 +191,7 @@ pub fn write_labels(path: impl AsRef<Path>, labels: &[u8], width: u32, height: u
         writer.write_image_data(labels)?;
         writer.finish()
     };
-    encode().map_err(|error| Error::Io(format!("{} cannot be encoded as PNG: {error}", path.display())))?;
+    encode().map_err(|error| Error::io(format!("{} cannot be encoded as PNG: {error}", path.display()), error))?;
     file::write(path, &file)
 }
 
@@ -214,7 +214,7 @@ fn check_length(path: &Path, width: u32, height: u32, channels: u64, length: usi
 }
 
 fn io_error(path: &Path, what: &str, error: io::Error) -> Error {
-    Error::Io(format!("{} {what}: {error}", path.display()))
+    Error::io(format!("{} {what}: {error}", path.display()), error)
 }
 
 fn decode_error(path: &Path, error: ImageError) -> Error {
@@ -226,6 +226,6 @@ fn decode_error(path: &Path, error: ImageError) -> Error {
         ImageError::Unsupported(error) => {
             Error::UnsupportedFormat(format!("{name} is of a kind that cannot be read: {error}"))
         }
-        error => Error::Io(format!("{name} cannot be decoded: {error}")),
+        error => Error::io(format!("{name} cannot be decoded: {error}"), error),
     }
 }

@@ -2,7 +2,7 @@
 
 use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
 
-use crate::canvas::Canvas;
+use crate::{Size, canvas::Canvas};
 
 /// Rows and columns of a letter and of a colour box.
 const CELL: usize = 8;
@@ -18,11 +18,11 @@ pub(crate) fn draw<'a>(canvas: &mut Canvas<'_>, classes: impl Iterator<Item = (&
         return;
     }
     let (line, text) = (CELL + GAP, CELL + 2 * GAP);
-    let size = (scale * (text + letters * CELL + GAP), scale * (lines * line + GAP));
+    let size = Size::new(scale * (text + letters * CELL + GAP), scale * (lines * line + GAP));
     canvas.fill((0, 0), size, [0, 0, 0], 0.6);
     for (index, (name, color)) in classes.enumerate() {
         let y = scale * (GAP + index * line);
-        canvas.fill((scale * GAP, y), (scale * CELL, scale * CELL), color, 1.0);
+        canvas.fill((scale * GAP, y), Size::new(scale * CELL, scale * CELL), color, 1.0);
         for (place, letter) in name.chars().enumerate() {
             let x = scale * (text + place * CELL);
             // Letters outside the image are skipped.
@@ -40,7 +40,7 @@ fn write(canvas: &mut Canvas<'_>, (x, y): (usize, usize), scale: usize, letter: 
     for (row, bits) in glyph.unwrap_or_default().into_iter().enumerate() {
         // Bit 0 is the leftmost column.
         for column in (0..CELL).filter(|column| bits >> column & 1 == 1) {
-            canvas.fill((x + scale * column, y + scale * row), (scale, scale), [255, 255, 255], 1.0);
+            canvas.fill((x + scale * column, y + scale * row), Size::new(scale, scale), [255, 255, 255], 1.0);
         }
     }
 }

@@ -65,13 +65,14 @@ mod scores;
 mod segmenter;
 mod signals;
 mod simd;
+mod size;
 mod stream;
 mod threads;
 mod tiles;
 mod working_size;
 
 pub use color::{ColorMatrix, ColorRange};
-pub use error::{Error, Result, plain};
+pub use error::{Error, IoError, Result, plain};
 pub use format::PixelFormat;
 pub use frame::{Frame, MAX_SIDE, Rect, Rotation};
 #[cfg(feature = "image")]
@@ -84,5 +85,6 @@ pub use palette::UNKNOWN;
 pub use segmenter::Segmenter;
 #[doc(hidden)]
 pub use simd::use_arrays;
+pub use size::Size;
 pub use stream::{Polled, Stream, StreamCounters, StreamResult};
 pub use working_size::native as native_size;

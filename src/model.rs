@@ -5,12 +5,12 @@ mod assumed;
 use assumed::{Known, assumptions};
 
 use crate::{
-    ChannelOrder, Error, MAX_SIDE, Options, Result, SizeMode, TensorLayout,
-    head::{Fit, Upsampling},
-    onnx::{self, AdaptedInput, Epilogue, Hints, Kind, ModelCard, Run, Tail, types::ModelProto},
+    ChannelOrder, Error, MAX_SIDE, Options, Result, Size, SizeMode, TensorLayout,
+    head::{Fit, Upsampling, WorkingSize},
+    onnx::{self, AdaptedInput, Epilogue, Hints, ModelCard, PixelValues, Tail, TrialRun, types::ModelProto},
     palette::{self, Class, voc_color},
-    preprocess::Normalise,
-    runtime::{Answer, Call, Network, OutputKind},
+    preprocess::Normaliser,
+    runtime::{Answer, Call, OutputKind, SessionNetwork},
     working_size,
 };
 
@@ -33,12 +33,12 @@ pub(crate) struct PreparedModel {
     /// The whole network, if it differs from `network`.
     whole: Option<ModelProto>,
     input: AdaptedInput,
-    kind: Kind,
+    kind: PixelValues,
     /// The number of scores per pixel, if the file declares it.
     channels: Option<usize>,
     tail: Tail,
     card: Option<ModelCard>,
-    normalise: Normalise,
+    normalise: Normaliser,
     /// Assumptions about the model, one phrase each.
     pub(crate) assumed: Vec<String>,
 }
@@ -50,13 +50,14 @@ pub(crate) struct Model {
     pub(crate) background: Option<u8>,
     pub(crate) card: Option<ModelCard>,
     pub(crate) stride: usize,
-    pub(crate) normalise: Normalise,
+    pub(crate) normalise: Normaliser,
     pub(crate) upsampling: Upsampling,
     pub(crate) answers_labels: bool,
     /// The native side from the options or else the card: see [`ModelCard::native_side`].
     pub(crate) native_side: Option<u32>,
-    /// The input's height and width, if the model fixes them.
-    fixed: (Option<usize>, Option<usize>),
+    /// The input's width and height, if the model fixes them.
+    fixed_width: Option<usize>,
+    fixed_height: Option<usize>,
 }
 
 impl Model {
@@ -64,7 +65,7 @@ impl Model {
     /// expect, and cuts off the last upsampling.
     ///
     /// `run` runs a network once if the file does not declare a shape that is needed.
-    pub(crate) fn prepare(mut model: ModelProto, options: &Options, run: &mut Run<'_>) -> Result<PreparedModel> {
+    pub(crate) fn prepare(mut model: ModelProto, options: &Options, run: &mut TrialRun<'_>) -> Result<PreparedModel> {
         let card = ModelCard::of(&model)?;
         if let (Some(card), Some(names)) = (&card, &options.class_names)
             && card.classes.len() != names.len()
@@ -122,7 +123,7 @@ impl Model {
                 "each pixel has the class with the highest sigmoid, even if that is low (option multilabel)".into(),
             );
         }
-        if kind == (Kind::Labels { binary: false }) && hints.classes.is_none() {
+        if kind == (PixelValues::Labels { binary: false }) && hints.classes.is_none() {
             (kind, channels) = onnx::label_classes(&network, &input, run)?;
         }
         let mut adapted = None;
@@ -135,13 +136,11 @@ impl Model {
     }
 
     /// The size of the network's input that a frame of this size is padded to.
-    pub(crate) fn padded(&self, height: usize, width: usize) -> Result<(usize, usize)> {
-        let padded = self.rounded_up((height, width));
-        if height > padded.0 || width > padded.1 {
+    pub(crate) fn padded(&self, frame: Size) -> Result<Size> {
+        let padded = self.rounded_up(frame);
+        if frame.width > padded.width || frame.height > padded.height {
             return Err(Error::InvalidArgument(format!(
-                "the frame of {width} x {height} pixels is larger than the model's input of {} x \
-                 {}; choose the size mode resize",
-                padded.1, padded.0
+                "the frame of {frame} pixels is larger than the model's input of {padded}; choose the size mode resize"
             )));
         }
         Ok(padded)
@@ -149,27 +148,31 @@ impl Model {
 
     /// The size of the network's input closest to `size`: multiples of the stride, or the size that
     /// the model fixes.
-    pub(crate) fn rounded_up(&self, (height, width): (usize, usize)) -> (usize, usize) {
+    pub(crate) fn rounded_up(&self, size: Size) -> Size {
         let side = |fixed: Option<usize>, side: usize| fixed.unwrap_or(side.next_multiple_of(self.stride));
-        (side(self.fixed.0, height), side(self.fixed.1, width))
+        Size::new(side(self.fixed_width, size.width), side(self.fixed_height, size.height))
     }
 
     /// Whether the model fixes its input's height or width.
     fn is_fixed(&self) -> bool {
-        self.fixed != (None, None)
+        self.fixed_width.is_some() || self.fixed_height.is_some()
     }
 
-    /// The (height, width) of the network's input for a frame of this size in one run, and how the
-    /// frame is fitted to it.
-    pub(crate) fn working_size(&self, mode: SizeMode, size: (usize, usize)) -> Result<((usize, usize), Fit)> {
+    /// The size of the network's input for a frame of this size in one run, and how the frame is
+    /// fitted to it.
+    pub(crate) fn working_size(&self, mode: SizeMode, frame: Size) -> Result<WorkingSize> {
         let pick = |asked: u32, own: usize| if asked == 0 { own } else { asked as usize };
-        let resampled = |size| Ok((self.rounded_up(size), Fit::Resample));
-        let native = |side| working_size::native(size, side, self.stride);
+        let resampled = |size| Ok(WorkingSize { size: self.rounded_up(size), fit: Fit::Resample });
+        let native = |side| working_size::native(frame, side, self.stride);
         match mode {
-            SizeMode::Resize { width, height } => resampled((pick(height, size.0), pick(width, size.1))),
-            SizeMode::ShortSide(pixels) => resampled(working_size::short_side(size, pixels, self.stride)),
+            SizeMode::Resize { width, height } => {
+                resampled(Size::new(pick(width, frame.width), pick(height, frame.height)))
+            }
+            SizeMode::ShortSide(pixels) => resampled(working_size::short_side(frame, pixels, self.stride)),
             SizeMode::Auto if let Some(size) = self.native_side.and_then(native) => resampled(size),
-            SizeMode::Auto | SizeMode::Pad | SizeMode::Tile { .. } => Ok((self.padded(size.0, size.1)?, Fit::Crop)),
+            SizeMode::Auto | SizeMode::Pad | SizeMode::Tile { .. } => {
+                Ok(WorkingSize { size: self.padded(frame)?, fit: Fit::Crop })
+            }
         }
     }
 
@@ -230,7 +233,7 @@ impl PreparedModel {
     /// does. Always true for models with a card.
     pub(crate) fn try_out<'a>(
         &mut self,
-        network: &mut Network,
+        network: &mut SessionNetwork,
         call: &mut dyn FnMut() -> Result<Call<'a>>,
     ) -> Result<bool> {
         let factor = self.tail.factor().filter(|_| self.card.is_none());
@@ -241,17 +244,18 @@ impl PreparedModel {
         if factor.is_none() && told {
             return Ok(true);
         }
-        for (height, width) in onnx::trial_sizes(self.input.height, self.input.width) {
-            network.input(height, width)?.fill(0.0);
+        for size in onnx::trial_sizes(self.input.height, self.input.width) {
+            network.input(size)?.fill(0.0);
             let scores = network.run(&call()?, |answer| match answer {
-                Answer::Scores(scores) => Ok(Some((scores.channels, (scores.height, scores.width)))),
+                Answer::Scores(scores) => Ok(Some((scores.channels, scores.size))),
                 Answer::Labels { .. } => Ok(None),
             });
             match scores {
                 Ok(scores) => {
                     self.channels = self.channels.or(scores.map(|(channels, _)| channels));
-                    let reached =
-                        |factor| scores.is_some_and(|(_, (h, w))| (h * factor, w * factor) == (height, width));
+                    let reached = |factor| {
+                        scores.is_some_and(|(_, own)| Size::new(own.width * factor, own.height * factor) == size)
+                    };
                     return Ok(factor.is_none_or(reached));
                 }
                 // The network may accept another size.
@@ -279,7 +283,7 @@ impl PreparedModel {
         if let Some(count @ (0 | 1 | 256..)) = channels {
             return Err(Error::Model(format!("the network has {count} classes; 2 to 255 are supported")));
         }
-        let binary = matches!(kind, Kind::Foreground | Kind::Labels { binary: true });
+        let binary = matches!(kind, PixelValues::Foreground | PixelValues::Labels { binary: true });
         if let Some(count) = options.class_names.as_ref().map(Vec::len).filter(|count| binary && *count != 2) {
             return Err(Error::InvalidArgument(format!(
                 "{count} class names are given, but the network has two classes"
@@ -331,7 +335,8 @@ impl PreparedModel {
             native_side: options.native_side.or(card.as_ref().and_then(|card| card.native_side)),
             card,
             stride,
-            fixed: (input.height, input.width),
+            fixed_width: input.width,
+            fixed_height: input.height,
         };
         channels.map_or(Ok(()), |channels| model.expect_classes(channels))?;
         Ok(model)
@@ -340,7 +345,7 @@ impl PreparedModel {
 
 /// Mean and std from the options, or else the card, or else none (values of 0 to 1). Bytes are
 /// passed on unchanged.
-fn normalise(card: Option<&ModelCard>, input: &AdaptedInput, options: &Options) -> Result<Normalise> {
+fn normalise(card: Option<&ModelCard>, input: &AdaptedInput, options: &Options) -> Result<Normaliser> {
     let order = options.channel_order.unwrap_or(match card {
         Some(card) if card.channels == "bgr" => ChannelOrder::Bgr,
         _ => ChannelOrder::Rgb,
@@ -360,11 +365,11 @@ fn normalise(card: Option<&ModelCard>, input: &AdaptedInput, options: &Options) 
         }
         // Adding a half turns truncation into rounding.
         let half = if input.truncates { 0.5 } else { 0.0 };
-        return Ok(Normalise::new(Some(1.0), [-half; 3], [1.0; 3], channels));
+        return Ok(Normaliser::new(Some(1.0), [-half; 3], [1.0; 3], channels));
     }
     // Options are in the order RGB, the card in the network's own order.
     let ordered = |rgb: [f32; 3]| if input.grey { [rgb[0]; 3] } else { channels.map(|channel| rgb[channel]) };
     let mean = mean.map(ordered).or(card.map(|card| card.mean)).unwrap_or([0.0; 3]);
     let std = std.map(ordered).or(card.map(|card| card.std)).unwrap_or([1.0; 3]);
-    Ok(Normalise::new(*scale, mean, std, channels))
+    Ok(Normaliser::new(*scale, mean, std, channels))
 }

@@ -60,7 +60,7 @@ const VOC_NAMES: [&str; 21] = [
 /// The colours of Cityscapes' 19 classes by training index (cityscapesScripts, `labels.py`): road,
 /// sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky,
 /// person, rider, car, truck, bus, train, motorcycle, bicycle.
-const CITYSCAPES_COLORS: [[u8; 3]; 19] = [
+pub const CITYSCAPES_COLORS: [[u8; 3]; 19] = [
     [128, 64, 128],
     [244, 35, 232],
     [70, 70, 70],

@@ -20,7 +20,7 @@ const PREFETCHED: usize = 512;
 pub(crate) type Rgb = [[f32; BLOCK]; 3];
 
 /// Reads the pixels of a frame.
-pub(crate) struct Reader<'a> {
+pub(crate) struct PixelReader<'a> {
     frame: &'a Frame<'a>,
     /// The words read for each pixel, `count` of them.
     words: [Samples; 3],
@@ -55,8 +55,8 @@ impl<const N: usize> Default for Words<N> {
     }
 }
 
-impl<'a> Reader<'a> {
-    pub(crate) fn new(frame: &'a Frame<'a>) -> Reader<'a> {
+impl<'a> PixelReader<'a> {
+    pub(crate) fn new(frame: &'a Frame<'a>) -> PixelReader<'a> {
         let samples = frame.format().samples();
         let (mut words, mut count, mut channels) = (samples, 0, [(0, 0); 3]);
         for (channel, sample) in samples.iter().enumerate() {
@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
             }
             channels[channel] = (word, 8 * (sample.offset - words[word].offset) as u32);
         }
-        Reader { frame, words, count, channels, conversion: frame.conversion() }
+        PixelReader { frame, words, count, channels, conversion: frame.conversion() }
     }
 
     /// The positions of 1 to [`BLOCK`] columns; the last one is repeated to fill the block.

@@ -16,14 +16,14 @@ type Work<'a> = &'a (dyn Fn() + Sync);
 
 /// Threads that process a frame together with the calling thread.
 pub(crate) struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
     workers: Vec<Thread>,
     /// Held by the frame that uses the workers.
     turn: Mutex<()>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct PoolShared {
+    state: Mutex<PoolState>,
     /// Signals a new job or the end of the pool.
     start: Condvar,
     /// Signals that the last busy worker has finished the job.
@@ -31,8 +31,8 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct State {
-    job: Option<Job>,
+struct PoolState {
+    job: Option<WorkPointer>,
     /// The number of jobs so far.
     number: u64,
     /// Workers that have taken the job and not yet finished it.
@@ -44,15 +44,15 @@ struct State {
 }
 
 #[derive(Clone, Copy)]
-struct Job(*const (dyn Fn() + Sync));
+struct WorkPointer(*const (dyn Fn() + Sync));
 
 // SAFETY: the closure is `Sync`, and `run` keeps it alive until the last worker has finished.
-unsafe impl Send for Job {}
+unsafe impl Send for WorkPointer {}
 
 impl Pool {
     /// A pool of `threads` threads, including the calling thread.
     pub(crate) fn new(threads: usize) -> Result<Pool> {
-        let shared = Arc::new(Shared { state: Mutex::default(), start: Condvar::new(), done: Condvar::new() });
+        let shared = Arc::new(PoolShared { state: Mutex::default(), start: Condvar::new(), done: Condvar::new() });
         let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()) };
         for index in 1..threads {
             let shared = Arc::clone(&pool.shared);
@@ -84,7 +84,7 @@ impl Pool {
             // SAFETY: only the lifetime changes. This function neither returns nor unwinds before
             // it has withdrawn the job below and no worker uses it.
             let job = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) };
-            state.job = Some(Job(job));
+            state.job = Some(WorkPointer(job));
             state.number += 1;
         }
         self.shared.start.notify_all();
@@ -124,8 +124,8 @@ impl Drop for Pool {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl PoolShared {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

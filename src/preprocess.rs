@@ -4,16 +4,16 @@
 use std::ops::Range;
 
 use crate::{
-    Frame,
-    pixels::{BLOCK, Reader, Rgb, Words},
+    Frame, Size,
+    pixels::{BLOCK, PixelReader, Rgb, Words},
     pool::{Pool, Queue},
     resample::{Axis, Tap},
-    simd::{self, F32x8, Work},
+    simd::{self, F32x8, SimdOp},
 };
 
 /// The normalisation of a network's input.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Normalise {
+pub(crate) struct Normaliser {
     /// The value of each byte in each channel: a lookup is as fast as the arithmetic, and gives the
     /// same result on every processor.
     tables: [[f32; 256]; 3],
@@ -24,14 +24,14 @@ pub(crate) struct Normalise {
     channels: [usize; 3],
 }
 
-impl Normalise {
+impl Normaliser {
     /// `(value * factor - mean) / std`, or `(value / 255 - mean) / std` without a factor. `mean`
     /// and `std` are in the network's channel order.
     pub(crate) fn new(factor: Option<f32>, mean: [f32; 3], std: [f32; 3], channels: [usize; 3]) -> Self {
         let scale = std.map(|std| factor.map_or(1.0 / (255.0 * std), |factor| factor / std));
         let offset = std::array::from_fn(|c| -mean[c] / std[c]);
         let tables = std::array::from_fn(|c| std::array::from_fn(|byte| byte as f32 * scale[c] + offset[c]));
-        Normalise { tables, scale, offset, channels }
+        Normaliser { tables, scale, offset, channels }
     }
 
     /// Scale and offset of each channel: `byte * scale + offset`.
@@ -62,7 +62,7 @@ impl Normalise {
 }
 
 /// Rows of the network's input: the index of the first one, and the three planes.
-type Band<'a> = (usize, [&'a mut [f32]; 3]);
+type InputBand<'a> = (usize, [&'a mut [f32]; 3]);
 
 /// Rows that are filled together, one block of columns at a time: positions are computed once for
 /// all of them, and in a rotated frame they share cache lines. Measured: more rows are slower for
@@ -70,9 +70,9 @@ type Band<'a> = (usize, [&'a mut [f32]; 3]);
 const COPIED_ROWS: usize = 4;
 const RESIZED_ROWS: usize = 32;
 
-/// Fills `image` (3 planes of `size`, height and width) on all threads, a band of rows at a time.
-fn each_band(image: &mut [f32], size: (usize, usize), pool: &Pool, fill: impl Fn(Band<'_>) + Sync) {
-    let (height, width) = size;
+/// Fills `image` (3 planes of `size`) on all threads, a band of rows at a time.
+fn each_band(image: &mut [f32], size: Size, pool: &Pool, fill: impl Fn(InputBand<'_>) + Sync) {
+    let Size { width, height } = size;
     let share = height.div_ceil(pool.threads());
     let (first, rest) = image.split_at_mut(height * width);
     let (second, third) = rest.split_at_mut(height * width);
@@ -88,25 +88,25 @@ fn each_band(image: &mut [f32], size: (usize, usize), pool: &Pool, fill: impl Fn
 
 /// Copies the frame to the top left of `image` (3 planes of `size`, at least the frame's). The rest
 /// becomes 0, the mean colour.
-pub(crate) fn copy(frame: &Frame<'_>, normalise: &Normalise, image: &mut [f32], size: (usize, usize), pool: &Pool) {
-    let (rows, columns) = (frame.height() as usize, frame.width() as usize);
+pub(crate) fn copy(frame: &Frame<'_>, normalise: &Normaliser, image: &mut [f32], size: Size, pool: &Pool) {
+    let Size { width: columns, height: rows } = frame.size();
     each_band(image, size, pool, |(first, mut planes)| {
-        let inside = rows.saturating_sub(first).min(planes[0].len() / size.1);
+        let inside = rows.saturating_sub(first).min(planes[0].len() / size.width);
         for plane in &mut planes {
-            let (above, below) = plane.split_at_mut(inside * size.1);
-            above.chunks_exact_mut(size.1).for_each(|row| row[columns..].fill(0.0));
+            let (above, below) = plane.split_at_mut(inside * size.width);
+            above.chunks_exact_mut(size.width).for_each(|row| row[columns..].fill(0.0));
             below.fill(0.0);
         }
         let rows = first..first + inside;
         if frame.contiguous_row(0).is_some() {
-            return look_up(frame, normalise, rows, planes, size.1);
+            return look_up(frame, normalise, rows, planes, size.width);
         }
-        simd::run(Copy { frame, normalise, rows, planes, width: size.1 });
+        simd::run(CopyRows { frame, normalise, rows, planes, width: size.width });
     });
 }
 
 /// Converts rows of contiguous pixels with the lookup tables.
-fn look_up(frame: &Frame<'_>, normalise: &Normalise, rows: Range<usize>, planes: [&mut [f32]; 3], width: usize) {
+fn look_up(frame: &Frame<'_>, normalise: &Normaliser, rows: Range<usize>, planes: [&mut [f32]; 3], width: usize) {
     let offsets = normalise.offsets(frame);
     let [a, b, c] = planes.map(|plane| plane.chunks_exact_mut(width));
     for (y, ((a, b), c)) in rows.zip(a.zip(b).zip(c)) {
@@ -149,20 +149,20 @@ pub(crate) fn copy_bytes(frame: &Frame<'_>, bytes: &mut [u8], pool: &Pool) {
 }
 
 /// Copies rows of a frame without resampling.
-struct Copy<'a> {
+struct CopyRows<'a> {
     frame: &'a Frame<'a>,
-    normalise: &'a Normalise,
+    normalise: &'a Normaliser,
     rows: Range<usize>,
     planes: [&'a mut [f32]; 3],
     /// The width of the planes.
     width: usize,
 }
 
-impl Work for Copy<'_> {
+impl SimdOp for CopyRows<'_> {
     #[inline(always)]
-    fn by<V: F32x8>(self) {
-        let Copy { frame, normalise, rows, mut planes, width } = self;
-        let (reader, mut words) = (Reader::new(frame), Words::default());
+    fn eval<V: F32x8>(self) {
+        let CopyRows { frame, normalise, rows, mut planes, width } = self;
+        let (reader, mut words) = (PixelReader::new(frame), Words::default());
         let columns = frame.width() as usize;
         for top in rows.clone().step_by(COPIED_ROWS) {
             for left in (0..columns).step_by(BLOCK) {
@@ -180,34 +180,34 @@ impl Work for Copy<'_> {
 
 /// Resamples the whole frame bilinearly to the size of the axes, into `image` (3 x height x width).
 /// Y'CbCr samples are interpolated before they are converted to RGB.
-pub(crate) fn resize(
+pub(crate) fn resample(
     frame: &Frame<'_>,
-    normalise: &Normalise,
+    normalise: &Normaliser,
     image: &mut [f32],
     (vertical, horizontal): (&Axis, &Axis),
     pool: &Pool,
 ) {
     let (vertical, horizontal) = (vertical.taps(), horizontal.taps());
-    each_band(image, (vertical.len(), horizontal.len()), pool, |(first, planes)| {
+    each_band(image, Size::new(horizontal.len(), vertical.len()), pool, |(first, planes)| {
         let vertical = &vertical[first..first + planes[0].len() / horizontal.len()];
-        simd::run(Resize { frame, normalise, vertical, horizontal, planes });
+        simd::run(ResampleRows { frame, normalise, vertical, horizontal, planes });
     });
 }
 
 /// Resampled rows of a frame.
-struct Resize<'a> {
+struct ResampleRows<'a> {
     frame: &'a Frame<'a>,
-    normalise: &'a Normalise,
+    normalise: &'a Normaliser,
     vertical: &'a [Tap],
     horizontal: &'a [Tap],
     planes: [&'a mut [f32]; 3],
 }
 
-impl Work for Resize<'_> {
+impl SimdOp for ResampleRows<'_> {
     #[inline(always)]
-    fn by<V: F32x8>(self) {
-        let Resize { frame, normalise, vertical, horizontal, mut planes } = self;
-        let (reader, mut words) = (Reader::new(frame), Words::default());
+    fn eval<V: F32x8>(self) {
+        let ResampleRows { frame, normalise, vertical, horizontal, mut planes } = self;
+        let (reader, mut words) = (PixelReader::new(frame), Words::default());
         for (top, rows) in vertical.chunks(RESIZED_ROWS).enumerate() {
             for (left, columns) in horizontal.chunks(BLOCK).enumerate() {
                 let pairs = reader.pairs(columns.iter().map(|tap| (tap.first, tap.second)));
@@ -239,9 +239,9 @@ mod tests {
         let (mut vertical, mut horizontal) = (Axis::default(), Axis::default());
         vertical.prepare(3, 5);
         horizontal.prepare(4, 6);
-        let normalise = Normalise::new(None, [0.5, 0.25, 0.0], [0.5, 1.0, 2.0], [0, 1, 2]);
+        let normalise = Normaliser::new(None, [0.5, 0.25, 0.0], [0.5, 1.0, 2.0], [0, 1, 2]);
         let mut image = vec![0.0; 3 * 5 * 6];
-        resize(&frame, &normalise, &mut image, (&vertical, &horizontal), &Pool::new(2).unwrap());
+        resample(&frame, &normalise, &mut image, (&vertical, &horizontal), &Pool::new(2).unwrap());
         for (i, (found, expected)) in image.iter().zip(RESIZED).enumerate() {
             assert!((found - expected).abs() < 1e-5, "value {i} is {found}, not {expected}");
         }

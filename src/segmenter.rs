@@ -8,7 +8,7 @@ use std::{
     path::Path,
     sync::{
         Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -18,18 +18,18 @@ use crate::{
     error::plain,
     frame::plane_layout,
     head::Fit,
-    mask::{Outputs, Settings, Source, Target, label_stride},
+    mask::{LabelBuffer, MaskSettings, Outputs, Target, label_stride},
     memory::set_length,
     model::{Model, PreparedModel},
     onnx::{self, Loaded, ModelCard},
     palette::Class,
     pool::Pool,
     process::{Busy, Process},
-    runtime::{self, Call, Interrupts, Limit, Networks, Request, Runtime, Subject, log},
+    runtime::{self, Call, Interrupts, Limit, Networks, Request, Runtime, StopFlag, Subject, log},
     threads,
-    tiles::Side,
+    tiles::TileSide,
 };
-use session_slot::SessionSlot;
+use session_slot::{FrameContext, SessionSlot, TileGrid};
 
 /// The maximum number of pixels of a frame.
 const MAX_FRAME_PIXELS: usize = 1 << 28;
@@ -214,9 +214,8 @@ impl Segmenter {
     /// written directly, except in the size mode tile. Once the first label is written, the call
     /// cannot fail any more.
     pub fn segment_into(&self, frame: &Frame<'_>, mask: &mut Mask, labels: &mut [u8], stride: usize) -> Result<()> {
-        let (width, height) = mask.settings.size((frame.width() as usize, frame.height() as usize));
-        let stride = label_stride(labels.len(), (width, height), stride)?;
-        self.segment_within(frame, mask, Some((labels, stride)), None, None)
+        let stride = label_stride(labels.len(), mask.settings.size(frame.size()), stride)?;
+        self.segment_within(frame, mask, Some(LabelBuffer { labels, stride }), None, None)
     }
 
     /// [`Segmenter::segment_into`] if rows are given, else [`Segmenter::segment`], that ends early
@@ -226,8 +225,8 @@ impl Segmenter {
         &self,
         frame: &Frame<'_>,
         mask: &mut Mask,
-        labels: Option<(&mut [u8], usize)>,
-        stop: Option<&AtomicBool>,
+        labels: Option<LabelBuffer<'_>>,
+        stop: Option<&StopFlag>,
         limit: Option<Limit>,
     ) -> Result<()> {
         let start = Instant::now();
@@ -236,7 +235,7 @@ impl Segmenter {
         let call = self.interrupts.call(stop, Limit::stricter(timeout, limit));
         // The slot that was used last: its buffers are still in cache.
         let mut slot = self.take(&call, Vec::pop)?;
-        self.run(&mut slot, &call, start, frame, mask, labels)
+        self.run(&mut slot, &self.context(frame, &call), start, mask, labels)
     }
 
     /// Cancels all [`Segmenter::segment`] and [`Segmenter::warm_up`] calls that are running or
@@ -253,7 +252,7 @@ impl Segmenter {
     }
 
     /// Sets the flag and ends the calls that have it.
-    pub(crate) fn stop(&self, flag: &AtomicBool) {
+    pub(crate) fn stop(&self, flag: &StopFlag) {
         self.interrupts.stop(flag);
         self.wake_waiting();
     }
@@ -276,33 +275,37 @@ impl Segmenter {
         let mut pixels = Vec::new();
         set_length(&mut pixels, plane_layout(PixelFormat::Gray8, 0, width, height, 0)?.1, "an empty frame")?;
         let frame = Frame::packed(PixelFormat::Gray8, &pixels, width, height, 0)?;
-        self.check(&frame, &Settings::default())?;
+        self.check(&frame, &MaskSettings::default())?;
         let call = self.interrupts.call(None, None);
         for _ in 0..self.sessions {
             // Slots are returned to the end of the list, so this uses each of them once.
             let mut slot = self.take(&call, |slots| (!slots.is_empty()).then(|| slots.remove(0)))?;
             let mut mask = Mask::new();
-            self.run(&mut slot, &call, Instant::now(), &frame, &mut mask, None)?;
+            self.run(&mut slot, &self.context(&frame, &call), Instant::now(), &mut mask, None)?;
             std::mem::swap(&mut mask.data, &mut slot.mask);
         }
         Ok(())
     }
 
+    fn context<'a>(&'a self, frame: &'a Frame<'a>, call: &'a Call<'a>) -> FrameContext<'a> {
+        let Segmenter { model, pool, number, .. } = self;
+        FrameContext { model, pool, segmenter: *number, frame, call }
+    }
+
     fn run(
         &self,
         slot: &mut SessionSlot,
-        call: &Call<'_>,
+        context: &FrameContext<'_>,
         start: Instant,
-        frame: &Frame<'_>,
         mask: &mut Mask,
-        mut labels: Option<(&mut [u8], usize)>,
+        mut labels: Option<LabelBuffer<'_>>,
     ) -> Result<()> {
-        let (height, width) = (frame.height() as usize, frame.width() as usize);
-        let (settings, size) = (&mask.settings, mask.settings.size((width, height)));
+        let frame = context.frame.size();
+        let (settings, size) = (&mask.settings, mask.settings.size(frame));
         let rules = settings.rules(self.model.classes.len())?;
         let tiled = matches!(self.mode, SizeMode::Tile { .. });
         // Labels of tiles are copied to the caller after the last tile has succeeded.
-        let direct = if tiled { None } else { labels.as_mut().map(|(labels, stride)| (&mut **labels, *stride)) };
+        let direct = if tiled { None } else { labels.as_mut().map(LabelBuffer::reborrow) };
         slot.mask.prepare(size, self.model.classes.len(), settings.outputs(), direct.is_none())?;
         let min_region = settings.min_region();
         if min_region.is_some() {
@@ -313,26 +316,27 @@ impl Segmenter {
         match self.mode {
             SizeMode::Tile { width: columns, height: rows, overlap } => {
                 let stride = self.model.stride;
-                let side = |length, tile| Side::new(length, tile, overlap as usize, stride);
-                slot.tiled(self, call, frame, &side(height, rows as usize), &side(width, columns as usize), target)
+                let side = |length, tile| TileSide::new(length, tile, overlap as usize, stride);
+                let (rows, columns) = (side(frame.height, rows as usize), side(frame.width, columns as usize));
+                slot.tiled(context, &TileGrid { rows, columns }, target)
             }
             mode => {
-                let (working, fit) = self.model.working_size(mode, (height, width))?;
-                let usual = target.rules.plain() && size == (width, height) && frame.contiguous_row(0).is_some();
+                let working = self.model.working_size(mode, frame)?;
+                let usual = target.rules.plain() && size == frame && context.frame.contiguous_row(0).is_some();
                 match &mut slot.device {
-                    Some(device) if usual && fit == Fit::Crop => {
-                        session_slot::on_device(device, self, call, frame, working, &mut slot.mask, target)
+                    Some(device) if usual && working.fit == Fit::Crop => {
+                        session_slot::on_device(device, context, working.size, &mut slot.mask, target)
                     }
-                    _ => slot.whole(self, call, frame, working, fit, target),
+                    _ => slot.whole(context, working, target),
                 }
             }
         }?;
         if let Some(least) = min_region {
             slot.remove_specks(least, target);
         }
-        if let Some((labels, stride)) = labels.filter(|_| tiled) {
-            for (row, own) in labels.chunks_mut(stride).zip(slot.mask.labels.chunks_exact(size.0)) {
-                row[..size.0].copy_from_slice(own);
+        if let Some(LabelBuffer { labels, stride }) = labels.filter(|_| tiled) {
+            for (row, own) in labels.chunks_mut(stride).zip(slot.mask.labels.chunks_exact(size.width)) {
+                row[..size.width].copy_from_slice(own);
             }
             slot.mask.labels.clear();
         }
@@ -340,11 +344,6 @@ impl Segmenter {
         std::mem::swap(&mut mask.data, &mut slot.mask);
         std::mem::swap(&mut mask.history, &mut slot.history);
         Ok(())
-    }
-
-    /// The source of this frame's scores, for averaging.
-    fn source(&self, frame: &Frame<'_>, runs: usize) -> Source {
-        Source { segmenter: self.number, view: frame.view(), runs, answer: (0, 0, 0) }
     }
 
     /// The classes in index order.
@@ -400,11 +399,11 @@ impl Segmenter {
         self.process.is_over()
     }
 
-    pub(crate) fn check(&self, frame: &Frame<'_>, settings: &Settings) -> Result<()> {
+    pub(crate) fn check(&self, frame: &Frame<'_>, settings: &MaskSettings) -> Result<()> {
         self.check_process()?;
-        let size = (frame.width() as usize, frame.height() as usize);
-        for (what, (width, height)) in [("frame", size), ("mask", settings.size(size))] {
-            let pixels = width * height;
+        let size = frame.size();
+        for (what, size) in [("frame", size), ("mask", settings.size(size))] {
+            let pixels = size.pixels();
             if pixels > MAX_FRAME_PIXELS {
                 return Err(Error::InvalidArgument(format!(
                     "the {what} has {pixels} pixels; at most {MAX_FRAME_PIXELS} are possible"

@@ -99,7 +99,7 @@ mod avx2 {
         _mm256_permute4x64_epi64, _mm256_permutevar8x32_ps, _mm256_set1_ps, _mm256_storeu_ps,
     };
 
-    use super::{F32x8, Work};
+    use super::{F32x8, SimdOp};
 
     // Used only by `run`, which is called only if the processor has AVX2 and FMA.
     impl F32x8 for __m256 {
@@ -188,16 +188,16 @@ mod avx2 {
         }
     }
 
-    /// [`super::Work::by`] with AVX2 and FMA.
+    /// [`super::SimdOp::eval`] with AVX2 and FMA.
     #[target_feature(enable = "avx2,fma")]
-    pub(super) fn run(work: impl Work) {
-        work.by::<__m256>();
+    pub(super) fn run(op: impl SimdOp) {
+        op.eval::<__m256>();
     }
 }
 
 /// A computation that is generic over vectors.
-pub(crate) trait Work {
-    fn by<V: F32x8>(self);
+pub(crate) trait SimdOp {
+    fn eval<V: F32x8>(self);
 }
 
 /// Set by [`use_arrays`].
@@ -209,17 +209,17 @@ pub fn use_arrays() {
     ARRAYS.store(true, Ordering::Relaxed);
 }
 
-/// Runs `work` with the fastest vectors that the processor has.
-pub(crate) fn run(work: impl Work) {
+/// Runs `op` with the fastest vectors that the processor has.
+pub(crate) fn run(op: impl SimdOp) {
     #[cfg(target_arch = "x86_64")]
     if !ARRAYS.load(Ordering::Relaxed)
         && std::arch::is_x86_feature_detected!("avx2")
         && std::arch::is_x86_feature_detected!("fma")
     {
         // SAFETY: the processor has the features that `avx2::run` is compiled for.
-        return unsafe { avx2::run(work) };
+        return unsafe { avx2::run(op) };
     }
-    work.by::<[f32; 8]>();
+    op.eval::<[f32; 8]>();
 }
 
 #[cfg(test)]
@@ -229,8 +229,8 @@ mod tests {
     /// Finds out whether vectors are arrays: registers are aligned.
     struct AreArrays<'a>(&'a mut Option<bool>);
 
-    impl Work for AreArrays<'_> {
-        fn by<V: F32x8>(self) {
+    impl SimdOp for AreArrays<'_> {
+        fn eval<V: F32x8>(self) {
             *self.0 = Some(align_of::<V>() == align_of::<f32>());
         }
     }

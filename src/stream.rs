@@ -3,10 +3,7 @@
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::ThreadId,
     time::{Duration, Instant},
 };
@@ -14,8 +11,8 @@ use std::{
 use crate::{
     Error, Frame, Mask, Result, Segmenter,
     frame::FrameCopy,
-    mask::Settings,
-    runtime::{Limit, Subject},
+    mask::MaskSettings,
+    runtime::{Limit, StopFlag, Subject},
     threads::Thread,
 };
 
@@ -89,28 +86,28 @@ pub struct StreamCounters {
 /// it. Memory is freed when stream and segmenter are dropped and the callback has returned. In a
 /// child process after `fork`, the parent's streams can be neither used nor freed.
 pub struct Stream<T: Send + 'static = ()> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<StreamShared<T>>,
     worker: Mutex<Option<Thread>>,
     thread: ThreadId,
     /// Whether results are polled, because there is no callback.
     polled: bool,
 }
 
-struct Shared<T> {
+struct StreamShared<T> {
     segmenter: Arc<Segmenter>,
-    state: Mutex<State<T>>,
+    state: Mutex<StreamState<T>>,
     /// Signals that a frame is queued or the stream has stopped.
     pushed: Condvar,
     /// Signals that a result is ready, the stream has stopped, or its thread has ended.
     changed: Condvar,
-    stopped: AtomicBool,
+    stopped: StopFlag,
     /// The settings of results.
-    settings: Settings,
+    settings: MaskSettings,
 }
 
-struct State<T> {
+struct StreamState<T> {
     /// The queued frame.
-    waiting: Option<Item<T>>,
+    waiting: Option<QueuedFrame<T>>,
     /// The latest result that has not been polled.
     result: Option<Polled<T>>,
     /// The mask of that result.
@@ -124,7 +121,7 @@ struct State<T> {
 }
 
 /// A frame in the stream.
-struct Item<T> {
+struct QueuedFrame<T> {
     pixels: Pixels,
     timestamp: i64,
     limit: Option<Limit>,
@@ -173,10 +170,10 @@ impl<T: Send + 'static> Stream<T> {
         Stream::start(segmenter, mask, None)
     }
 
-    fn start(segmenter: Arc<Segmenter>, mask: Mask, callback: Option<Callback<T>>) -> Result<Self> {
+    fn start(segmenter: Arc<Segmenter>, mask: Mask, callback: Option<ResultCallback<T>>) -> Result<Self> {
         segmenter.check_process()?;
         let polled = callback.is_none();
-        let state = State {
+        let state = StreamState {
             waiting: None,
             result: None,
             mask: Mask::new(),
@@ -186,15 +183,15 @@ impl<T: Send + 'static> Stream<T> {
             begun: false,
             ended: false,
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(StreamShared {
             settings: mask.settings.clone(),
             segmenter,
             state: Mutex::new(state),
             pushed: Condvar::new(),
             changed: Condvar::new(),
-            stopped: AtomicBool::new(false),
+            stopped: StopFlag::new(),
         });
-        let worker = Worker { shared: Arc::clone(&shared), mask, callback };
+        let worker = StreamWorker { shared: Arc::clone(&shared), mask, callback };
         let worker = Thread::start("fcn-stream", move || worker.work())
             .map_err(|error| Error::Runtime(format!("cannot start the stream's thread: {error}")))?;
         Ok(Stream { shared, thread: worker.id(), worker: Mutex::new(Some(worker)), polled })
@@ -206,7 +203,7 @@ impl<T: Send + 'static> Stream<T> {
     /// Errors that can be detected without running the network are returned, and the frame is not
     /// accepted; others are its result.
     pub fn push(&self, frame: &Frame<'_>, timestamp: i64, user: T) -> Result<()> {
-        let Shared { segmenter, settings, .. } = &*self.shared;
+        let StreamShared { segmenter, settings, .. } = &*self.shared;
         segmenter.check(frame, settings)?;
         let mut copy = {
             let mut state = self.open()?;
@@ -235,7 +232,7 @@ impl<T: Send + 'static> Stream<T> {
         let mut state = self.open()?;
         let limit = state.deadline.and_then(|allowed| Limit::new(Subject::Frame, now, allowed));
         state.counters.pushed += 1;
-        let dropped = state.waiting.replace(Item { pixels, timestamp, limit, tag });
+        let dropped = state.waiting.replace(QueuedFrame { pixels, timestamp, limit, tag });
         let dropped = dropped.map(|item| state.drop_item(item));
         drop(state);
         self.shared.pushed.notify_one();
@@ -246,7 +243,7 @@ impl<T: Send + 'static> Stream<T> {
     }
 
     /// The state of the stream, unless it has stopped.
-    fn open(&self) -> Result<MutexGuard<'_, State<T>>> {
+    fn open(&self) -> Result<MutexGuard<'_, StreamState<T>>> {
         let state = self.shared.lock();
         if self.shared.is_stopped() {
             return Err(Error::Cancelled(
@@ -334,7 +331,7 @@ impl<T: Send + 'static> Stream<T> {
         }
         let dropped = {
             let mut state = self.shared.lock();
-            self.shared.stopped.store(true, Ordering::Relaxed);
+            self.shared.stopped.set();
             let waiting = state.waiting.take();
             waiting.map(|item| state.drop_item(item))
         };
@@ -371,19 +368,19 @@ impl<T: Send + 'static> fmt::Debug for Stream<T> {
     }
 }
 
-impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+impl<T> StreamShared<T> {
+    fn lock(&self) -> MutexGuard<'_, StreamState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        self.stopped.is_set()
     }
 }
 
-impl<T> State<T> {
+impl<T> StreamState<T> {
     /// Counts a dropped frame and keeps its buffer. Returns the rest, for release.
-    fn drop_item(&mut self, item: Item<T>) -> Tag<T> {
+    fn drop_item(&mut self, item: QueuedFrame<T>) -> Tag<T> {
         self.counters.dropped += 1;
         self.keep(item.pixels);
         item.tag
@@ -396,17 +393,17 @@ impl<T> State<T> {
     }
 }
 
-type Callback<T> = Box<dyn FnMut(StreamResult<'_, T>) + Send>;
+type ResultCallback<T> = Box<dyn FnMut(StreamResult<'_, T>) + Send>;
 
 /// The thread of a stream.
-struct Worker<T> {
-    shared: Arc<Shared<T>>,
+struct StreamWorker<T> {
+    shared: Arc<StreamShared<T>>,
     /// The mask that frames are labelled into.
     mask: Mask,
-    callback: Option<Callback<T>>,
+    callback: Option<ResultCallback<T>>,
 }
 
-impl<T> Worker<T> {
+impl<T> StreamWorker<T> {
     fn work(mut self) {
         let shared = Arc::clone(&self.shared);
         shared.lock().begun = true;
@@ -420,14 +417,14 @@ impl<T> Worker<T> {
         }));
         // The callback and everything it owned, which belongs to the caller, has been dropped.
         let mut state = shared.lock();
-        shared.stopped.store(true, Ordering::Relaxed);
+        shared.stopped.set();
         state.ended = true;
         drop(state);
         shared.changed.notify_all();
     }
 
     /// Waits for the next frame; `None` if the stream has stopped.
-    fn next(&self) -> Option<Item<T>> {
+    fn next(&self) -> Option<QueuedFrame<T>> {
         let mut state = self.shared.lock();
         loop {
             if self.shared.is_stopped() {
@@ -440,7 +437,7 @@ impl<T> Worker<T> {
         }
     }
 
-    fn segment(&mut self, item: &Item<T>) -> Result<()> {
+    fn segment(&mut self, item: &QueuedFrame<T>) -> Result<()> {
         let late = || item.limit.filter(Limit::is_over).map(|limit| limit.error());
         if let Some(error) = late() {
             return Err(error);
@@ -449,7 +446,7 @@ impl<T> Worker<T> {
             Pixels::Copied(copy) => copy.frame().ok_or_else(|| Error::Internal("the frame was just copied".into()))?,
             Pixels::Borrowed(frame) => *frame,
         };
-        let Worker { shared, mask, .. } = self;
+        let StreamWorker { shared, mask, .. } = self;
         let work = || shared.segmenter.segment_within(&frame, mask, None, Some(&shared.stopped), item.limit);
         // No caller could catch a panic, so it becomes the frame's result.
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
@@ -458,29 +455,29 @@ impl<T> Worker<T> {
         late().map_or(Ok(()), Err)
     }
 
-    fn deliver(&mut self, item: Item<T>, status: Result<()>) {
-        let Worker { shared, mask, callback } = self;
-        let Item { pixels, timestamp, limit, mut tag } = item;
+    fn deliver(&mut self, item: QueuedFrame<T>, status: Result<()>) {
+        let StreamWorker { shared, mask, callback } = self;
+        let QueuedFrame { pixels, timestamp, limit, mut tag } = item;
         if callback.is_none() {
             tag.give_back();
         }
         let mut state = shared.lock();
         state.keep(pixels);
         let outcome = match &status {
-            _ if shared.is_stopped() => Outcome::Dropped,
-            Ok(()) => Outcome::Done,
-            Err(Error::Timeout(_)) if limit.is_some_and(|limit| limit.is_over()) => Outcome::Late,
-            Err(error) => Outcome::Failed { ended: matches!(error, Error::Timeout(_) | Error::Cancelled(_)) },
+            _ if shared.is_stopped() => FrameOutcome::Dropped,
+            Ok(()) => FrameOutcome::Done,
+            Err(Error::Timeout(_)) if limit.is_some_and(|limit| limit.is_over()) => FrameOutcome::Late,
+            Err(error) => FrameOutcome::Failed { ended: matches!(error, Error::Timeout(_) | Error::Cancelled(_)) },
         };
         let StreamCounters { dropped, done, late, failed, .. } = &mut state.counters;
         *match outcome {
-            Outcome::Dropped => dropped,
-            Outcome::Done => done,
-            Outcome::Late => late,
-            Outcome::Failed { .. } => failed,
+            FrameOutcome::Dropped => dropped,
+            FrameOutcome::Done => done,
+            FrameOutcome::Late => late,
+            FrameOutcome::Failed { .. } => failed,
         } += 1;
         match (callback, outcome) {
-            (Some(callback), Outcome::Done | Outcome::Late | Outcome::Failed { .. }) => {
+            (Some(callback), FrameOutcome::Done | FrameOutcome::Late | FrameOutcome::Failed { .. }) => {
                 drop(state);
                 // The average of earlier frames stays with the stream if the callback exchanges the
                 // mask.
@@ -490,7 +487,7 @@ impl<T> Worker<T> {
                 let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
                 mask.history = history;
             }
-            (None, Outcome::Done | Outcome::Failed { ended: false }) => {
+            (None, FrameOutcome::Done | FrameOutcome::Failed { ended: false }) => {
                 if status.is_ok() {
                     std::mem::swap(&mut mask.data, &mut state.mask.data);
                 }
@@ -507,7 +504,7 @@ impl<T> Worker<T> {
 }
 
 /// The result of a frame.
-enum Outcome {
+enum FrameOutcome {
     Dropped,
     Done,
     Late,

@@ -7,7 +7,7 @@ use crate::{Result, memory::set_length};
 
 /// The positions of tiles along one side of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Side {
+pub(crate) struct TileSide {
     /// The side of a tile: a multiple of the stride.
     pub(crate) tile: usize,
     /// The number of tiles.
@@ -15,16 +15,16 @@ pub(crate) struct Side {
     length: usize,
 }
 
-impl Side {
+impl TileSide {
     /// Covers `length` pixels with tiles of at most `tile` pixels, rounded down to a multiple of
     /// `stride`, that overlap by at least `overlap`. Tiles are spaced evenly, and the last one ends
     /// with the image. An image shorter than the stride gets one tile that extends past its end.
-    pub(crate) fn new(length: usize, tile: usize, overlap: usize, stride: usize) -> Side {
+    pub(crate) fn new(length: usize, tile: usize, overlap: usize, stride: usize) -> TileSide {
         let multiple = |pixels: usize| (pixels / stride * stride).max(stride);
         let tile = multiple(tile.min(length));
         let rest = length.saturating_sub(tile);
         let step = tile - overlap.min(tile - 1);
-        Side { tile, count: rest.div_ceil(step) + 1, length }
+        TileSide { tile, count: rest.div_ceil(step) + 1, length }
     }
 
     /// The first pixel of tile `index`, or the end of the image if `index` is the number of tiles.
@@ -47,6 +47,14 @@ impl Side {
     }
 }
 
+/// The scores of consecutive rows, classes x width each.
+#[derive(Clone, Copy)]
+pub(crate) struct FinishedRows<'a> {
+    pub(crate) scores: &'a [f32],
+    /// The image's row that the first one is.
+    pub(crate) first: usize,
+}
+
 /// Sums of scores for the unfinished rows of the image, rows of classes x width. It has as many
 /// rows as a tile, whatever the image's height, preceded by the last finished row, for masks whose
 /// rows lie between score rows.
@@ -60,7 +68,7 @@ pub(crate) struct Band {
 
 impl Band {
     /// Prepares an empty band of `lines` rows.
-    pub(crate) fn start(&mut self, lines: usize, classes: usize, columns: &Side) -> Result<()> {
+    pub(crate) fn start(&mut self, lines: usize, classes: usize, columns: &TileSide) -> Result<()> {
         self.row = classes * columns.length;
         set_length(&mut self.sums, (lines + 1) * self.row, "the scores of tiles")?;
         self.sums.fill(0.0);
@@ -76,11 +84,10 @@ impl Band {
     }
 
     /// Divides the sums of the first rows, `lines` of the image, by the number of tiles that cover
-    /// them. Returns these rows, preceded by the previous row if there is one, and the index of the
-    /// first row returned.
-    pub(crate) fn mean(&mut self, lines: Range<usize>, rows: &Side) -> (&[f32], usize) {
+    /// them. Returns these rows, preceded by the previous row if there is one.
+    pub(crate) fn mean(&mut self, lines: Range<usize>, rows: &TileSide) -> FinishedRows<'_> {
         let length = lines.len() * self.row;
-        let base = lines.start.saturating_sub(1);
+        let first = lines.start.saturating_sub(1);
         let skipped = self.row * usize::from(lines.start == 0);
         for (y, row) in lines.zip(self.sums[self.row..][..length].chunks_exact_mut(self.row)) {
             let share = 1.0 / rows.cover(y) as f32;
@@ -88,7 +95,7 @@ impl Band {
                 class.iter_mut().zip(&self.shares).for_each(|(sum, column)| *sum *= share * column);
             }
         }
-        (&self.sums[skipped..self.row + length], base)
+        FinishedRows { scores: &self.sums[skipped..self.row + length], first }
     }
 
     /// Drops the `lines` finished rows and appends empty ones.
@@ -107,7 +114,7 @@ mod tests {
     fn tiles_cover_every_pixel_and_share_what_they_should() {
         for length in [1, 31, 32, 33, 63, 64, 100, 333, 500, 1080] {
             for (tile, overlap) in [(32, 0), (64, 16), (320, 64), (480, 479), (1000, 5)] {
-                let side = Side::new(length, tile, overlap, 32);
+                let side = TileSide::new(length, tile, overlap, 32);
                 let case = format!("length {length}, tile {tile}, overlap {overlap}: {side:?}");
                 assert_eq!(side.tile % 32, 0, "{case}");
                 assert!(side.tile <= tile.max(32) && side.tile <= length.max(32), "{case}");

@@ -190,9 +190,12 @@ fn nothing_that_a_mask_is_asked_for_allocates() {
                     mask.set_classes(&[0, 2, 3]);
                     mask.set_threshold(0.5).unwrap();
                 }
-                let mut step = |frame| match own {
-                    true => segmenter.segment(frame, &mut mask).unwrap(),
-                    false => segmenter.segment_into(frame, &mut mask, &mut labels, 250).unwrap(),
+                let mut step = |frame| {
+                    if own {
+                        segmenter.segment(frame, &mut mask).unwrap()
+                    } else {
+                        segmenter.segment_into(frame, &mut mask, &mut labels, 250).unwrap()
+                    }
                 };
                 (0..3).for_each(|_| step(&plain));
                 let count = allocations(|| step(&frame));

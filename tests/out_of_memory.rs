@@ -206,7 +206,7 @@ fn large_allocations_that_fail_are_errors() {
         let endings = endings(LARGE, &|| {
             // Each child must write the cache entry.
             let _ = fs::remove_dir_all(&cache);
-            fs::create_dir_all(&cache).map_err(|error| Error::Io(error.to_string()))?;
+            fs::create_dir_all(&cache).map_err(|error| Error::Io(error.to_string().into()))?;
             label(&path, &options, &pixels, size)
         });
         let count = count(&endings);

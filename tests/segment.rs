@@ -380,9 +380,10 @@ fn pixels_whose_scores_are_no_numbers_are_unknown() {
                 let mut pairs = alone.labels().iter().zip(mask.labels());
                 // ONNX Runtime's interpolation includes values with weight 0, so it yields more NaN
                 // pixels.
-                match uncut {
-                    true => assert!(pairs.all(|(a, b)| (*a == UNKNOWN) == (*b == UNKNOWN)), "{name}"),
-                    false => assert!(pairs.all(|(a, b)| *a == UNKNOWN || *b != UNKNOWN), "{name}"),
+                if uncut {
+                    assert!(pairs.all(|(a, b)| (*a == UNKNOWN) == (*b == UNKNOWN)), "{name}")
+                } else {
+                    assert!(pairs.all(|(a, b)| *a == UNKNOWN || *b != UNKNOWN), "{name}")
                 }
                 let counted: u64 = alone.pixels().iter().sum();
                 let unknown_there = alone.labels().iter().filter(|label| **label == UNKNOWN).count() as u64;

@@ -242,7 +242,7 @@ fn checked(status: ffi::fcn_status) -> Result<()> {
         FCN_ERROR_NULL_ARGUMENT => Error::NullArgument(message),
         FCN_ERROR_INVALID_ARGUMENT => Error::InvalidArgument(message),
         FCN_ERROR_UNSUPPORTED_FORMAT => Error::UnsupportedFormat(message),
-        FCN_ERROR_IO => Error::Io(message),
+        FCN_ERROR_IO => Error::Io(message.into()),
         FCN_ERROR_MODEL => Error::Model(message),
         FCN_ERROR_RUNTIME => Error::Runtime(message),
         FCN_ERROR_PROVIDER => Error::Provider(message),

@@ -253,7 +253,7 @@ impl fcn_frame {
         for (index, plane) in planes.iter_mut().enumerate() {
             let data = self.planes[index].cast::<u8>();
             required((!data.is_null()).then_some(()), PLANES[index])?;
-            let rows = Rows::new(format, index, (self.width, self.height), self.strides[index], data.addr())?;
+            let rows = PlaneRows::new(format, index, (self.width, self.height), self.strides[index], data.addr())?;
             upwards[index] = rows.upwards;
             // SAFETY: not NULL; the caller promises the samples that the frame describes, and
             // `length` spans exactly the first to the last of them, at most isize::MAX bytes. In
@@ -272,7 +272,7 @@ impl fcn_frame {
 }
 
 /// Layout of a plane's rows in memory.
-pub(super) struct Rows {
+pub(super) struct PlaneRows {
     /// Bytes from row to row.
     pub(super) stride: usize,
     /// Whether the rows are bottom-up: C's stride is negative.
@@ -283,7 +283,7 @@ pub(super) struct Rows {
     pub(super) length: usize,
 }
 
-impl Rows {
+impl PlaneRows {
     /// The rows of plane `plane` of an image of this width and height; the first is at `address`.
     pub(super) fn new(
         format: PixelFormat,
@@ -291,7 +291,7 @@ impl Rows {
         (width, height): (u32, u32),
         stride: usize,
         address: usize,
-    ) -> Result<Rows> {
+    ) -> Result<PlaneRows> {
         let signed = stride.cast_signed();
         let upwards = signed < 0;
         let (distance, length) =
@@ -308,7 +308,7 @@ impl Rows {
                 "{rows} rows with stride {signed} starting at address {address} reach below address 0"
             )));
         }
-        Ok(Rows { stride: distance, upwards, above, length })
+        Ok(PlaneRows { stride: distance, upwards, above, length })
     }
 }
 

@@ -4,7 +4,7 @@ use std::{ffi::c_void, slice};
 
 use super::{
     fcn_mask, fcn_segmenter, fcn_status,
-    frame::{Rows, pixel_format},
+    frame::{PlaneRows, pixel_format},
     guard, required,
 };
 use crate::{Error, OverlayStyle, Result};
@@ -126,7 +126,7 @@ unsafe fn draw(
         )));
     }
     let labels = mask.label_map()?;
-    let rows = Rows::new(format, 0, (width, height), stride, pixels.addr())?;
+    let rows = PlaneRows::new(format, 0, (width, height), stride, pixels.addr())?;
     // SAFETY: not NULL; the caller promises the pixels that the arguments describe to this call
     // alone, and `length` spans exactly the first to the last of them, at most isize::MAX bytes. In
     // bottom-up images, the last row comes first.

@@ -124,7 +124,7 @@ struct User {
 unsafe impl Send for User {}
 
 /// A callback with its context.
-struct Callback {
+struct HostCallback {
     function: unsafe extern "C" fn(*mut c_void, fcn_status, *const fcn_mask, i64, *mut c_void),
     context: *mut c_void,
     /// Holds the result during a call.
@@ -132,9 +132,9 @@ struct Callback {
 }
 
 // SAFETY: fcn_stream_create() requires a callback that the stream's thread may call.
-unsafe impl Send for Callback {}
+unsafe impl Send for HostCallback {}
 
-impl Callback {
+impl HostCallback {
     fn call(&mut self, result: StreamResult<'_, User>) {
         let StreamResult { mask, timestamp, user, .. } = result;
         let say = |status, mask| {
@@ -217,7 +217,7 @@ pub unsafe extern "C" fn fcn_stream_create(
         let mask = like.map_or_else(Mask::new, |like| like.0.like());
         let made = match callback {
             Some(function) => {
-                let mut callback = Callback { function, context, mask: fcn_mask::from(Mask::new()) };
+                let mut callback = HostCallback { function, context, mask: fcn_mask::from(Mask::new()) };
                 Stream::new(segmenter, mask, move |result| callback.call(result))
             }
             None => Stream::polling(segmenter, mask),

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use super::{
-    kernel::{self, BLOCK, Block, Sink},
-    resample::Counts,
+    kernel::{self, BLOCK, BestTwo, Block, Sink},
+    resample::LabelCounts,
 };
 use crate::{
-    mask::{MaskData, Rules, Target},
+    Size,
+    mask::{LabelBuffer, MaskData, Rules, Target},
     palette::UNKNOWN,
     simd::F32x8,
 };
@@ -16,7 +17,7 @@ use crate::{
 const MAX_CLASSES: usize = 255;
 
 /// Consecutive rows of a mask, filled by one thread. Outputs that were not requested are empty.
-pub(super) struct Part<'a> {
+pub(super) struct MaskPart<'a> {
     /// The mask's rows.
     pub(super) rows: Range<usize>,
     width: usize,
@@ -30,26 +31,34 @@ pub(super) struct Part<'a> {
     scores: [&'a mut [f32]; MAX_CLASSES],
 }
 
-/// Splits the rows `rows` of a mask into parts, with the rules and the counts that fill them. `end`
-/// maps the first row of a part to its end.
+/// The parts of a mask, and what fills them.
+pub(super) struct MaskParts<'a, I> {
+    pub(super) parts: I,
+    pub(super) rules: &'a Rules,
+    /// The pixels of each label.
+    pub(super) pixels: &'a mut [u64],
+    pub(super) not_finite: &'a mut u64,
+}
+
+/// Splits the rows `rows` of a mask into parts. `end` maps the first row of a part to its end.
 pub(super) fn parts<'a>(
     mask: &'a mut MaskData,
     target: &'a mut Target<'_>,
     rows: Range<usize>,
     end: impl Fn(usize) -> usize,
-) -> (impl Iterator<Item = Part<'a>>, &'a Rules, (&'a mut [u64], &'a mut u64)) {
-    let MaskData { width, height, labels, confidence, confidence_u8, margin, scores, pixels, not_finite, .. } = mask;
-    let (width, height) = (*width, *height);
-    let (labels, stride) = match &mut target.labels {
-        Some((labels, stride)) => (&mut **labels, *stride),
-        None => (&mut labels[..], width),
+) -> MaskParts<'a, impl Iterator<Item = MaskPart<'a>>> {
+    let MaskData { size, labels, confidence, confidence_u8, margin, scores, pixels, not_finite, .. } = mask;
+    let Size { width, .. } = *size;
+    let LabelBuffer { labels, stride } = match &mut target.labels {
+        Some(buffer) => buffer.reborrow(),
+        None => LabelBuffer { labels, stride: width },
     };
     let first = rows.start * width;
     let mut labels = labels.get_mut(rows.start * stride..).unwrap_or_default();
     let mut confidence = confidence.get_mut(first..).unwrap_or_default();
     let mut confidence_u8 = confidence_u8.get_mut(first..).unwrap_or_default();
     let mut margin = margin.get_mut(first..).unwrap_or_default();
-    let mut planes = scores.chunks_exact_mut(width * height);
+    let mut planes = scores.chunks_exact_mut(size.pixels());
     let mut planes: [_; MAX_CLASSES] =
         std::array::from_fn(|_| planes.next().and_then(|plane| plane.get_mut(first..)).unwrap_or_default());
     let mut start = rows.start;
@@ -60,7 +69,7 @@ pub(super) fn parts<'a>(
         let part = start..end(start).min(rows.end);
         start = part.end;
         let area = part.len() * width;
-        Some(Part {
+        Some(MaskPart {
             width,
             labels: split(&mut labels, part.len() * stride),
             stride,
@@ -71,7 +80,7 @@ pub(super) fn parts<'a>(
             rows: part,
         })
     });
-    (parts, &target.rules, (pixels, not_finite))
+    MaskParts { parts, rules: &target.rules, pixels, not_finite }
 }
 
 /// Takes the first `length` values, or all if there are fewer.
@@ -82,12 +91,12 @@ fn split<'a, T>(values: &mut &'a mut [T], length: usize) -> &'a mut [T] {
     first
 }
 
-impl Part<'_> {
+impl MaskPart<'_> {
     /// Writes the labels of row `y`, columns `x`, `x + step`, ..., and counts them.
     #[inline(always)]
-    pub(super) fn put(&mut self, y: usize, x: usize, step: usize, labels: [u8; BLOCK], pixels: &mut Counts) {
+    pub(super) fn put(&mut self, y: usize, x: usize, step: usize, labels: [u8; BLOCK], pixels: &mut LabelCounts) {
         let pixels = &mut pixels.labels;
-        let Part { rows, width, labels: all, stride, .. } = self;
+        let MaskPart { rows, width, labels: all, stride, .. } = self;
         let (row, width) = ((y - rows.start) * *stride, *width);
         let line = &mut all[row..row + width];
         if let Some(place) = line.get_mut(x..).and_then(<[u8]>::first_chunk_mut).filter(|_| step == 1) {
@@ -112,10 +121,10 @@ impl Part<'_> {
 
 /// Takes the argmax of each pixel.
 pub(super) struct Argmax<'a, 'b> {
-    pub(super) part: &'a mut Part<'b>,
+    pub(super) part: &'a mut MaskPart<'b>,
     pub(super) rules: &'a Rules,
     /// The pixels counted so far.
-    pub(super) pixels: &'a mut Counts,
+    pub(super) pixels: &'a mut LabelCounts,
     /// Buffer for the scores of the competing classes.
     pub(super) chosen: &'a mut [Block],
     /// The row of the mask that row 0 of the blocks becomes.
@@ -133,26 +142,25 @@ impl Sink for Argmax<'_, '_> {
             each(x, step, self.part.width, |lane, _| self.pixels.not_finite += u64::from(lanes[lane]));
         }
         if rules.labels_only {
-            let mut labels = rules.name(kernel::best::<V>(competing));
+            let mut labels = rules.labels(kernel::best::<V>(competing));
             if let Some(lanes) = not_finite {
                 (0..BLOCK).filter(|lane| lanes[*lane]).for_each(|lane| labels[lane] = UNKNOWN);
             }
             return self.part.put(y, x, step, labels, self.pixels);
         }
-        let (best, second, places) = kernel::best_two::<V>(competing);
+        let BestTwo { best, mut second, places } = kernel::best_two::<V>(competing);
         let mut confidence = softmax(competing, &best);
-        let mut labels = rules.name(places);
+        let mut labels = rules.labels(places);
         for lane in 0..BLOCK {
             labels[lane] = rules.known(labels[lane], confidence[lane]);
         }
-        let mut second = second;
         for lane in 0..BLOCK {
             if not_finite.is_some_and(|lanes| lanes[lane]) {
                 (labels[lane], confidence[lane], second[lane]) = (UNKNOWN, 0.0, best[lane]);
             }
         }
         self.part.put(y, x, step, labels, self.pixels);
-        let Part { rows, width, confidence: probabilities, confidence_u8: bytes, margin, scores: planes, .. } =
+        let MaskPart { rows, width, confidence: probabilities, confidence_u8: bytes, margin, scores: planes, .. } =
             &mut *self.part;
         let (row, width) = ((y - rows.start) * *width, *width);
         if !probabilities.is_empty() {

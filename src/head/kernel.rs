@@ -3,7 +3,6 @@
 //! Kernels are generic over the vectors of [`crate::simd`]. They do not wrap their bodies in
 //! closures, which would not inherit the caller's target features.
 
-use super::upsample::Transposed;
 use crate::simd::F32x8;
 
 /// Columns computed together: two AVX2 registers.
@@ -19,68 +18,9 @@ pub(super) trait Sink {
     fn take<V: F32x8>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]);
 }
 
-/// Rows of the result that one thread computes, for classes upsampled independently.
-pub(super) struct Job<'a> {
-    pub(super) convolution: &'a Transposed,
-    /// The low-resolution scores with their border: classes x (height + 2) x columns.
-    pub(super) padded: &'a [f32],
-    pub(super) columns: usize,
-    /// Height and width of the low-resolution scores.
-    pub(super) size: (usize, usize),
-    /// The rows of the result.
-    pub(super) rows: std::ops::Range<usize>,
-}
-
-/// A transposed convolution without cross-class weights. With p = s / 2, row y of the result
-/// depends on input rows i and i - 1, where y + p = i s + r, through kernel rows r and r + s;
-/// columns likewise. So outputs x = j s + phase - p share their weights, and each is a sum over
-/// four shifted rows of its class. Rows of equal r are computed one after the other, so that their
-/// weights are read once.
-#[inline(always)]
-pub(super) fn separate<V: F32x8, S: Sink>(job: &Job<'_>, block: &mut [Block], sink: &mut S) {
-    let Job { convolution, padded, columns, size: (height, width), ref rows } = *job;
-    let Transposed { stride, ref weights, ref bias, .. } = *convolution;
-    let count = bias.len();
-    let tap = |row: usize, column: usize| &weights[(row * 2 * stride + column) * count..][..count];
-    let half = stride / 2;
-    for r in 0..stride {
-        for phase in 0..stride {
-            let taps = [tap(r, phase), tap(r, phase + stride), tap(r + stride, phase), tap(r + stride, phase + stride)];
-            // The rows y of this job with y + half = i stride + r.
-            let first = (rows.start + half).saturating_sub(r).div_ceil(stride);
-            for i in first..=height {
-                let y = (i * stride + r).wrapping_sub(half);
-                if !rows.contains(&y) {
-                    continue;
-                }
-                for start in (0..=width).step_by(BLOCK) {
-                    // Because of the border, row i of `padded` is row i - 1 of the input.
-                    let place = i * columns + start;
-                    let inputs = Inputs { padded, plane: (height + 2) * columns, place, columns, taps, bias };
-                    upsample::<V>(&inputs, block);
-                    sink.take::<V>(y, (start * stride + phase).wrapping_sub(half), stride, block);
-                }
-            }
-        }
-    }
-}
-
-/// Inputs of 16 columns of the result.
-struct Inputs<'a> {
-    /// The low-resolution scores of all classes, `plane` values each, in rows of `columns`.
-    padded: &'a [f32],
-    plane: usize,
-    columns: usize,
-    /// Where the upper left of the four shifted rows starts in a plane.
-    place: usize,
-    /// The weights of the four shifted rows.
-    taps: [&'a [f32]; 4],
-    bias: &'a [f32],
-}
-
 /// 16 values from `start` on.
 #[inline(always)]
-fn load<V: F32x8>(values: &[f32], start: usize) -> [V; 2] {
+pub(super) fn load<V: F32x8>(values: &[f32], start: usize) -> [V; 2] {
     let block: &Block = values[start..start + BLOCK].try_into().expect("a slice of sixteen");
     let (first, second) = block.split_at(8);
     [V::load(first.try_into().expect("eight")), V::load(second.try_into().expect("eight"))]
@@ -91,12 +31,6 @@ pub(super) fn store<V: F32x8>(values: [V; 2], block: &mut Block) {
     let (first, second) = block.split_at_mut(8);
     values[0].store(first.try_into().expect("eight"));
     values[1].store(second.try_into().expect("eight"));
-}
-
-/// The four shifted rows that a block depends on: lower right, lower left, upper right, upper left.
-#[inline(always)]
-fn shifted<V: F32x8>(plane: &[f32], place: usize, columns: usize) -> [[V; 2]; 4] {
-    [load(plane, place + columns + 1), load(plane, place + columns), load(plane, place + 1), load(plane, place)]
 }
 
 /// The best score offered for each column so far, and its index; the first of equal scores wins.
@@ -155,10 +89,18 @@ fn best_of<V: F32x8>(scores: &[Block]) -> Best<V> {
     best
 }
 
-/// The best and the second best score of each column, and the argmax. With a single class, the
-/// second best score is -infinity.
+/// The two best scores of each column.
+pub(super) struct BestTwo {
+    pub(super) best: Block,
+    /// -infinity if there is a single class.
+    pub(super) second: Block,
+    /// The argmax.
+    pub(super) places: [u8; BLOCK],
+}
+
+/// The best and the second best score of each column, and the argmax.
 #[inline(always)]
-pub(super) fn best_two<V: F32x8>(scores: &[Block]) -> (Block, Block, [u8; BLOCK]) {
+pub(super) fn best_two<V: F32x8>(scores: &[Block]) -> BestTwo {
     let mut best = Best::<V>::new(load(&scores[0], 0));
     let mut second = [V::splat(f32::NEG_INFINITY); 2];
     for scores in &scores[1..] {
@@ -169,10 +111,10 @@ pub(super) fn best_two<V: F32x8>(scores: &[Block]) -> (Block, Block, [u8; BLOCK]
         }
         best.offer(scores);
     }
-    let mut result = ([0.0; BLOCK], [0.0; BLOCK]);
-    store(best.score, &mut result.0);
-    store(second, &mut result.1);
-    (result.0, result.1, best.places())
+    let mut result = BestTwo { best: [0.0; BLOCK], second: [0.0; BLOCK], places: best.places() };
+    store(best.score, &mut result.best);
+    store(second, &mut result.second);
+    result
 }
 
 /// Which of 16 columns have an infinite or NaN score; `None` if all scores are finite.
@@ -291,19 +233,4 @@ fn scattered<V: F32x8>(rows: [&[f32]; 2], weights: [V; 2], window: &Window, half
     let left = V::load(&sources[1]).multiply_add(weights[1], V::load(&sources[0]).multiply(weights[0]));
     let right = V::load(&sources[3]).multiply_add(weights[1], V::load(&sources[2]).multiply(weights[0]));
     right.multiply_add(V::load(&window.far[half]), left.multiply(V::load(&window.near[half])))
-}
-
-/// Upsamples each class independently.
-#[inline(always)]
-fn upsample<V: F32x8>(inputs: &Inputs<'_>, block: &mut [Block]) {
-    let &Inputs { padded, plane, columns, place, taps, bias } = inputs;
-    for (class, (sums, plane)) in block.iter_mut().zip(padded.chunks_exact(plane)).enumerate() {
-        let sources: [[V; 2]; 4] = shifted(plane, place, columns);
-        let mut total = [V::splat(bias[class]); 2];
-        for index in 0..4 {
-            let tap = V::splat(taps[index][class]);
-            total = [tap.multiply_add(sources[index][0], total[0]), tap.multiply_add(sources[index][1], total[1])];
-        }
-        store(total, sums);
-    }
 }

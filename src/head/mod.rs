@@ -5,25 +5,27 @@
 mod argmax;
 mod kernel;
 mod resample;
+mod separate;
+mod transposed;
 mod upsample;
 mod winograd;
 
 use std::ops::Range;
 
 use crate::{
-    Result,
+    Result, Size,
     mask::{MaskData, Rules, Target},
     memory::set_length,
     pool::{Pool, Queue},
     resample::Axis,
-    scores::Scores,
     simd::F32x8,
+    tiles::FinishedRows,
 };
-use argmax::{Part, parts};
+use argmax::{MaskPart, MaskParts, parts};
 use kernel::{Block, Sink};
-use resample::{Columns, Counts, Resize, Scratch};
-pub(crate) use upsample::Upsampling;
-use upsample::{Prepared, Rows};
+use resample::{Columns, LabelCounts, RowResampling, Scratch};
+pub(crate) use upsample::{NetworkOutput, Upsampling};
+use upsample::{Prepared, ScoreRows};
 
 /// How the network's input relates to the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,22 @@ pub(crate) enum Fit {
     Crop,
     /// The input is the frame, resampled to another size.
     Resample,
+}
+
+/// The size of the network's input for a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WorkingSize {
+    pub(crate) size: Size,
+    pub(crate) fit: Fit,
+}
+
+/// Sums of the scores of overlapping tiles, to which the scores of one are added: rows of classes x
+/// `width`.
+pub(crate) struct TileSums<'a> {
+    pub(crate) sums: &'a mut [f32],
+    pub(crate) width: usize,
+    /// The tile's first column.
+    pub(crate) left: usize,
 }
 
 /// Buffers that are kept between frames.
@@ -51,44 +69,34 @@ struct Workers {
 }
 
 impl Workspace {
-    /// Computes the labels and the other requested outputs of a whole frame. `size` is the height
-    /// and width of the network's input, `frame` those of the frame. `mask` must be prepared.
-    #[expect(clippy::too_many_arguments, reason = "scores, frame and mask are each two of them")]
+    /// Computes the labels and the other requested outputs of a whole frame of size `frame`. `mask`
+    /// must be prepared.
     pub(crate) fn label(
         &mut self,
-        upsampling: &Upsampling,
-        scores: Scores<'_>,
-        size: (usize, usize),
-        (frame, fit): ((usize, usize), Fit),
+        output: NetworkOutput<'_>,
+        fit: Fit,
+        frame: Size,
         mask: &mut MaskData,
         target: &mut Target<'_>,
         pool: &Pool,
     ) -> Result<()> {
-        let rows = self.prepared.rows(upsampling, scores, size, pool)?;
+        let rows = self.prepared.rows(output, pool)?;
         // The low-resolution scores are few enough to check in advance; full-size ones are checked
         // block by block.
-        target.rules.checks_scores = rows.are_there() || !are_small(scores.data);
+        target.rules.checks_scores = rows.are_materialized() || !are_small(output.scores.data);
         let region = match fit {
             Fit::Crop => frame,
-            Fit::Resample => size,
+            Fit::Resample => output.size,
         };
         mask.pixels.fill(0);
-        self.workers.fill(&rows, (0, 0..region.0), region, mask, target, pool)
+        self.workers.fill(&rows, 0..region.height, region, mask, target, pool)
     }
 
-    /// Adds the scores of a tile to `band`, whose rows are classes x `band_width`, starting at
-    /// column `left`.
-    pub(crate) fn add(
-        &mut self,
-        upsampling: &Upsampling,
-        scores: Scores<'_>,
-        size: (usize, usize),
-        band: &mut [f32],
-        (band_width, left): (usize, usize),
-        pool: &Pool,
-    ) -> Result<()> {
+    /// Adds the scores of a tile to the sums.
+    pub(crate) fn add(&mut self, output: NetworkOutput<'_>, tile: TileSums<'_>, pool: &Pool) -> Result<()> {
+        let TileSums { sums: band, width: band_width, left } = tile;
         let Workspace { prepared, workers: Workers { threads, .. } } = self;
-        let rows = prepared.rows(upsampling, scores, size, pool)?;
+        let rows = prepared.rows(output, pool)?;
         prepare(threads, pool, rows.channels())?;
         let length = rows.channels() * band_width;
         let share = (band.len() / length).div_ceil(pool.threads()).max(1);
@@ -106,40 +114,38 @@ impl Workspace {
         Ok(())
     }
 
-    /// Labels the rows of the mask that the frame's rows `done` complete. `scores` are final scores
-    /// at the frame's width, rows of classes x width, starting with row `base`; earlier rows have
-    /// been labelled. `frame` is the frame's height and width.
+    /// Labels the rows of the mask that the frame's rows `done` complete. `rows` are final scores
+    /// at the width of the frame, whose size is `frame`; earlier rows have been labelled.
     pub(crate) fn finish(
         &mut self,
-        (scores, base): (&[f32], usize),
+        rows: FinishedRows<'_>,
         done: Range<usize>,
-        frame: (usize, usize),
+        frame: Size,
         mask: &mut MaskData,
         target: &mut Target<'_>,
         pool: &Pool,
     ) -> Result<()> {
-        let rows = Rows::there(scores, mask.classes, frame.1);
+        let rows = ScoreRows::materialized(rows, mask.classes, frame.width);
         target.rules.checks_scores = true;
-        self.workers.fill(&rows, (base, done), frame, mask, target, pool)
+        self.workers.fill(&rows, done, frame, mask, target, pool)
     }
 }
 
 impl Workers {
     /// Fills the rows of the mask that lie between score rows, of which `done` are the latest.
-    /// `base` is the index of the first of `rows`; `region` is the height and width that the mask
-    /// covers.
+    /// `region` is the size that the mask covers.
     fn fill(
         &mut self,
-        rows: &Rows<'_>,
-        (base, done): (usize, Range<usize>),
-        region: (usize, usize),
+        rows: &ScoreRows<'_>,
+        done: Range<usize>,
+        region: Size,
         mask: &mut MaskData,
         target: &mut Target<'_>,
         pool: &Pool,
     ) -> Result<()> {
         let Workers { vertical, horizontal, columns, threads } = self;
         prepare(threads, pool, mask.classes)?;
-        if region == (mask.height, mask.width) {
+        if region == mask.size {
             let share = done.len().div_ceil(threads.len());
             each_part(
                 mask,
@@ -149,19 +155,19 @@ impl Workers {
                 threads,
                 pool,
                 |scratch, rules, part| {
-                    scratch.copy(rows, base, rules, part);
+                    scratch.copy(rows, rules, part);
                 },
             );
             return Ok(());
         }
-        vertical.prepare(region.0, mask.height);
-        horizontal.prepare(region.1, mask.width);
-        columns.prepare(horizontal, region.1);
+        vertical.prepare(region.height, mask.size.height);
+        horizontal.prepare(region.width, mask.size.width);
+        columns.prepare(horizontal, region.width);
         let bands = rows.bands();
         threads.iter_mut().try_for_each(|scratch| scratch.prepare_rows(rows, bands.height + 1))?;
         let vertical = vertical.taps();
         let known = |row: usize| vertical.partition_point(|tap| tap.second < row);
-        let resize = Resize { rows, base, vertical, columns };
+        let resize = RowResampling { rows, vertical, columns };
         // Each part depends on the rows of one band and the last row before it.
         let end = |line: usize| known(bands.end(vertical[line].second));
         each_part(mask, target, known(done.start)..known(done.end), end, threads, pool, |scratch, rules, part| {
@@ -184,7 +190,7 @@ fn prepare(threads: &mut Vec<Scratch>, pool: &Pool, classes: usize) -> Result<()
     for scratch in threads {
         scratch.space.prepare(classes)?;
         set_length(&mut scratch.chosen, classes, "a block of scores")?;
-        scratch.pixels = Counts::default();
+        scratch.pixels = LabelCounts::default();
     }
     Ok(())
 }
@@ -198,12 +204,12 @@ fn each_part(
     end: impl Fn(usize) -> usize + Sync + Send,
     threads: &mut [Scratch],
     pool: &Pool,
-    fill: impl Fn(&mut Scratch, &Rules, &mut Part<'_>) + Sync,
+    fill: impl Fn(&mut Scratch, &Rules, &mut MaskPart<'_>) + Sync,
 ) {
     if lines.is_empty() {
         return;
     }
-    let (parts, rules, (pixels, not_finite)) = parts(mask, target, lines, end);
+    let MaskParts { parts, rules, pixels, not_finite } = parts(mask, target, lines, end);
     let parts = Queue::new(parts);
     {
         let scratches = Queue::new(threads.iter_mut());

@@ -10,16 +10,16 @@
 use std::ops::Range;
 
 use super::{
-    argmax::{Argmax, Part, compete},
+    argmax::{Argmax, MaskPart, compete},
     kernel::{self, BLOCK, Best, Block, Sink, Spread, Window},
-    upsample::{Rows, Space},
+    upsample::{RowBuffers, ScoreRows},
 };
 use crate::{
     Result,
     mask::Rules,
     memory::set_length,
     resample::{Axis, Tap},
-    simd::{self, F32x8, Work},
+    simd::{self, F32x8, SimdOp},
 };
 
 /// Vectors of eight may read this many values past the end of a row.
@@ -83,43 +83,41 @@ impl Window {
 }
 
 /// How score rows become rows of the mask.
-pub(super) struct Resize<'a> {
-    pub(super) rows: &'a Rows<'a>,
-    /// The index of the first row.
-    pub(super) base: usize,
+pub(super) struct RowResampling<'a> {
+    pub(super) rows: &'a ScoreRows<'a>,
     /// The two score rows that each row of the mask lies between.
     pub(super) vertical: &'a [Tap],
     pub(super) columns: &'a Columns,
 }
 
 /// The number of pixels of each label, and of pixels with scores that are not finite.
-pub(super) struct Counts {
+pub(super) struct LabelCounts {
     pub(super) labels: [u64; 256],
     pub(super) not_finite: u64,
 }
 
-impl Default for Counts {
+impl Default for LabelCounts {
     fn default() -> Self {
-        Counts { labels: [0; 256], not_finite: 0 }
+        LabelCounts { labels: [0; 256], not_finite: 0 }
     }
 }
 
 /// The buffers of one thread.
 #[derive(Default)]
 pub(super) struct Scratch {
-    pub(super) space: Space,
+    pub(super) space: RowBuffers,
     /// Buffer for the scores of the competing classes.
     pub(super) chosen: Vec<Block>,
     /// 16 columns of all classes.
     block: Vec<Block>,
-    kept: Kept,
+    kept: BufferedRows,
     /// Pixel counts of each label.
-    pub(super) pixels: Counts,
+    pub(super) pixels: LabelCounts,
 }
 
 /// Buffered score rows.
 #[derive(Default)]
-struct Kept {
+struct BufferedRows {
     /// The index of the first row.
     first: usize,
     width: usize,
@@ -134,15 +132,15 @@ struct Kept {
 
 /// One buffered row.
 #[derive(Clone, Copy)]
-struct Row<'a> {
+struct BufferedRow<'a> {
     scores: &'a [f32],
     places: &'a [u8],
 }
 
-impl Kept {
-    fn row(&self, number: usize, classes: usize) -> Row<'_> {
+impl BufferedRows {
+    fn row(&self, number: usize, classes: usize) -> BufferedRow<'_> {
         let (index, length) = (number - self.first, classes * (self.width + BEYOND));
-        Row {
+        BufferedRow {
             scores: &self.scores[index * length..][..length],
             places: &self.places[index * self.width..][..self.width],
         }
@@ -151,7 +149,7 @@ impl Kept {
 
 impl Scratch {
     /// Allocates `count` rows.
-    pub(super) fn prepare_rows(&mut self, rows: &Rows<'_>, count: usize) -> Result<()> {
+    pub(super) fn prepare_rows(&mut self, rows: &ScoreRows<'_>, count: usize) -> Result<()> {
         let Scratch { block, kept, .. } = self;
         kept.width = rows.width();
         set_length(block, rows.channels(), "a block of scores")?;
@@ -160,21 +158,21 @@ impl Scratch {
     }
 
     /// Fills a part of the mask from score rows of the same size.
-    pub(super) fn copy(&mut self, rows: &Rows<'_>, base: usize, rules: &Rules, part: &mut Part<'_>) {
+    pub(super) fn copy(&mut self, rows: &ScoreRows<'_>, rules: &Rules, part: &mut MaskPart<'_>) {
         let Scratch { space, chosen, pixels, .. } = self;
-        let wanted = part.rows.start - base..part.rows.end - base;
-        rows.compute(wanted, space, &mut Argmax { part, rules, pixels, chosen, top: base });
+        let wanted = part.rows.start - rows.first..part.rows.end - rows.first;
+        rows.compute(wanted, space, &mut Argmax { part, rules, pixels, chosen, top: rows.first });
     }
 
     /// Fills a part of the mask from score rows of another size.
-    pub(super) fn resample(&mut self, resize: &Resize<'_>, rules: &Rules, part: &mut Part<'_>) {
+    pub(super) fn resample(&mut self, resize: &RowResampling<'_>, rules: &Rules, part: &mut MaskPart<'_>) {
         let Scratch { space, chosen, block, kept, pixels } = self;
-        let &Resize { rows, base, vertical, .. } = resize;
+        let &RowResampling { rows, vertical, .. } = resize;
         let Range { mut start, end } = part.rows;
         kept.first = vertical[start].first;
         kept.has_not_finite = false;
-        let wanted = kept.first - base..vertical[end - 1].second + 1 - base;
-        rows.compute(wanted.clone(), space, &mut Keep { kept, top: wanted.start, rules, chosen });
+        let wanted = kept.first - rows.first..vertical[end - 1].second + 1 - rows.first;
+        rows.compute(wanted.clone(), space, &mut BufferSink { kept, top: wanted.start, rules, chosen });
         while start < end {
             let Tap { first, second, .. } = vertical[start];
             let next = (start..end).find(|&line| vertical[line].first != first).unwrap_or(end);
@@ -192,18 +190,18 @@ impl Scratch {
 }
 
 /// Writes score rows to the buffer.
-struct Keep<'a> {
-    kept: &'a mut Kept,
+struct BufferSink<'a> {
+    kept: &'a mut BufferedRows,
     /// The index of the first buffered row among the rows it comes from.
     top: usize,
     rules: &'a Rules,
     chosen: &'a mut [Block],
 }
 
-impl Sink for Keep<'_> {
+impl Sink for BufferSink<'_> {
     #[inline(always)]
     fn take<V: F32x8>(&mut self, y: usize, x: usize, step: usize, scores: &[Block]) {
-        let Kept { width, scores: rows, places, has_not_finite, .. } = &mut *self.kept;
+        let BufferedRows { width, scores: rows, places, has_not_finite, .. } = &mut *self.kept;
         *has_not_finite |= self.rules.checks_scores && kernel::not_finite::<V>(scores).is_some();
         let (width, row) = (*width, y - self.top);
         let length = scores.len() * (width + BEYOND);
@@ -254,18 +252,18 @@ fn put_inside<T: Copy>(row: &mut [T], x: usize, step: usize, values: &[T; BLOCK]
 
 /// Rows of the mask that lie between the same two score rows.
 struct Between<'a, 'b, 'c> {
-    rows: [Row<'a>; 2],
+    rows: [BufferedRow<'a>; 2],
     lines: Range<usize>,
-    resize: &'a Resize<'a>,
+    resize: &'a RowResampling<'a>,
     /// Whether the argmax of the two rows predicts the argmax between them.
     foresees: bool,
     block: &'a mut [Block],
     sink: &'b mut Argmax<'a, 'c>,
 }
 
-impl Work for Between<'_, '_, '_> {
+impl SimdOp for Between<'_, '_, '_> {
     #[inline(always)]
-    fn by<V: F32x8>(self) {
+    fn eval<V: F32x8>(self) {
         let Columns { windows, spread, .. } = self.resize.columns;
         // A constant in each arm, so that the inner loops have no branches.
         match spread {
@@ -301,7 +299,7 @@ impl Between<'_, '_, '_> {
                         let scores = kernel::between(planes(rows, class), weights, window, spread);
                         best.offer_as(V::splat(f32::from(place)), scores);
                     }
-                    sink.part.put(line, x, 1, rules.name(best.places()), sink.pixels);
+                    sink.part.put(line, x, 1, rules.labels(best.places()), sink.pixels);
                 } else {
                     for (class, scores) in (0..=u8::MAX).zip(block.iter_mut()) {
                         kernel::store(kernel::between(planes(rows, class), weights, window, spread), scores);
@@ -315,7 +313,7 @@ impl Between<'_, '_, '_> {
 
 /// The planes of one class in two rows.
 #[inline(always)]
-fn planes<'a>(rows: [Row<'a>; 2], class: u8) -> [&'a [f32]; 2] {
+fn planes<'a>(rows: [BufferedRow<'a>; 2], class: u8) -> [&'a [f32]; 2] {
     let plane = rows[0].places.len() + BEYOND;
     let start = usize::from(class) * plane;
     [&rows[0].scores[start..start + plane], &rows[1].scores[start..start + plane]]
@@ -323,7 +321,7 @@ fn planes<'a>(rows: [Row<'a>; 2], class: u8) -> [&'a [f32]; 2] {
 
 /// The class that is the argmax at all source pixels of a window, if there is one.
 #[inline(always)]
-fn clear(rows: [Row<'_>; 2], window: &Window) -> Option<u8> {
+fn clear(rows: [BufferedRow<'_>; 2], window: &Window) -> Option<u8> {
     let places = window.first..=window.last;
     let (upper, lower) = (&rows[0].places[places.clone()], &rows[1].places[places]);
     let place = upper[0];
@@ -335,7 +333,7 @@ fn clear(rows: [Row<'_>; 2], window: &Window) -> Option<u8> {
 /// classes, in ascending order. Never empty.
 #[inline(always)]
 fn contenders<'a, V: F32x8>(
-    rows: [Row<'_>; 2],
+    rows: [BufferedRow<'_>; 2],
     window: &Window,
     spread: Spread,
     rules: &Rules,
@@ -371,8 +369,8 @@ mod tests {
         result: &'a mut Vec<Block>,
     }
 
-    impl Work for Mixed<'_> {
-        fn by<V: F32x8>(self) {
+    impl SimdOp for Mixed<'_> {
+        fn eval<V: F32x8>(self) {
             let weights = [V::splat(1.0 - self.far), V::splat(self.far)];
             for window in &self.columns.windows {
                 let mut block = [0.0; BLOCK];
@@ -402,7 +400,7 @@ mod tests {
             let far = 0.3;
             let mixed = |result| Mixed { rows: [&rows[0], &rows[1]], far, columns: &columns, result };
             simd::run(mixed(&mut fast));
-            mixed(&mut plain).by::<[f32; 8]>();
+            mixed(&mut plain).eval::<[f32; 8]>();
             for (x, tap) in axis.taps().iter().enumerate() {
                 let at = |column: usize| {
                     let [upper, lower] = [0, 1].map(|row: usize| f64::from(rows[row][column]));
@@ -426,9 +424,9 @@ mod tests {
     /// The argmax of each column, with vectors of type `V`.
     struct Best16<'a>(&'a [Block], &'a mut ([u8; BLOCK], Block, Block));
 
-    impl Work for Best16<'_> {
-        fn by<V: F32x8>(self) {
-            let (best, second, places) = kernel::best_two::<V>(self.0);
+    impl SimdOp for Best16<'_> {
+        fn eval<V: F32x8>(self) {
+            let kernel::BestTwo { best, second, places } = kernel::best_two::<V>(self.0);
             assert_eq!(places, kernel::best::<V>(self.0));
             *self.1 = (places, best, second);
         }
@@ -444,7 +442,7 @@ mod tests {
                 .collect();
             let (mut fast, mut plain) = (Default::default(), Default::default());
             simd::run(Best16(&scores, &mut fast));
-            Best16(&scores, &mut plain).by::<[f32; 8]>();
+            Best16(&scores, &mut plain).eval::<[f32; 8]>();
             assert_eq!(fast, plain);
             let (places, best, second) = fast;
             for (lane, (place, (best, second))) in places.into_iter().zip(best.into_iter().zip(second)).enumerate() {

@@ -16,10 +16,10 @@ use std::ops::Range;
 
 use super::{
     kernel::{BLOCK, Block, Sink},
-    upsample::Transposed,
+    transposed::Transposed,
 };
 use crate::{
-    Result,
+    Result, Size,
     memory::set_length,
     pool::{Pool, Queue},
     scores::Scores,
@@ -50,7 +50,7 @@ pub(super) struct Tiles {
 
 /// The buffers of one thread.
 #[derive(Default)]
-pub(super) struct Space {
+pub(super) struct WinogradBuffers {
     /// The transformed weights of one phase: products x from class x to class.
     filters: Vec<f32>,
     /// The four results of 16 tiles, for all classes each: upper left, upper right, lower left,
@@ -58,7 +58,7 @@ pub(super) struct Space {
     results: Vec<Block>,
 }
 
-impl Space {
+impl WinogradBuffers {
     pub(super) fn prepare(&mut self, classes: usize) -> Result<()> {
         set_length(&mut self.filters, PRODUCTS * classes * classes, "the upsampling's filters")?;
         set_length(&mut self.results, 4 * classes, "a block of scores")
@@ -68,7 +68,7 @@ impl Space {
 impl Tiles {
     /// Transforms `scores`, padded with zeros.
     pub(super) fn prepare(&mut self, scores: Scores<'_>, pool: &Pool) -> Result<()> {
-        let Scores { channels, height, width, .. } = scores;
+        let Scores { channels, size: Size { width, height }, .. } = scores;
         // Scores of height x width yield height + 1 rows and width + 1 columns of one phase.
         let (rows, columns) = ((height + 1).div_ceil(2), (width + 1).div_ceil(2));
         let eights = (rows * columns).div_ceil(LANES);
@@ -97,7 +97,7 @@ impl Tiles {
 
 /// The nine factors of eight tiles from tile `first` on, for each class.
 fn transform(scores: Scores<'_>, first: usize, columns: usize, values: &mut [f32]) {
-    let Scores { channels, height, width, data } = scores;
+    let Scores { channels, size: Size { width, height }, data } = scores;
     for lane in 0..LANES {
         let (row, column) = ((first + lane) / columns, (first + lane) % columns);
         // The tile's scores begin one row above and one column left of it.
@@ -125,7 +125,7 @@ fn transform(scores: Scores<'_>, first: usize, columns: usize, values: &mut [f32
 }
 
 /// Rows of a transposed convolution's result that one thread computes.
-pub(super) struct Job<'a> {
+pub(super) struct DenseRows<'a> {
     pub(super) convolution: &'a Transposed,
     pub(super) tiles: &'a Tiles,
     /// The rows of the result.
@@ -135,9 +135,9 @@ pub(super) struct Job<'a> {
 /// Computes the rows of a job and passes them to `sink`. The outer loops run over phases, so that
 /// their weights are read once.
 #[inline(always)]
-pub(super) fn compute<V: F32x8, S: Sink>(job: &Job<'_>, space: &mut Space, sink: &mut S) {
-    let Job { convolution, tiles, rows } = job;
-    let Space { filters, results } = space;
+pub(super) fn compute<V: F32x8, S: Sink>(job: &DenseRows<'_>, space: &mut WinogradBuffers, sink: &mut S) {
+    let DenseRows { convolution, tiles, rows } = job;
+    let WinogradBuffers { filters, results } = space;
     let (stride, half) = (convolution.stride, convolution.stride / 2);
     for r in 0..stride {
         // The rows i of this phase for which i stride + r - half is a row of the job.

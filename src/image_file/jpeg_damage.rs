@@ -6,7 +6,7 @@ mod bits;
 mod scan;
 
 use bits::{Bits, HuffmanTable};
-use scan::{Frame, Scan};
+use scan::{FrameHeader, Scan};
 
 const CUT_OFF: &str = "it is cut off";
 
@@ -16,10 +16,10 @@ const MAX_SCANS: u32 = 100;
 /// Describes the damage to a file. Data after the end of the first image is ignored: programs store
 /// previews there, and phones store videos. JPEG types that the decoder rejects are not checked.
 pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
-    let mut reader = Reader { bytes, place: 2 };
+    let mut reader = MarkerReader { bytes, place: 2 };
     let mut dc: [Option<HuffmanTable>; 4] = Default::default();
     let mut ac: [Option<HuffmanTable>; 4] = Default::default();
-    let mut frame: Option<Frame> = None;
+    let mut frame: Option<FrameHeader> = None;
     let (mut interval, mut scans) = (0, 0);
     loop {
         match reader.marker()? {
@@ -37,7 +37,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
                 }
             }
             // Frames: baseline, extended, progressive.
-            kind @ 0xc0..=0xc2 => match Frame::read(reader.segment()?, kind == 0xc2)? {
+            kind @ 0xc0..=0xc2 => match FrameHeader::read(reader.segment()?, kind == 0xc2)? {
                 // The decoder rejects invalid frame headers.
                 None => return Ok(()),
                 Some(_) if frame.is_some() => return Err("it has two frame headers".to_owned()),
@@ -74,12 +74,12 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
 }
 
 /// Iterates over markers.
-struct Reader<'a> {
+struct MarkerReader<'a> {
     bytes: &'a [u8],
     place: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> MarkerReader<'a> {
     /// The code of the next marker, which any number of bytes 0xff may precede.
     fn marker(&mut self) -> Result<u8, String> {
         let rest = self.bytes.get(self.place..).unwrap_or_default();

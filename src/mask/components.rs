@@ -2,11 +2,13 @@
 //! corners. Uses union-find on runs of equal labels in each row, so the work depends on the number
 //! of runs, not pixels.
 
-use crate::{Result, memory::reserve};
+use std::ops::Range;
+
+use crate::{Result, Size, memory::reserve};
 
 /// A maximal run of pixels with the same label in a row.
 #[derive(Clone, Copy)]
-pub(super) struct Run {
+pub(super) struct LabelRun {
     /// The first column.
     pub(super) x: u16,
     pub(super) y: u16,
@@ -20,37 +22,48 @@ pub(super) struct Run {
 /// The regions of a label map whose sides are at most [`MAX_SIDE`](crate::MAX_SIDE).
 #[derive(Default)]
 pub(super) struct Components {
-    runs: Vec<Run>,
+    runs: Vec<LabelRun>,
     /// The index of the first run of each row, and the number of runs.
     rows: Vec<u32>,
     width: usize,
     corners: bool,
 }
 
-/// Labels and their stride.
-pub(super) type Rows<'a> = (&'a [u8], usize);
+/// Rows of labels, `stride` bytes apart.
+#[derive(Clone, Copy)]
+pub(super) struct StridedLabels<'a> {
+    pub(super) labels: &'a [u8],
+    pub(super) stride: usize,
+}
+
+/// The pixels of a run.
+pub(super) struct RunSpan {
+    pub(super) y: usize,
+    pub(super) columns: Range<usize>,
+}
 
 impl Components {
-    /// Reserves memory for labels of this width and height, for the worst case of one run per
+    /// Reserves memory for labels of this size, for the worst case of one run per
     /// pixel. Unused memory is never touched.
-    pub(super) fn prepare(&mut self, (width, height): (usize, usize)) -> Result<()> {
-        reserve(&mut self.rows, height + 1, "the regions of labels")?;
-        reserve(&mut self.runs, width * height, "the regions of labels")
+    pub(super) fn prepare(&mut self, size: Size) -> Result<()> {
+        reserve(&mut self.rows, size.height + 1, "the regions of labels")?;
+        reserve(&mut self.runs, size.pixels(), "the regions of labels")
     }
 
     /// Finds the regions of labels; their size must have been prepared. If `corners` is true,
     /// pixels that touch at a corner are connected.
-    pub(super) fn find(&mut self, labels: Rows<'_>, (width, height): (usize, usize), corners: bool) {
+    pub(super) fn find(&mut self, labels: StridedLabels<'_>, size: Size, corners: bool) {
+        let Size { width, height } = size;
         self.runs.clear();
         self.rows.clear();
         self.rows.push(0);
         (self.width, self.corners) = (width, corners);
-        for (y, row) in labels.0.chunks(labels.1).take(height).enumerate() {
+        for (y, row) in labels.labels.chunks(labels.stride).take(height).enumerate() {
             let mut x = 0;
             while x < width {
                 let end = run_end(&row[..width], x);
                 let next = self.runs.len() as u32;
-                self.runs.push(Run { x: x as u16, y: y as u16, link: -((end - x) as i32), next });
+                self.runs.push(LabelRun { x: x as u16, y: y as u16, link: -((end - x) as i32), next });
                 x = end;
             }
             self.rows.push(self.runs.len() as u32);
@@ -61,12 +74,12 @@ impl Components {
     }
 
     /// Joins the runs of row `y` with the runs above.
-    fn join_rows(&mut self, labels: Rows<'_>, y: usize) {
+    fn join_rows(&mut self, labels: StridedLabels<'_>, y: usize) {
         let (mut above, mut below, end) = (self.rows[y - 1], self.rows[y], self.rows[y + 1]);
         let first = below;
         while above < first && below < end {
             self.join_equal(labels, above, below);
-            let (left, right) = (self.columns(above).1, self.columns(below).1);
+            let (left, right) = (self.columns(above).end, self.columns(below).end);
             if self.corners && left == right && left < self.width {
                 // If both end in the same column, each touches the other's successor at a corner.
                 self.join_equal(labels, above, below + 1);
@@ -77,7 +90,7 @@ impl Components {
         }
     }
 
-    fn join_equal(&mut self, labels: Rows<'_>, one: u32, other: u32) {
+    fn join_equal(&mut self, labels: StridedLabels<'_>, one: u32, other: u32) {
         if self.label(labels, one) == self.label(labels, other) {
             self.join(one, other);
         }
@@ -118,21 +131,20 @@ impl Components {
         self.runs.len() as u32
     }
 
-    /// A run's row, first column, and end column (exclusive).
-    pub(super) fn place(&self, run: u32) -> (usize, usize, usize) {
-        let (x, end) = self.columns(run);
-        (usize::from(self.runs[run as usize].y), x, end)
+    /// The pixels of a run.
+    pub(super) fn span(&self, run: u32) -> RunSpan {
+        RunSpan { y: usize::from(self.runs[run as usize].y), columns: self.columns(run) }
     }
 
-    fn columns(&self, run: u32) -> (usize, usize) {
-        let Run { x, y, .. } = self.runs[run as usize];
+    fn columns(&self, run: u32) -> Range<usize> {
+        let LabelRun { x, y, .. } = self.runs[run as usize];
         let next = self.runs.get(run as usize + 1).filter(|next| next.y == y);
-        (usize::from(x), next.map_or(self.width, |next| usize::from(next.x)))
+        usize::from(x)..next.map_or(self.width, |next| usize::from(next.x))
     }
 
-    pub(super) fn label(&self, (labels, stride): Rows<'_>, run: u32) -> u8 {
-        let Run { x, y, .. } = self.runs[run as usize];
-        labels[usize::from(y) * stride + usize::from(x)]
+    pub(super) fn label(&self, rows: StridedLabels<'_>, run: u32) -> u8 {
+        let LabelRun { x, y, .. } = self.runs[run as usize];
+        rows.labels[usize::from(y) * rows.stride + usize::from(x)]
     }
 
     /// The pixel count of the region that `run` belongs to.
@@ -142,28 +154,29 @@ impl Components {
     }
 
     /// The runs of the region with this first run.
-    pub(super) fn each(&self, first: u32) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+    pub(super) fn each(&self, first: u32) -> impl Iterator<Item = RunSpan> + '_ {
         let following = move |&run: &u32| Some(self.runs[run as usize].next).filter(|&next| next != first);
-        std::iter::successors(Some(first), following).map(|run| self.place(run))
+        std::iter::successors(Some(first), following).map(|run| self.span(run))
     }
 
     /// Joins a region that was relabelled with the regions of its new label that touch it. Takes
     /// and returns the region's first run.
-    pub(super) fn rejoin(&mut self, labels: Rows<'_>, region: u32) -> u32 {
+    pub(super) fn rejoin(&mut self, labels: StridedLabels<'_>, region: u32) -> u32 {
         let mut run = region;
         loop {
             // Joined regions are inserted into the ring after a first run, which this loop has
             // passed.
             let following = self.runs[run as usize].next;
-            let (y, x, end) = self.place(run);
+            let RunSpan { y, columns } = self.span(run);
             for row in y.saturating_sub(1)..=(y + 1).min(self.rows.len() - 2) {
                 let reach = usize::from(self.corners || row == y);
-                let (left, right) = (x.saturating_sub(reach), (end - 1 + reach).min(self.width - 1));
+                let (left, right) =
+                    (columns.start.saturating_sub(reach), (columns.end - 1 + reach).min(self.width - 1));
                 let runs = self.rows[row]..self.rows[row + 1];
                 let of_row = &self.runs[runs.start as usize..runs.end as usize];
                 let skipped = of_row.partition_point(|run| usize::from(run.x) <= left) - 1;
                 for other in runs.start + skipped as u32..runs.end {
-                    if self.columns(other).0 > right {
+                    if self.columns(other).start > right {
                         break;
                     }
                     self.join_equal(labels, run, other);
@@ -204,15 +217,17 @@ mod tests {
         for number in 0..2000 {
             let corners = number % 2 == 0;
             let (labels, width) = picture(&mut random);
-            let size = (width, labels.len() / width);
+            let size = Size::new(width, labels.len() / width);
             components.prepare(size).unwrap();
-            components.find((&labels, width), size, corners);
+            components.find(StridedLabels { labels: &labels, stride: width }, size, corners);
             let mut expected = flooded(&labels, width, corners);
             expected.iter_mut().for_each(|region| region.sort_unstable());
             let found: Vec<Vec<usize>> = (0..components.count())
                 .filter_map(|run| components.pixels(run).map(|pixels| (run, pixels)))
                 .map(|(run, pixels)| {
-                    let places = components.each(run).flat_map(|(y, x, end)| y * width + x..y * width + end);
+                    let places = components
+                        .each(run)
+                        .flat_map(|RunSpan { y, columns }| y * width + columns.start..y * width + columns.end);
                     let mut places: Vec<usize> = places.collect();
                     places.sort_unstable();
                     assert_eq!(places.len(), pixels as usize, "picture {number}");

@@ -1,28 +1,29 @@
 //! Exponential moving averages of a stream's scores at the network's low resolution. The upsampling
 //! is affine, so the result equals averaging at full size.
 
-use crate::{Result, frame::View, memory::set_length, scores::Scores};
+use crate::{Result, Size, frame::FrameView, memory::set_length, scores::Scores};
 
 /// The averages so far.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     /// The source of the scores; `None` if there are none.
-    source: Option<Source>,
+    source: Option<ScoreOrigin>,
     /// Channels x height x width for each run of the network.
     scores: Vec<f32>,
 }
 
 /// Properties in which frames must agree to be averaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Source {
+pub(crate) struct ScoreOrigin {
     /// The segmenter's number in this process.
     pub(crate) segmenter: u64,
     /// The frame's size, crop and orientation.
-    pub(crate) view: View,
+    pub(crate) view: FrameView,
     /// Runs of the network per frame.
     pub(crate) runs: usize,
-    /// Channels, height and width of the output, set when it is known.
-    pub(crate) answer: (usize, usize, usize),
+    /// Channels and size of the output, set when they are known.
+    pub(crate) channels: usize,
+    pub(crate) size: Size,
 }
 
 impl History {
@@ -36,12 +37,13 @@ impl History {
     pub(crate) fn average<'a>(
         &'a mut self,
         before: &History,
-        source: Source,
-        (run, share): (usize, f32),
+        source: ScoreOrigin,
+        run: usize,
+        share: f32,
         scores: Scores<'_>,
     ) -> Result<Scores<'a>> {
-        let Scores { channels, height, width, data } = scores;
-        let source = Some(Source { answer: (channels, height, width), ..source });
+        let Scores { channels, size, data } = scores;
+        let source = Some(ScoreOrigin { channels, size, ..source });
         let runs = source.map_or(0, |source| source.runs);
         set_length(&mut self.scores, runs * data.len(), "smoothed scores")?;
         let place = run * data.len()..(run + 1) * data.len();
@@ -57,6 +59,6 @@ impl History {
             own.copy_from_slice(data);
         }
         self.source = source;
-        Ok(Scores { channels, height, width, data: own })
+        Ok(Scores { channels, size, data: own })
     }
 }

@@ -1,7 +1,7 @@
 //! [`LabelMap`]: a view of labels in memory, and measurements of them.
 
-use super::components::Components;
-use crate::{Error, MAX_SIDE, Rect, Result};
+use super::components::{Components, RunSpan, StridedLabels};
+use crate::{Error, MAX_SIDE, Rect, Result, Size};
 
 /// A view of labels in memory: rows of `width` bytes.
 #[derive(Debug, Clone, Copy)]
@@ -28,9 +28,9 @@ impl<'a> LabelMap<'a> {
     /// Creates a view of `height` rows of `width` labels, both at least 1, `stride` bytes apart. 0
     /// means rows without padding. The last row may end without padding.
     pub fn new(labels: &'a [u8], width: u32, height: u32, stride: usize) -> Result<Self> {
-        let size = (width as usize, height as usize);
+        let size = Size::new(width as usize, height as usize);
         let stride = label_stride(labels.len(), size, stride)?;
-        Ok(LabelMap { labels, width: size.0, height: size.1, stride })
+        Ok(LabelMap { labels, width: size.width, height: size.height, stride })
     }
 
     /// Columns.
@@ -81,15 +81,20 @@ impl<'a> LabelMap<'a> {
                 self.width, self.height
             )));
         }
-        let (labels, size) = ((self.labels, self.stride), (self.width, self.height));
+        let labels = StridedLabels { labels: self.labels, stride: self.stride };
+        let size = Size::new(self.width, self.height);
         let mut components = Components::default();
         components.prepare(size)?;
         components.find(labels, size, true);
         let mut sums = [Sums::EMPTY; 256];
         for run in 0..components.count() {
             if components.region_pixels(run) >= min_area {
-                let (y, x, end) = components.place(run);
-                sums[usize::from(components.label(labels, run))].add(x as u64, y as u64, (end - x) as u64);
+                let RunSpan { y, columns } = components.span(run);
+                sums[usize::from(components.label(labels, run))].add(
+                    columns.start as u64,
+                    y as u64,
+                    columns.len() as u64,
+                );
             }
         }
         Ok(sums.map(Sums::region))
@@ -141,13 +146,12 @@ impl Sums {
     }
 }
 
-/// The stride of labels of this width and height, which is the width if `stride` is 0. Fails if
+/// The stride of labels of this size, which is the width if `stride` is 0. Fails if
 /// `bytes` are too few.
-pub(crate) fn label_stride(bytes: usize, (width, height): (usize, usize), stride: usize) -> Result<usize> {
+pub(crate) fn label_stride(bytes: usize, size: Size, stride: usize) -> Result<usize> {
+    let Size { width, height } = size;
     if width == 0 || height == 0 {
-        return Err(Error::InvalidArgument(format!(
-            "labels of {width} x {height} pixels are empty; each side must be at least 1"
-        )));
+        return Err(Error::InvalidArgument(format!("labels of {size} pixels are empty; each side must be at least 1")));
     }
     let stride = if stride == 0 { width } else { stride };
     if stride < width {
@@ -156,7 +160,7 @@ pub(crate) fn label_stride(bytes: usize, (width, height): (usize, usize), stride
     let needed = stride.checked_mul(height - 1).and_then(|rows| rows.checked_add(width));
     if needed.is_none_or(|needed| needed > bytes) {
         return Err(Error::InvalidArgument(format!(
-            "{bytes} bytes are fewer than labels of {width} x {height} pixels with stride {stride} need"
+            "{bytes} bytes are fewer than labels of {size} pixels with stride {stride} need"
         )));
     }
     Ok(stride)

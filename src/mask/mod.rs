@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use ndarray::ArrayView3;
 
-use crate::{Result, memory::set_length};
+use crate::{Result, Size, memory::set_length};
 pub use contours::Contour;
-pub(crate) use history::{History, Source};
+pub(crate) use history::{History, ScoreOrigin};
 pub(crate) use labels::label_stride;
 pub use labels::{LabelMap, Region};
-pub(crate) use settings::{Rules, Settings};
+pub(crate) use settings::{MaskSettings, Rules};
 pub(crate) use specks::Specks;
 
 /// Optional outputs of a [`Mask`]. Each costs time and memory; all are computed in one pass.
@@ -53,7 +53,7 @@ pub struct Timings {
 /// contents do not change. A call that fails changes nothing.
 #[derive(Debug, Default)]
 pub struct Mask {
-    pub(crate) settings: Settings,
+    pub(crate) settings: MaskSettings,
     pub(crate) data: MaskData,
     /// Stays with the settings when data is swapped.
     pub(crate) history: History,
@@ -62,11 +62,10 @@ pub struct Mask {
 /// The result of one frame.
 #[derive(Debug, Default)]
 pub(crate) struct MaskData {
-    pub(crate) width: usize,
-    pub(crate) height: usize,
+    pub(crate) size: Size,
     pub(crate) classes: usize,
-    /// Columns and rows of the network's input.
-    pub(crate) working_size: (usize, usize),
+    /// The size of the network's input.
+    pub(crate) working_size: Size,
     /// Empty if the labels went to the caller's memory.
     pub(crate) labels: Vec<u8>,
     pub(crate) confidence: Vec<f32>,
@@ -80,11 +79,24 @@ pub(crate) struct MaskData {
     pub(crate) timings: Timings,
 }
 
+/// Memory for labels, whose rows are `stride` bytes apart.
+pub(crate) struct LabelBuffer<'a> {
+    pub(crate) labels: &'a mut [u8],
+    pub(crate) stride: usize,
+}
+
+impl LabelBuffer<'_> {
+    /// The same memory, for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> LabelBuffer<'_> {
+        LabelBuffer { labels: self.labels, stride: self.stride }
+    }
+}
+
 /// How a frame is labelled, and where its labels go.
 pub(crate) struct Target<'a> {
     pub(crate) rules: Rules,
-    /// The caller's memory for labels and its stride; `None` for the mask's own.
-    pub(crate) labels: Option<(&'a mut [u8], usize)>,
+    /// The caller's memory for labels; `None` for the mask's own.
+    pub(crate) labels: Option<LabelBuffer<'a>>,
     /// The average of earlier frames.
     pub(crate) before: &'a History,
 }
@@ -135,7 +147,7 @@ impl Mask {
     /// frame.
     #[must_use]
     pub fn working_size(&self) -> (u32, u32) {
-        (self.data.working_size.0 as u32, self.data.working_size.1 as u32)
+        (self.data.working_size.width as u32, self.data.working_size.height as u32)
     }
 
     /// Gives pixels with less confidence the label [`UNKNOWN`](crate::UNKNOWN). 0 to 1; 0
@@ -198,13 +210,13 @@ impl Mask {
     /// Columns; 0 before the first frame.
     #[must_use]
     pub fn width(&self) -> u32 {
-        self.data.width as u32
+        self.data.size.width as u32
     }
 
     /// Rows; 0 before the first frame.
     #[must_use]
     pub fn height(&self) -> u32 {
-        self.data.height as u32
+        self.data.size.height as u32
     }
 
     /// The number of classes of the model that filled the mask; 0 before the first frame.
@@ -251,8 +263,8 @@ impl Mask {
     /// The scores before the softmax, `classes x height x width`; `None` if not selected.
     #[must_use]
     pub fn scores(&self) -> Option<ArrayView3<'_, f32>> {
-        let MaskData { classes, height, width, scores, .. } = &self.data;
-        if scores.is_empty() { None } else { ArrayView3::from_shape((*classes, *height, *width), scores).ok() }
+        let &MaskData { classes, size: Size { width, height }, ref scores, .. } = &self.data;
+        if scores.is_empty() { None } else { ArrayView3::from_shape((classes, height, width), scores).ok() }
     }
 
     /// The durations of the last frame; zeros before the first frame.
@@ -283,14 +295,8 @@ fn present<T>(values: &[T]) -> Option<&[T]> {
 
 impl MaskData {
     /// Makes room for a mask of this size, with unspecified values; `own_labels`: including labels.
-    pub(crate) fn prepare(
-        &mut self,
-        (width, height): (usize, usize),
-        classes: usize,
-        outputs: Outputs,
-        own_labels: bool,
-    ) -> Result<()> {
-        let pixels = width * height;
+    pub(crate) fn prepare(&mut self, size: Size, classes: usize, outputs: Outputs, own_labels: bool) -> Result<()> {
+        let pixels = size.pixels();
         let wanted = |wanted: bool| if wanted { pixels } else { 0 };
         set_length(&mut self.labels, wanted(own_labels), "the mask's labels")?;
         set_length(&mut self.confidence, wanted(outputs.confidence), "the mask's confidence")?;
@@ -298,17 +304,17 @@ impl MaskData {
         set_length(&mut self.margin, wanted(outputs.margin), "the mask's margins")?;
         set_length(&mut self.scores, wanted(outputs.scores) * classes, "the mask's full-size scores")?;
         set_length(&mut self.pixels, 256, "the mask's counts")?;
-        (self.width, self.height, self.classes) = (width, height, classes);
+        (self.size, self.classes) = (size, classes);
         self.timings = Timings::default();
         self.not_finite = 0;
         Ok(())
     }
 
-    /// Memory for the labels of a frame, and its stride.
-    pub(crate) fn label_rows<'a>(&'a mut self, target: &'a mut Target<'_>) -> (&'a mut [u8], usize) {
+    /// Memory for the labels of a frame.
+    pub(crate) fn label_rows<'a>(&'a mut self, target: &'a mut Target<'_>) -> LabelBuffer<'a> {
         match &mut target.labels {
-            Some((labels, stride)) => (labels, *stride),
-            None => (&mut self.labels, self.width),
+            Some(buffer) => buffer.reborrow(),
+            None => LabelBuffer { labels: &mut self.labels, stride: self.size.width },
         }
     }
 }

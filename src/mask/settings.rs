@@ -1,14 +1,14 @@
 //! The settings of a mask, and the rules for labels that follow from them for a model.
 
 use super::Outputs;
-use crate::{Error, MAX_SIDE, Result, palette::UNKNOWN};
+use crate::{Error, MAX_SIDE, Result, Size, palette::UNKNOWN};
 
 /// The settings of a [`Mask`](super::Mask); its setters document them.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub(crate) struct MaskSettings {
     pub(super) outputs: Outputs,
     /// Columns and rows; 0 means the frame's.
-    size: (u32, u32),
+    size: Size,
     threshold: f32,
     /// Ascending; empty means all.
     classes: Vec<u8>,
@@ -19,11 +19,11 @@ pub(crate) struct Settings {
     smoothing: f32,
 }
 
-impl Default for Settings {
+impl Default for MaskSettings {
     fn default() -> Self {
-        Settings {
+        MaskSettings {
             outputs: Outputs::default(),
-            size: (0, 0),
+            size: Size::default(),
             threshold: 0.0,
             classes: Vec::new(),
             remap: Vec::new(),
@@ -33,14 +33,14 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl MaskSettings {
     pub(super) fn set_size(&mut self, width: u32, height: u32) -> Result<()> {
         if width > MAX_SIDE || height > MAX_SIDE {
             return Err(Error::InvalidArgument(format!(
                 "a mask of {width} x {height} pixels is asked for; at most {MAX_SIDE} a side are possible"
             )));
         }
-        self.size = (width, height);
+        self.size = Size::new(width as usize, height as usize);
         Ok(())
     }
 
@@ -81,10 +81,10 @@ impl Settings {
         self.outputs
     }
 
-    /// Width and height of the mask for a frame of this width and height.
-    pub(crate) fn size(&self, (width, height): (usize, usize)) -> (usize, usize) {
-        let pick = |asked: u32, own: usize| if asked == 0 { own } else { asked as usize };
-        (pick(self.size.0, width), pick(self.size.1, height))
+    /// The size of the mask for a frame of this size.
+    pub(crate) fn size(&self, frame: Size) -> Size {
+        let pick = |asked: usize, own: usize| if asked == 0 { own } else { asked };
+        Size::new(pick(self.size.width, frame.width), pick(self.size.height, frame.height))
     }
 
     /// The weight of the newest frame, if frames are averaged.
@@ -173,7 +173,7 @@ impl Rules {
 
     /// The labels for the competing classes at these places.
     #[inline(always)]
-    pub(crate) fn name<const N: usize>(&self, places: [u8; N]) -> [u8; N] {
+    pub(crate) fn labels<const N: usize>(&self, places: [u8; N]) -> [u8; N] {
         match &self.labels {
             None => places,
             Some(labels) => places.map(|place| labels[usize::from(place)]),
@@ -182,7 +182,7 @@ impl Rules {
 
     /// The labels of all places.
     pub(crate) fn table(&self) -> [u8; 256] {
-        self.name(std::array::from_fn(|place| place as u8))
+        self.labels(std::array::from_fn(|place| place as u8))
     }
 
     /// The label of a pixel with this confidence.

@@ -1,9 +1,12 @@
 //! Removes specks, regions with too few pixels, by giving them the label around them.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{cmp::Reverse, collections::BinaryHeap, ops::Range};
 
-use super::components::Components;
-use crate::{Result, memory::out_of_memory, palette::UNKNOWN};
+use super::{
+    LabelBuffer,
+    components::{Components, RunSpan, StridedLabels},
+};
+use crate::{Result, Size, memory::out_of_memory, palette::UNKNOWN};
 
 /// Buffers that are kept between frames.
 #[derive(Default)]
@@ -15,11 +18,10 @@ pub(crate) struct Specks {
 }
 
 impl Specks {
-    /// Allocates memory for labels of this width and height, so that [`Specks::remove`] cannot
-    /// fail.
-    pub(crate) fn prepare(&mut self, (width, height): (usize, usize)) -> Result<()> {
-        self.components.prepare((width, height))?;
-        let length = width * height;
+    /// Allocates memory for labels of this size, so that [`Specks::remove`] cannot fail.
+    pub(crate) fn prepare(&mut self, size: Size) -> Result<()> {
+        self.components.prepare(size)?;
+        let length = size.pixels();
         self.small.clear();
         let bytes = length.saturating_mul(size_of::<(u32, u32)>());
         self.small.try_reserve_exact(length).map_err(|_| out_of_memory(bytes, "the regions of labels"))
@@ -28,22 +30,16 @@ impl Specks {
     /// Gives each region of fewer than `least` pixels the label that borders it most, as
     /// [`Mask::set_min_region`](crate::Mask::set_min_region) describes, and updates the pixel
     /// counts of the labels.
-    pub(crate) fn remove(
-        &mut self,
-        labels: &mut [u8],
-        stride: usize,
-        size: (usize, usize),
-        least: u32,
-        counts: &mut [u64],
-    ) {
+    pub(crate) fn remove(&mut self, buffer: LabelBuffer<'_>, size: Size, least: u32, counts: &mut [u64]) {
         let Specks { components, small } = self;
+        let LabelBuffer { labels, stride } = buffer;
         // Contours connect the label's pixels at corners, and holes at sides. Connecting at sides
         // here leaves no small contours of either kind.
-        components.find((labels, stride), size, false);
+        components.find(StridedLabels { labels, stride }, size, false);
         small.clear();
         for run in 0..components.count() {
             if let Some(pixels) = components.pixels(run).filter(|&pixels| pixels < least)
-                && components.label((labels, stride), run) != UNKNOWN
+                && components.label(StridedLabels { labels, stride }, run) != UNKNOWN
             {
                 small.push(Reverse((pixels, run)));
             }
@@ -52,15 +48,16 @@ impl Specks {
             if components.pixels(region) != Some(pixels) {
                 continue;
             }
-            let own = components.label((labels, stride), region);
+            let own = components.label(StridedLabels { labels, stride }, region);
             // A region without neighbours is the whole image.
-            let Some(label) = most_bordering(components, region, own, (labels, stride), size) else { continue };
-            for (y, x, end) in components.each(region) {
-                labels[y * stride..][x..end].fill(label);
+            let rows = StridedLabels { labels, stride };
+            let Some(label) = most_bordering(components, region, own, rows, size) else { continue };
+            for RunSpan { y, columns } in components.each(region) {
+                labels[y * stride..][columns].fill(label);
             }
             counts[usize::from(own)] -= u64::from(pixels);
             counts[usize::from(label)] += u64::from(pixels);
-            let joined = components.rejoin((labels, stride), region);
+            let joined = components.rejoin(StridedLabels { labels, stride }, region);
             if let Some(pixels) = components.pixels(joined).filter(|&pixels| pixels < least && label != UNKNOWN) {
                 small.push(Reverse((pixels, joined)));
             }
@@ -70,15 +67,12 @@ impl Specks {
 
 /// The label that shares the most pixel sides with a region of label `own`; the lowest label wins a
 /// tie.
-fn most_bordering(
-    components: &Components,
-    region: u32,
-    own: u8,
-    (labels, stride): (&[u8], usize),
-    (width, height): (usize, usize),
-) -> Option<u8> {
+fn most_bordering(components: &Components, region: u32, own: u8, rows: StridedLabels<'_>, size: Size) -> Option<u8> {
+    let StridedLabels { labels, stride } = rows;
+    let Size { width, height } = size;
     let mut sides = [0u32; 256];
-    for (y, x, end) in components.each(region) {
+    for RunSpan { y, columns } in components.each(region) {
+        let Range { start: x, end } = columns;
         let row = &labels[y * stride..][..width];
         let mut count = |labels: &[u8]| labels.iter().for_each(|&label| sides[usize::from(label)] += 1);
         count(&row[x.saturating_sub(1)..x]);
@@ -118,8 +112,9 @@ mod tests {
             row[..width].copy_from_slice(labels);
         }
         let mut found = counts(labels);
-        specks.prepare((width, height)).unwrap();
-        specks.remove(&mut memory, stride, (width, height), least, &mut found);
+        let size = Size::new(width, height);
+        specks.prepare(size).unwrap();
+        specks.remove(LabelBuffer { labels: &mut memory, stride }, size, least, &mut found);
         assert!(memory.chunks(stride).all(|row| row[width..].iter().all(|&byte| byte == 99)));
         let labels: Vec<u8> = memory.chunks(stride).flat_map(|row| &row[..width]).copied().collect();
         assert_eq!(found, counts(&labels));

@@ -3,14 +3,14 @@
 use super::{
     graph::{self, Index},
     input::ImageInput,
-    output::Kind,
-    trial::{self, Run},
+    output::PixelValues,
+    trial::{self, TrialRun},
     types::{ModelProto, tensor_proto::DataType},
 };
 use crate::{Error, Result};
 
 /// The origin of class indices.
-enum Source<'a> {
+enum IndexOrigin<'a> {
     /// The argmax of scores along an axis.
     Best { scores: &'a str, axis: i64 },
     /// A boolean condition.
@@ -22,14 +22,14 @@ enum Source<'a> {
 pub(crate) fn label_classes(
     model: &ModelProto,
     input: &ImageInput,
-    run: &mut Run<'_>,
-) -> Result<(Kind, Option<usize>)> {
-    let untold = (Kind::Labels { binary: false }, None);
+    run: &mut TrialRun<'_>,
+) -> Result<(PixelValues, Option<usize>)> {
+    let untold = (PixelValues::Labels { binary: false }, None);
     let output = model.graph.as_ref().and_then(|graph| Some((graph, graph.output.first()?)));
     let (scores, axis) = match output.and_then(|(graph, output)| source(&Index::of(graph), output.name())) {
         None => return Ok(untold),
-        Some(Source::Condition) => return Ok((Kind::Labels { binary: true }, None)),
-        Some(Source::Best { scores, axis }) => (scores, axis),
+        Some(IndexOrigin::Condition) => return Ok((PixelValues::Labels { binary: true }, None)),
+        Some(IndexOrigin::Best { scores, axis }) => (scores, axis),
     };
     match trial::shape(model, input, scores, run) {
         Ok(found) => {
@@ -43,21 +43,21 @@ pub(crate) fn label_classes(
 }
 
 /// Follows nodes back from `output` that do not change indices.
-fn source<'a>(index: &Index<'a>, output: &'a str) -> Option<Source<'a>> {
+fn source<'a>(index: &Index<'a>, output: &'a str) -> Option<IndexOrigin<'a>> {
     let mut value = output;
     loop {
         let node = index.producer(value)?;
         let before = node.input.first()?;
         match node.op_type() {
-            "ArgMax" => return Some(Source::Best { scores: before, axis: graph::int(node, "axis", 0) }),
+            "ArgMax" => return Some(IndexOrigin::Best { scores: before, axis: graph::int(node, "axis", 0) }),
             // The second output.
             "TopK" if node.output.get(1).is_some_and(|indices| indices == value) => {
-                return Some(Source::Best { scores: before, axis: graph::int(node, "axis", -1) });
+                return Some(IndexOrigin::Best { scores: before, axis: graph::int(node, "axis", -1) });
             }
             "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Equal" | "Not" | "And" | "Or" | "Xor" => {
-                return Some(Source::Condition);
+                return Some(IndexOrigin::Condition);
             }
-            "Cast" if graph::int(node, "to", 0) == DataType::Bool as i64 => return Some(Source::Condition),
+            "Cast" if graph::int(node, "to", 0) == DataType::Bool as i64 => return Some(IndexOrigin::Condition),
             "Identity" | "Cast" | "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten" | "Transpose" | "Slice"
             | "Gather" | "Split" | "Expand" | "Resize" | "Upsample" => value = before,
             _ => return None,
@@ -123,8 +123,8 @@ mod tests {
                 let index = Index::of(&graph);
                 let told = |output| match source(&index, output) {
                     None => "nothing".to_owned(),
-                    Some(Source::Condition) => "a condition".to_owned(),
-                    Some(Source::Best { scores, axis }) => format!("{scores}, axis {axis}"),
+                    Some(IndexOrigin::Condition) => "a condition".to_owned(),
+                    Some(IndexOrigin::Best { scores, axis }) => format!("{scores}, axis {axis}"),
                 };
                 assert_eq!(told("made"), expected, "{name}");
                 assert_eq!(told("labels"), if operator == "Add" { "nothing" } else { expected }, "{name}, {operator}");

@@ -12,7 +12,7 @@ use super::{
     cut::{Tail, cut},
     graph::{self, Index},
     input::ImageInput,
-    output::{Form, Kind},
+    output::{Form, PixelValues},
     shape::TensorLayout,
     types::{AttributeProto, GraphProto, ModelProto, NodeProto, tensor_proto::DataType},
 };
@@ -27,7 +27,7 @@ const LEAST: f32 = 1e-30;
 /// A network after its epilogue has been simplified and cut off.
 #[derive(Debug, Clone)]
 pub(crate) struct Epilogue {
-    pub(crate) kind: Kind,
+    pub(crate) kind: PixelValues,
     /// The number of scores per pixel, if the file declares it.
     pub(crate) channels: Option<usize>,
     /// The network up to its last upsampling.
@@ -53,7 +53,7 @@ pub(crate) fn end(
 ) -> Result<Epilogue> {
     let opset = opset(&model);
     let mut graph = model.graph.take().unwrap_or_default();
-    let mut end = End {
+    let mut end = EpilogueForm {
         kind: form.kind,
         layout: form.layout,
         rank: form.rank.unwrap_or(4),
@@ -67,7 +67,7 @@ pub(crate) fn end(
     if value != output {
         graph::end_at(&mut graph, &value);
     }
-    let is_scores = !matches!(end.kind, Kind::Labels { .. });
+    let is_scores = !matches!(end.kind, PixelValues::Labels { .. });
     let last = end.last.or_else(|| last_function(&Index::of(&graph), &value));
     let values = end.values.unwrap_or(if probabilities.unwrap_or(last.is_some()) {
         Values::Probabilities
@@ -89,7 +89,7 @@ pub(crate) fn end(
         // The logit of this probability.
         Some(least) => Some((least / (1.0 - least)).ln()),
         // The softmax of 0 and a logit is the logit's sigmoid.
-        None => (end.kind == Kind::Foreground).then_some(0.0),
+        None => (end.kind == PixelValues::Foreground).then_some(0.0),
     };
     let simple = is_scores && end.rank == 4 && end.layout == TensorLayout::Nchw && values == Values::Logits;
     let (tail, mut whole) = if simple { cut(&mut graph, input)? } else { (Tail::Whole, None) };
@@ -103,12 +103,12 @@ pub(crate) fn end(
         }
     }
     let channels = match end.kind {
-        Kind::Foreground => Some(2),
+        PixelValues::Foreground => Some(2),
         // The declared shape was that of labels.
         _ if end.argmax => None,
         _ => form.channels.map(|channels| channels + usize::from(background.is_some())),
     };
-    let sigmoids = end.kind == Kind::Scores && last == Some(Function::Sigmoid);
+    let sigmoids = end.kind == PixelValues::Scores && last == Some(Function::Sigmoid);
     let whole = whole.map(|whole| ModelProto { graph: Some(whole), ..model.clone() });
     let short = ModelProto { graph: Some(graph), ..model };
     Ok(Epilogue { kind: end.kind, channels, short, whole, tail, sigmoids })
@@ -131,8 +131,8 @@ enum Values {
 }
 
 /// The form of a value in the epilogue.
-struct End {
-    kind: Kind,
+struct EpilogueForm {
+    kind: PixelValues,
     layout: TensorLayout,
     /// The number of dimensions.
     rank: usize,
@@ -153,7 +153,7 @@ enum Function {
     Sigmoid,
 }
 
-impl End {
+impl EpilogueForm {
     /// Follows redundant nodes back from `output`. Returns the value before them.
     fn peel(&mut self, index: &Index<'_>, output: &str, rank: Option<usize>, opset: i64) -> String {
         let mut value = output.to_owned();
@@ -162,7 +162,7 @@ impl End {
             rank.and_then(|rank| before_argmax(index, output, rank)).filter(|f| computed(&f.0))
         {
             value = scores;
-            (self.kind, self.layout, self.rank) = (Kind::Scores, layout, rank);
+            (self.kind, self.layout, self.rank) = (PixelValues::Scores, layout, rank);
             (self.cast, self.argmax) = (true, true);
         }
         while let Some(before) = self.step(index, &value, opset).filter(computed) {
@@ -178,11 +178,11 @@ impl End {
         node.output.first().filter(|output| *output == value)?;
         let before = node.input.first()?.clone();
         match (node.op_type(), self.kind) {
-            (_, Kind::Labels { .. }) => return None,
+            (_, PixelValues::Labels { .. }) => return None,
             ("Transpose", _) => match (graph::ints(node, "perm")?, self.layout) {
                 ([0, 2, 3, 1] | [1, 2, 0], TensorLayout::Nhwc) => self.layout = TensorLayout::Nchw,
                 ([0, 3, 1, 2] | [2, 0, 1], TensorLayout::Nchw) => self.layout = TensorLayout::Nhwc,
-                ([0, 3, 2, 1], TensorLayout::Nchw) if self.values.is_none() && self.kind == Kind::Scores => {
+                ([0, 3, 2, 1], TensorLayout::Nchw) if self.values.is_none() && self.kind == PixelValues::Scores => {
                     let before = between_swaps(index, &before, opset)?;
                     (self.values, self.last) = (Some(Values::Logits), Some(Function::Softmax));
                     return Some(before);
@@ -190,7 +190,7 @@ impl End {
                 _ => return None,
             },
             ("Squeeze", _) if self.rank == 3 && index.axes(node)? == [0] => self.rank = 4,
-            ("Softmax" | "LogSoftmax", Kind::Scores) if self.values.is_none() => {
+            ("Softmax" | "LogSoftmax", PixelValues::Scores) if self.values.is_none() => {
                 let channels = match self.layout {
                     TensorLayout::Nchw => self.rank - 3,
                     TensorLayout::Nhwc => self.rank - 1,
@@ -346,15 +346,15 @@ mod tests {
 
     const NCHW: TensorLayout = TensorLayout::Nchw;
     const NHWC: TensorLayout = TensorLayout::Nhwc;
-    const LABELS: Kind = Kind::Labels { binary: false };
+    const LABELS: PixelValues = PixelValues::Labels { binary: false };
 
-    fn form(kind: Kind, layout: TensorLayout, rank: usize) -> Form {
+    fn form(kind: PixelValues, layout: TensorLayout, rank: usize) -> Form {
         let element = if kind == LABELS { DataType::Int64 } else { DataType::Float };
         Form { kind, layout, element, rank: Some(rank), channels: Some(5) }
     }
 
     fn scores() -> Form {
-        form(Kind::Scores, NCHW, 4)
+        form(PixelValues::Scores, NCHW, 4)
     }
 
     fn ints(name: &str, values: &[i64]) -> Vec<AttributeProto> {
@@ -422,7 +422,7 @@ mod tests {
         let old = |case: Case| Case { opset: 12, ..case };
         let swap = || ("Transpose", perm(&[0, 3, 2, 1]));
         let softmax = |along| ("Softmax", axis(along));
-        let rank3 = |layout| form(Kind::Scores, layout, 3);
+        let rank3 = |layout| form(PixelValues::Scores, layout, 3);
         let cases = [
             case("nothing", scores(), vec![], "Conv"),
             case("a softmax over the classes", scores(), vec![softmax(1)], "Conv"),
@@ -432,14 +432,19 @@ mod tests {
             case("over an axis that is not there", scores(), vec![softmax(-5)], "Conv Softmax Max Log"),
             case("of three dimensions", rank3(NCHW), vec![softmax(0)], "Conv"),
             case("of three, over the rows", rank3(NCHW), vec![softmax(1)], "Conv Softmax Max Log"),
-            case("over the last axis", form(Kind::Scores, NHWC, 4), vec![softmax(3)], "Conv Transpose"),
+            case("over the last axis", form(PixelValues::Scores, NHWC, 4), vec![softmax(3)], "Conv Transpose"),
             case("over the last of three", rank3(NHWC), vec![softmax(2)], "Conv Transpose"),
             case("over another one", rank3(NHWC), vec![softmax(0)], "Conv Softmax Transpose Max Log"),
             old(case("over all axes together", scores(), vec![softmax(1)], "Conv Softmax Max Log")),
-            old(case("over the last one alone", form(Kind::Scores, NHWC, 4), vec![softmax(-1)], "Conv Transpose")),
+            old(case(
+                "over the last one alone",
+                form(PixelValues::Scores, NHWC, 4),
+                vec![softmax(-1)],
+                "Conv Transpose",
+            )),
             old(case(
                 "of version 12 by default",
-                form(Kind::Scores, NHWC, 4),
+                form(PixelValues::Scores, NHWC, 4),
                 vec![plain("Softmax")],
                 "Conv Softmax Transpose Max Log",
             )),
@@ -448,13 +453,13 @@ mod tests {
             case("one over the rows", scores(), vec![("LogSoftmax", axis(2))], "Conv LogSoftmax"),
             case(
                 "a softmax of one score",
-                form(Kind::Foreground, NCHW, 4),
+                form(PixelValues::Foreground, NCHW, 4),
                 vec![softmax(1)],
                 "Conv Softmax Max Min Neg Add Div Log Pad",
             ),
             case("two of them", scores(), vec![softmax(1), softmax(1)], "Conv Softmax"),
             case("a sigmoid", scores(), vec![plain("Sigmoid")], "Conv"),
-            case("a sigmoid of one score", form(Kind::Foreground, NCHW, 4), vec![plain("Sigmoid")], "Conv Pad"),
+            case("a sigmoid of one score", form(PixelValues::Foreground, NCHW, 4), vec![plain("Sigmoid")], "Conv Pad"),
             case("two sigmoids", scores(), vec![plain("Sigmoid"), plain("Sigmoid")], "Conv Sigmoid"),
             case("both", scores(), vec![softmax(1), plain("Sigmoid")], "Conv Softmax"),
             case("both in the other order", scores(), vec![plain("Sigmoid"), softmax(1)], "Conv Sigmoid"),
@@ -462,7 +467,12 @@ mod tests {
             case("a cast", scores(), vec![plain("Sigmoid"), ("Cast", vec![build::int("to", 1)])], "Conv Cast"),
             case("a rectifier", scores(), vec![plain("Relu")], "Conv Relu"),
             case("one behind a sigmoid", scores(), vec![plain("Sigmoid"), plain("Relu")], "Conv Sigmoid Relu"),
-            case("channels to the back", form(Kind::Scores, NHWC, 4), vec![("Transpose", perm(&[0, 2, 3, 1]))], "Conv"),
+            case(
+                "channels to the back",
+                form(PixelValues::Scores, NHWC, 4),
+                vec![("Transpose", perm(&[0, 2, 3, 1]))],
+                "Conv",
+            ),
             case("of three dimensions to the back", rank3(NHWC), vec![("Transpose", perm(&[1, 2, 0]))], "Conv"),
             case(
                 "channels to the front",
@@ -484,7 +494,7 @@ mod tests {
             ),
             case(
                 "to where they are not, either",
-                form(Kind::Scores, NHWC, 4),
+                form(PixelValues::Scores, NHWC, 4),
                 vec![plain("Sigmoid"), ("Transpose", perm(&[0, 3, 1, 2]))],
                 "Conv Sigmoid Transpose Transpose Max Log",
             ),
@@ -525,7 +535,7 @@ mod tests {
             ),
             case(
                 "swaps of channels last",
-                form(Kind::Scores, NHWC, 4),
+                form(PixelValues::Scores, NHWC, 4),
                 vec![swap(), softmax(3), swap()],
                 "Conv Transpose Softmax Transpose Transpose Max Log",
             ),
@@ -537,7 +547,7 @@ mod tests {
             ),
             case(
                 "swaps of one score",
-                form(Kind::Foreground, NCHW, 4),
+                form(PixelValues::Foreground, NCHW, 4),
                 vec![swap(), softmax(3), swap()],
                 "Conv Transpose Softmax Transpose Max Min Neg Add Div Log Pad",
             ),
@@ -591,7 +601,7 @@ mod tests {
             let before = operators(&model);
             let ending = ended(model, form(LABELS, NCHW, rank));
             assert_eq!(operators(&ending.short), left.unwrap_or(&before), "{name}");
-            let kind = if left.is_some() { Kind::Scores } else { LABELS };
+            let kind = if left.is_some() { PixelValues::Scores } else { LABELS };
             // The number of scores is unknown: the declared shape was that of labels.
             let channels = if left.is_some() { None } else { Some(5) };
             assert_eq!((ending.kind, ending.channels), (kind, channels), "{name}");
@@ -659,7 +669,7 @@ mod tests {
         // But a removed node leaves no doubt.
         let ending = end(chain(vec![plain("Sigmoid")], 17), scores(), &input(), Some(true), None).unwrap();
         assert_eq!((operators(&ending.short), ending.sigmoids), ("Conv".to_owned(), true));
-        let one = ended(chain(vec![plain("Sigmoid")], 17), form(Kind::Foreground, NCHW, 4));
+        let one = ended(chain(vec![plain("Sigmoid")], 17), form(PixelValues::Foreground, NCHW, 4));
         assert_eq!((one.sigmoids, one.channels), (false, Some(2)));
     }
 
@@ -678,7 +688,7 @@ mod tests {
         };
         let probability = 0.8f32;
         for (opset, rank, place, inputs) in [(10, 4, 1, 1), (11, 4, 1, 3), (17, 3, 0, 3)] {
-            let form = form(Kind::Scores, NCHW, rank);
+            let form = form(PixelValues::Scores, NCHW, rank);
             let ending = end(chain(vec![], opset), form, &input(), None, Some(probability)).unwrap();
             let mut expected = vec![0; 2 * rank];
             expected[place] = 1;
@@ -688,7 +698,7 @@ mod tests {
             assert!((1.0 / (1.0 + (-score).exp()) - probability).abs() < 1e-6, "{score}");
             assert_eq!(ending.channels, Some(6));
         }
-        let (_, score, _) = pads(&ended(chain(vec![], 17), form(Kind::Foreground, NCHW, 4)).short);
+        let (_, score, _) = pads(&ended(chain(vec![], 17), form(PixelValues::Foreground, NCHW, 4)).short);
         assert_eq!(score, 0.0);
         // Versions of other domains do not count.
         for (domain, inputs) in [("", 1), ("ai.onnx", 1), ("ai.onnx.ml", 3)] {
@@ -696,7 +706,7 @@ mod tests {
             let version =
                 |domain: &str, version| OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) };
             model.opset_import = vec![version("other", 3), version(domain, 10), version("", 17)];
-            let ending = ended(model, form(Kind::Foreground, NCHW, 4));
+            let ending = ended(model, form(PixelValues::Foreground, NCHW, 4));
             assert_eq!(pads(&ending.short).2, inputs, "{domain}");
         }
     }
@@ -713,7 +723,7 @@ mod tests {
         // An argmax of sigmoids is replaced by their scores.
         let nodes = vec![plain("Sigmoid"), ("ArgMax", vec![build::int("axis", 1), build::int("keepdims", 0)])];
         let ending = end(chain(nodes, 17), form(LABELS, NCHW, 3), &input(), None, Some(0.5)).unwrap();
-        assert_eq!((operators(&ending.short), ending.kind), ("Conv Cast Pad".to_owned(), Kind::Scores));
+        assert_eq!((operators(&ending.short), ending.kind), ("Conv Cast Pad".to_owned(), PixelValues::Scores));
     }
 
     #[test]
@@ -739,9 +749,9 @@ mod tests {
         let scores = scores();
         assert_eq!(whole(vec![resize()], scores, None), cut("Conv Resize"));
         assert_eq!(whole(vec![resize(), plain("Sigmoid")], scores, Some(true)), cut("Conv Resize"));
-        let (rank3, last) = (form(Kind::Scores, NCHW, 3), form(Kind::Scores, NHWC, 4));
+        let (rank3, last) = (form(PixelValues::Scores, NCHW, 3), form(PixelValues::Scores, NHWC, 4));
         assert_eq!(whole(vec![resize()], Form { rank: None, ..scores }, None), cut("Conv Resize"));
-        assert_eq!(whole(vec![resize()], form(Kind::Foreground, NCHW, 4), None), cut("Conv Resize Pad"));
+        assert_eq!(whole(vec![resize()], form(PixelValues::Foreground, NCHW, 4), None), cut("Conv Resize Pad"));
         for (name, form, probabilities) in [
             ("three dimensions", rank3, None),
             ("channels last", last, None),
@@ -758,7 +768,7 @@ mod tests {
     #[test]
     fn channels_come_first_and_certain_probabilities_have_logits() {
         for (rank, perm) in [(4, &[0, 3, 1, 2][..]), (3, &[2, 0, 1])] {
-            let graph = ended(chain(vec![], 17), form(Kind::Scores, NHWC, rank)).short.graph.unwrap();
+            let graph = ended(chain(vec![], 17), form(PixelValues::Scores, NHWC, rank)).short.graph.unwrap();
             assert_eq!(graph::ints(graph.node.last().unwrap(), "perm"), Some(perm));
         }
         let bounds = |kind| {
@@ -767,12 +777,14 @@ mod tests {
             let index = Index::of(&graph);
             ["fcn.least", "fcn.most", "fcn.one"].map(|name| Some(super::super::floats(index.named(name)?).unwrap()[0]))
         };
-        let [Some(least), Some(most), Some(one)] = bounds(Kind::Foreground) else { panic!("a bound is missing") };
+        let [Some(least), Some(most), Some(one)] = bounds(PixelValues::Foreground) else {
+            panic!("a bound is missing")
+        };
         assert_eq!(one, 1.0);
         for p in [least, most] {
             assert!(0.0 < p && p < 1.0 && (p / (1.0 - p)).ln().abs() > 10.0, "{p}");
         }
-        let [Some(least), None, None] = bounds(Kind::Scores) else { panic!("only one bound is needed") };
+        let [Some(least), None, None] = bounds(PixelValues::Scores) else { panic!("only one bound is needed") };
         assert!(least.is_normal() && least < 1e-20);
     }
 

@@ -25,7 +25,7 @@ pub(crate) type Loaded = (Arc<[u8]>, ModelProto);
 const MAX_READS: u64 = 2;
 
 /// The location of a tensor.
-struct Place {
+struct TensorLocation {
     tensor: String,
     /// A file name in the model's folder.
     location: String,
@@ -46,7 +46,7 @@ pub(crate) fn from_memory(bytes: &[u8]) -> Result<Loaded> {
 pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
     let bytes = file::read(path, limit).map_err(|error| match error {
         // Name the kind of file.
-        Error::Io(message) => Error::Io(format!("the model {message}")),
+        Error::Io(error) => Error::Io(error.prefixed("the model")),
         other => other,
     })?;
     let mut model = validate::decode(Bytes::from_owner(Arc::clone(&bytes)))?;
@@ -68,10 +68,11 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
     })?;
     // The parent of a bare file name is the current folder.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let unreadable = |place: &Place, error: &io::Error| {
-        let Place { tensor, location, .. } = place;
-        let (tensor, location, error) = (plain(tensor), plain(location), plain(&error.to_string()));
-        Error::Io(format!("'{}': tensor '{tensor}' cannot be read from '{location}': {error}", path.display()))
+    let unreadable = |place: &TensorLocation, error: io::Error| {
+        let TensorLocation { tensor, location, .. } = place;
+        let (tensor, location, text) = (plain(tensor), plain(location), plain(&error.to_string()));
+        let message = format!("'{}': tensor '{tensor}' cannot be read from '{location}': {text}", path.display());
+        Error::io(message, error)
     };
     let mut sizes = HashMap::new();
     for place in &places {
@@ -79,7 +80,7 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(entry) => {
                 let opened = file::open_beside(folder, &place.location);
-                entry.insert(opened.map_err(|error| unreadable(place, &error))?.1)
+                entry.insert(opened.map_err(|error| unreadable(place, error))?.1)
             }
         };
         if place.offset.checked_add(place.length as u64).is_none_or(|end| end > *size) {
@@ -109,11 +110,11 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
             Some(file) => open.insert(file),
             None => {
                 let opened = file::open_beside(folder, &place.location);
-                open.insert((&place.location, opened.map_err(|error| unreadable(place, &error))?.0))
+                open.insert((&place.location, opened.map_err(|error| unreadable(place, error))?.0))
             }
         };
         let (tensor, remaining) = rest.split_at_mut(place.length);
-        file.read_exact_at(tensor, place.offset).map_err(|error| unreadable(place, &error))?;
+        file.read_exact_at(tensor, place.offset).map_err(|error| unreadable(place, error))?;
         rest = remaining;
     }
     let all = Bytes::from_owner(Arc::clone(&content));
@@ -132,7 +133,7 @@ pub(crate) fn from_file(path: &Path, limit: u64) -> Result<Loaded> {
 }
 
 /// The location of a tensor with external data.
-fn place(tensor: &TensorProto) -> Result<Place> {
+fn place(tensor: &TensorProto) -> Result<TensorLocation> {
     let name = tensor.name();
     let wrong = |what: String| Err(Error::Model(format!("tensor '{name}' {what}")));
     let (mut location, mut offset, mut length) = (None, 0, None);
@@ -166,7 +167,7 @@ fn place(tensor: &TensorProto) -> Result<Place> {
     if let Some(length) = length.filter(|&length| length != size as u64) {
         return wrong(format!("has {length} bytes in '{location}', but its type and shape need {size}"));
     }
-    Ok(Place { tensor: name.to_owned(), location: location.to_owned(), offset, length: size })
+    Ok(TensorLocation { tensor: name.to_owned(), location: location.to_owned(), offset, length: size })
 }
 
 /// The size of a tensor's values in bytes.
@@ -223,7 +224,7 @@ mod tests {
             let error = from_file(&path, all - 1).unwrap_err();
             match beside {
                 0 => assert!(
-                    matches!(&error, Error::Io(text) if text.contains(&format!("has {all} bytes; at most {}", all - 1))),
+                    matches!(&error, Error::Io(text) if text.to_string().contains(&format!("has {all} bytes; at most {}", all - 1))),
                     "{error:?}"
                 ),
                 _ => assert!(

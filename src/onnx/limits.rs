@@ -42,7 +42,7 @@ const MAX_RESIZED: u64 = 1 << 30;
 
 /// The types of ONNX's messages.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum MessageType {
     Model,
     Graph,
     Node,
@@ -67,10 +67,10 @@ enum Kind {
     Numbers(usize),
 }
 
-impl Kind {
+impl MessageType {
     /// The message type of a field, if the field is a message.
-    fn inner(self, field: u32) -> Option<Kind> {
-        use Kind::*;
+    fn inner(self, field: u32) -> Option<MessageType> {
+        use MessageType::*;
         let entry = Texts(size_of::<StringStringEntryProto>());
         Some(match (self, field) {
             (Model, 7) | (Attribute, 6 | 11) | (Training, 1 | 2) => Graph,
@@ -100,22 +100,22 @@ impl Kind {
     /// The size of the message in memory, without what it points to.
     fn size(self) -> usize {
         match self {
-            Kind::Model => size_of::<ModelProto>(),
-            Kind::Graph => size_of::<GraphProto>(),
-            Kind::Node => size_of::<NodeProto>(),
-            Kind::Attribute => size_of::<AttributeProto>(),
-            Kind::Tensor => size_of::<TensorProto>(),
-            Kind::Sparse => size_of::<SparseTensorProto>(),
-            Kind::Value => size_of::<ValueInfoProto>(),
-            Kind::Type => size_of::<TypeProto>(),
-            Kind::TensorType | Kind::Nested => size_of::<type_proto::Value>(),
-            Kind::Shape => size_of::<TensorShapeProto>(),
-            Kind::Dimension => size_of::<Dimension>(),
-            Kind::Function => size_of::<FunctionProto>(),
-            Kind::Training => size_of::<TrainingInfoProto>(),
-            Kind::Annotation => size_of::<TensorAnnotation>(),
-            Kind::Sharding => size_of::<NodeDeviceConfigurationProto>(),
-            Kind::Texts(size) | Kind::Numbers(size) => size,
+            MessageType::Model => size_of::<ModelProto>(),
+            MessageType::Graph => size_of::<GraphProto>(),
+            MessageType::Node => size_of::<NodeProto>(),
+            MessageType::Attribute => size_of::<AttributeProto>(),
+            MessageType::Tensor => size_of::<TensorProto>(),
+            MessageType::Sparse => size_of::<SparseTensorProto>(),
+            MessageType::Value => size_of::<ValueInfoProto>(),
+            MessageType::Type => size_of::<TypeProto>(),
+            MessageType::TensorType | MessageType::Nested => size_of::<type_proto::Value>(),
+            MessageType::Shape => size_of::<TensorShapeProto>(),
+            MessageType::Dimension => size_of::<Dimension>(),
+            MessageType::Function => size_of::<FunctionProto>(),
+            MessageType::Training => size_of::<TrainingInfoProto>(),
+            MessageType::Annotation => size_of::<TensorAnnotation>(),
+            MessageType::Sharding => size_of::<NodeDeviceConfigurationProto>(),
+            MessageType::Texts(size) | MessageType::Numbers(size) => size,
         }
     }
 }
@@ -137,10 +137,10 @@ struct Measure {
 
 impl Measure {
     /// Counts the fields of a message; `None` if it is malformed, where the decoder fails, too.
-    fn message(&mut self, kind: Kind, mut bytes: &[u8], depth: usize) -> Option<()> {
+    fn message(&mut self, kind: MessageType, mut bytes: &[u8], depth: usize) -> Option<()> {
         self.description = self.description.saturating_add(list(kind.size()));
-        self.nodes += usize::from(kind == Kind::Node);
-        self.tensors += usize::from(kind == Kind::Tensor);
+        self.nodes += usize::from(kind == MessageType::Node);
+        self.tensors += usize::from(kind == MessageType::Tensor);
         while !bytes.is_empty() {
             let (field, wire) = decode_key(&mut bytes).ok()?;
             let skipped = match wire {
@@ -157,7 +157,8 @@ impl Measure {
             let content = bytes.split_off(..skipped)?;
             let cost = match (kind.inner(field).filter(|_| wire == WireType::LengthDelimited), kind, field) {
                 (Some(inner), ..) => {
-                    let inside = depth + usize::from(inner == Kind::Graph) + usize::from(inner == Kind::Nested);
+                    let inside =
+                        depth + usize::from(inner == MessageType::Graph) + usize::from(inner == MessageType::Nested);
                     self.depth = self.depth.max(inside);
                     // Models with deeper nesting are rejected without being decoded.
                     if inside <= MAX_DEPTH + 1 {
@@ -167,14 +168,14 @@ impl Measure {
                 }
                 _ if wire != WireType::LengthDelimited => list(size_of::<u64>()),
                 // The bytes of a tensor are not copied.
-                (None, Kind::Tensor, 9) => 0,
+                (None, MessageType::Tensor, 9) => 0,
                 // Packed varints: the last byte of each has its highest bit clear.
-                (None, Kind::Tensor, 1 | 5 | 7 | 11) | (None, Kind::Attribute, 8) => {
+                (None, MessageType::Tensor, 1 | 5 | 7 | 11) | (None, MessageType::Attribute, 8) => {
                     let size = if field == 5 { size_of::<i32>() } else { size_of::<i64>() };
                     list(size * content.iter().filter(|byte| **byte < 0x80).count())
                 }
-                (None, Kind::Numbers(_), _) => list(4 * size_of::<u64>() * content.len()),
-                (None, Kind::Tensor, 4 | 10) | (None, Kind::Attribute, 7) => list(content.len()),
+                (None, MessageType::Numbers(_), _) => list(4 * size_of::<u64>() * content.len()),
+                (None, MessageType::Tensor, 4 | 10) | (None, MessageType::Attribute, 7) => list(content.len()),
                 _ => list(size_of::<String>()) + content.len(),
             };
             self.description = self.description.saturating_add(cost);
@@ -187,7 +188,7 @@ impl Measure {
 pub(super) fn check_encoded(bytes: &[u8]) -> Result<()> {
     let mut measure = Measure::default();
     // Malformed messages are left to the decoder, which fails at the same position.
-    let _ = measure.message(Kind::Model, bytes, 0);
+    let _ = measure.message(MessageType::Model, bytes, 0);
     let most = MAX_DESCRIPTION.saturating_add(bytes.len().saturating_mul(MAX_MULTIPLE));
     let Measure { description, nodes, tensors, depth } = measure;
     let wrong = |message: String| Err(Error::Model(message));
@@ -430,7 +431,7 @@ mod tests {
         *,
     };
 
-    fn measured(kind: Kind, bytes: &[u8]) -> Measure {
+    fn measured(kind: MessageType, bytes: &[u8]) -> Measure {
         let mut measure = Measure::default();
         measure.message(kind, bytes, 0);
         measure
@@ -456,7 +457,7 @@ mod tests {
         fn one<T: Default>() -> Vec<T> {
             vec![T::default()]
         }
-        fn row<M: Message>(kind: Kind, message: &M, inside: usize) -> (Kind, Vec<u8>, usize) {
+        fn row<M: Message>(kind: MessageType, message: &M, inside: usize) -> (MessageType, Vec<u8>, usize) {
             (kind, message.encode_to_vec(), twice::<M>() + inside)
         }
         let form = |value| TypeProto { value: Some(value), ..TypeProto::default() };
@@ -481,77 +482,85 @@ mod tests {
         let tensor_type = type_proto::Tensor { shape: shape.clone(), ..Default::default() };
         let sparse_type = type_proto::SparseTensor { shape, ..Default::default() };
         let rows = [
-            row(Kind::Model, &ModelProto { graph: graph.clone(), ..model() }, node),
-            row(Kind::Model, &ModelProto { opset_import: one(), ..model() }, opsets),
-            row(Kind::Model, &ModelProto { metadata_props: one(), ..model() }, ENTRY),
-            row(Kind::Model, &ModelProto { training_info: one(), ..model() }, training),
-            row(Kind::Model, &ModelProto { functions: one(), ..model() }, twice::<FunctionProto>()),
-            row(Kind::Model, &ModelProto { configuration: one(), ..model() }, configuration),
-            row(Kind::Graph, &GraphProto { node: one(), ..Default::default() }, inner),
-            row(Kind::Graph, &GraphProto { initializer: one(), ..Default::default() }, tensor),
-            row(Kind::Graph, &GraphProto { sparse_initializer: one(), ..Default::default() }, sparse),
-            row(Kind::Graph, &GraphProto { input: one(), ..Default::default() }, values),
-            row(Kind::Graph, &GraphProto { output: one(), ..Default::default() }, values),
-            row(Kind::Graph, &GraphProto { value_info: one(), ..Default::default() }, values),
+            row(MessageType::Model, &ModelProto { graph: graph.clone(), ..model() }, node),
+            row(MessageType::Model, &ModelProto { opset_import: one(), ..model() }, opsets),
+            row(MessageType::Model, &ModelProto { metadata_props: one(), ..model() }, ENTRY),
+            row(MessageType::Model, &ModelProto { training_info: one(), ..model() }, training),
+            row(MessageType::Model, &ModelProto { functions: one(), ..model() }, twice::<FunctionProto>()),
+            row(MessageType::Model, &ModelProto { configuration: one(), ..model() }, configuration),
+            row(MessageType::Graph, &GraphProto { node: one(), ..Default::default() }, inner),
+            row(MessageType::Graph, &GraphProto { initializer: one(), ..Default::default() }, tensor),
+            row(MessageType::Graph, &GraphProto { sparse_initializer: one(), ..Default::default() }, sparse),
+            row(MessageType::Graph, &GraphProto { input: one(), ..Default::default() }, values),
+            row(MessageType::Graph, &GraphProto { output: one(), ..Default::default() }, values),
+            row(MessageType::Graph, &GraphProto { value_info: one(), ..Default::default() }, values),
             row(
-                Kind::Graph,
+                MessageType::Graph,
                 &GraphProto { quantization_annotation: one(), ..Default::default() },
                 twice::<TensorAnnotation>(),
             ),
-            row(Kind::Graph, &GraphProto { metadata_props: one(), ..Default::default() }, ENTRY),
-            row(Kind::Node, &NodeProto { attribute: one(), ..Default::default() }, twice::<AttributeProto>()),
-            row(Kind::Node, &NodeProto { metadata_props: one(), ..Default::default() }, ENTRY),
+            row(MessageType::Graph, &GraphProto { metadata_props: one(), ..Default::default() }, ENTRY),
+            row(MessageType::Node, &NodeProto { attribute: one(), ..Default::default() }, twice::<AttributeProto>()),
+            row(MessageType::Node, &NodeProto { metadata_props: one(), ..Default::default() }, ENTRY),
             row(
-                Kind::Node,
+                MessageType::Node,
                 &NodeProto { device_configurations: one(), ..Default::default() },
                 twice::<NodeDeviceConfigurationProto>(),
             ),
-            row(Kind::Attribute, &AttributeProto { t: Some(TensorProto::default()), ..attribute() }, tensor),
-            row(Kind::Attribute, &AttributeProto { g: graph.clone(), ..attribute() }, node),
-            row(Kind::Attribute, &AttributeProto { sparse_tensor: one().pop(), ..attribute() }, sparse),
-            row(Kind::Attribute, &AttributeProto { tp: one().pop(), ..attribute() }, types),
-            row(Kind::Attribute, &AttributeProto { tensors: one(), ..attribute() }, tensor),
-            row(Kind::Attribute, &AttributeProto { graphs: one(), ..attribute() }, node),
-            row(Kind::Attribute, &AttributeProto { sparse_tensors: one(), ..attribute() }, sparse),
-            row(Kind::Attribute, &AttributeProto { type_protos: one(), ..attribute() }, types),
-            row(Kind::Tensor, &TensorProto { external_data: one(), ..Default::default() }, ENTRY),
-            row(Kind::Tensor, &TensorProto { metadata_props: one(), ..Default::default() }, ENTRY),
-            row(Kind::Sparse, &SparseTensorProto { values: one().pop(), ..Default::default() }, tensor),
-            row(Kind::Sparse, &SparseTensorProto { indices: one().pop(), ..Default::default() }, tensor),
-            row(Kind::Value, &ValueInfoProto { r#type: one().pop(), ..Default::default() }, types),
-            row(Kind::Value, &ValueInfoProto { metadata_props: one(), ..Default::default() }, ENTRY),
-            row(Kind::Type, &form(type_proto::Value::TensorType(Default::default())), part),
-            row(Kind::Type, &form(type_proto::Value::SparseTensorType(Default::default())), part),
-            row(Kind::Type, &form(type_proto::Value::SequenceType(Default::default())), part),
-            row(Kind::Type, &form(type_proto::Value::MapType(Default::default())), part),
-            row(Kind::Type, &form(type_proto::Value::OptionalType(Default::default())), part),
-            held(Kind::TensorType, tensor_type.encode_to_vec(), twice::<TensorShapeProto>()),
-            held(Kind::TensorType, sparse_type.encode_to_vec(), twice::<TensorShapeProto>()),
-            held(Kind::Nested, sequence.encode_to_vec(), types),
-            held(Kind::Nested, optional.encode_to_vec(), types),
-            held(Kind::Nested, map.encode_to_vec(), types),
-            row(Kind::Shape, &TensorShapeProto { dim: one() }, twice::<Dimension>()),
-            (Kind::Dimension, vec![], twice::<Dimension>()),
+            row(MessageType::Attribute, &AttributeProto { t: Some(TensorProto::default()), ..attribute() }, tensor),
+            row(MessageType::Attribute, &AttributeProto { g: graph.clone(), ..attribute() }, node),
+            row(MessageType::Attribute, &AttributeProto { sparse_tensor: one().pop(), ..attribute() }, sparse),
+            row(MessageType::Attribute, &AttributeProto { tp: one().pop(), ..attribute() }, types),
+            row(MessageType::Attribute, &AttributeProto { tensors: one(), ..attribute() }, tensor),
+            row(MessageType::Attribute, &AttributeProto { graphs: one(), ..attribute() }, node),
+            row(MessageType::Attribute, &AttributeProto { sparse_tensors: one(), ..attribute() }, sparse),
+            row(MessageType::Attribute, &AttributeProto { type_protos: one(), ..attribute() }, types),
+            row(MessageType::Tensor, &TensorProto { external_data: one(), ..Default::default() }, ENTRY),
+            row(MessageType::Tensor, &TensorProto { metadata_props: one(), ..Default::default() }, ENTRY),
+            row(MessageType::Sparse, &SparseTensorProto { values: one().pop(), ..Default::default() }, tensor),
+            row(MessageType::Sparse, &SparseTensorProto { indices: one().pop(), ..Default::default() }, tensor),
+            row(MessageType::Value, &ValueInfoProto { r#type: one().pop(), ..Default::default() }, types),
+            row(MessageType::Value, &ValueInfoProto { metadata_props: one(), ..Default::default() }, ENTRY),
+            row(MessageType::Type, &form(type_proto::Value::TensorType(Default::default())), part),
+            row(MessageType::Type, &form(type_proto::Value::SparseTensorType(Default::default())), part),
+            row(MessageType::Type, &form(type_proto::Value::SequenceType(Default::default())), part),
+            row(MessageType::Type, &form(type_proto::Value::MapType(Default::default())), part),
+            row(MessageType::Type, &form(type_proto::Value::OptionalType(Default::default())), part),
+            held(MessageType::TensorType, tensor_type.encode_to_vec(), twice::<TensorShapeProto>()),
+            held(MessageType::TensorType, sparse_type.encode_to_vec(), twice::<TensorShapeProto>()),
+            held(MessageType::Nested, sequence.encode_to_vec(), types),
+            held(MessageType::Nested, optional.encode_to_vec(), types),
+            held(MessageType::Nested, map.encode_to_vec(), types),
+            row(MessageType::Shape, &TensorShapeProto { dim: one() }, twice::<Dimension>()),
+            (MessageType::Dimension, vec![], twice::<Dimension>()),
             row(
-                Kind::Function,
+                MessageType::Function,
                 &FunctionProto { attribute_proto: one(), ..Default::default() },
                 twice::<AttributeProto>(),
             ),
-            row(Kind::Function, &FunctionProto { node: one(), ..Default::default() }, inner),
-            row(Kind::Function, &FunctionProto { opset_import: one(), ..Default::default() }, opsets),
-            row(Kind::Function, &FunctionProto { value_info: one(), ..Default::default() }, values),
-            row(Kind::Function, &FunctionProto { metadata_props: one(), ..Default::default() }, ENTRY),
-            row(Kind::Training, &TrainingInfoProto { initialization: graph.clone(), ..Default::default() }, node),
-            row(Kind::Training, &TrainingInfoProto { algorithm: graph, ..Default::default() }, node),
-            row(Kind::Training, &TrainingInfoProto { initialization_binding: one(), ..Default::default() }, ENTRY),
-            row(Kind::Training, &TrainingInfoProto { update_binding: one(), ..Default::default() }, ENTRY),
+            row(MessageType::Function, &FunctionProto { node: one(), ..Default::default() }, inner),
+            row(MessageType::Function, &FunctionProto { opset_import: one(), ..Default::default() }, opsets),
+            row(MessageType::Function, &FunctionProto { value_info: one(), ..Default::default() }, values),
+            row(MessageType::Function, &FunctionProto { metadata_props: one(), ..Default::default() }, ENTRY),
             row(
-                Kind::Annotation,
+                MessageType::Training,
+                &TrainingInfoProto { initialization: graph.clone(), ..Default::default() },
+                node,
+            ),
+            row(MessageType::Training, &TrainingInfoProto { algorithm: graph, ..Default::default() }, node),
+            row(
+                MessageType::Training,
+                &TrainingInfoProto { initialization_binding: one(), ..Default::default() },
+                ENTRY,
+            ),
+            row(MessageType::Training, &TrainingInfoProto { update_binding: one(), ..Default::default() }, ENTRY),
+            row(
+                MessageType::Annotation,
                 &TensorAnnotation { quant_parameter_tensor_names: one(), ..Default::default() },
                 ENTRY,
             ),
             row(
-                Kind::Sharding,
+                MessageType::Sharding,
                 &NodeDeviceConfigurationProto { sharding_spec: one(), ..Default::default() },
                 twice::<ShardingSpecProto>(),
             ),
@@ -568,33 +577,33 @@ mod tests {
         const NUMBER: usize = twice::<u64>();
         let two = [0x81, 1, 2];
         let rows = [
-            ("bytes of a tensor", Kind::Tensor, field(9, &[1; 100]), TENSOR),
-            ("packed dimensions", Kind::Tensor, field(1, &two), TENSOR + 2 * NUMBER),
-            ("packed int32", Kind::Tensor, field(5, &two), TENSOR + 2 * twice::<i32>()),
-            ("packed int64", Kind::Tensor, field(7, &two), TENSOR + 2 * NUMBER),
-            ("packed uint64", Kind::Tensor, field(11, &two), TENSOR + 2 * NUMBER),
-            ("a byte below the highest bit", Kind::Tensor, field(7, &[0x7f]), TENSOR + NUMBER),
-            ("packed floats", Kind::Tensor, field(4, &[0; 8]), TENSOR + 2 * 8),
-            ("packed doubles", Kind::Tensor, field(10, &[0; 16]), TENSOR + 2 * 16),
-            ("a name", Kind::Tensor, field(8, b"score"), TENSOR + twice::<String>() + 5),
-            ("packed integers of an attribute", Kind::Attribute, field(8, &two), ATTRIBUTE + 2 * NUMBER),
-            ("packed floats of an attribute", Kind::Attribute, field(7, &[0; 8]), ATTRIBUTE + 2 * 8),
-            ("a text of an attribute", Kind::Attribute, field(9, &[0; 8]), ATTRIBUTE + twice::<String>() + 8),
-            ("small messages", Kind::Numbers(10), field(2, &[0; 3]), 20 + 3 * 4 * NUMBER),
-            ("a text in a message of texts", Kind::Texts(10), field(2, &[0; 3]), 20 + twice::<String>() + 3),
-            ("a number", Kind::Attribute, vec![3 << 3, 0x81, 1, 3 << 3, 2], ATTRIBUTE + 2 * NUMBER),
-            ("32 bits", Kind::Attribute, vec![2 << 3 | 5, 8, 8, 8, 8, 3 << 3, 2], ATTRIBUTE + 2 * NUMBER),
-            ("64 bits", Kind::Tensor, [&[10 << 3 | 1][..], &[8; 8], &[16, 1]].concat(), TENSOR + 2 * NUMBER),
-            ("a group", Kind::Tensor, vec![15 << 3 | 3, 16, 1, 15 << 3 | 4], TENSOR + 3 * NUMBER),
+            ("bytes of a tensor", MessageType::Tensor, field(9, &[1; 100]), TENSOR),
+            ("packed dimensions", MessageType::Tensor, field(1, &two), TENSOR + 2 * NUMBER),
+            ("packed int32", MessageType::Tensor, field(5, &two), TENSOR + 2 * twice::<i32>()),
+            ("packed int64", MessageType::Tensor, field(7, &two), TENSOR + 2 * NUMBER),
+            ("packed uint64", MessageType::Tensor, field(11, &two), TENSOR + 2 * NUMBER),
+            ("a byte below the highest bit", MessageType::Tensor, field(7, &[0x7f]), TENSOR + NUMBER),
+            ("packed floats", MessageType::Tensor, field(4, &[0; 8]), TENSOR + 2 * 8),
+            ("packed doubles", MessageType::Tensor, field(10, &[0; 16]), TENSOR + 2 * 16),
+            ("a name", MessageType::Tensor, field(8, b"score"), TENSOR + twice::<String>() + 5),
+            ("packed integers of an attribute", MessageType::Attribute, field(8, &two), ATTRIBUTE + 2 * NUMBER),
+            ("packed floats of an attribute", MessageType::Attribute, field(7, &[0; 8]), ATTRIBUTE + 2 * 8),
+            ("a text of an attribute", MessageType::Attribute, field(9, &[0; 8]), ATTRIBUTE + twice::<String>() + 8),
+            ("small messages", MessageType::Numbers(10), field(2, &[0; 3]), 20 + 3 * 4 * NUMBER),
+            ("a text in a message of texts", MessageType::Texts(10), field(2, &[0; 3]), 20 + twice::<String>() + 3),
+            ("a number", MessageType::Attribute, vec![3 << 3, 0x81, 1, 3 << 3, 2], ATTRIBUTE + 2 * NUMBER),
+            ("32 bits", MessageType::Attribute, vec![2 << 3 | 5, 8, 8, 8, 8, 3 << 3, 2], ATTRIBUTE + 2 * NUMBER),
+            ("64 bits", MessageType::Tensor, [&[10 << 3 | 1][..], &[8; 8], &[16, 1]].concat(), TENSOR + 2 * NUMBER),
+            ("a group", MessageType::Tensor, vec![15 << 3 | 3, 16, 1, 15 << 3 | 4], TENSOR + 3 * NUMBER),
             // The decoder fails there, too.
             (
                 "cut off",
-                Kind::Tensor,
+                MessageType::Tensor,
                 [field(8, b"score"), vec![8 << 3 | 2, 9, 1]].concat(),
                 TENSOR + twice::<String>() + 5,
             ),
             // A graph is not counted if its field has another wire type.
-            ("a number for a message", Kind::Attribute, vec![6 << 3, 1], ATTRIBUTE + NUMBER),
+            ("a number for a message", MessageType::Attribute, vec![6 << 3, 1], ATTRIBUTE + NUMBER),
         ];
         for (name, kind, bytes, expected) in rows {
             assert_eq!(measured(kind, &bytes).description, expected, "{name}");
@@ -613,7 +622,7 @@ mod tests {
             },
             None,
         );
-        let Measure { nodes, tensors, depth, .. } = measured(Kind::Model, &model.encode_to_vec());
+        let Measure { nodes, tensors, depth, .. } = measured(MessageType::Model, &model.encode_to_vec());
         assert_eq!((nodes, tensors, depth), (4, 3, 2));
     }
 
@@ -663,7 +672,7 @@ mod tests {
     #[test]
     fn depths_have_a_limit() {
         assert_eq!(words(check_encoded(&nested(MAX_DEPTH + 1))), "");
-        let Measure { nodes, depth, .. } = measured(Kind::Model, &nested(MAX_DEPTH + 1));
+        let Measure { nodes, depth, .. } = measured(MessageType::Model, &nested(MAX_DEPTH + 1));
         assert_eq!((nodes, depth), (MAX_DEPTH + 1, MAX_DEPTH + 1));
         // So many that recursion into each would overflow a thread's stack.
         for graphs in [MAX_DEPTH + 2, 6000] {

@@ -36,9 +36,9 @@ pub(crate) use graph::hoist_constants;
 pub(crate) use in_memory_weights::{FILE, encode_without_weights};
 pub(crate) use input::{AdaptedInput, ImageInput, image_input};
 pub(crate) use limits::MAX_NODES;
-pub(crate) use output::{Form, Hints, Kind, choose_output};
+pub(crate) use output::{Form, Hints, PixelValues, choose_output};
 pub use shape::TensorLayout;
-pub(crate) use trial::{Run, sizes as trial_sizes};
+pub(crate) use trial::{TrialRun, sizes as trial_sizes};
 pub use validate::parse;
 pub(crate) use validate::parse_shared;
 

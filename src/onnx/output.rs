@@ -4,14 +4,14 @@ use super::{
     graph::{self, Index},
     input::{ImageInput, is_float},
     shape::{Declared, TensorLayout},
-    trial::{self, Run},
+    trial::{self, TrialRun},
     types::{ModelProto, tensor_proto::DataType},
 };
 use crate::{Error, Result};
 
 /// The values of a segmentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum PixelValues {
     /// One score per class.
     Scores,
     /// A single score: foreground or background.
@@ -26,7 +26,7 @@ pub(crate) enum Kind {
 /// The form of a model's segmentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Form {
-    pub(crate) kind: Kind,
+    pub(crate) kind: PixelValues,
     /// The position of the channels; meaningless for labels.
     pub(super) layout: TensorLayout,
     /// The type of its values.
@@ -40,7 +40,7 @@ pub(crate) struct Form {
 impl Form {
     /// The layout of scores.
     pub(crate) fn scores_layout(&self) -> Option<TensorLayout> {
-        (!matches!(self.kind, Kind::Labels { .. })).then_some(self.layout)
+        (!matches!(self.kind, PixelValues::Labels { .. })).then_some(self.layout)
     }
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn choose_output(
     model: &mut ModelProto,
     input: &ImageInput,
     hints: &Hints<'_>,
-    run: &mut Run<'_>,
+    run: &mut TrialRun<'_>,
 ) -> Result<Form> {
     let graph = model.graph.as_ref().ok_or_else(|| Error::Internal("the graph is missing".into()))?;
     let index = Index::of(graph);
@@ -85,7 +85,7 @@ pub(crate) fn choose_output(
         // One channel is another kind than several, and even the position of the channels may be
         // unknown.
         let told = match found {
-            Ok(Form { kind: Kind::Scores, channels, .. }) => channels.is_some(),
+            Ok(Form { kind: PixelValues::Scores, channels, .. }) => channels.is_some(),
             Ok(Form { rank, .. }) => rank.is_some(),
             Err(Unfit::No) => true,
             Err(Unfit::Unclear) => false,
@@ -94,7 +94,8 @@ pub(crate) fn choose_output(
             match trial::shape(model, input, output.name(), run) {
                 Ok(trial) => {
                     *dims = Some(trial.dims);
-                    let input = ImageInput { height: Some(trial.size.0), width: Some(trial.size.1), ..input.clone() };
+                    let input =
+                        ImageInput { height: Some(trial.size.height), width: Some(trial.size.width), ..input.clone() };
                     found = form(&index, output.name(), &declared, &input, hints);
                     // ONNX Runtime would check outputs against the declared shape.
                     graph::forget_shape(&mut output);
@@ -215,14 +216,14 @@ fn form(
                 }
                 Some(_) => false,
             };
-            let kind = Kind::Labels { binary: *element == DataType::Bool };
+            let kind = PixelValues::Labels { binary: *element == DataType::Bool };
             fits.then_some(Form { kind, layout: TensorLayout::Nchw, element: *element, rank, channels: None })
                 .ok_or(Unfit::No)
         }
         element if is_float(element) => {
             let Some(dims) = dims else {
                 let layout = hints.layout.unwrap_or(TensorLayout::Nchw);
-                return Ok(Form { kind: Kind::Scores, layout, element, rank: None, channels: None });
+                return Ok(Form { kind: PixelValues::Scores, layout, element, rank: None, channels: None });
             };
             let (first, second, third, left_out) = match dims[..] {
                 [None | Some(1), first, second, third] => (first, second, third, false),
@@ -244,7 +245,7 @@ fn form(
                 .filter(|reading| hints.layout.is_none_or(|layout| layout == reading.layout))
                 .collect();
             let reading = likeliest(index, output, possible, hints)?;
-            let kind = if reading.channels == Some(1) { Kind::Foreground } else { Kind::Scores };
+            let kind = if reading.channels == Some(1) { PixelValues::Foreground } else { PixelValues::Scores };
             Ok(Form { kind, layout: reading.layout, element, rank, channels: reading.channels })
         }
         _ => Err(Unfit::No),
@@ -336,6 +337,7 @@ mod tests {
         },
         *,
     };
+    use crate::Size;
 
     const NCHW: TensorLayout = TensorLayout::Nchw;
     const NHWC: TensorLayout = TensorLayout::Nhwc;
@@ -444,7 +446,7 @@ mod tests {
                 Some(Some(form)) => {
                     assert_eq!(form.rank, Some(dims.len()), "{name}");
                     match form.kind {
-                        Kind::Foreground => {
+                        PixelValues::Foreground => {
                             assert_eq!(form.channels, Some(1), "{name}");
                             Foreground(form.layout)
                         }
@@ -458,7 +460,7 @@ mod tests {
         for (layout, expected) in [(None, NCHW), (Some(NCHW), NCHW), (Some(NHWC), NHWC)] {
             let hints = Hints { layout, ..Hints::default() };
             let form = read(&graph(vec![]), DataType::Float16, None, &input(None, None), &hints).flatten().unwrap();
-            assert_eq!((form.kind, form.layout, form.rank, form.channels), (Kind::Scores, expected, None, None));
+            assert_eq!((form.kind, form.layout, form.rank, form.channels), (PixelValues::Scores, expected, None, None));
         }
     }
 
@@ -488,7 +490,7 @@ mod tests {
             read(&graph(vec![]), element, dims, &input(None, None), &Hints::default())
         };
         for element in [DataType::Int64, DataType::Int32, DataType::Uint8, DataType::Bool] {
-            let kind = Kind::Labels { binary: element == DataType::Bool };
+            let kind = PixelValues::Labels { binary: element == DataType::Bool };
             for (dims, fits) in rows {
                 let expected = Form { kind, layout: NCHW, element, rank: Some(dims.len()), channels: None };
                 assert_eq!(read(element, Some(dims)), fits.then_some(Some(expected)), "{element:?}, {dims:?}");
@@ -616,7 +618,9 @@ mod tests {
             let hints = Hints { classes, ..Hints::default() };
             read(&graph(vec![]), DataType::Float, Some(&[OPEN, OPEN, OPEN]), &input(None, None), &hints).unwrap()
         };
-        for (classes, kind) in [(None, Some(Kind::Foreground)), (Some(2), Some(Kind::Foreground)), (Some(3), None)] {
+        for (classes, kind) in
+            [(None, Some(PixelValues::Foreground)), (Some(2), Some(PixelValues::Foreground)), (Some(3), None)]
+        {
             assert_eq!(hidden(classes).map(|form| form.kind), kind, "{classes:?}");
         }
     }
@@ -726,17 +730,17 @@ mod tests {
         let form = choose_output(&mut told, &input(None, None), &hints, &mut |network, sizes| {
             runs += 1;
             assert_eq!(network.graph.as_ref().unwrap().output[0].name(), "fcn.shape");
-            assert_eq!(sizes[0], (64, 96));
-            Ok(((64, 96), vec![1, 1, 32, 48]))
+            assert_eq!(sizes[0], Size::new(96, 64));
+            Ok((sizes[0], vec![1, 1, 32, 48]))
         });
         // The shape did not reveal that there is a single channel.
-        assert_eq!(form.unwrap().kind, Kind::Foreground);
+        assert_eq!(form.unwrap().kind, PixelValues::Foreground);
         assert_eq!((runs, dims(&told)), (1, None));
         // A failed run does not change the interpretation.
         let mut failed = model(&open);
         let mut fails = |_: &ModelProto, _: &[_]| Err(Error::Runtime("it fails".into()));
         let form = choose_output(&mut failed, &input(None, None), &hints, &mut fails).unwrap();
-        assert_eq!((form.kind, form.channels, dims(&failed)), (Kind::Scores, None, Some(vec![None; 4])));
+        assert_eq!((form.kind, form.channels, dims(&failed)), (PixelValues::Scores, None, Some(vec![None; 4])));
         let error = choose_output(&mut model(&open), &input(None, None), &Hints::default(), &mut fails).unwrap_err();
         assert!(error.to_string().contains("set the option output_layout"), "{error}");
         // But a run that times out is an error, and so is one after which nothing is known.

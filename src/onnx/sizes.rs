@@ -13,7 +13,7 @@ const BUDGET: usize = 100;
 
 /// An element of a shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+enum Dimension {
     Known(i64),
     /// The height of the input.
     Rows,
@@ -23,13 +23,12 @@ enum Side {
 
 /// Whether `sizes`, of a tensor N x C x h x w, ends with the height and width of the input.
 pub(super) fn is_size_of_input(index: &Index<'_>, sizes: &str, input: &ImageInput) -> bool {
-    let fixed =
-        |side: Side, length: Option<usize>| matches!(side, Side::Known(known) if usize::try_from(known).ok() == length);
+    let fixed = |side: Dimension, length: Option<usize>| matches!(side, Dimension::Known(known) if usize::try_from(known).ok() == length);
     let mut evaluation = Evaluation { index, input, budget: BUDGET };
     match evaluation.value(sizes).as_deref() {
         Some(&[_, _, rows, columns]) => {
-            (rows == Side::Rows || fixed(rows, input.height))
-                && (columns == Side::Columns || fixed(columns, input.width))
+            (rows == Dimension::Rows || fixed(rows, input.height))
+                && (columns == Dimension::Columns || fixed(columns, input.width))
         }
         _ => false,
     }
@@ -43,10 +42,10 @@ struct Evaluation<'a> {
 
 impl Evaluation<'_> {
     /// The elements of a list, as far as they are known.
-    fn value(&mut self, name: &str) -> Option<Vec<Side>> {
+    fn value(&mut self, name: &str) -> Option<Vec<Dimension>> {
         self.budget = self.budget.checked_sub(1)?;
         if let Some(values) = self.constant(name) {
-            return Some(values.into_iter().map(Side::Known).collect());
+            return Some(values.into_iter().map(Dimension::Known).collect());
         }
         let node = self.index.producer(name)?;
         let first = node.input.first()?;
@@ -103,8 +102,8 @@ impl Evaluation<'_> {
         graph::whole_numbers(self.index.named(name)?)
     }
 
-    fn shape(&self, value: &str) -> [Side; 4] {
-        use Side::{Columns, Rows, Unknown};
+    fn shape(&self, value: &str) -> [Dimension; 4] {
+        use Dimension::{Columns, Rows, Unknown};
         match self.input.layout {
             _ if value != self.input.name => [Unknown; 4],
             TensorLayout::Nchw => [Unknown, Unknown, Rows, Columns],
@@ -114,7 +113,7 @@ impl Evaluation<'_> {
 }
 
 /// The values from `start` to `end` (exclusive); negative positions count from the end.
-fn part(values: &[Side], start: i64, end: i64) -> Vec<Side> {
+fn part(values: &[Dimension], start: i64, end: i64) -> Vec<Dimension> {
     let length = values.len() as i64;
     let place = |index: i64| (if index < 0 { index.saturating_add(length) } else { index }).clamp(0, length) as usize;
     values.get(place(start)..place(end)).unwrap_or_default().to_vec()

@@ -6,32 +6,40 @@ use super::{
     input::ImageInput,
     types::{ModelProto, tensor_proto::DataType},
 };
-use crate::Result;
+use crate::{Result, Size};
 
 /// Runs a network whose input is 1 x 3 x H x W float32 and whose only output is int64, at the first
-/// of these sizes (height, width) that it accepts. Returns that size and the output.
-pub(crate) type Run<'a> = dyn FnMut(&ModelProto, &[(usize, usize)]) -> Result<((usize, usize), Vec<i64>)> + 'a;
+/// of these sizes that it accepts. Returns that size and the output.
+pub(crate) type TrialRun<'a> = dyn FnMut(&ModelProto, &[Size]) -> Result<(Size, Vec<i64>)> + 'a;
 
 /// The sizes to try. Small ones come first, and most have unequal sides, to distinguish rows from
 /// columns.
-const SIZES: [(usize, usize); 6] = [(64, 96), (128, 192), (256, 384), (512, 768), (224, 224), (512, 512)];
+const SIZES: [Size; 6] = [
+    Size::new(96, 64),
+    Size::new(192, 128),
+    Size::new(384, 256),
+    Size::new(768, 512),
+    Size::new(224, 224),
+    Size::new(512, 512),
+];
 
 /// The sizes to try for a network whose height or width may be fixed.
-pub(crate) fn sizes(height: Option<usize>, width: Option<usize>) -> Vec<(usize, usize)> {
-    let mut sizes = SIZES.map(|(rows, columns)| (height.unwrap_or(rows), width.unwrap_or(columns))).to_vec();
+pub(crate) fn sizes(height: Option<usize>, width: Option<usize>) -> Vec<Size> {
+    let size = |usual: Size| Size::new(width.unwrap_or(usual.width), height.unwrap_or(usual.height));
+    let mut sizes = SIZES.map(size).to_vec();
     sizes.dedup();
     sizes
 }
 
 /// The shape of a value.
-pub(super) struct Found {
-    /// Height and width of the image for which the value has this shape.
-    pub(super) size: (usize, usize),
+pub(super) struct FoundShape {
+    /// The size of the image for which the value has this shape.
+    pub(super) size: Size,
     pub(super) dims: Vec<Option<usize>>,
 }
 
 /// The shape of `value` for an image of some size.
-pub(super) fn shape(model: &ModelProto, input: &ImageInput, value: &str, run: &mut Run<'_>) -> Result<Found> {
+pub(super) fn shape(model: &ModelProto, input: &ImageInput, value: &str, run: &mut TrialRun<'_>) -> Result<FoundShape> {
     let mut model = model.clone();
     if let Some(graph) = &mut model.graph {
         graph::end_at(graph, value);
@@ -40,5 +48,5 @@ pub(super) fn shape(model: &ModelProto, input: &ImageInput, value: &str, run: &m
         input.adapt(graph);
     }
     let (size, shape) = run(&model, &sizes(input.height, input.width))?;
-    Ok(Found { size, dims: shape.into_iter().map(|side| usize::try_from(side).ok()).collect() })
+    Ok(FoundShape { size, dims: shape.into_iter().map(|side| usize::try_from(side).ok()).collect() })
 }

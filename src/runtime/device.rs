@@ -10,40 +10,39 @@ use ort::{
 
 use super::{
     exit,
-    interrupt::{Call, Options},
+    interrupt::{Call, SharedRunOptions},
     one_line,
 };
-use crate::{Error, Result, onnx::names, options::Provider};
+use crate::{Error, Result, Size, onnx::names, options::Provider};
 
 /// A network that includes all steps from frame to labels.
 pub(crate) struct DeviceNetwork {
     session: Session,
     /// Allocates the frames' memory.
     memory: Allocator,
-    bound: Option<Bound>,
+    bound: Option<BoundFrame>,
 }
 
 /// The layout of a frame, and how its pixels become the network's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Layout {
-    pub(crate) height: usize,
-    pub(crate) width: usize,
+pub(crate) struct FrameLayout {
+    pub(crate) size: Size,
     /// Bytes per pixel.
     pub(crate) bytes: usize,
     /// For each channel of the network, the index of its byte in a pixel.
     pub(crate) order: [usize; 3],
-    /// Height and width of the network's input.
-    pub(crate) padded: (usize, usize),
+    /// The size of the network's input.
+    pub(crate) padded: Size,
 }
 
 /// The tensors for one layout.
-struct Bound {
-    layout: Layout,
+struct BoundFrame {
+    layout: FrameLayout,
     frame: Tensor<u8>,
     order: Tensor<i64>,
     pads: Tensor<i64>,
     size: Tensor<i64>,
-    options: Options,
+    options: SharedRunOptions,
     has_run: bool,
 }
 
@@ -63,14 +62,13 @@ impl DeviceNetwork {
 
     /// The buffer for a frame's bytes, row by row without padding; fill it before
     /// [`DeviceNetwork::run`].
-    pub(crate) fn frame(&mut self, layout: Layout) -> Result<&mut [u8]> {
+    pub(crate) fn frame(&mut self, layout: FrameLayout) -> Result<&mut [u8]> {
         if self.bound.as_ref().is_none_or(|bound| bound.layout != layout) {
             self.bound = None;
-            self.bound = Some(Bound::new(&self.memory, layout).map_err(|error| {
+            self.bound = Some(BoundFrame::new(&self.memory, layout).map_err(|error| {
                 Error::OutOfMemory(format!(
-                    "cannot allocate memory for frames of {} x {} pixels: {}",
-                    layout.width,
-                    layout.height,
+                    "cannot allocate memory for frames of {} pixels: {}",
+                    layout.size,
                     one_line(&error.to_string())
                 ))
             })?);
@@ -83,14 +81,9 @@ impl DeviceNetwork {
     /// width, to `consume`.
     pub(crate) fn run<R>(&mut self, call: &Call<'_>, consume: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
         let bound = self.bound.as_mut().ok_or_else(|| Error::Internal("the network has no frame yet".into()))?;
-        let Bound { layout, frame, order, pads, size, options, has_run } = bound;
+        let BoundFrame { layout, frame, order, pads, size, options, has_run } = bound;
         let failed = |error: ort::Error| {
-            Error::Runtime(format!(
-                "the network failed on {} x {} pixels: {}",
-                layout.width,
-                layout.height,
-                one_line(&error.to_string())
-            ))
+            Error::Runtime(format!("the network failed on {} pixels: {}", layout.size, one_line(&error.to_string())))
         };
         // In the order of the graph's inputs.
         let running = call.begin(options)?;
@@ -104,22 +97,22 @@ impl DeviceNetwork {
     }
 }
 
-impl Bound {
-    fn new(memory: &Allocator, layout: Layout) -> ort::Result<Bound> {
-        let Layout { height, width, bytes, order, padded } = layout;
+impl BoundFrame {
+    fn new(memory: &Allocator, layout: FrameLayout) -> ort::Result<BoundFrame> {
+        let FrameLayout { size: Size { width, height }, bytes, order, padded } = layout;
         let whole = |values: Vec<i64>| Tensor::from_array(([values.len()], values));
-        let (below, right) = (padded.0 - height, padded.1 - width);
+        let (below, right) = (padded.height - height, padded.width - width);
         // Not in the device's memory: ONNX Runtime (seen in 1.31.1) then fails with "dst_data !=
         // src_data was false" (https://github.com/microsoft/onnxruntime/issues/29713).
         let labels = Tensor::<u8>::new(&Allocator::default(), [1, 1, height, width])?;
         let selected = OutputSelector::no_default().with(names::LABELS).preallocate(names::LABELS, labels);
-        Ok(Bound {
+        Ok(BoundFrame {
             layout,
             frame: Tensor::new(memory, [1, height, width, bytes])?,
             order: whole(order.iter().map(|&byte| byte as i64).collect())?,
             pads: whole(vec![0, 0, 0, 0, 0, 0, below as i64, right as i64])?,
             size: whole(vec![height as i64, width as i64])?,
-            options: Options::new(selected)?,
+            options: SharedRunOptions::new(selected)?,
             has_run: false,
         })
     }

@@ -23,16 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 static ARMED: AtomicU64 = AtomicU64::new(0);
 
 static GATE: Gate = Gate {
-    state: Mutex::new(State { process: Process { id: 0, forks: 0 }, runs: 0, ends: false }),
+    state: Mutex::new(GateState { process: Process { id: 0, forks: 0 }, runs: 0, ends: false }),
     idle: Condvar::new(),
 };
 
 struct Gate {
-    state: Mutex<State>,
+    state: Mutex<GateState>,
     idle: Condvar,
 }
 
-struct State {
+struct GateState {
     /// The process that counts runs. A forked child has its parent's counts, but not its threads.
     process: Process,
     runs: usize,
@@ -87,7 +87,7 @@ pub(super) fn enter() -> Result<Pass> {
 }
 
 impl Gate {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, GateState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -95,7 +95,7 @@ impl Gate {
     fn begin(&self) {
         let mut state = self.lock();
         if state.process.is_over() {
-            *state = State { process: Process::current(), runs: 0, ends: false };
+            *state = GateState { process: Process::current(), runs: 0, ends: false };
         }
     }
 
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     fn gate(process: Process) -> Gate {
-        Gate { state: Mutex::new(State { process, runs: 0, ends: false }), idle: Condvar::new() }
+        Gate { state: Mutex::new(GateState { process, runs: 0, ends: false }), idle: Condvar::new() }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -21,19 +21,19 @@ use super::exit::{self, Pass};
 use crate::{Error, Result, threads::Thread};
 
 /// The run options of one session.
-pub(super) struct Options(Arc<Flag>);
+pub(super) struct SharedRunOptions(Arc<Flag>);
 
 /// Run options whose terminate flag several threads set.
 struct Flag(RunOptions<HasSelectedOutputs>);
 
 // SAFETY: `RunOptions` with outputs is not Sync because two concurrent runs would write to the same
-// tensors. Here only `Options`, which is exclusive, passes them to a run. Other threads only set
-// and clear the terminate flag, which ONNX Runtime allows.
+// tensors. Here only `SharedRunOptions`, which is exclusive, passes them to a run. Other threads
+// only set and clear the terminate flag, which ONNX Runtime allows.
 unsafe impl Sync for Flag {}
 
-impl Options {
-    pub(super) fn new(outputs: OutputSelector) -> ort::Result<Options> {
-        Ok(Options(Arc::new(Flag(RunOptions::new()?.with_outputs(outputs)))))
+impl SharedRunOptions {
+    pub(super) fn new(outputs: OutputSelector) -> ort::Result<SharedRunOptions> {
+        Ok(SharedRunOptions(Arc::new(Flag(RunOptions::new()?.with_outputs(outputs)))))
     }
 
     /// The options to run a session with.
@@ -42,23 +42,46 @@ impl Options {
     }
 }
 
+/// Ends the calls that have it: see [`Interrupts::stop`].
+pub(crate) struct StopFlag {
+    /// Unique in this process.
+    id: u64,
+    is_set: AtomicBool,
+}
+
+impl StopFlag {
+    pub(crate) fn new() -> StopFlag {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        StopFlag { id: NEXT.fetch_add(1, Ordering::Relaxed), is_set: AtomicBool::new(false) }
+    }
+
+    /// Sets the flag. Runs in progress end only if [`Interrupts::stop`] sets it.
+    pub(crate) fn set(&self) {
+        self.is_set.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Relaxed)
+    }
+}
+
 /// The calls of one segmenter and their current runs.
 pub(crate) struct Interrupts {
-    shared: Arc<Shared>,
+    shared: Arc<InterruptShared>,
     timer: Mutex<Option<Thread>>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct InterruptShared {
+    state: Mutex<InterruptState>,
     /// Signals a deadline earlier than the one the timer waits for, or the end.
     sooner: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct InterruptState {
     /// How many times all calls have been cancelled.
     cancelled: u64,
-    runs: Vec<Run>,
+    runs: Vec<ActiveRun>,
     /// The number of runs so far.
     number: u64,
     /// When the timer wakes up next.
@@ -67,18 +90,18 @@ struct State {
 }
 
 /// A run in progress.
-struct Run {
+struct ActiveRun {
     number: u64,
-    /// The address of the flag that stops the call; 0 if it has none.
-    stop: usize,
+    /// The id of the flag that stops the call.
+    stop: Option<u64>,
     deadline: Option<Instant>,
-    flag: Stop,
+    handle: AbortHandle,
     /// Why the run was aborted.
     told: Option<Reason>,
 }
 
 /// Aborts a run or the loading of a network.
-enum Stop {
+enum AbortHandle {
     Run(Arc<Flag>),
     Load(LoadCanceler),
 }
@@ -163,18 +186,18 @@ impl Limit {
 /// A call of a segmenter.
 pub(crate) struct Call<'a> {
     interrupts: &'a Interrupts,
-    /// The value of `State::cancelled` at the start.
+    /// The value of `InterruptState::cancelled` at the start.
     cancelled: u64,
-    /// A flag that also stops the call: see [`Interrupts::stop`].
-    stop: Option<&'a AtomicBool>,
+    /// A flag that also ends the call.
+    stop: Option<&'a StopFlag>,
     limit: Option<Limit>,
 }
 
 impl Interrupts {
     /// Creates the state for a segmenter with this number of sessions.
     pub(crate) fn new(sessions: usize) -> Interrupts {
-        let state = State { runs: Vec::with_capacity(sessions), ..State::default() };
-        let shared = Arc::new(Shared { state: Mutex::new(state), sooner: Condvar::new() });
+        let state = InterruptState { runs: Vec::with_capacity(sessions), ..InterruptState::default() };
+        let shared = Arc::new(InterruptShared { state: Mutex::new(state), sooner: Condvar::new() });
         Interrupts { shared, timer: Mutex::new(None) }
     }
 
@@ -193,7 +216,7 @@ impl Interrupts {
     }
 
     /// Starts a call. If it has a limit, the timer must be running.
-    pub(crate) fn call<'a>(&'a self, stop: Option<&'a AtomicBool>, limit: Option<Limit>) -> Call<'a> {
+    pub(crate) fn call<'a>(&'a self, stop: Option<&'a StopFlag>, limit: Option<Limit>) -> Call<'a> {
         Call { interrupts: self, cancelled: self.shared.lock().cancelled, stop, limit }
     }
 
@@ -206,10 +229,10 @@ impl Interrupts {
 
     /// Stops current and later calls that have this flag. Wake up those that wait for a session, so
     /// that they notice.
-    pub(crate) fn stop(&self, flag: &AtomicBool) {
-        flag.store(true, Ordering::Relaxed);
+    pub(crate) fn stop(&self, flag: &StopFlag) {
+        flag.set();
         let mut state = self.shared.lock();
-        state.runs.iter_mut().filter(|run| run.stop == address(flag)).for_each(|run| run.end(Reason::Cancelled));
+        state.runs.iter_mut().filter(|run| run.stop == Some(flag.id)).for_each(|run| run.end(Reason::Cancelled));
     }
 }
 
@@ -225,8 +248,8 @@ impl Drop for Interrupts {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl InterruptShared {
+    fn lock(&self) -> MutexGuard<'_, InterruptState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -235,7 +258,7 @@ impl Shared {
         let mut state = self.lock();
         while !state.stop {
             let now = Instant::now();
-            let over = |run: &&mut Run| run.deadline.is_some_and(|deadline| deadline <= now);
+            let over = |run: &&mut ActiveRun| run.deadline.is_some_and(|deadline| deadline <= now);
             state.runs.iter_mut().filter(over).for_each(|run| {
                 run.end(Reason::TimeOver);
                 run.deadline = None;
@@ -256,12 +279,12 @@ impl Shared {
     }
 }
 
-impl Run {
+impl ActiveRun {
     fn end(&mut self, reason: Reason) {
         // The first reason counts. If the flag cannot be set, the run continues to its end.
-        let tell = || match &self.flag {
-            Stop::Run(flag) => flag.0.terminate(),
-            Stop::Load(canceler) => canceler.cancel(),
+        let tell = || match &self.handle {
+            AbortHandle::Run(flag) => flag.0.terminate(),
+            AbortHandle::Load(canceler) => canceler.cancel(),
         };
         if self.told.is_none() && tell().is_ok() {
             self.told = Some(reason);
@@ -275,8 +298,8 @@ impl Call<'_> {
         self.check_in(&self.interrupts.shared.lock())
     }
 
-    fn check_in(&self, state: &State) -> Result<()> {
-        if state.cancelled != self.cancelled || self.stop.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+    fn check_in(&self, state: &InterruptState) -> Result<()> {
+        if state.cancelled != self.cancelled || self.stop.is_some_and(StopFlag::is_set) {
             return Err(self.error(Reason::Cancelled));
         }
         match &self.limit {
@@ -298,50 +321,45 @@ impl Call<'_> {
     }
 
     /// Begins a run of the network, unless the call has to end.
-    pub(super) fn begin(&self, options: &Options) -> Result<Running<'_>> {
-        self.enter(Stop::Run(Arc::clone(&options.0)))
+    pub(super) fn begin(&self, options: &SharedRunOptions) -> Result<RunGuard<'_>> {
+        self.enter(AbortHandle::Run(Arc::clone(&options.0)))
     }
 
     /// Begins to load a network, unless the call has to end. Each attempt needs a new session
     /// builder.
-    pub(super) fn begin_load(&self, builder: &SessionBuilder) -> Result<Running<'_>> {
-        self.enter(Stop::Load(builder.canceler()))
+    pub(super) fn begin_load(&self, builder: &SessionBuilder) -> Result<RunGuard<'_>> {
+        self.enter(AbortHandle::Load(builder.canceler()))
     }
 
-    fn enter(&self, flag: Stop) -> Result<Running<'_>> {
+    fn enter(&self, handle: AbortHandle) -> Result<RunGuard<'_>> {
         let pass = exit::enter()?;
         let mut state = self.interrupts.shared.lock();
         self.check_in(&state)?;
-        if let Stop::Run(flag) = &flag {
+        if let AbortHandle::Run(flag) = &handle {
             // Clear the flag if it aborted the previous run.
             flag.0.unterminate().map_err(|error| Error::Runtime(super::one_line(&error.to_string())))?;
         }
         state.number += 1;
         let number = state.number;
         let deadline = self.limit.map(|limit| limit.deadline);
-        state.runs.push(Run { number, stop: self.stop.map_or(0, address), deadline, flag, told: None });
+        state.runs.push(ActiveRun { number, stop: self.stop.map(|flag| flag.id), deadline, handle, told: None });
         let sooner = deadline.is_some_and(|deadline| state.wake.is_none_or(|wake| deadline < wake));
         drop(state);
         if sooner {
             self.interrupts.shared.sooner.notify_one();
         }
-        Ok(Running { call: self, number, _pass: pass })
+        Ok(RunGuard { call: self, number, _pass: pass })
     }
 }
 
-/// Identifies a flag.
-fn address(flag: &AtomicBool) -> usize {
-    std::ptr::from_ref(flag).addr()
-}
-
 /// A run of the network that other threads may abort.
-pub(super) struct Running<'a> {
+pub(super) struct RunGuard<'a> {
     call: &'a Call<'a>,
     number: u64,
     _pass: Pass,
 }
 
-impl Running<'_> {
+impl RunGuard<'_> {
     /// Ends the run. Returns its result, or an error if it was aborted.
     pub(super) fn end<T>(self, result: Result<T>) -> Result<T> {
         match self.leave() {
@@ -357,7 +375,7 @@ impl Running<'_> {
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunGuard<'_> {
     fn drop(&mut self) {
         self.leave();
     }

@@ -28,16 +28,16 @@ use ort::{
 };
 
 use crate::{
-    Error, Result,
-    cache::{Cached, Entry, Folder},
+    Error, Result, Size,
+    cache::{CacheEntry, Cached, Folder},
     onnx::{self, types::ModelProto},
     options::{LogCallback, LogLevel, Options, Provider},
     signals, threads,
 };
-pub(crate) use device::{DeviceNetwork, Layout};
-pub(crate) use interrupt::{Call, Interrupts, Limit, Subject};
+pub(crate) use device::{DeviceNetwork, FrameLayout};
+pub(crate) use interrupt::{Call, Interrupts, Limit, StopFlag, Subject};
 use message::one_line;
-pub(crate) use network::{Answer, Labels, Network, OutputKind};
+pub(crate) use network::{Answer, Labels, OutputKind, SessionNetwork};
 
 /// ONNX Runtime, loaded once per process: its library cannot be replaced or unloaded safely.
 pub(crate) struct Runtime {
@@ -170,7 +170,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 /// The sessions of a network, and the provider that runs them.
 pub(crate) struct Networks {
     /// One network per session, and on a GPU also its form for GPUs.
-    pub(crate) networks: Vec<(Network, Option<DeviceNetwork>)>,
+    pub(crate) networks: Vec<(SessionNetwork, Option<DeviceNetwork>)>,
     pub(crate) provider: Provider,
     /// Why `Auto` did not choose a GPU; otherwise empty.
     pub(crate) reason: String,
@@ -218,7 +218,7 @@ fn load_all(
     runtime: &Runtime,
     request: &Request<'_>,
     provider: Provider,
-) -> Result<Vec<(Network, Option<DeviceNetwork>)>> {
+) -> Result<Vec<(SessionNetwork, Option<DeviceNetwork>)>> {
     let Request { network, options, .. } = request;
     let loader = Loader { runtime, request, provider };
     if matches!(provider, Provider::Cuda | Provider::TensorRt) {
@@ -240,7 +240,7 @@ fn load_all(
         _ => (Cow::Borrowed(*network), on_device),
     };
     let session = |_| {
-        let network = Network::new(loader.load(&network, "")?)?;
+        let network = SessionNetwork::new(loader.load(&network, "")?)?;
         let device = on_device.as_ref().map(|network| {
             let session = loader.load(network, "-device")?;
             DeviceNetwork::new(session, provider, options.device).map_err(|error| unavailable(provider, &error))
@@ -251,19 +251,19 @@ fn load_all(
 }
 
 /// Runs a network with one input, 1 x 3 x H x W float32, and one int64 output on a blank image, at
-/// the first of these sizes (height, width) that it accepts. Returns that size and the output. Uses
+/// the first of these sizes that it accepts. Returns that size and the output. Uses
 /// a single thread, so that freeing the session does not wait for another one.
 pub(crate) fn run_once(
     runtime: &Runtime,
     network: &ModelProto,
     file: &Arc<[u8]>,
     options: &Options,
-    sizes: &[(usize, usize)],
+    sizes: &[Size],
     call: &Call<'_>,
-) -> Result<((usize, usize), Vec<i64>)> {
+) -> Result<(Size, Vec<i64>)> {
     let request = Request { network, on_device: &|| None, file, options, threads: 1, call };
     let loader = Loader { runtime, request: &request, provider: Provider::Cpu };
-    let session = loader.session(&Source::Beside(network, file), &as_it_is)?;
+    let session = loader.session(&SessionSource::Beside(network, file), &as_it_is)?;
     network::run_once(session, sizes, call)
 }
 
@@ -280,7 +280,7 @@ struct Loader<'a> {
 }
 
 /// The source of a session.
-enum Source<'a> {
+enum SessionSource<'a> {
     /// A whole ONNX file.
     File(&'a [u8]),
     /// A graph, and the file that contains its weights.
@@ -292,7 +292,7 @@ impl Loader<'_> {
     /// one model in the cache.
     fn load(&self, network: &ModelProto, form: &str) -> Result<Session> {
         let &Request { file, options, .. } = self.request;
-        let plain = || self.session(&Source::Beside(network, file), &Ok);
+        let plain = || self.session(&SessionSource::Beside(network, file), &Ok);
         let Some(folder) = &options.cache else { return plain() };
         self.load_cached(network, form, folder).or_else(|error| {
             let session = plain()?;
@@ -306,16 +306,22 @@ impl Loader<'_> {
         let file = self.request.file;
         let folder = Folder::open(folder)?;
         let name = format!("{}{form}", self.provider.name());
-        let entry =
-            Entry::new(&folder, file, &onnx::encode_without_weights(network, file)?, self.runtime.version(), &name);
+        let entry = CacheEntry::new(
+            &folder,
+            file,
+            &onnx::encode_without_weights(network, file)?,
+            self.runtime.version(),
+            &name,
+        );
         // On any problem with the cached network, fall back to the model.
         if let Some(session) = entry.read().and_then(|cached| self.optimized(&cached)) {
             return Ok(session);
         }
         let temporary = entry.temporary()?;
         let optimizing = |builder: SessionBuilder| Ok(builder.with_optimized_model_path(&temporary)?);
-        let session =
-            signals::without_file_size_signal(|| self.session(&Source::File(&onnx::encode(network)?), &optimizing))?;
+        let session = signals::without_file_size_signal(|| {
+            self.session(&SessionSource::File(&onnx::encode(network)?), &optimizing)
+        })?;
         entry.keep(temporary)?;
         Ok(session)
     }
@@ -331,12 +337,12 @@ impl Loader<'_> {
     /// A session of an optimized network.
     fn optimized(&self, cached: &Cached) -> Option<Session> {
         let network = onnx::parse_shared(cached.network()).ok()?;
-        self.session(&Source::Beside(&network, &cached.content), &as_it_is).ok()
+        self.session(&SessionSource::Beside(&network, &cached.content), &as_it_is).ok()
     }
 
     fn session(
         &self,
-        source: &Source<'_>,
+        source: &SessionSource<'_>,
         adjust: &dyn Fn(SessionBuilder) -> ort::Result<SessionBuilder>,
     ) -> Result<Session> {
         let on_cpu = matches!(self.provider, Provider::Cpu | Provider::Auto);
@@ -355,13 +361,13 @@ impl Loader<'_> {
         let &Request { call, threads, .. } = self.request;
         let check_threads = || threads::check_available(threads - 1);
         match *source {
-            Source::File(model) => {
+            SessionSource::File(model) => {
                 let mut builder = builder.map_err(made)?;
                 check_threads()?;
                 let running = call.begin_load(&builder)?;
                 running.end(builder.commit_from_memory(model).map_err(taken))
             }
-            Source::Beside(network, file) => {
+            SessionSource::Beside(network, file) => {
                 let weights = |builder: SessionBuilder| {
                     Ok(builder.with_external_initializer_file_in_memory(onnx::FILE, Arc::clone(file))?)
                 };

@@ -8,25 +8,25 @@ use ort::{
 
 use super::{
     exit,
-    interrupt::{Call, Options},
+    interrupt::{Call, SharedRunOptions},
     one_line,
 };
-use crate::{Error, Result, scores::Scores};
+use crate::{Error, Result, Size, scores::Scores};
 
 /// A network that is ready to run, one frame at a time.
-pub(crate) struct Network {
+pub(crate) struct SessionNetwork {
     session: Session,
     /// For the first run at a size, before the shape of the output is known.
-    first: Options,
-    bound: Option<Bound>,
+    first: SharedRunOptions,
+    bound: Option<BoundImage>,
 }
 
 /// The tensors for one image size, reused while the size stays the same.
-struct Bound {
-    size: (usize, usize),
+struct BoundImage {
+    size: Size,
     image: Tensor<f32>,
     /// Writes the output to a preallocated tensor, from the second run at a size on.
-    output: Option<Options>,
+    output: Option<SharedRunOptions>,
 }
 
 /// The output of a network for one image.
@@ -34,7 +34,7 @@ pub(crate) enum Answer<'a> {
     /// Scores, channels x height x width.
     Scores(Scores<'a>),
     /// Class indices, height x width.
-    Labels { height: usize, width: usize, labels: Labels<'a> },
+    Labels { size: Size, labels: Labels<'a> },
 }
 
 /// Class indices, in the output's element type.
@@ -66,11 +66,11 @@ pub(crate) enum OutputKind {
     Labels,
 }
 
-impl Network {
-    pub(super) fn new(session: Session) -> Result<Network> {
-        let first = Options::new(OutputSelector::default())
+impl SessionNetwork {
+    pub(super) fn new(session: Session) -> Result<SessionNetwork> {
+        let first = SharedRunOptions::new(OutputSelector::default())
             .map_err(|error| Error::Runtime(format!("the network cannot be run: {}", one_line(&error.to_string()))))?;
-        Ok(Network { session, first, bound: None })
+        Ok(SessionNetwork { session, first, bound: None })
     }
 
     /// The kind of the first output. An error describes an output that is not a segmentation.
@@ -98,18 +98,18 @@ impl Network {
     }
 
     /// The network's input for an image of this size, 3 x height x width; fill it before
-    /// [`Network::run`].
-    pub(crate) fn input(&mut self, height: usize, width: usize) -> Result<&mut [f32]> {
-        if self.bound.as_ref().is_none_or(|bound| bound.size != (height, width)) {
+    /// [`SessionNetwork::run`].
+    pub(crate) fn input(&mut self, size: Size) -> Result<&mut [f32]> {
+        if self.bound.as_ref().is_none_or(|bound| bound.size != size) {
             // Free the old tensor first, so that memory never holds two sizes.
             self.bound = None;
-            let image = Tensor::new(&Allocator::default(), [1, 3, height, width]).map_err(|error| {
+            let image = Tensor::new(&Allocator::default(), [1, 3, size.height, size.width]).map_err(|error| {
                 Error::OutOfMemory(format!(
-                    "cannot allocate the network's input for {width} x {height} pixels: {}",
+                    "cannot allocate the network's input for {size} pixels: {}",
                     one_line(&error.to_string())
                 ))
             })?;
-            self.bound = Some(Bound { size: (height, width), image, output: None });
+            self.bound = Some(BoundImage { size, image, output: None });
         }
         let bound = self.bound.as_mut().ok_or_else(|| Error::Internal("the input was just bound".into()))?;
         Ok(bound.image.extract_tensor_mut().1)
@@ -118,11 +118,11 @@ impl Network {
     /// Runs the network on its input unless the call ends early, and passes its output to
     /// `consume`.
     pub(crate) fn run<R>(&mut self, call: &Call<'_>, consume: impl FnOnce(Answer<'_>) -> Result<R>) -> Result<R> {
-        let Network { session, first, bound } = self;
+        let SessionNetwork { session, first, bound } = self;
         let bound = bound.as_mut().ok_or_else(|| Error::Internal("the network has no input yet".into()))?;
-        let Bound { size: (rows, columns), image, output } = bound;
+        let BoundImage { size, image, output } = bound;
         let failed = |error: ort::Error| {
-            Error::Runtime(format!("the network failed on {columns} x {rows} pixels: {}", one_line(&error.to_string())))
+            Error::Runtime(format!("the network failed on {size} pixels: {}", one_line(&error.to_string())))
         };
         if let Some(options) = output {
             let running = call.begin(options)?;
@@ -139,26 +139,22 @@ impl Network {
             let name = outputs.keys().next().unwrap_or_default().to_owned();
             let tensor = DynTensor::new(&Allocator::default(), *ty, shape.clone()).map_err(failed)?;
             let selected = OutputSelector::no_default().with(&name).preallocate(name, tensor);
-            *output = Some(Options::new(selected).map_err(failed)?);
+            *output = Some(SharedRunOptions::new(selected).map_err(failed)?);
         }
         consume(first)
     }
 }
 
 /// See [`super::run_once`].
-pub(super) fn run_once(
-    mut session: Session,
-    sizes: &[(usize, usize)],
-    call: &Call<'_>,
-) -> Result<((usize, usize), Vec<i64>)> {
+pub(super) fn run_once(mut session: Session, sizes: &[Size], call: &Call<'_>) -> Result<(Size, Vec<i64>)> {
     let mut failure = Error::Internal("no size to run the network at".into());
-    let mut options = Options::new(OutputSelector::default())
+    let mut options = SharedRunOptions::new(OutputSelector::default())
         .map_err(|error| Error::Runtime(format!("the network cannot be run: {}", one_line(&error.to_string()))))?;
-    for &(height, width) in sizes {
+    for &size in sizes {
         let failed = |error: ort::Error| {
-            Error::Model(format!("the network failed on {width} x {height} pixels: {}", one_line(&error.to_string())))
+            Error::Model(format!("the network failed on {size} pixels: {}", one_line(&error.to_string())))
         };
-        let mut image = Tensor::<f32>::new(&Allocator::default(), [1, 3, height, width]).map_err(failed)?;
+        let mut image = Tensor::<f32>::new(&Allocator::default(), [1, 3, size.height, size.width]).map_err(failed)?;
         image.extract_tensor_mut().1.fill(0.0);
         let running = call.begin(&options)?;
         let found = session.run_with_options(ort::inputs![image], options.for_run()).and_then(|outputs| {
@@ -166,7 +162,7 @@ pub(super) fn run_once(
             Ok(values.to_vec())
         });
         match running.end(found.map_err(failed)) {
-            Ok(values) => return Ok(((height, width), values)),
+            Ok(values) => return Ok((size, values)),
             Err(error @ Error::Timeout(_)) => return Err(error),
             Err(error) => failure = error,
         }
@@ -194,7 +190,7 @@ fn answer(output: &DynValue) -> Result<Answer<'_>> {
     if shape.iter().any(|&side| side <= 0) {
         return Err(found());
     }
-    let sides = |height: i64, width: i64| (height as usize, width as usize);
+    let size = |height: i64, width: i64| Size::new(width as usize, height as usize);
     match (labels, &shape[..]) {
         (
             Some(labels),
@@ -203,14 +199,10 @@ fn answer(output: &DynValue) -> Result<Answer<'_>> {
             | &[height, width, 1]
             | &[1, 1, height, width]
             | &[1, height, width, 1],
-        ) => {
-            let (height, width) = sides(height, width);
-            Ok(Answer::Labels { height, width, labels })
-        }
+        ) => Ok(Answer::Labels { size: size(height, width), labels }),
         (None, &[1, channels, height, width] | &[channels, height, width]) => {
-            let (height, width) = sides(height, width);
             let (_, data) = output.try_extract_tensor().map_err(extract)?;
-            Ok(Answer::Scores(Scores { channels: channels as usize, height, width, data }))
+            Ok(Answer::Scores(Scores { channels: channels as usize, size: size(height, width), data }))
         }
         _ => Err(found()),
     }

@@ -5,22 +5,44 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Segmenter;
 use crate::{
-    Error, Frame, Rect, Result, UNKNOWN,
-    head::{Fit, Workspace},
-    mask::{History, MaskData, Specks, Target},
+    Error, Frame, Rect, Result, Size, UNKNOWN,
+    head::{Fit, NetworkOutput, TileSums, WorkingSize, Workspace},
+    mask::{History, LabelBuffer, MaskData, ScoreOrigin, Specks, Target},
     model::{MAX_RUN_PIXELS, Model},
-    pool::Queue,
+    pool::{Pool, Queue},
     preprocess,
     resample::Axis,
-    runtime::{Answer, Call, DeviceNetwork, Labels, Layout, Network},
-    tiles::{Band, Side},
+    runtime::{Answer, Call, DeviceNetwork, FrameLayout, Labels, SessionNetwork},
+    tiles::{Band, TileSide},
 };
+
+/// A frame, the call that labels it, and the parts of the segmenter that the steps use.
+pub(super) struct FrameContext<'a> {
+    pub(super) model: &'a Model,
+    pub(super) pool: &'a Pool,
+    /// The segmenter's number.
+    pub(super) segmenter: u64,
+    pub(super) frame: &'a Frame<'a>,
+    pub(super) call: &'a Call<'a>,
+}
+
+impl FrameContext<'_> {
+    /// The origin of the frame's scores, for averaging.
+    fn score_origin(&self, runs: usize) -> ScoreOrigin {
+        ScoreOrigin { segmenter: self.segmenter, view: self.frame.view(), runs, channels: 0, size: Size::default() }
+    }
+}
+
+/// The tiles that cover a frame.
+pub(super) struct TileGrid {
+    pub(super) rows: TileSide,
+    pub(super) columns: TileSide,
+}
 
 /// A session and its buffers.
 pub(super) struct SessionSlot {
-    network: Network,
+    network: SessionNetwork,
     /// The network in the form for GPUs, on a GPU.
     pub(super) device: Option<DeviceNetwork>,
     vertical: Axis,
@@ -35,7 +57,7 @@ pub(super) struct SessionSlot {
 }
 
 impl SessionSlot {
-    pub(super) fn new((network, device): (Network, Option<DeviceNetwork>)) -> SessionSlot {
+    pub(super) fn new((network, device): (SessionNetwork, Option<DeviceNetwork>)) -> SessionSlot {
         SessionSlot {
             network,
             device,
@@ -49,42 +71,39 @@ impl SessionSlot {
         }
     }
 
-    /// Runs the network once on the whole frame at `size` (height, width).
+    /// Runs the network once on the whole frame.
     pub(super) fn whole(
         &mut self,
-        segmenter: &Segmenter,
-        call: &Call<'_>,
-        frame: &Frame<'_>,
-        size: (usize, usize),
-        fit: Fit,
+        context: &FrameContext<'_>,
+        working: WorkingSize,
         target: &mut Target<'_>,
     ) -> Result<()> {
+        let &FrameContext { model, pool, call, .. } = context;
+        let WorkingSize { size, fit } = working;
+        let frame = context.frame.size();
         let mut clock = Clock::start();
-        self.load(segmenter, frame, size, fit)?;
+        self.load(context, context.frame, working)?;
         let SessionSlot { network, head, mask, history, .. } = self;
-        let Segmenter { model, pool, .. } = segmenter;
-        mask.working_size = (size.1, size.0);
+        mask.working_size = size;
         clock.add(&mut mask.timings.preprocess);
         network.run(call, |answer| {
             clock.add(&mut mask.timings.inference);
             match answer {
                 Answer::Scores(scores) => {
                     model.expect_classes(scores.channels)?;
-                    let covered = (frame.height() as usize, frame.width() as usize);
                     let scores = match target.rules.smoothing {
-                        Some(share) => {
-                            history.average(target.before, segmenter.source(frame, 1), (0, share), scores)?
-                        }
+                        Some(share) => history.average(target.before, context.score_origin(1), 0, share, scores)?,
                         None => scores,
                     };
-                    head.label(&model.upsampling, scores, size, (covered, fit), mask, target, pool)
+                    let output = NetworkOutput { scores, upsampling: &model.upsampling, size };
+                    head.label(output, fit, frame, mask, target, pool)
                 }
-                Answer::Labels { height, width, labels } => {
+                Answer::Labels { size: own, labels } => {
                     let covered = match fit {
                         Fit::Crop => size,
-                        Fit::Resample => (frame.height() as usize, frame.width() as usize),
+                        Fit::Resample => frame,
                     };
-                    take_labels(labels, (height, width), (covered, frame), mask, target)
+                    take_labels(LabelOutput { labels, size: own, covered }, frame, mask, target)
                 }
             }
         })?;
@@ -93,22 +112,15 @@ impl SessionSlot {
     }
 
     /// Runs the network on each tile, and labels rows as soon as no further tile covers them.
-    pub(super) fn tiled(
-        &mut self,
-        segmenter: &Segmenter,
-        call: &Call<'_>,
-        frame: &Frame<'_>,
-        rows: &Side,
-        columns: &Side,
-        target: &mut Target<'_>,
-    ) -> Result<()> {
-        let Segmenter { model, pool, .. } = segmenter;
-        let size = (rows.tile, columns.tile);
-        let (height, width) = (frame.height() as usize, frame.width() as usize);
+    pub(super) fn tiled(&mut self, context: &FrameContext<'_>, grid: &TileGrid, target: &mut Target<'_>) -> Result<()> {
+        let &FrameContext { model, pool, frame, call, .. } = context;
+        let TileGrid { rows, columns } = grid;
+        let working = WorkingSize { size: Size::new(columns.tile, rows.tile), fit: Fit::Crop };
+        let size = frame.size();
         let mut clock = Clock::start();
-        self.band.start(rows.tile.min(height), self.mask.classes, columns)?;
+        self.band.start(rows.tile.min(size.height), self.mask.classes, columns)?;
         self.mask.pixels.fill(0);
-        self.mask.working_size = (columns.tile, rows.tile);
+        self.mask.working_size = working.size;
         for y in 0..rows.count {
             let lines = rows.range(y);
             for x in 0..columns.count {
@@ -119,7 +131,7 @@ impl SessionSlot {
                     width: across.len() as u32,
                     height: lines.len() as u32,
                 })?;
-                self.load(segmenter, &tile, size, Fit::Crop)?;
+                self.load(context, &tile, working)?;
                 let SessionSlot { network, head, band, mask, history, .. } = self;
                 clock.add(&mut mask.timings.preprocess);
                 network.run(call, |answer| {
@@ -130,19 +142,20 @@ impl SessionSlot {
                     model.expect_classes(scores.channels)?;
                     let scores = match target.rules.smoothing {
                         Some(share) => {
-                            let source = segmenter.source(frame, rows.count * columns.count);
-                            let run = y * columns.count + x;
-                            history.average(target.before, source, (run, share), scores)?
+                            let origin = context.score_origin(rows.count * columns.count);
+                            history.average(target.before, origin, y * columns.count + x, share, scores)?
                         }
                         None => scores,
                     };
-                    head.add(&model.upsampling, scores, size, band.sums(), (width, across.start), pool)
+                    let output = NetworkOutput { scores, upsampling: &model.upsampling, size: working.size };
+                    let sums = TileSums { sums: band.sums(), width: size.width, left: across.start };
+                    head.add(output, sums, pool)
                 })?;
                 clock.add(&mut mask.timings.head);
             }
             let done = lines.start..rows.start(y + 1);
             let means = self.band.mean(done.clone(), rows);
-            self.head.finish(means, done.clone(), (height, width), &mut self.mask, target, pool)?;
+            self.head.finish(means, done.clone(), size, &mut self.mask, target, pool)?;
             self.band.advance(done.len());
             clock.add(&mut self.mask.timings.head);
         }
@@ -154,26 +167,25 @@ impl SessionSlot {
     pub(super) fn remove_specks(&mut self, least: u32, target: &mut Target<'_>) {
         let mut clock = Clock::start();
         let SessionSlot { specks, mask, .. } = self;
-        let size = (mask.width, mask.height);
+        let size = mask.size;
         let mut counts = std::mem::take(&mut mask.pixels);
-        let (labels, stride) = mask.label_rows(target);
-        specks.remove(labels, stride, size, least, &mut counts);
+        specks.remove(mask.label_rows(target), size, least, &mut counts);
         mask.pixels = counts;
         clock.add(&mut mask.timings.head);
     }
 
-    /// Fills the network's input from a frame.
-    fn load(&mut self, segmenter: &Segmenter, frame: &Frame<'_>, size: (usize, usize), fit: Fit) -> Result<()> {
-        let (height, width) = size;
+    /// Fills the network's input from a frame or a part of it.
+    fn load(&mut self, context: &FrameContext<'_>, frame: &Frame<'_>, working: WorkingSize) -> Result<()> {
+        let WorkingSize { size, fit } = working;
         check_run(size)?;
-        let Segmenter { model: Model { normalise, .. }, pool, .. } = segmenter;
-        let image = self.network.input(height, width)?;
+        let &FrameContext { model: Model { normalise, .. }, pool, .. } = context;
+        let image = self.network.input(size)?;
         match fit {
             Fit::Crop => preprocess::copy(frame, normalise, image, size, pool),
             Fit::Resample => {
-                self.vertical.prepare(frame.height() as usize, height);
-                self.horizontal.prepare(frame.width() as usize, width);
-                preprocess::resize(frame, normalise, image, (&self.vertical, &self.horizontal), pool);
+                self.vertical.prepare(frame.height() as usize, size.height);
+                self.horizontal.prepare(frame.width() as usize, size.width);
+                preprocess::resample(frame, normalise, image, (&self.vertical, &self.horizontal), pool);
             }
         }
         Ok(())
@@ -183,30 +195,29 @@ impl SessionSlot {
 /// Labels a frame with a network in the form for GPUs, which includes all steps.
 pub(super) fn on_device(
     device: &mut DeviceNetwork,
-    segmenter: &Segmenter,
-    call: &Call<'_>,
-    frame: &Frame<'_>,
-    padded: (usize, usize),
+    context: &FrameContext<'_>,
+    padded: Size,
     mask: &mut MaskData,
     target: &mut Target<'_>,
 ) -> Result<()> {
+    let &FrameContext { model, pool, frame, call, .. } = context;
     check_run(padded)?;
     let mut clock = Clock::start();
-    let (height, width) = (mask.height, mask.width);
-    let order = segmenter.model.normalise.offsets(frame);
+    let size = mask.size;
+    let order = model.normalise.offsets(frame);
     let bytes = frame.format().bytes();
-    mask.working_size = (padded.1, padded.0);
-    preprocess::copy_bytes(frame, device.frame(Layout { height, width, bytes, order, padded })?, &segmenter.pool);
+    mask.working_size = padded;
+    preprocess::copy_bytes(frame, device.frame(FrameLayout { size, bytes, order, padded })?, pool);
     clock.add(&mut mask.timings.preprocess);
     device.run(call, |labels| {
         clock.add(&mut mask.timings.inference);
-        let (rows, stride) = mask.label_rows(target);
+        let LabelBuffer { labels: rows, stride } = mask.label_rows(target);
         let total = Mutex::new([0; 256]);
-        let rows = Queue::new(rows.chunks_mut(stride).zip(labels.chunks_exact(width)));
-        segmenter.pool.run(&|| {
+        let rows = Queue::new(rows.chunks_mut(stride).zip(labels.chunks_exact(size.width)));
+        pool.run(&|| {
             let mut counts = [0; 256];
             while let Some((row, labels)) = rows.next() {
-                row[..width].copy_from_slice(labels);
+                row[..size.width].copy_from_slice(labels);
                 count(labels, &mut counts);
             }
             let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
@@ -235,11 +246,11 @@ fn count(labels: &[u8], counts: &mut [u64; 256]) {
     rest.iter().for_each(|&label| counts[usize::from(label)] += 1);
 }
 
-/// Fails if an image of this size (height, width) is too large for one run.
-fn check_run((height, width): (usize, usize)) -> Result<()> {
-    if height * width > MAX_RUN_PIXELS {
+/// Fails if an image of this size is too large for one run.
+fn check_run(size: Size) -> Result<()> {
+    if size.pixels() > MAX_RUN_PIXELS {
         return Err(Error::InvalidArgument(format!(
-            "{width} x {height} pixels are more than the limit of {MAX_RUN_PIXELS} per run; choose \
+            "{size} pixels are more than the limit of {MAX_RUN_PIXELS} per run; choose \
              the size mode tile or a smaller working size"
         )));
     }
@@ -262,44 +273,47 @@ impl Clock {
     }
 }
 
-/// Takes the labels of a network that outputs class indices, by nearest neighbour. The output
-/// covers `covered` (height, width) in frame pixels, at least the whole frame.
+/// The output of a network that outputs class indices.
+struct LabelOutput<'a> {
+    labels: Labels<'a>,
+    size: Size,
+    /// What it covers in pixels of the frame: at least the whole frame.
+    covered: Size,
+}
+
+/// Takes the labels of a frame from the network's output, by nearest neighbour.
 fn take_labels(
-    labels: Labels<'_>,
-    answered: (usize, usize),
-    (covered, frame): ((usize, usize), &Frame<'_>),
+    LabelOutput { labels, size: answered, covered }: LabelOutput<'_>,
+    frame: Size,
     mask: &mut MaskData,
     target: &mut Target<'_>,
 ) -> Result<()> {
     // Check all labels before any is written: on an error, the caller's labels must not change.
-    for index in 0..answered.0 * answered.1 {
+    for index in 0..answered.pixels() {
         let class = labels.get(index);
         if usize::try_from(class).is_ok_and(|class| class < mask.classes) {
             continue;
         }
         return Err(Error::Model(format!(
-            "the model outputs class {class} at column {}, row {} of {} x {}, but has only {} classes",
-            index % answered.1,
-            index / answered.1,
-            answered.1,
-            answered.0,
+            "the model outputs class {class} at column {}, row {} of {answered}, but has only {} classes",
+            index % answered.width,
+            index / answered.width,
             mask.classes
         )));
     }
-    let (width, height) = (mask.width, mask.height);
+    let Size { width, height } = mask.size;
     // Maps the centre of a mask pixel to a frame pixel, and that to an output pixel.
     let nearest = |at: usize, to: usize, from: usize, answered: usize, covered: usize| {
         (2 * at + 1) * from * answered / (2 * to * covered)
     };
-    let across = frame.width() as usize;
     let mut pixels = std::mem::take(&mut mask.pixels);
     pixels.fill(0);
     let rules = target.rules.table();
-    let (rows, stride) = mask.label_rows(target);
+    let LabelBuffer { labels: rows, stride } = mask.label_rows(target);
     for (y, row) in rows.chunks_mut(stride).take(height).enumerate() {
-        let source = nearest(y, height, frame.height() as usize, answered.0, covered.0) * answered.1;
+        let source = nearest(y, height, frame.height, answered.height, covered.height) * answered.width;
         for (x, label) in row[..width].iter_mut().enumerate() {
-            let class = labels.get(source + nearest(x, width, across, answered.1, covered.1));
+            let class = labels.get(source + nearest(x, width, frame.width, answered.width, covered.width));
             *label = rules[class as usize];
             pixels[usize::from(*label)] += 1;
         }

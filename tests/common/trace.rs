@@ -39,9 +39,12 @@ pub fn trace(folder: &Path, program: &Path, arguments: &[&Path], variables: &[(&
     let reads = ["access(", "faccessat", "stat", "readlink", "getcwd", "execve", "chdir", "statfs"];
     Trace {
         sockets: calls(&|line| line.contains("AF_INET") || line.contains("connect(")),
-        writes: calls(&|line| match line.contains("open(") || line.contains("openat(") {
-            true => ["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|flag| line.contains(flag)),
-            false => line.contains('"') && !reads.iter().any(|call| line.contains(call)),
+        writes: calls(&|line| {
+            if line.contains("open(") || line.contains("openat(") {
+                ["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|flag| line.contains(flag))
+            } else {
+                line.contains('"') && !reads.iter().any(|call| line.contains(call))
+            }
         }),
         files_at_home: files(&home),
     }

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use fcn::{file, onnx};
 use tch::Device;
-use trainer::checkpoint::{Progress, State};
+use trainer::checkpoint::{CheckpointState, Progress};
 use trainer::config::Config;
 use trainer::data::Dataset;
 use trainer::error::{Error, Result};
 use trainer::export::calibrate::Calibration;
 use trainer::export::{self, Precision};
 use trainer::model::graph::Op;
-use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, weights};
+use trainer::model::{Architecture, Backbone, Init, Network, Spec, UpsampleTraining, weights};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
@@ -24,13 +24,13 @@ fn main() -> Result<()> {
     let (folder, pretrained, photo) = (next()?, next()?, next()?);
     let photos = one_photo(&folder.join("calibration"), &photo)?;
     let resnet = |upsample| network(Architecture::Fcn32s, Backbone::ResNet18, upsample);
-    let learned = resnet(Upsampling::Learned)?;
+    let learned = resnet(UpsampleTraining::Learned)?;
     save(&folder.join("resnet18-fcn32s.onnx"), &learned, &Precision::Full)?;
     let int8 = Precision::Int8(Calibration::new(&learned, None, &photos, 1, &mut |_| {})?);
     save(&folder.join("resnet18-fcn32s-int8.onnx"), &learned, &int8)?;
     save(&folder.join("resnet18-fcn32s-fp16.onnx"), &learned, &Precision::Half)?;
-    save(&folder.join("resnet18-fcn32s-frozen.onnx"), &resnet(Upsampling::Frozen)?, &Precision::Full)?;
-    let lite0 = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, Upsampling::Learned)?;
+    save(&folder.join("resnet18-fcn32s-frozen.onnx"), &resnet(UpsampleTraining::Frozen)?, &Precision::Full)?;
+    let lite0 = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, UpsampleTraining::Learned)?;
     // With random weights its activations fade to nothing; ImageNet weights keep them in the usual
     // range.
     weights::load(&lite0.graph, &weights::read(&pretrained)?)?;
@@ -56,7 +56,7 @@ fn one_photo(folder: &Path, photo: &Path) -> Result<Dataset> {
 
 /// An initial network with noise in what training would change: the bilinear kernel of a learned
 /// upsampling is diagonal, and the zero-initialised skips have no effect.
-fn network(architecture: Architecture, backbone: Backbone, upsample: Upsampling) -> Result<Network> {
+fn network(architecture: Architecture, backbone: Backbone, upsample: UpsampleTraining) -> Result<Network> {
     let spec = Spec { architecture, backbone, classes: 21, upsample, init: Init::Bilinear };
     let network = Network::new(spec, 1, Device::Cpu);
     tch::no_grad(|| {
@@ -79,7 +79,7 @@ fn network(architecture: Architecture, backbone: Backbone, upsample: Upsampling)
 
 fn save(path: &Path, network: &Network, form: &Precision) -> Result<()> {
     let normalise = network.spec.backbone.normalise();
-    let state = State {
+    let state = CheckpointState {
         native_side: None,
         config: Config { arch: network.spec.architecture, backbone: network.spec.backbone, ..Config::standard() },
         spec: network.spec,

@@ -24,16 +24,16 @@ pub const LEAST_BLUR: f32 = 0.1;
 
 /// The normalisation of the network's input: `(v / 255 - mean) / std` for each of red, green, blue.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Normalise {
+pub struct Normalisation {
     /// Means of red, green, blue, for values 0 to 1.
     pub mean: [f32; 3],
     /// Standard deviations of red, green, blue, for values 0 to 1.
     pub std: [f32; 3],
 }
 
-impl Normalise {
+impl Normalisation {
     /// No normalisation: values from 0 to 1.
-    const NONE: Normalise = Normalise { mean: [0.0; 3], std: [1.0; 3] };
+    const NONE: Normalisation = Normalisation { mean: [0.0; 3], std: [1.0; 3] };
 
     /// The input value of each byte of channel `c`.
     fn table(&self, c: usize) -> [f32; 256] {
@@ -59,12 +59,12 @@ pub struct Augment {
     /// 0: never.
     pub blur: f32,
     /// The normalisation of the image.
-    pub normalise: Normalise,
+    pub normalise: Normalisation,
 }
 
 impl Augment {
     /// Only crops at random positions.
-    pub fn crops(crop: (usize, usize), normalise: Normalise) -> Augment {
+    pub fn crops(crop: (usize, usize), normalise: Normalisation) -> Augment {
         Augment {
             crop,
             scale: (1.0, 1.0),
@@ -87,28 +87,29 @@ impl Augment {
         let (height, width) = self.crop;
         let (low, high) = self.scale;
         let factor = if low < high { rng.random_range(low..=high) } else { low };
-        let mut rows = Axis::random(sample.height, factor, height, false, rng);
+        let mut rows = CropSide::random(sample.height, factor, height, false, rng);
         let flip = self.flip && rng.random();
-        let mut columns = Axis::random(sample.width, factor, width, flip, rng);
+        let mut columns = CropSide::random(sample.width, factor, width, flip, rng);
         resample_mask(sample, &rows, &columns, mask_out);
         for _ in 1..TRIES {
             if is_mixed(mask_out, self.max_class_share) {
                 break;
             }
-            rows = Axis::random(sample.height, factor, height, false, rng);
-            columns = Axis::random(sample.width, factor, width, flip, rng);
+            rows = CropSide::random(sample.height, factor, height, false, rng);
+            columns = CropSide::random(sample.width, factor, width, flip, rng);
             resample_mask(sample, &rows, &columns, mask_out);
         }
 
         let changes = self.jitter.draw(rng);
-        let sigma = match self.blur > 0.0 && rng.random() {
-            true => rng.random_range(LEAST_BLUR..=self.blur.max(LEAST_BLUR)),
-            false => 0.0,
+        let sigma = if self.blur > 0.0 && rng.random() {
+            rng.random_range(LEAST_BLUR..=self.blur.max(LEAST_BLUR))
+        } else {
+            0.0
         };
         if changes.is_empty() && sigma == 0.0 {
             return draw(sample, &rows, &columns, &self.normalise, image_out);
         }
-        draw(sample, &rows, &columns, &Normalise::NONE, image_out);
+        draw(sample, &rows, &columns, &Normalisation::NONE, image_out);
         let mut planes = Planes::new(image_out, width, rows.covered, columns.covered);
         for change in changes {
             change.apply(&mut planes);
@@ -116,7 +117,7 @@ impl Augment {
         if sigma > 0.0 {
             blur::blur(&mut planes, &blur::kernel(sigma));
         }
-        let Normalise { mean, std } = self.normalise;
+        let Normalisation { mean, std } = self.normalise;
         planes.for_each_row(|c, row| {
             let gain = 1.0 / std[c];
             row.iter_mut().for_each(|value| *value = (*value - mean[c]) * gain);
@@ -130,7 +131,7 @@ pub fn normalise_whole(
     sample_rgb: &[u8],
     w: usize,
     h: usize,
-    normalise: &Normalise,
+    normalise: &Normalisation,
     padded_h: usize,
     padded_w: usize,
     out: &mut [f32],
@@ -150,11 +151,11 @@ pub fn normalise_whole(
 }
 
 /// The source pixels of one side of the crop.
-struct Axis {
+struct CropSide {
     /// The crop's pixels that the photo covers.
     covered: Range<usize>,
     /// One entry per covered pixel.
-    taps: Vec<Tap>,
+    taps: Vec<CropTap>,
     /// Whether every tap is exactly one pixel of the photo.
     whole: bool,
     /// Length of the crop's side.
@@ -163,7 +164,7 @@ struct Axis {
 
 /// The source of one pixel along one side.
 #[derive(Clone, Copy)]
-struct Tap {
+struct CropTap {
     /// The nearest source pixel.
     nearest: usize,
     /// The two source pixels around the centre, ...
@@ -173,17 +174,17 @@ struct Tap {
     weight: f32,
 }
 
-impl Axis {
+impl CropSide {
     /// A side of `source` pixels scaled by `factor`, and a random position on it for `crop` pixels.
-    fn random(source: usize, factor: f32, crop: usize, flip: bool, rng: &mut impl Rng) -> Axis {
+    fn random(source: usize, factor: f32, crop: usize, flip: bool, rng: &mut impl Rng) -> CropSide {
         let scaled = ((source as f64 * factor as f64).round() as usize).max(1);
         // The crop's first pixel on the scaled side; negative if the crop starts before it.
         let slack = scaled as i64 - crop as i64;
         let start = rng.random_range(slack.min(0)..=slack.max(0));
-        Axis::at(source, scaled, start, crop, flip)
+        CropSide::at(source, scaled, start, crop, flip)
     }
 
-    fn at(source: usize, scaled: usize, start: i64, crop: usize, flip: bool) -> Axis {
+    fn at(source: usize, scaled: usize, start: i64, crop: usize, flip: bool) -> CropSide {
         let first = (-start).max(0) as usize;
         let last = crop.min((scaled as i64 - start) as usize);
         let step = source as f64 / scaled as f64;
@@ -191,20 +192,20 @@ impl Axis {
             let scaled_place = (place as i64 + start) as usize;
             let center = ((scaled_place as f64 + 0.5) * step - 0.5).clamp(0.0, (source - 1) as f64);
             let below = center as usize;
-            Tap {
+            CropTap {
                 nearest: (2 * scaled_place + 1) * source / (2 * scaled),
                 first: below,
                 second: (below + 1).min(source - 1),
                 weight: (center - below as f64) as f32,
             }
         };
-        let mut taps: Vec<Tap> = (first..last).map(tap).collect();
+        let mut taps: Vec<CropTap> = (first..last).map(tap).collect();
         let mut covered = first..last;
         if flip {
             taps.reverse();
             covered = crop - last..crop - first;
         }
-        Axis { covered, taps, whole: scaled == source, crop }
+        CropSide { covered, taps, whole: scaled == source, crop }
     }
 
     /// The source pixels that the taps touch.
@@ -215,7 +216,7 @@ impl Axis {
     }
 }
 
-fn resample_mask(sample: &Sample, rows: &Axis, columns: &Axis, out: &mut [u8]) {
+fn resample_mask(sample: &Sample, rows: &CropSide, columns: &CropSide, out: &mut [u8]) {
     out.fill(VOID);
     let target_rows = out.chunks_exact_mut(columns.crop).skip(rows.covered.start);
     for (row, target) in rows.taps.iter().zip(target_rows) {
@@ -246,15 +247,16 @@ fn is_mixed(mask: &[u8], limit: f32) -> bool {
     classes > 1 && largest as f32 <= limit * sum as f32
 }
 
-fn draw(sample: &Sample, rows: &Axis, columns: &Axis, normalise: &Normalise, out: &mut [f32]) {
-    match rows.whole && columns.whole {
-        true => copy_image(sample, rows, columns, normalise, out),
-        false => resample_image(sample, rows, columns, normalise, out),
+fn draw(sample: &Sample, rows: &CropSide, columns: &CropSide, normalise: &Normalisation, out: &mut [f32]) {
+    if rows.whole && columns.whole {
+        copy_image(sample, rows, columns, normalise, out)
+    } else {
+        resample_image(sample, rows, columns, normalise, out)
     }
 }
 
 /// The image without scaling: every value is exactly one pixel's.
-fn copy_image(sample: &Sample, rows: &Axis, columns: &Axis, normalise: &Normalise, out: &mut [f32]) {
+fn copy_image(sample: &Sample, rows: &CropSide, columns: &CropSide, normalise: &Normalisation, out: &mut [f32]) {
     out.fill(0.0);
     // HWC => CHW
     for (c, plane) in out.chunks_exact_mut(rows.crop * columns.crop).enumerate() {
@@ -271,7 +273,7 @@ fn copy_image(sample: &Sample, rows: &Axis, columns: &Axis, normalise: &Normalis
 
 /// The image, bilinearly: each row of the crop blends two rows of the photo, over the columns that
 /// the crop touches, and then picks its pixels from the blend.
-fn resample_image(sample: &Sample, rows: &Axis, columns: &Axis, normalise: &Normalise, out: &mut [f32]) {
+fn resample_image(sample: &Sample, rows: &CropSide, columns: &CropSide, normalise: &Normalisation, out: &mut [f32]) {
     out.fill(0.0);
     let touched = columns.touched();
     let bytes = 3 * touched.start..3 * touched.end;

@@ -23,7 +23,7 @@ const AVERAGE: &str = "average/";
 
 /// The contents of a checkpoint other than its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct CheckpointState {
     /// The run.
     pub config: Config,
     /// The network.
@@ -42,7 +42,7 @@ pub struct State {
     pub progress: Progress,
 }
 
-impl State {
+impl CheckpointState {
     /// Whether training is finished: all epochs are done, or patience has run out.
     pub fn is_complete(&self) -> bool {
         self.progress.epoch >= self.config.epochs || self.is_out_of_patience()
@@ -62,10 +62,10 @@ pub struct Progress {
     /// Steps done in the current epoch.
     pub step: usize,
     /// The current epoch's sums so far.
-    pub running: Running,
+    pub running: EpochSums,
     /// Its sums at the newest line of `metrics.csv`.
     #[serde(default)]
-    pub logged: Running,
+    pub logged: EpochSums,
     /// The best mean IoU on the validation split so far, over the classes in its truth; a fraction.
     pub best_miou: Option<f64>,
     /// Validations since then.
@@ -78,7 +78,7 @@ pub struct Progress {
 
 /// An epoch's sums.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Running {
+pub struct EpochSums {
     /// Losses times the number of crops.
     pub loss: f64,
     /// Crops.
@@ -91,15 +91,15 @@ pub struct Running {
     pub seconds: f64,
 }
 
-impl Running {
+impl EpochSums {
     /// The mean loss per crop.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.crops as f64
     }
 
     /// The sums since `earlier`.
-    pub fn since(&self, earlier: &Running) -> Running {
-        Running {
+    pub fn since(&self, earlier: &EpochSums) -> EpochSums {
+        EpochSums {
             loss: self.loss - earlier.loss,
             crops: self.crops - earlier.crops,
             correct: self.correct - earlier.correct,
@@ -109,7 +109,7 @@ impl Running {
     }
 }
 
-impl std::fmt::Display for Running {
+impl std::fmt::Display for EpochSums {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.total == 0 {
             return write!(f, "loss -, train acc - (every pixel was void)");
@@ -143,7 +143,7 @@ pub fn best(run: &Path) -> PathBuf {
 
 /// Writes a checkpoint to a temporary file, flushes it to disk and renames it, so that a crash
 /// never leaves half a file. Without `training` the file holds the parameters only.
-pub fn save(path: &Path, network: &Network, training: Option<TrainingState>, state: &State) -> Result<()> {
+pub fn save(path: &Path, network: &Network, training: Option<TrainingState>, state: &CheckpointState) -> Result<()> {
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     for parameter in network.graph.parameters() {
         tensors.push(encode(parameter.name, &parameter.tensor)?);
@@ -179,7 +179,7 @@ fn encode(name: String, tensor: &Tensor) -> Result<(String, Vec<usize>, Vec<u8>)
 #[derive(Debug)]
 pub struct Checkpoint {
     /// Its contents other than tensors.
-    pub state: State,
+    pub state: CheckpointState,
     path: PathBuf,
     tensors: BTreeMap<String, Tensor>,
 }
@@ -195,7 +195,7 @@ impl Checkpoint {
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| failed(&error))?;
         let json = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
         let json = json.ok_or_else(|| failed(&"it holds tensors alone; trainer train writes checkpoints"))?;
-        let state: State = serde_json::from_str(json).map_err(|error| failed(&error))?;
+        let state: CheckpointState = serde_json::from_str(json).map_err(|error| failed(&error))?;
         state.config.check().map_err(|error| failed(&error))?;
         if let [class] = &state.classes[..] {
             return Err(failed(&format!(
@@ -225,9 +225,10 @@ impl Checkpoint {
     /// has them.
     pub fn network(&self, device: Device) -> Result<Network> {
         let network = Network::new(self.state.spec, 0, device);
-        match self.tensors.keys().any(|name| name.starts_with(AVERAGE)) {
-            true => self.restore_average(&network)?,
-            false => self.restore(&network)?,
+        if self.tensors.keys().any(|name| name.starts_with(AVERAGE)) {
+            self.restore_average(&network)?
+        } else {
+            self.restore(&network)?
         }
         Ok(network)
     }

@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Dataset, VOID};
 use crate::error::Result;
+use crate::mask::histogram;
 
 /// How class weights are determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum WeightSource {
     /// All classes weigh the same.
     #[default]
     Equal,
@@ -25,7 +26,7 @@ pub enum Source {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ClassWeights {
     /// How they are determined.
-    pub source: Source,
+    pub source: WeightSource,
     /// One per class; empty if all weigh the same, or if the masks have not been counted yet.
     pub values: Vec<f64>,
 }
@@ -34,9 +35,9 @@ impl ClassWeights {
     /// Counts the masks of `dataset` if the weights depend on them.
     pub fn resolve(&mut self, dataset: &Dataset) -> Result<()> {
         let power = match self.source {
-            Source::Equal | Source::Given => return Ok(()),
-            Source::MedianFrequency => 1.0,
-            Source::RootMedianFrequency => 0.5,
+            WeightSource::Equal | WeightSource::Given => return Ok(()),
+            WeightSource::MedianFrequency => 1.0,
+            WeightSource::RootMedianFrequency => 0.5,
         };
         let weights = median_frequency(&frequencies(dataset)?);
         self.values = weights.into_iter().map(|weight| weight.powf(power)).collect();
@@ -50,8 +51,7 @@ pub fn frequencies(dataset: &Dataset) -> Result<Vec<Option<f64>>> {
     let classes = dataset.classes().len();
     let (mut own, mut all) = (vec![0u64; classes], vec![0u64; classes]);
     for index in 0..dataset.len() {
-        let mut counts = [0u64; 256];
-        dataset.read_mask(index)?.iter().for_each(|&label| counts[usize::from(label)] += 1);
+        let mut counts = histogram(&dataset.read_mask(index)?);
         counts[usize::from(VOID)] = 0;
         let total: u64 = counts.iter().sum();
         for class in (0..classes).filter(|class| counts[*class] > 0) {
@@ -103,10 +103,10 @@ mod tests {
         assert_eq!(median_frequency(&frequencies), expected);
         assert_eq!(median_frequency(&[Some(0.1), Some(0.3)]), [0.2 / 0.1, 0.2 / 0.3]);
 
-        let mut weights = ClassWeights { source: Source::RootMedianFrequency, values: vec![] };
+        let mut weights = ClassWeights { source: WeightSource::RootMedianFrequency, values: vec![] };
         weights.resolve(&dataset).unwrap();
         assert_eq!(weights.values, expected.map(f64::sqrt));
-        let mut given = ClassWeights { source: Source::Given, values: vec![3.0; 4] };
+        let mut given = ClassWeights { source: WeightSource::Given, values: vec![3.0; 4] };
         given.resolve(&dataset).unwrap();
         assert_eq!(given.values, [3.0; 4]);
     }

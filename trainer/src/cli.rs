@@ -45,10 +45,10 @@ enum Command {
     Export(export::Export),
     /// Write a report on a run: curves, classes, confusions, best and worst photos, data, settings
     /// and versions.
-    Report(report::Report),
+    Report(report::ReportOptions),
     /// Check a data set, or import one from other tools' files.
     #[command(subcommand)]
-    Dataset(dataset::Dataset),
+    Dataset(dataset::DatasetCommand),
     /// Follow Dive into Deep Learning, section 13.11 (docs/d2l.md).
     #[command(subcommand)]
     Chapter(chapter::Chapter),
@@ -75,7 +75,7 @@ fn say(text: &str) -> Result<()> {
 
 /// The audience of a command's output.
 #[derive(Debug, Args)]
-struct Reader {
+struct Audience {
     /// Show no progress, only errors and results.
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
@@ -85,7 +85,7 @@ struct Reader {
     json: bool,
 }
 
-impl Reader {
+impl Audience {
     fn output(&self) -> Output {
         match (self.quiet, self.json) {
             (true, _) => Output::Quiet,

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{Jitter, LEAST_BLUR};
-use crate::class_weights::{ClassWeights, Source};
+use crate::class_weights::{ClassWeights, WeightSource};
 use crate::data::{MissingMasks, Place, TRAIN_SPLIT};
 use crate::error::{Error, Result};
-use crate::model::{Architecture, Backbone, Init, Network, Upsampling};
+use crate::model::{Architecture, Backbone, Init, Network, UpsampleTraining};
 use crate::optimizer::Method;
 use crate::schedule::Schedule;
 
@@ -44,7 +44,7 @@ pub struct Config {
     /// The backbone.
     pub backbone: Backbone,
     /// Whether the final upsampling is trained.
-    pub upsample: Upsampling,
+    pub upsample: UpsampleTraining,
     /// How the final upsampling is initialised.
     pub init: Init,
     /// Epochs over the training split.
@@ -170,7 +170,7 @@ impl Config {
             val_split: "val".to_owned(),
             arch: Architecture::Fcn8s,
             backbone: Backbone::EfficientNetLite0,
-            upsample: Upsampling::Frozen,
+            upsample: UpsampleTraining::Frozen,
             init: Init::Bilinear,
             epochs: 30,
             batch: 8,
@@ -244,9 +244,12 @@ impl Config {
         if let Some(share) = self.val_share.filter(|share| !(*share > 0.0 && *share < 1.0)) {
             return Err(Error::new(format!("--val-share {share}: must be above 0 and below 1")));
         }
-        let at_least_0 = |name: &str, value: f64| match value >= 0.0 && value.is_finite() {
-            true => Ok(()),
-            false => Err(Error::new(format!("{name} {value}: must be a finite number of at least 0"))),
+        let at_least_0 = |name: &str, value: f64| {
+            if value >= 0.0 && value.is_finite() {
+                Ok(())
+            } else {
+                Err(Error::new(format!("{name} {value}: must be a finite number of at least 0")))
+            }
         };
         at_least_0("--lr", self.lr)?;
         at_least_0("--weight-decay", self.weight_decay)?;
@@ -289,13 +292,15 @@ impl Config {
         if self.norm_crops > MOST_NORM_CROPS {
             return Err(Error::new(format!("--norm-crops {}: must be from 0 to {MOST_NORM_CROPS}", self.norm_crops)));
         }
-        if self.init == Init::Xavier && self.upsample == Upsampling::Frozen {
+        if self.init == Init::Xavier && self.upsample == UpsampleTraining::Frozen {
             return Err(Error::new("--init xavier: random numbers must be trained; add --upsample learned"));
         }
         for weight in &self.class_weights.values {
             within("--class-weights", *weight, 0.0..=1e6)?;
         }
-        if self.class_weights.source == Source::Given && self.class_weights.values.iter().all(|weight| *weight == 0.0) {
+        if self.class_weights.source == WeightSource::Given
+            && self.class_weights.values.iter().all(|weight| *weight == 0.0)
+        {
             return Err(Error::new("--class-weights: all of them are 0; at least one class must have a weight"));
         }
         if !(1..=MOST_ACCUMULATED).contains(&self.accumulate) {
@@ -306,9 +311,10 @@ impl Config {
         }
         let falls = self.schedule == Schedule::Step;
         if falls == self.lr_steps.is_empty() {
-            return Err(Error::new(match falls {
-                true => "--schedule step needs --lr-steps: the epochs after which the learning rate falls",
-                false => "--lr-steps belongs to --schedule step; add it, or leave the epochs out",
+            return Err(Error::new(if falls {
+                "--schedule step needs --lr-steps: the epochs after which the learning rate falls"
+            } else {
+                "--lr-steps belongs to --schedule step; add it, or leave the epochs out"
             }));
         }
         Ok(())
@@ -316,8 +322,9 @@ impl Config {
 }
 
 fn within(name: &str, value: f64, range: RangeInclusive<f64>) -> Result<()> {
-    match range.contains(&value) {
-        true => Ok(()),
-        false => Err(Error::new(format!("{name} {value}: must be from {} to {}", range.start(), range.end()))),
+    if range.contains(&value) {
+        Ok(())
+    } else {
+        Err(Error::new(format!("{name} {value}: must be from {} to {}", range.start(), range.end())))
     }
 }

@@ -12,9 +12,7 @@
 mod divide;
 mod files;
 mod layout;
-pub mod mask;
 pub mod of_run;
-mod palette;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -22,37 +20,25 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use clap::ValueEnum;
 use fcn::palette::{Class, background, voc_classes};
 use fcn::{ImageLayout, image_layout, read_image};
-use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::dataset::import::{Item, Mask, Source};
 use crate::error::{Error, Result};
+use crate::import::{LabelledPhoto, LabelledPhotos, MaskSource};
 use crate::labelmap;
+use crate::mask::ClassColors;
 use crate::text;
 use files::Files;
 use layout::Layout;
-use mask::ClassColors;
 use of_run::Photos;
 
+pub use crate::import::MissingMasks;
 pub use crate::labelmap::VOID;
+pub use crate::mask::MaskFacts;
 
 /// The split that is trained on, unless another is named.
 pub const TRAIN_SPLIT: &str = "train";
-
-/// How to treat photos that a split lists but that have no mask: CVAT writes none for photos
-/// without annotations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MissingMasks {
-    /// They are an error.
-    #[default]
-    Refuse,
-    /// All their pixels belong to the class called background.
-    Background,
-}
 
 /// One photo with its mask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +68,7 @@ pub struct Place {
 
 /// The photos of one split, found but not yet read.
 pub struct Dataset {
-    entries: Vec<Entry>,
+    entries: Vec<PhotoEntry>,
     classes: Vec<Class>,
     /// Assumptions made and items skipped, a sentence each.
     notes: Vec<String>,
@@ -92,26 +78,12 @@ pub struct Dataset {
 }
 
 #[derive(Clone)]
-struct Entry {
+struct PhotoEntry {
     id: String,
     photo: PathBuf,
-    mask: Mask,
+    mask: MaskSource,
     /// Filled on first use.
     layout: OnceLock<ImageLayout>,
-}
-
-/// Decisions made about a mask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Facts {
-    /// The mask had the stored photo's orientation and was rotated with it.
-    pub turned: bool,
-    /// The photo is rotated, and the sizes do not tell whether the mask is: it is assumed to be
-    /// upright.
-    pub unsure: bool,
-    /// The palette has the classes' colours in another order, so the colours determine the classes.
-    pub by_color: bool,
-    /// There is no mask: the whole photo is background.
-    pub no_mask: bool,
 }
 
 impl Place {
@@ -167,7 +139,7 @@ impl Place {
     }
 
     /// The contents of a folder without split lists.
-    fn source(&self) -> Result<Option<Source>> {
+    fn source(&self) -> Result<Option<LabelledPhotos>> {
         let layout = match &self.masks {
             Some(masks) => Layout::Masks { images: self.root.clone(), masks: masks.clone() },
             None => Layout::of(&self.root)?,
@@ -210,7 +182,7 @@ impl Dataset {
         let colors = Arc::new(ClassColors::new(&classes));
         for id in ids {
             match find(&mut files, id, &list, missing_masks, &colors) {
-                Ok(Entry { mask: Mask::Background, .. }) if background(&classes).is_none() => {
+                Ok(PhotoEntry { mask: MaskSource::Background, .. }) if background(&classes).is_none() => {
                     return Err(no_background(&classes));
                 }
                 Ok(entry) => entries.push(entry),
@@ -224,7 +196,7 @@ impl Dataset {
     }
 
     /// A split of photos from another layout.
-    fn of_source(mut source: Source, split: &str, root: &Path) -> Result<Dataset> {
+    fn of_source(mut source: LabelledPhotos, split: &str, root: &Path) -> Result<Dataset> {
         let Some(items) = source.splits.remove(split) else {
             let splits: Vec<&str> = source.splits.keys().map(String::as_str).collect();
             return Err(Error::new(format!(
@@ -245,7 +217,7 @@ impl Dataset {
                 )));
             }
         }
-        let entry = |Item { id, photo, mask }| Entry { id, photo, mask, layout: OnceLock::new() };
+        let entry = |LabelledPhoto { id, photo, mask }| PhotoEntry { id, photo, mask, layout: OnceLock::new() };
         Ok(Dataset {
             entries: items.into_iter().map(entry).collect(),
             classes: source.classes,
@@ -313,14 +285,14 @@ impl Dataset {
     }
 
     /// The same, and the decisions made about it.
-    pub fn read_mask_with_facts(&self, i: usize) -> Result<(Vec<u8>, Facts)> {
+    pub fn read_mask_with_facts(&self, i: usize) -> Result<(Vec<u8>, MaskFacts)> {
         let entry = &self.entries[i];
         let layout = self.layout(i)?;
-        if let Mask::Background = entry.mask {
+        if let MaskSource::Background = entry.mask {
             // The data set would not have opened without that class.
             let label = background(&self.classes).ok_or_else(|| no_background(&self.classes))?;
             let mask = vec![label; layout.width as usize * layout.height as usize];
-            return Ok((mask, Facts { no_mask: true, ..Facts::default() }));
+            return Ok((mask, MaskFacts { no_mask: true, ..MaskFacts::default() }));
         }
         entry.mask.labels(&entry.photo, layout)
     }
@@ -331,7 +303,7 @@ impl Dataset {
     }
 
     /// The same, and the decisions made about the mask.
-    pub fn read_with_facts(&self, i: usize) -> Result<(Sample, Facts)> {
+    pub fn read_with_facts(&self, i: usize) -> Result<(Sample, MaskFacts)> {
         let entry = &self.entries[i];
         let photo = read_image(&entry.photo)?;
         let (mask, facts) = self.read_mask_with_facts(i)?;
@@ -355,7 +327,7 @@ fn find(
     list: &Path,
     missing_masks: MissingMasks,
     colors: &Arc<ClassColors>,
-) -> Result<Entry> {
+) -> Result<PhotoEntry> {
     if !Path::new(id).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(Error::new(format!(
             "{} lists {id}, which leads out of the data's folders; write the file's name without its ending",
@@ -376,8 +348,8 @@ fn find(
             list.display()
         )));
     }
-    let mask = path.map_or(Mask::Background, |path| Mask::Classes { path, colors: colors.clone() });
-    Ok(Entry { id: id.to_owned(), photo, mask, layout: OnceLock::new() })
+    let mask = path.map_or(MaskSource::Background, |path| MaskSource::Classes { path, colors: colors.clone() });
+    Ok(PhotoEntry { id: id.to_owned(), photo, mask, layout: OnceLock::new() })
 }
 
 /// The folder of a data set's lists.
@@ -406,14 +378,4 @@ fn missing_split(list: &Path) -> Error {
         splits => format!("the splits here are {}", splits.join(", ")),
     };
     Error::new(format!("{} does not exist; {advice}", list.display()))
-}
-
-/// Height and width of a photo in pixels, upright.
-pub(crate) fn photo_size(path: &Path) -> Result<(usize, usize)> {
-    let (width, height) = image_layout(path)?.upright();
-    Ok((height as usize, width as usize))
-}
-
-fn unreadable(path: &Path, error: impl std::fmt::Display) -> Error {
-    Error::new(format!("{} cannot be read: {error}", path.display()))
 }

@@ -1,7 +1,4 @@
-//! Data sets as folders: checking them before training, and importing other tools' formats.
+//! Checks data sets before training.
 
 pub mod check;
 pub mod doubts;
-pub mod import;
-
-pub(crate) use check::on_all_processors;

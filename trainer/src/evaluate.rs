@@ -7,7 +7,7 @@ use fcn::palette::{Class, background};
 use fcn::{Frame, Mask, Outputs, PixelFormat, Provider, Segmenter, SizeMode};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::augment::{Normalise, normalise_whole};
+use crate::augment::{Normalisation, normalise_whole};
 use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, Sample, VOID};
 use crate::error::{Error, Result};
@@ -247,9 +247,10 @@ impl Views {
         let mut sum: Option<Tensor> = None;
         for scale in &self.scales {
             let [h, w] = working.map(|side| ((side as f64 * scale).round() as i64).max(1));
-            let scaled = match [h, w] == size {
-                true => image.shallow_clone(),
-                false => image.f_upsample_bilinear2d([h, w], false, None, None)?,
+            let scaled = if [h, w] == size {
+                image.shallow_clone()
+            } else {
+                image.f_upsample_bilinear2d([h, w], false, None, None)?
             };
             for flip in [false, true].into_iter().take(1 + usize::from(self.flip)) {
                 let mirrored = |tensor: &Tensor| if flip { tensor.f_flip([3]) } else { Ok(tensor.shallow_clone()) };
@@ -284,7 +285,8 @@ fn cpu() -> fcn::Options {
 
 /// The height and width to which a photo is resampled for a network; `None` if it is padded.
 fn working_size(native_side: Option<u32>, height: usize, width: usize) -> Option<[usize; 2]> {
-    fcn::native_size((height, width), native_side?, Network::STRIDE).map(<[usize; 2]>::from)
+    let working = fcn::native_size(fcn::Size { width, height }, native_side?, Network::STRIDE)?;
+    Some([working.height, working.width])
 }
 
 /// A whole photo (RGB, row by row) as the network's input: normalised, and either padded with the
@@ -300,7 +302,7 @@ pub fn input(network: &Network, native_side: Option<u32>, rgb: &[u8], width: usi
     }
     let (h, w) = (height.next_multiple_of(Network::STRIDE), width.next_multiple_of(Network::STRIDE));
     let mut image = vec![0.0; 3 * h * w];
-    let normalise: Normalise = network.spec.backbone.normalise();
+    let normalise: Normalisation = network.spec.backbone.normalise();
     normalise_whole(rgb, width, height, &normalise, h, w, &mut image);
     let image = Tensor::f_from_slice(&image)?.f_view([1, 3, h as i64, w as i64])?.f_to_device(network.graph.device)?;
     Ok(channels_last(&image))

@@ -4,6 +4,7 @@
 //! convolution, which libfcn computes itself.
 
 pub mod calibrate;
+mod quantize;
 mod rounding;
 mod writer;
 
@@ -14,13 +15,13 @@ use fcn::onnx::build::{self, Dim};
 use fcn::onnx::types::tensor_proto::DataType;
 use fcn::onnx::types::{GraphProto, ModelProto};
 
-use crate::checkpoint::State;
+use crate::checkpoint::CheckpointState;
 use crate::data::VOID;
 use crate::error::Result;
 use crate::model::Network;
 use crate::model::graph::{Op, Value};
 use calibrate::Calibration;
-use writer::{Weights, Writer};
+use writer::{WeightFormat, Writer};
 
 /// The number formats of a file's weights and arithmetic.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +41,7 @@ pub enum Precision {
 
 /// A network's model card: its checkpoint's metadata, the data's description, and the measured
 /// figures.
-pub fn card(state: &State, dataset: String, metrics: BTreeMap<String, f64>) -> ModelCard {
+pub fn card(state: &CheckpointState, dataset: String, metrics: BTreeMap<String, f64>) -> ModelCard {
     let (height, width) = state.config.crop;
     ModelCard {
         version: 1,
@@ -69,11 +70,11 @@ pub fn onnx(network: &Network, precision: &Precision, card: &ModelCard) -> Resul
     };
     let half = *precision == Precision::Half;
     let (convs, ups) = match precision {
-        Precision::Full => (Weights::Full, Weights::Full),
-        Precision::Compact => (Weights::Compact, Weights::Compact),
-        Precision::Half => (Weights::Half, Weights::Half),
+        Precision::Full => (WeightFormat::Full, WeightFormat::Full),
+        Precision::Compact => (WeightFormat::Compact, WeightFormat::Compact),
+        Precision::Half => (WeightFormat::Half, WeightFormat::Half),
         // Next to quantized values, int8 weights would have to be those of integer arithmetic.
-        Precision::Int8(_) => (Weights::Full, Weights::Compact),
+        Precision::Int8(_) => (WeightFormat::Full, WeightFormat::Compact),
     };
     let mut writer = Writer::default();
     let scale = |value: Value| calibration.and_then(|calibration| calibration.scale(value));
@@ -101,7 +102,7 @@ pub fn onnx(network: &Network, precision: &Precision, card: &ModelCard) -> Resul
             Op::MaxPool(pool) => writer.max_pool(pool, inputs[0], &output),
             Op::ConvTranspose(up) if is_last && half => {
                 let scores = writer.cast(DataType::Float, inputs[0], "scores.low");
-                writer.conv_transpose(up, Weights::Full, &scores, &output)?
+                writer.conv_transpose(up, WeightFormat::Full, &scores, &output)?
             }
             Op::ConvTranspose(up) => writer.conv_transpose(up, ups, inputs[0], &output)?,
             Op::BatchNorm(_) => unreachable!("a folded graph has no batch normalisation"),

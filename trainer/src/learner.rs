@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::loader::Batch;
 use crate::loss::Loss;
 use crate::model::{Network, Spec, channels_last};
-use crate::optimizer::{Optimizer, Rates};
+use crate::optimizer::{Optimizer, OptimizerSettings};
 
 /// Loss scale that lifts float16 gradients above their smallest number (Micikevicius et al. 2018,
 /// section 3.2).
@@ -47,7 +47,7 @@ pub struct Step {
 
 /// The result of a batch with pixels to train on.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outcome {
+pub struct StepOutcome {
     /// The loss.
     pub loss: f64,
     /// Pixels labelled correctly.
@@ -84,7 +84,10 @@ impl Learner {
             return Err(Error::new("--autocast is for CUDA devices; leave it out, or choose --device cuda"));
         }
         Ok(Learner {
-            optimizer: Optimizer::new(&network.graph, Rates { method, momentum, beta2, weight_decay, head_factor }),
+            optimizer: Optimizer::new(
+                &network.graph,
+                OptimizerSettings { method, momentum, beta2, weight_decay, head_factor },
+            ),
             average: config.ema.map(|decay| Ema::new(&network, decay)).transpose()?,
             loss: Loss::new(config, device),
             labels: labels(config),
@@ -148,7 +151,7 @@ impl Learner {
 
     /// Trains on a batch; `None` if all its pixels are void. If a loss, a gradient or a weight
     /// becomes NaN or infinite, this returns an error and the learner must not be used any more.
-    pub fn learn(&mut self, mut batch: Batch, step: Step) -> Result<Option<Outcome>> {
+    pub fn learn(&mut self, mut batch: Batch, step: Step) -> Result<Option<StepOutcome>> {
         let labels = self.labels(&mut batch, self.network.graph.device)?;
         let total = batch.labels.iter().filter(|label| **label != VOID).count() as i64;
         let outcome = match total {
@@ -163,11 +166,12 @@ impl Learner {
     }
 
     /// Adds a batch's gradients.
-    fn descend(&mut self, batch: &Batch, labels: &Tensor, total: i64, step: Step) -> Result<Outcome> {
+    fn descend(&mut self, batch: &Batch, labels: &Tensor, total: i64, step: Step) -> Result<StepOutcome> {
         let images = images(batch, self.network.graph.device)?;
-        let scores = match self.autocast {
-            true => tch::autocast(true, || self.network.graph.forward(&images, true))?.f_to_kind(Kind::Float)?,
-            false => self.network.graph.forward(&images, true)?,
+        let scores = if self.autocast {
+            tch::autocast(true, || self.network.graph.forward(&images, true))?.f_to_kind(Kind::Float)?
+        } else {
+            self.network.graph.forward(&images, true)?
         };
         let loss = self.loss.of(&scores, labels)?;
         let value = loss.f_double_value(&[])?;
@@ -184,7 +188,7 @@ impl Learner {
             factor => loss.f_mul_scalar(factor)?.f_backward()?,
         }
         let correct = scores.detach().f_argmax(1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Int64)?;
-        Ok(Outcome { loss: value, correct: correct.f_int64_value(&[])?, total })
+        Ok(StepOutcome { loss: value, correct: correct.f_int64_value(&[])?, total })
     }
 
     /// A batch's targets, written back to the batch as well.

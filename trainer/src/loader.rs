@@ -160,7 +160,7 @@ impl Epoch {
             // A rendezvous channel: a finished worker holds its batch until it is taken, which
             // bounds the memory.
             let (sender, receiver) = sync_channel(0);
-            let worker = Worker {
+            let worker = LoaderWorker {
                 dataset: dataset.clone(),
                 augment: augment.clone(),
                 seed: plan.seed,
@@ -222,7 +222,7 @@ impl Drop for Epoch {
     }
 }
 
-struct Worker {
+struct LoaderWorker {
     dataset: Arc<Dataset>,
     augment: Arc<Augment>,
     seed: u64,
@@ -230,7 +230,7 @@ struct Worker {
     stop: Arc<AtomicBool>,
 }
 
-impl Worker {
+impl LoaderWorker {
     fn run<'a>(&self, batches: impl Iterator<Item = &'a [usize]>, sender: &SyncSender<Result<Batch>>) {
         for photos in batches {
             let Some(batch) = self.batch(photos) else { return };

@@ -25,7 +25,7 @@ pub enum Method {
 
 /// Settings that stay constant over a run.
 #[derive(Debug, Clone, Copy)]
-pub struct Rates {
+pub struct OptimizerSettings {
     /// The kind of optimizer.
     pub method: Method,
     /// The share of the last update in the next one, 0 to 1; AdamW's beta 1.
@@ -41,7 +41,7 @@ pub struct Rates {
 /// The optimizer.
 #[derive(Debug)]
 pub struct Optimizer {
-    rates: Rates,
+    rates: OptimizerSettings,
     slots: Vec<Slot>,
 }
 
@@ -57,7 +57,7 @@ struct Slot {
 
 impl Optimizer {
     /// An optimizer for the trainable parameters of `graph`.
-    pub fn new(graph: &Graph, rates: Rates) -> Optimizer {
+    pub fn new(graph: &Graph, rates: OptimizerSettings) -> Optimizer {
         let adam = rates.method == Method::AdamW;
         let learned = graph.parameters().into_iter().filter(|parameter| parameter.learned);
         let slots = learned.map(|parameter| {
@@ -89,10 +89,7 @@ impl Optimizer {
                 norms.push(gradient.f_norm()?);
             }
         }
-        match norms.is_empty() {
-            true => Ok(0.0),
-            false => Ok(Tensor::f_stack(&norms, 0)?.f_norm()?.f_double_value(&[])?),
-        }
+        if norms.is_empty() { Ok(0.0) } else { Ok(Tensor::f_stack(&norms, 0)?.f_norm()?.f_double_value(&[])?) }
     }
 
     /// Multiplies all gradients.
@@ -135,7 +132,7 @@ impl Optimizer {
 }
 
 impl Slot {
-    fn sgd(&mut self, mut update: Tensor, rate: f64, rates: Rates) -> Result<()> {
+    fn sgd(&mut self, mut update: Tensor, rate: f64, rates: OptimizerSettings) -> Result<()> {
         let weight = &mut self.parameter.tensor;
         if rates.weight_decay > 0.0 {
             update = update.f_addcmul(weight, &Tensor::from(rates.weight_decay))?;
@@ -148,9 +145,9 @@ impl Slot {
         Ok(())
     }
 
-    fn adamw(&mut self, gradient: &Tensor, rate: f64, rates: Rates, number: u64) -> Result<()> {
+    fn adamw(&mut self, gradient: &Tensor, rate: f64, rates: OptimizerSettings, number: u64) -> Result<()> {
         let (Some(momentum), Some(variance)) = (&mut self.momentum, &mut self.variance) else { return Ok(()) };
-        let Rates { momentum: beta1, beta2, weight_decay, .. } = rates;
+        let OptimizerSettings { momentum: beta1, beta2, weight_decay, .. } = rates;
         let weight = &mut self.parameter.tensor;
         let _ = weight.f_mul_scalar_(1.0 - rate * weight_decay)?;
         let _ = momentum.f_lerp_(gradient, 1.0 - beta1)?;

@@ -12,7 +12,7 @@ use fcn::{PixelFormat, overlay, read_image, write_labels, write_png};
 
 pub use compare::{CELL, GAP, compare};
 pub use formats::{Annotations, Format, Labelled};
-pub use jobs::{Job, jobs};
+pub use jobs::{PhotoJob, jobs};
 pub use outlines::{Detail, Outline, outlines};
 
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ use crate::evaluate::Predictor;
 
 /// The result for a photo.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct PhotoResult {
     /// The names of the classes that occur with their share of the pixels in percent, largest
     /// first.
     pub shares: Vec<(String, f64)>,
@@ -43,17 +43,16 @@ pub struct PhotoPredictor<'a> {
 
 impl PhotoPredictor<'_> {
     /// Labels a photo, rotated according to its EXIF data, and writes `format`'s files for it.
-    pub fn run(&mut self, job: &Job, annotations: &mut Annotations<'_>, format: Format) -> Result<Found> {
+    pub fn run(&mut self, job: &PhotoJob, annotations: &mut Annotations<'_>, format: Format) -> Result<PhotoResult> {
         let mut image = read_image(&job.photo)?;
         let (width, height) = (image.width, image.height);
         let named = |error| Error::new(format!("{}: {error}", job.photo.display()));
         let start = Instant::now();
-        let (labels, margin) = match self.margin {
-            true => {
-                let labelled = self.predictor.label_with_margin(&image.pixels, width as usize, height as usize);
-                labelled.map(|(labels, margin)| (labels, Some(margin))).map_err(named)?
-            }
-            false => (self.predictor.label(&image.pixels, width as usize, height as usize).map_err(named)?, None),
+        let (labels, margin) = if self.margin {
+            let labelled = self.predictor.label_with_margin(&image.pixels, width as usize, height as usize);
+            labelled.map(|(labels, margin)| (labels, Some(margin))).map_err(named)?
+        } else {
+            (self.predictor.label(&image.pixels, width as usize, height as usize).map_err(named)?, None)
         };
         let time = start.elapsed();
         let (classes, background) = (self.predictor.classes(), self.predictor.background());
@@ -64,7 +63,7 @@ impl PhotoPredictor<'_> {
         }
         let labelled = Labelled { photo: &job.photo, width: width as usize, height: height as usize, labels: &labels };
         annotations.add(&labelled, &job.id)?;
-        Ok(Found { shares: shares(&labels, classes), margin, time })
+        Ok(PhotoResult { shares: shares(&labels, classes), margin, time })
     }
 }
 

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 use crate::augment::Jitter;
 use crate::config::Config;
-use crate::model::{Architecture, Backbone, Upsampling};
+use crate::model::{Architecture, Backbone, UpsampleTraining};
 use crate::optimizer::Method;
 use crate::schedule::Schedule;
 
@@ -35,7 +35,7 @@ pub enum Recipe {
 
 /// The optimizer's settings in a recipe.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rates {
+pub struct RecipeRates {
     /// The initial learning rate.
     pub lr: f64,
     /// The weight decay.
@@ -44,12 +44,12 @@ pub struct Rates {
     pub head_lr_factor: f64,
 }
 
-impl Rates {
+impl RecipeRates {
     /// Defaults for an optimizer other than the recipe's.
-    pub fn of(method: Method) -> Rates {
+    pub fn of(method: Method) -> RecipeRates {
         match method {
-            Method::Sgd => Rates { lr: 0.02, weight_decay: 1e-4, head_lr_factor: 1.0 },
-            Method::AdamW => Rates { lr: 5e-4, weight_decay: 0.02, head_lr_factor: 2.0 },
+            Method::Sgd => RecipeRates { lr: 0.02, weight_decay: 1e-4, head_lr_factor: 1.0 },
+            Method::AdamW => RecipeRates { lr: 5e-4, weight_decay: 0.02, head_lr_factor: 2.0 },
         }
     }
 }
@@ -95,7 +95,7 @@ impl Recipe {
         Config {
             arch: Architecture::Fcn32s,
             backbone: Backbone::ResNet18,
-            upsample: Upsampling::Learned,
+            upsample: UpsampleTraining::Learned,
             epochs: 5,
             batch: 32,
             crop: (320, 480),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tch::Device;
 
 use crate::augment::Augment;
-use crate::checkpoint::{self, Checkpoint, Progress, Running, State};
+use crate::checkpoint::{self, Checkpoint, CheckpointState, EpochSums, Progress};
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::data::of_run::{self, Photos};
@@ -48,7 +48,7 @@ pub struct Run {
     train: Arc<Dataset>,
     val: Dataset,
     photos: Photos,
-    state: State,
+    state: CheckpointState,
 }
 
 impl Run {
@@ -65,7 +65,7 @@ impl Run {
         let spec = Spec { architecture, backbone, classes: train.classes().len() as i64, upsample, init };
         let normalise = backbone.normalise();
         let learner = Learner::new(spec, &config, device)?;
-        let state = State {
+        let state = CheckpointState {
             classes: train.classes().to_vec(),
             mean: normalise.mean,
             std: normalise.std,
@@ -103,7 +103,7 @@ impl Run {
     }
 
     /// Initialises parameters from a file: a backbone's, or those of a run with the same backbone.
-    pub fn load_weights(&mut self, path: &Path) -> Result<weights::Report> {
+    pub fn load_weights(&mut self, path: &Path) -> Result<weights::LoadReport> {
         let tensors = weights::of_checkpoint(weights::read(path)?);
         let report = weights::load(&self.learner.network().graph, &tensors);
         let report = report.map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
@@ -285,8 +285,8 @@ impl Run {
         let progress = &mut self.state.progress;
         progress.epoch = epoch;
         progress.step = 0;
-        progress.running = Running::default();
-        progress.logged = Running::default();
+        progress.running = EpochSums::default();
+        progress.logged = EpochSums::default();
         if best {
             checkpoint::save(&checkpoint::best(&execution.folder), self.learner.measured(), None, &self.state)?;
         }
@@ -326,7 +326,7 @@ impl Run {
 }
 
 /// A warning if training and evaluation disagree on how well the training photos are labelled.
-fn gap(running: &Running, evaluated: Option<f64>) -> Option<String> {
+fn gap(running: &EpochSums, evaluated: Option<f64>) -> Option<String> {
     let trained = (running.total > 0).then(|| running.correct as f64 / running.total as f64)?;
     let evaluated = evaluated.filter(|evaluated| trained - evaluated > LARGEST_GAP)?;
     Some(format!(
@@ -400,11 +400,10 @@ fn remove_leftovers(folder: &Path) -> Result<()> {
 /// Checks that there is one weight per class, or none.
 fn check_class_weights(config: &Config, dataset: &Dataset) -> Result<()> {
     let (weights, classes) = (config.class_weights.values.len(), dataset.classes().len());
-    match weights == 0 || weights == classes {
-        true => Ok(()),
-        false => {
-            Err(Error::new(format!("--class-weights has {weights} numbers for {classes} classes; give one for each")))
-        }
+    if weights == 0 || weights == classes {
+        Ok(())
+    } else {
+        Err(Error::new(format!("--class-weights has {weights} numbers for {classes} classes; give one for each")))
     }
 }
 
@@ -423,7 +422,7 @@ mod tests {
 
     #[test]
     fn training_and_evaluation_that_part_are_told() {
-        let running = Running { correct: 846, total: 1000, ..Running::default() };
+        let running = EpochSums { correct: 846, total: 1000, ..EpochSums::default() };
         let told = gap(&running, Some(0.545)).unwrap();
         assert!(told.contains("0.846") && told.contains("0.545"), "{told}");
         assert!(gap(&running, Some(0.846 - LARGEST_GAP - 1e-9)).is_some());
@@ -431,6 +430,6 @@ mod tests {
         // Better accuracy in evaluation is expected after an epoch of training.
         assert_eq!(gap(&running, Some(0.99)), None);
         assert_eq!(gap(&running, None), None);
-        assert_eq!(gap(&Running::default(), Some(0.1)), None);
+        assert_eq!(gap(&EpochSums::default(), Some(0.1)), None);
     }
 }

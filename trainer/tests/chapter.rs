@@ -9,7 +9,7 @@ use data::{Folder, success};
 use image::{Rgb, RgbImage};
 use safetensors::tensor::{Dtype, TensorView};
 use tch::Device;
-use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling};
+use trainer::model::{Architecture, Backbone, Init, Network, Spec, UpsampleTraining};
 
 mod data;
 
@@ -62,7 +62,7 @@ fn matches(expected: &[String], printed: &[String]) -> bool {
 /// A ResNet-18 with a classifier, as torchvision's file has it, in a format that can be written here.
 fn write_resnet18(path: &Path) {
     let (architecture, backbone) = (Architecture::Fcn32s, Backbone::ResNet18);
-    let spec = Spec { architecture, backbone, classes: 21, upsample: Upsampling::Learned, init: Init::Bilinear };
+    let spec = Spec { architecture, backbone, classes: 21, upsample: UpsampleTraining::Learned, init: Init::Bilinear };
     let network = Network::new(spec, 2, Device::Cpu);
     let backbone = network.graph.parameters().into_iter().filter(|p| !trainer::model::is_head(&p.name));
     let numbers: Vec<(String, Vec<usize>, Vec<u8>)> = backbone

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use trainer::data::{Dataset, MissingMasks, Place, Sample};
 use trainer::dataset::check::check;
-use trainer::dataset::import::{Counts, Runs, Shape};
+use trainer::import::{Counts, Runs, Shape};
 
 mod data;
 
@@ -101,9 +101,10 @@ fn write(path: &Path, value: &Value) {
 /// Runs the program; its output, or what it says on stderr.
 fn run(line: &str, paths: &[&Path]) -> Result<String, String> {
     let output = trainer(line, paths).output().unwrap();
-    match output.status.success() {
-        true => Ok(String::from_utf8(output.stdout).unwrap()),
-        false => Err(String::from_utf8(output.stderr).unwrap()),
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout).unwrap())
+    } else {
+        Err(String::from_utf8(output.stderr).unwrap())
     }
 }
 

@@ -8,7 +8,7 @@ use data::{Folder, trainer};
 use image::{Rgb, RgbImage};
 use safetensors::tensor::{Dtype, TensorView};
 use tch::Device;
-use trainer::checkpoint::{self, Progress, State};
+use trainer::checkpoint::{self, CheckpointState, Progress};
 use trainer::config::Config;
 use trainer::model::{Network, Spec};
 
@@ -240,7 +240,7 @@ fn runs_that_cannot_be_resumed_are_named() {
     let Config { arch: architecture, backbone, upsample, init, .. } = config;
     let network = Network::new(Spec { architecture, backbone, classes: 3, upsample, init }, 1, Device::Cpu);
     let class = |name: &str, shade| fcn::palette::Class { name: name.to_owned(), color: [shade; 3] };
-    let mut state = State {
+    let mut state = CheckpointState {
         spec: network.spec,
         classes: vec![class("a", 1), class("b", 2), class("c", 3)],
         mean: [0.5; 3],
@@ -249,7 +249,7 @@ fn runs_that_cannot_be_resumed_are_named() {
         progress: Progress::default(),
         config,
     };
-    let save = |state: &State| checkpoint::save(&last, &network, None, state).unwrap();
+    let save = |state: &CheckpointState| checkpoint::save(&last, &network, None, state).unwrap();
     save(&state);
     assert!(resume("").contains(&format!("{} lacks the tensor momentum/_conv_stem.weight", last.display())));
     assert!(resume("--lr 0.1").starts_with(&format!("{shown}a run continues with the settings it was begun with")));

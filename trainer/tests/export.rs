@@ -11,14 +11,14 @@ use std::sync::{Mutex, PoisonError};
 use fcn::{Frame, Mask, Outputs, PixelFormat, Provider, Segmenter};
 use tch::{Device, Kind, Tensor};
 use trainer::augment::normalise_whole;
-use trainer::checkpoint::{self, Progress, State};
+use trainer::checkpoint::{self, CheckpointState, Progress};
 use trainer::config::Config;
 use trainer::data::Dataset;
 use trainer::evaluate::{Predictor, input};
 use trainer::export::calibrate::Calibration;
 use trainer::export::{Precision, card, onnx};
 use trainer::model::graph::Op;
-use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, weights};
+use trainer::model::{Architecture, Backbone, Init, Network, Spec, UpsampleTraining, weights};
 
 const CLASSES: i64 = 21;
 
@@ -27,7 +27,7 @@ fn deps() -> PathBuf {
 }
 
 /// A network whose batch normalisations do something, as after training.
-fn network(architecture: Architecture, backbone: Backbone, upsample: Upsampling) -> Network {
+fn network(architecture: Architecture, backbone: Backbone, upsample: UpsampleTraining) -> Network {
     let spec = Spec { architecture, backbone, classes: CLASSES, upsample, init: Init::Bilinear };
     // libtorch's random numbers come from one place for the whole process: another test must not draw in between.
     static ONE: Mutex<()> = Mutex::new(());
@@ -62,9 +62,9 @@ fn network(architecture: Architecture, backbone: Backbone, upsample: Upsampling)
     network
 }
 
-fn state(network: &Network) -> State {
+fn state(network: &Network) -> CheckpointState {
     let normalise = network.spec.backbone.normalise();
-    State {
+    CheckpointState {
         config: Config { arch: network.spec.architecture, backbone: network.spec.backbone, ..Config::standard() },
         spec: network.spec,
         classes: fcn::palette::voc_classes(),
@@ -174,11 +174,11 @@ fn error(scores: &[f32], exact: &[f32]) -> f64 {
 fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
     let folder = tempfile::tempdir().unwrap();
     for (architecture, backbone, upsample) in [
-        (Architecture::Fcn32s, Backbone::ResNet18, Upsampling::Learned),
-        (Architecture::Fcn32s, Backbone::ResNet18, Upsampling::Frozen),
-        (Architecture::Fcn16s, Backbone::ResNet50, Upsampling::Learned),
-        (Architecture::Fcn8s, Backbone::ResNet34, Upsampling::Learned),
-        (Architecture::Fcn8s, Backbone::EfficientNetLite0, Upsampling::Learned),
+        (Architecture::Fcn32s, Backbone::ResNet18, UpsampleTraining::Learned),
+        (Architecture::Fcn32s, Backbone::ResNet18, UpsampleTraining::Frozen),
+        (Architecture::Fcn16s, Backbone::ResNet50, UpsampleTraining::Learned),
+        (Architecture::Fcn8s, Backbone::ResNet34, UpsampleTraining::Learned),
+        (Architecture::Fcn8s, Backbone::EfficientNetLite0, UpsampleTraining::Learned),
     ] {
         let network = network(architecture, backbone, upsample);
         let name = format!("{} {upsample:?}", network.spec.name());
@@ -219,7 +219,7 @@ fn integers_and_halves_score_close_to_floats() {
     for (architecture, backbone, integer) in
         [(Architecture::Fcn32s, Backbone::ResNet18, 20), (Architecture::Fcn8s, Backbone::EfficientNetLite0, 48)]
     {
-        let network = network(architecture, backbone, Upsampling::Learned);
+        let network = network(architecture, backbone, UpsampleTraining::Learned);
         let name = network.spec.name();
         let photo = photo(&network);
         let card = card(&state(&network), "test".into(), BTreeMap::new());
@@ -262,7 +262,7 @@ fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
     let picture = image::imageops::crop_imm(&picture, 150, 60, width as u32, height as u32).to_image();
     for backbone in [Backbone::ResNet18, Backbone::ResNet34, Backbone::ResNet50, Backbone::EfficientNetLite0] {
         for architecture in [Architecture::Fcn32s, Architecture::Fcn16s, Architecture::Fcn8s] {
-            let network = network(architecture, backbone, Upsampling::Learned);
+            let network = network(architecture, backbone, UpsampleTraining::Learned);
             let name = network.spec.name();
             let image = input(&network, None, picture.as_raw(), width, height).unwrap();
             let scores = tch::no_grad(|| network.graph.forward(&image, false)).unwrap();
@@ -295,7 +295,7 @@ fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
 
 #[test]
 fn the_card_tells_what_the_checkpoint_knows() {
-    let network = network(Architecture::Fcn32s, Backbone::ResNet18, Upsampling::Learned);
+    let network = network(Architecture::Fcn32s, Backbone::ResNet18, UpsampleTraining::Learned);
     let metrics = BTreeMap::from([("miou".to_owned(), 0.5)]);
     let written = card(&state(&network), "photos of cats, CC0".into(), metrics);
     let model = onnx(&network, &Precision::Full, &written).unwrap();
@@ -311,7 +311,7 @@ fn the_card_tells_what_the_checkpoint_knows() {
 fn a_checkpoint_and_its_onnx_file_measure_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let data = small_dataset(folder.path());
-    let network = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, Upsampling::Learned);
+    let network = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, UpsampleTraining::Learned);
     let state = state(&network);
     let path = folder.path().join("best.safetensors");
     checkpoint::save(&path, &network, None, &state).unwrap();

@@ -7,9 +7,9 @@ use std::process::Output;
 use data::{Folder, trainer};
 use tch::Device;
 use tempfile::TempDir;
-use trainer::checkpoint::{self, Progress, State};
+use trainer::checkpoint::{self, CheckpointState, Progress};
 use trainer::config::Config;
-use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling};
+use trainer::model::{Architecture, Backbone, Init, Network, Spec, UpsampleTraining};
 
 mod data;
 
@@ -23,9 +23,10 @@ impl Run {
     fn new() -> Run {
         let run = Run { data: Folder::new(4), dir: tempfile::tempdir().unwrap() };
         let (architecture, backbone) = (Architecture::Fcn32s, Backbone::ResNet18);
-        let spec = Spec { architecture, backbone, classes: 3, upsample: Upsampling::Learned, init: Init::Bilinear };
+        let spec =
+            Spec { architecture, backbone, classes: 3, upsample: UpsampleTraining::Learned, init: Init::Bilinear };
         let normalise = backbone.normalise();
-        let state = State {
+        let state = CheckpointState {
             config: Config { arch: architecture, backbone, ..Config::standard() },
             spec,
             classes: fcn::palette::voc_classes()[..3].to_vec(),

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
-use trainer::augment::{Normalise, normalise_whole};
+use trainer::augment::{Normalisation, normalise_whole};
 use trainer::model::graph::{Conv, Graph, Node, Op, Padding, Value as At};
-use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, init, weights};
-use trainer::optimizer::{Method, Optimizer, Rates};
+use trainer::model::{Architecture, Backbone, Init, Network, Spec, UpsampleTraining, init, weights};
+use trainer::optimizer::{Method, Optimizer, OptimizerSettings};
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -22,7 +22,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 fn spec(architecture: Architecture, backbone: Backbone) -> Spec {
-    Spec { architecture, backbone, classes: 21, upsample: Upsampling::Learned, init: Init::Bilinear }
+    Spec { architecture, backbone, classes: 21, upsample: UpsampleTraining::Learned, init: Init::Bilinear }
 }
 
 /// EfficientNet-Lite0's ImageNet weights below `.deps`.
@@ -159,7 +159,7 @@ fn parameters_of_efficientnets_are_all_those_of_their_files() {
 }
 
 /// The photo's top left 288 x 448 pixels as a network's input, where the photo is there.
-fn chelsea(normalise: &Normalise) -> Option<Tensor> {
+fn chelsea(normalise: &Normalisation) -> Option<Tensor> {
     let photo = image::open(deps("photos/chelsea.png")).ok()?.into_rgb8();
     let photo = image::imageops::crop_imm(&photo, 0, 0, 448, 288).to_image();
     let mut pixels = vec![0.0; 3 * 288 * 448];
@@ -249,7 +249,8 @@ fn sgd_is_that_of_torch_optim() {
         output: At(2),
         device: Device::Cpu,
     };
-    let rates = Rates { method: Method::Sgd, momentum: 0.9, beta2: 0.999, weight_decay: 0.01, head_factor: 3.0 };
+    let rates =
+        OptimizerSettings { method: Method::Sgd, momentum: 0.9, beta2: 0.999, weight_decay: 0.01, head_factor: 3.0 };
     let mut sgd = Optimizer::new(&graph, rates);
     let x = Tensor::from_slice(&[1f32, 2.0]).view([1, 2, 1, 1]);
     for (step, expected) in reference()["sgd"].as_array().expect("steps").iter().enumerate() {

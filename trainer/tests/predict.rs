@@ -11,12 +11,12 @@ use fcn::palette::Class;
 use image::{Rgb, RgbImage};
 use tch::Device;
 use tempfile::TempDir;
-use trainer::checkpoint::{self, Progress, State};
+use trainer::checkpoint::{self, CheckpointState, Progress};
 use trainer::config::Config;
 use trainer::data::{Dataset, VOID};
 use trainer::evaluate::Predictor;
 use trainer::export::{self, Precision};
-use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling};
+use trainer::model::{Architecture, Backbone, Init, Network, Spec, UpsampleTraining};
 
 const COLORS: [[u8; 3]; 4] = [[0, 0, 0], [200, 40, 0], [0, 120, 255], [8, 250, 90]];
 const LABELMAP: &str = "background:0,0,0::\ncat:200,40,0::\nsea:0,120,255::\nleaf:8,250,90::\n";
@@ -36,13 +36,13 @@ fn models() -> &'static (Vec<u8>, Vec<u8>) {
             architecture: Architecture::Fcn8s,
             backbone: Backbone::ResNet18,
             classes: 4,
-            upsample: Upsampling::Learned,
+            upsample: UpsampleTraining::Learned,
             init: Init::Bilinear,
         };
         // Of the first seeds, this one labels pictures most evenly.
         let network = Network::new(spec, 8, Device::Cpu);
         let normalise = spec.backbone.normalise();
-        let state = State {
+        let state = CheckpointState {
             config: Config::standard(),
             spec,
             classes: classes(),

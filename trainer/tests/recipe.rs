@@ -11,15 +11,15 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
 use trainer::augment::Jitter;
 use trainer::checkpoint::{Checkpoint, Progress, best, last};
-use trainer::class_weights::{ClassWeights, Source};
+use trainer::class_weights::{ClassWeights, WeightSource};
 use trainer::config::Config;
 use trainer::data::of_run::Photos;
 use trainer::ema::Ema;
 use trainer::execution::Execution;
 use trainer::loss::Loss;
 use trainer::model::graph::{Conv, Graph, Node, Op, Padding, Value as At};
-use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, weights};
-use trainer::optimizer::{Method, Optimizer, Rates};
+use trainer::model::{Architecture, Backbone, Init, Network, Spec, UpsampleTraining, weights};
+use trainer::optimizer::{Method, Optimizer, OptimizerSettings};
 use trainer::schedule::Schedule;
 use trainer::train::{End, Run};
 
@@ -58,7 +58,7 @@ fn losses_and_their_gradients_are_those_of_pytorch() {
         );
         let values: Option<Vec<f64>> = serde_json::from_value(case["weights"].clone()).unwrap();
         let config = Config {
-            class_weights: ClassWeights { source: Source::Given, values: values.unwrap_or_default() },
+            class_weights: ClassWeights { source: WeightSource::Given, values: values.unwrap_or_default() },
             label_smoothing: case["smoothing"].as_f64().unwrap(),
             ohem_probability: case["probability"].as_f64(),
             ohem_share: case["share"].as_f64(),
@@ -96,7 +96,8 @@ fn small_graph() -> Graph {
 #[test]
 fn adamw_is_that_of_torch_optim() {
     let graph = small_graph();
-    let rates = Rates { method: Method::AdamW, momentum: 0.8, beta2: 0.99, weight_decay: 0.1, head_factor: 3.0 };
+    let rates =
+        OptimizerSettings { method: Method::AdamW, momentum: 0.8, beta2: 0.99, weight_decay: 0.1, head_factor: 3.0 };
     let mut optimizer = Optimizer::new(&graph, rates);
     let x = Tensor::from_slice(&[1f32, 2.0]).view([1, 2, 1, 1]);
     let steps = reference()["adamw"].as_array().unwrap().clone();
@@ -121,7 +122,8 @@ fn gradients_are_clipped_as_by_pytorch() {
     let tensors = [leaf(&[0.0; 4], &[4]), leaf(&[0.0; 3], &[3])];
     let nodes = tensors.iter().map(|tensor| conv("c", tensor.shallow_clone())).collect();
     let graph = Graph { nodes, output: At(1), device: Device::Cpu };
-    let rates = Rates { method: Method::Sgd, momentum: 0.0, beta2: 0.0, weight_decay: 0.0, head_factor: 1.0 };
+    let rates =
+        OptimizerSettings { method: Method::Sgd, momentum: 0.0, beta2: 0.0, weight_decay: 0.0, head_factor: 1.0 };
     let mut optimizer = Optimizer::new(&graph, rates);
     for (tensor, gradient) in tensors.iter().zip(&before) {
         // The gradient of a sum of products is the other factor.
@@ -138,7 +140,7 @@ fn gradients_are_clipped_as_by_pytorch() {
 
 fn spec(architecture: Architecture, classes: i64) -> Spec {
     let backbone = Backbone::EfficientNetLite0;
-    Spec { architecture, backbone, classes, upsample: Upsampling::Learned, init: Init::Bilinear }
+    Spec { architecture, backbone, classes, upsample: UpsampleTraining::Learned, init: Init::Bilinear }
 }
 
 #[test]
@@ -181,7 +183,7 @@ fn everything(folder: &Folder) -> Config {
         max_class_share: 0.75,
         jitter: Jitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 },
         blur: 1.5,
-        class_weights: ClassWeights { source: Source::MedianFrequency, values: vec![] },
+        class_weights: ClassWeights { source: WeightSource::MedianFrequency, values: vec![] },
         label_smoothing: 0.1,
         ohem_probability: Some(0.7),
         ohem_share: Some(0.3),
@@ -299,7 +301,7 @@ fn classes_without_weight_teach_nothing() {
     for (number, id) in (0..).zip(["p0", "p1"]) {
         folder.mask(id, 90 + number, 80 + number, |x, _| (x / 9 % 2) as u8);
     }
-    let class_weights = ClassWeights { source: Source::Given, values: vec![0.0, 0.0, 1.0] };
+    let class_weights = ClassWeights { source: WeightSource::Given, values: vec![0.0, 0.0, 1.0] };
     let config = Config { epochs: 1, class_weights, ..everything(&folder) };
     let start = Network::new(spec(config.arch, 3), config.seed, Device::Cpu);
     let end = weights::read(&last(train(config).path())).unwrap();
@@ -311,7 +313,7 @@ fn classes_without_weight_teach_nothing() {
 #[test]
 fn frozen_norms_stay() {
     let (_alone, folder) = (alone(), Folder::new(4));
-    let upsample = Upsampling::Learned;
+    let upsample = UpsampleTraining::Learned;
     let config = Config { upsample, freeze_norm: true, ema: None, ..everything(&folder) };
     let start = Network::new(spec(config.arch, 3), config.seed, Device::Cpu);
     let start: BTreeMap<String, Vec<f32>> =
@@ -320,10 +322,7 @@ fn frozen_norms_stay() {
     let (mut frozen, mut moved) = (0, 0);
     for (name, start) in &start {
         let stays = floats(&end[name]) == *start;
-        match name.contains("_bn") {
-            true => frozen += usize::from(stays),
-            false => moved += usize::from(!stays),
-        }
+        if name.contains("_bn") { frozen += usize::from(stays) } else { moved += usize::from(!stays) }
     }
     assert_eq!(frozen, start.keys().filter(|name| name.contains("_bn")).count());
     assert_eq!(moved, start.len() - frozen, "everything else moved");

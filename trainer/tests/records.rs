@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use trainer::checkpoint::Checkpoint;
 use trainer::data::Dataset;
 use trainer::evaluate::label;
-use trainer::logging::{self, Row, sessions};
+use trainer::logging::{self, MetricsRow, sessions};
 use trainer::metrics::Confusion;
 use trainer::model::Network;
 
@@ -47,7 +47,7 @@ fn objects(lines: &str) -> Vec<Value> {
 }
 
 /// The table, without the columns of time, which differ from run to run.
-fn table(run: &Path) -> Vec<Row> {
+fn table(run: &Path) -> Vec<MetricsRow> {
     let classes = Checkpoint::read(run).unwrap().state.classes;
     let mut rows = logging::read_table(run, &classes).unwrap();
     for row in &mut rows {

@@ -13,7 +13,7 @@ use trainer::checkpoint::{Checkpoint, best, last};
 use trainer::config::Config;
 use trainer::data::of_run::Photos;
 use trainer::execution::Execution;
-use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, is_head, weights};
+use trainer::model::{Architecture, Backbone, Init, Network, Spec, UpsampleTraining, is_head, weights};
 use trainer::optimizer::Method;
 use trainer::recipe::Recipe;
 use trainer::schedule::Schedule;
@@ -92,7 +92,7 @@ fn frozen_upsampling_stays_and_learned_changes() {
         "_conv_stem.weight",
         "_bn0.running_mean",
     ];
-    for (upsample, learned) in [(Upsampling::Frozen, false), (Upsampling::Learned, true)] {
+    for (upsample, learned) in [(UpsampleTraining::Frozen, false), (UpsampleTraining::Learned, true)] {
         let config = Config { upsample, ..config(&folder) };
         assert_eq!(changed(config, &names), [learned, learned, true, true, true, true], "{upsample:?}");
     }
@@ -174,7 +174,7 @@ fn upsampling_may_start_from_xaviers_numbers() {
             architecture,
             backbone: Backbone::ResNet18,
             classes: 3,
-            upsample: Upsampling::Learned,
+            upsample: UpsampleTraining::Learned,
             init: Init::Xavier,
         };
         let network = Network::new(spec, 1, Device::Cpu);
@@ -274,7 +274,7 @@ fn recipes_have_the_documented_numbers() {
     assert_eq!((d2l.batch, d2l.crop, d2l.epochs), (32, (320, 480), 5));
     assert_eq!((d2l.lr, d2l.weight_decay, d2l.momentum, d2l.head_lr_factor), (0.001, 0.001, 0.0, 1.0));
     assert_eq!((d2l.arch, d2l.backbone), (Architecture::Fcn32s, Backbone::ResNet18));
-    assert_eq!((d2l.upsample, d2l.init, d2l.schedule), (Upsampling::Learned, Init::Bilinear, Schedule::Constant));
+    assert_eq!((d2l.upsample, d2l.init, d2l.schedule), (UpsampleTraining::Learned, Init::Bilinear, Schedule::Constant));
     assert_eq!((d2l.scale, d2l.flip), ((1.0, 1.0), false));
     assert!(d2l.drop_small && d2l.void_is_background && d2l.sum_over_batch && d2l.norm_crops == 0);
 

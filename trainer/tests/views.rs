@@ -5,7 +5,7 @@ use std::path::Path;
 use fcn::SizeMode;
 use tch::{Device, Kind, Tensor, no_grad};
 use trainer::evaluate::{Predictor, Views, input, label};
-use trainer::model::{Architecture, Backbone, Init, Network, Spec, Upsampling};
+use trainer::model::{Architecture, Backbone, Init, Network, Spec, UpsampleTraining};
 
 const WIDTH: usize = 50;
 const HEIGHT: usize = 45;
@@ -14,7 +14,7 @@ const CLASSES: usize = 4;
 /// A network whose scores differ from place to place, and a photo.
 fn network() -> (Network, Vec<u8>) {
     let (architecture, backbone) = (Architecture::Fcn8s, Backbone::EfficientNetLite0);
-    let (classes, upsample, init) = (CLASSES as i64, Upsampling::Learned, Init::Bilinear);
+    let (classes, upsample, init) = (CLASSES as i64, UpsampleTraining::Learned, Init::Bilinear);
     let network = Network::new(Spec { architecture, backbone, classes, upsample, init }, 1, Device::Cpu);
     no_grad(|| {
         for parameter in network.graph.parameters().iter().filter(|p| p.name.starts_with("score")) {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
-use trainer::dataset::import::coco;
+use trainer::import::coco;
 
 #[path = "folder.rs"]
 mod folder;

@@ -7,7 +7,7 @@ use std::{
 
 use fcn::Image;
 use tempfile::TempDir;
-use trainer::dataset::import::{Settings, Source};
+use trainer::import::{ImportSettings, LabelledPhotos};
 
 /// Width and height of the photo.
 const SIZE: (u32, u32) = (16, 8);
@@ -34,13 +34,13 @@ pub(crate) fn photo(folder: &Path, name: &str) -> PathBuf {
 
 /// Settings of an import that skips or reports faults.
 #[allow(dead_code, reason = "not every target imports")]
-pub(crate) fn settings(is_strict: bool) -> Settings<'static> {
-    Settings { split: "train", names: None, is_strict, encoding: None }
+pub(crate) fn settings(is_strict: bool) -> ImportSettings<'static> {
+    ImportSettings { split: "train", names: None, is_strict, encoding: None }
 }
 
 /// Draws the masks that were found.
 #[allow(dead_code, reason = "not every target imports")]
-pub(crate) fn draw(source: &Source) {
+pub(crate) fn draw(source: &LabelledPhotos) {
     for item in source.splits.values().flatten() {
         let layout = fcn::image_layout(&item.photo).expect("an import looks at its photos");
         // labelme's files may hold photos of their own.

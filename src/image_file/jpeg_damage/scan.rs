@@ -6,7 +6,7 @@ use super::bits::{Bits, HuffmanTable};
 pub(super) type Tables = [Option<HuffmanTable>; 4];
 
 /// A frame header.
-pub(super) struct Frame {
+pub(super) struct FrameHeader {
     width: usize,
     height: usize,
     progressive: bool,
@@ -26,9 +26,9 @@ struct Component {
     nonzero: Vec<u64>,
 }
 
-impl Frame {
+impl FrameHeader {
     /// Reads a frame header; `None` for one that the decoder rejects.
-    pub(super) fn read(segment: &[u8], progressive: bool) -> Result<Option<Frame>, String> {
+    pub(super) fn read(segment: &[u8], progressive: bool) -> Result<Option<FrameHeader>, String> {
         let Some((&[8, y1, y0, x1, x0, count], components)) = segment.split_first_chunk::<6>() else { return Ok(None) };
         let [height, width] = [[y1, y0], [x1, x0]].map(|pair| usize::from(u16::from_be_bytes(pair)));
         if width == 0 || height == 0 || !(1..=4).contains(&count) || components.len() < 3 * usize::from(count) {
@@ -42,7 +42,7 @@ impl Frame {
             nonzero: Vec::new(),
         };
         let components = components.chunks_exact(3).take(count.into()).map(component).collect();
-        let mut frame = Frame { width, height, progressive, components };
+        let mut frame = FrameHeader { width, height, progressive, components };
         if frame.components.iter().any(|one| !(1..=4).contains(&one.sampling.0) || !(1..=4).contains(&one.sampling.1)) {
             return Ok(None);
         }
@@ -96,7 +96,7 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    pub(super) fn read(segment: &[u8], frame: &mut Frame) -> Result<Scan, String> {
+    pub(super) fn read(segment: &[u8], frame: &mut FrameHeader) -> Result<Scan, String> {
         let wrong = || "a scan header is invalid".to_owned();
         let (&count, rest) = segment.split_first().ok_or_else(wrong)?;
         let (parts, rest) = rest.split_at_checked(2 * usize::from(count)).ok_or_else(wrong)?;
@@ -121,7 +121,7 @@ impl Scan {
     /// Reads all codes of the scan.
     pub(super) fn walk(
         &self,
-        frame: &mut Frame,
+        frame: &mut FrameHeader,
         bits: &mut Bits<'_>,
         (dc, ac): (&Tables, &Tables),
         interval: u32,

@@ -4,9 +4,9 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 
 /// Keeps bytes unchanged, except for rounding.
-const BYTES: Normalise = Normalise { mean: [0.0; 3], std: [1.0 / 255.0; 3] };
+const BYTES: Normalisation = Normalisation { mean: [0.0; 3], std: [1.0 / 255.0; 3] };
 /// ImageNet's.
-const IMAGENET: Normalise = Normalise { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+const IMAGENET: Normalisation = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
 fn sample(
     width: usize,
@@ -142,7 +142,7 @@ fn resampling_equals_that_of_pytorch() {
     let bytes = [[10, 20, 40], [100, 50, 200]];
     let sample = sample(3, 2, |x, y| [bytes[y][x], 0, bytes[y][x]], |x, y| (3 * y + x) as u8);
     for Case { size: (height, width), image, mask } in cases {
-        let (rows, columns) = (Axis::at(2, height, 0, height, false), Axis::at(3, width, 0, width, false));
+        let (rows, columns) = (CropSide::at(2, height, 0, height, false), CropSide::at(3, width, 0, width, false));
         let mut out = vec![f32::NAN; 3 * height * width];
         resample_image(&sample, &rows, &columns, &BYTES, &mut out);
         for c in [0, 2] {
@@ -202,8 +202,8 @@ fn fast_resampling_equals_the_plain_one() {
         };
         let start = (start(scaled.0, crop.0), start(scaled.1, crop.1));
         let flip = rng.random();
-        let rows = Axis::at(sample.height, scaled.0, start.0, crop.0, false);
-        let columns = Axis::at(sample.width, scaled.1, start.1, crop.1, flip);
+        let rows = CropSide::at(sample.height, scaled.0, start.0, crop.0, false);
+        let columns = CropSide::at(sample.width, scaled.1, start.1, crop.1, flip);
         let mut out = vec![f32::NAN; 3 * crop.0 * crop.1];
         resample_image(&sample, &rows, &columns, &IMAGENET, &mut out);
         for (place, (&value, expected)) in out.iter().zip(reference(&sample, scaled, start, crop, flip)).enumerate() {

@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor, no_grad};
 use super::say;
 use crate::error::Result;
 use crate::model::graph::{Op, Value};
-use crate::model::{Architecture, Backbone, Init, Network, Spec, Upsampling, init, is_head};
+use crate::model::{Architecture, Backbone, Init, Network, Spec, UpsampleTraining, init, is_head};
 
 /// Pascal VOC's classes.
 const CLASSES: i64 = 21;
@@ -47,7 +47,7 @@ impl Chapter {
 /// fit.
 fn network() -> Result<()> {
     let (architecture, backbone) = (Architecture::Fcn32s, Backbone::ResNet18);
-    let (upsample, init) = (Upsampling::Learned, Init::Bilinear);
+    let (upsample, init) = (UpsampleTraining::Learned, Init::Bilinear);
     let network = Network::new(Spec { architecture, backbone, classes: CLASSES, upsample, init }, 1, Device::Cpu);
     let graph = &network.graph;
     let x = Tensor::f_rand([1, 3, CROP[0], CROP[1]], (Kind::Float, Device::Cpu))?;

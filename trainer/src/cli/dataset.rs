@@ -8,12 +8,12 @@ use encoding_rs::Encoding;
 
 use crate::data::{MissingMasks, Place};
 use crate::dataset::check::check;
-use crate::dataset::import::{Settings, Source, cityscapes, coco, labelme, masks, yolo};
 use crate::error::{Error, Result};
+use crate::import::{ImportSettings, LabelledPhotos, cityscapes, coco, labelme, masks, yolo};
 
 /// Operations on data sets.
 #[derive(Debug, Subcommand)]
-pub(super) enum Dataset {
+pub(super) enum DatasetCommand {
     /// Read every photo and mask, and report sizes, class frequencies and problems.
     ///
     /// Broken files, photos listed twice and photos with identical pixels, within a split or across
@@ -70,7 +70,7 @@ pub(super) enum Import {
 
 /// Options shared by several formats.
 #[derive(Debug, Args)]
-struct Target {
+struct ImportTarget {
     /// The folder to write: a new one, or one with other splits of the same classes. Nothing is
     /// overwritten.
     #[arg(long, value_name = "FOLDER")]
@@ -102,9 +102,10 @@ struct Target {
 /// A split is the name of a file.
 fn split_name(name: &str) -> std::result::Result<String, String> {
     let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\']);
-    match is_plain && !name.contains(char::is_control) {
-        true => Ok(name.to_owned()),
-        false => Err("a split is the name of a file without .txt: no folders, and no dot at its beginning".to_owned()),
+    if is_plain && !name.contains(char::is_control) {
+        Ok(name.to_owned())
+    } else {
+        Err("a split is the name of a file without .txt: no folders, and no dot at its beginning".to_owned())
     }
 }
 
@@ -127,7 +128,7 @@ pub(super) struct Labelme {
     photos: Option<PathBuf>,
 
     #[command(flatten)]
-    target: Target,
+    target: ImportTarget,
 }
 
 /// Options of `trainer dataset import coco`.
@@ -141,7 +142,7 @@ pub(super) struct Coco {
     photos: PathBuf,
 
     #[command(flatten)]
-    target: Target,
+    target: ImportTarget,
 }
 
 /// Options of `trainer dataset import cityscapes`.
@@ -167,7 +168,7 @@ pub(super) struct Yolo {
     folder: PathBuf,
 
     #[command(flatten)]
-    target: Target,
+    target: ImportTarget,
 }
 
 /// Options of `trainer dataset import masks`.
@@ -195,11 +196,11 @@ pub(super) struct Masks {
     missing_masks: MissingMasks,
 }
 
-impl Dataset {
+impl DatasetCommand {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self {
-            Dataset::Check(command) => command.run(),
-            Dataset::Import(command) => command.run(),
+            DatasetCommand::Check(command) => command.run(),
+            DatasetCommand::Import(command) => command.run(),
         }
     }
 }
@@ -212,9 +213,10 @@ impl Check {
             None => place.usual_splits()?,
         };
         let report = check(&place, &splits)?;
-        super::say(&match self.json {
-            true => serde_json::to_string_pretty(&report).map_err(|error| Error::new(error.to_string()))?,
-            false => report.to_string(),
+        super::say(&if self.json {
+            serde_json::to_string_pretty(&report).map_err(|error| Error::new(error.to_string()))?
+        } else {
+            report.to_string()
         })?;
         Ok(if report.problems() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -253,12 +255,17 @@ impl Import {
     }
 }
 
-impl Target {
-    fn settings(&self) -> Settings<'_> {
-        Settings { split: &self.split, names: self.classes.as_deref(), is_strict: self.strict, encoding: self.encoding }
+impl ImportTarget {
+    fn settings(&self) -> ImportSettings<'_> {
+        ImportSettings {
+            split: &self.split,
+            names: self.classes.as_deref(),
+            is_strict: self.strict,
+            encoding: self.encoding,
+        }
     }
 
-    fn divide(self, mut source: Source) -> Result<(Source, PathBuf)> {
+    fn divide(self, mut source: LabelledPhotos) -> Result<(LabelledPhotos, PathBuf)> {
         if let Some(share) = self.val_share {
             if self.split == "val" {
                 return Err(Error::new("--val-share takes photos out of --split, which must be another one than val"));

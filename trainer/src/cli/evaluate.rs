@@ -8,7 +8,7 @@ use fcn::SizeMode;
 use serde_json::{Value, json};
 
 use super::setup::Pair;
-use super::{DeviceChoice, Reader, native_sides};
+use super::{Audience, DeviceChoice, native_sides};
 use crate::console::Output;
 use crate::data::of_run;
 use crate::data::{Dataset, MissingMasks, Place};
@@ -85,7 +85,7 @@ pub(super) struct Evaluate {
     void_is_background: bool,
 
     #[command(flatten)]
-    reader: Reader,
+    audience: Audience,
 }
 
 impl Evaluate {
@@ -99,7 +99,7 @@ impl Evaluate {
         }
         .with_views(views)?;
         let void_is_background = self.void_is_background || predictor.void_is_background();
-        let bar = self.reader.output().bar(dataset.len() as u64).with_prefix("evaluate");
+        let bar = self.audience.output().bar(dataset.len() as u64).with_prefix("evaluate");
         let mut confusion = Confusion::new(dataset.classes().len());
         predictor.visit(&dataset, void_is_background, |_, sample, labels| {
             confusion.add(&sample.mask, labels);
@@ -108,7 +108,7 @@ impl Evaluate {
             Ok(())
         })?;
         bar.finish_and_clear();
-        super::say(&match self.reader.output() {
+        super::say(&match self.audience.output() {
             Output::Json => self.json(&confusion, &dataset, &place, void_is_background).to_string(),
             Output::Text | Output::Quiet => table(&confusion, &dataset),
         })?;

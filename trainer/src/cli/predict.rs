@@ -1,7 +1,6 @@
 //! `trainer predict`.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -184,9 +183,7 @@ fn make_folder(folder: &Path) -> Result<()> {
     if folder.as_os_str().is_empty() {
         return Ok(());
     }
-    fs::create_dir_all(folder).map_err(|error| {
-        Error::new(format!("the folder {} cannot be made: {error}; choose another --out", folder.display()))
-    })
+    crate::folder::make(folder).map_err(|error| Error::new(format!("{error}; choose another --out")))
 }
 
 #[cfg(test)]

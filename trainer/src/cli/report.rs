@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::{DeviceChoice, Reader};
+use super::{Audience, DeviceChoice};
 use crate::error::Result;
 use crate::report;
 
 /// Options of `trainer report`.
 #[derive(Debug, Args)]
-pub(super) struct Report {
+pub(super) struct ReportOptions {
     /// The folder of a run. Its best checkpoint labels the validation split again.
     run: PathBuf,
 
@@ -31,14 +31,14 @@ pub(super) struct Report {
     device: DeviceChoice,
 
     #[command(flatten)]
-    reader: Reader,
+    audience: Audience,
 }
 
-impl Report {
+impl ReportOptions {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let output = self.reader.output();
+        let output = self.audience.output();
         let out = self.out.unwrap_or_else(|| self.run.join("report/index.html"));
-        let facts = report::Facts::collect(&self.run, self.data, self.device.device()?, output)?;
+        let facts = report::PageFacts::collect(&self.run, self.data, self.device.device()?, output)?;
         let plots = facts.write(&out)?;
         let object = json!({
             "event": "report",

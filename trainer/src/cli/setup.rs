@@ -6,13 +6,13 @@ use std::str::FromStr;
 use clap::Args;
 
 use crate::augment::Jitter;
-use crate::class_weights::{ClassWeights, Source};
+use crate::class_weights::{ClassWeights, WeightSource};
 use crate::config::Config;
 use crate::data::{MissingMasks, Place, TRAIN_SPLIT};
 use crate::error::Result;
-use crate::model::{Architecture, Backbone, Init, Upsampling};
+use crate::model::{Architecture, Backbone, Init, UpsampleTraining};
 use crate::optimizer::Method;
-use crate::recipe::{Rates, Recipe};
+use crate::recipe::{Recipe, RecipeRates};
 use crate::schedule::Schedule;
 
 use super::start;
@@ -85,7 +85,7 @@ pub(super) struct Setup {
     /// Whether the final upsampling is trained; a frozen one interpolates, is faster and gives
     /// smoother outlines [default: frozen].
     #[arg(long, value_enum)]
-    upsample: Option<Upsampling>,
+    upsample: Option<UpsampleTraining>,
 
     /// The initialisation of the final upsampling [default: bilinear].
     #[arg(long, value_enum)]
@@ -143,7 +143,7 @@ pub(super) struct Setup {
     /// Class weights in the loss: one number per class, separated by commas, median-frequency
     /// (counted on the training split), root-median-frequency, or equal [default: equal].
     #[arg(long, value_name = "WEIGHTS")]
-    class_weights: Option<Weights>,
+    class_weights: Option<ClassWeightsArgument>,
 
     /// Label smoothing: the share of the target spread over all classes, 0 to 1 [default: 0].
     #[arg(long, value_name = "SHARE")]
@@ -266,25 +266,25 @@ impl<T: FromStr, const SIGN: char> FromStr for Pair<T, SIGN> {
 
 /// Class weights as given on the command line.
 #[derive(Debug, Clone, PartialEq)]
-struct Weights(ClassWeights);
+struct ClassWeightsArgument(ClassWeights);
 
-impl FromStr for Weights {
+impl FromStr for ClassWeightsArgument {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let source = match text {
-            "equal" => Source::Equal,
-            "median-frequency" => Source::MedianFrequency,
-            "root-median-frequency" => Source::RootMedianFrequency,
+            "equal" => WeightSource::Equal,
+            "median-frequency" => WeightSource::MedianFrequency,
+            "root-median-frequency" => WeightSource::RootMedianFrequency,
             _ => {
                 let values = text.split(',').map(|number| number.trim().parse()).collect::<std::result::Result<_, _>>();
                 let values = values.map_err(|_| {
                     "numbers with commas between them, median-frequency, root-median-frequency or equal are expected"
                 })?;
-                return Ok(Weights(ClassWeights { source: Source::Given, values }));
+                return Ok(ClassWeightsArgument(ClassWeights { source: WeightSource::Given, values }));
             }
         };
-        Ok(Weights(ClassWeights { source, values: Vec::new() }))
+        Ok(ClassWeightsArgument(ClassWeights { source, values: Vec::new() }))
     }
 }
 
@@ -314,8 +314,9 @@ impl Setup {
     /// A recipe with the options given by the user.
     fn fill(&self, recipe: Config, place: Place, train_split: String) -> Config {
         let optimizer = self.optimizer.unwrap_or(recipe.optimizer);
-        let own = Rates { lr: recipe.lr, weight_decay: recipe.weight_decay, head_lr_factor: recipe.head_lr_factor };
-        let rates = if optimizer == recipe.optimizer { own } else { Rates::of(optimizer) };
+        let own =
+            RecipeRates { lr: recipe.lr, weight_decay: recipe.weight_decay, head_lr_factor: recipe.head_lr_factor };
+        let rates = if optimizer == recipe.optimizer { own } else { RecipeRates::of(optimizer) };
         Config {
             data: place.root,
             masks: place.masks,
@@ -339,7 +340,10 @@ impl Setup {
                 hue: self.hue.unwrap_or(recipe.jitter.hue),
             },
             blur: self.blur.unwrap_or(recipe.blur),
-            class_weights: self.class_weights.clone().map_or(recipe.class_weights, |Weights(weights)| weights),
+            class_weights: self
+                .class_weights
+                .clone()
+                .map_or(recipe.class_weights, |ClassWeightsArgument(weights)| weights),
             label_smoothing: self.label_smoothing.unwrap_or(recipe.label_smoothing),
             ohem_probability: self.ohem_probability.or(recipe.ohem_probability),
             ohem_share: self.ohem_share.or(recipe.ohem_share),

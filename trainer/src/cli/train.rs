@@ -12,7 +12,7 @@ use tch::Device;
 
 use super::lock::Lock;
 use super::setup::Setup;
-use super::{DeviceChoice, Reader};
+use super::{Audience, DeviceChoice};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::data::of_run::Photos;
@@ -53,12 +53,12 @@ pub(super) struct Train {
     log_every: u32,
 
     #[command(flatten)]
-    reader: Reader,
+    audience: Audience,
 }
 
 impl Train {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let (out, output) = (&mut std::io::stdout(), self.reader.output());
+        let (out, output) = (&mut std::io::stdout(), self.audience.output());
         if let Some(threads) = self.threads {
             tch::set_num_threads(threads);
         }
@@ -93,9 +93,7 @@ impl Train {
                     });
                     output.say(out, &format!("{}: {report}", weights.display()), &object)?;
                 }
-                std::fs::create_dir_all(folder).map_err(|error| {
-                    Error::new(format!("--out {}: the folder cannot be made: {error}", folder.display()))
-                })?;
+                crate::folder::make(folder)?;
                 let lock = Lock::take(folder)?;
                 // Another one may have started in the meantime.
                 check_new(folder)?;

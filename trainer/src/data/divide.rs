@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::hash::Hasher;
 
 use super::Dataset;
-use crate::dataset::on_all_processors;
 use crate::error::{Error, Result};
+use crate::parallel::on_all_processors;
 
 /// A hash that is the same on every machine and in every version: 64-bit FNV-1a.
 struct Fnv(u64);

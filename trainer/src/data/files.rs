@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::folder::{PHOTO_ENDINGS, has_ending};
 
-const PHOTO_ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
 const MASK_ENDINGS: [&str; 1] = ["png"];
 
 /// The files of a data set. Each folder is listed once.
@@ -40,11 +40,7 @@ impl Files<'_> {
             self.folders.insert(folder.clone(), files);
         }
         let files = &self.folders[&folder];
-        let has_ending = |path: &&PathBuf| {
-            let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
-            ending.is_some_and(|ending| endings.iter().any(|known| ending == **known))
-        };
-        let mut found = files.get(name).into_iter().flatten().filter(has_ending);
+        let mut found = files.get(name).into_iter().flatten().filter(|path| has_ending(path, endings));
         match (found.next(), found.next()) {
             (Some(first), Some(second)) => Err(Error::new(format!(
                 "{} and {} have the same ID; remove one of them",

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::MissingMasks;
 use super::of_run;
-use crate::dataset::import::{self, Settings, Source};
 use crate::error::{Error, Result};
+use crate::import::{self, ImportSettings, LabelledPhotos, MissingMasks};
 
 /// The split of photos that are not divided.
 pub(super) const ALL: &str = "all";
@@ -69,8 +68,8 @@ impl Layout {
 
     /// The contents of a folder of this layout; its photos are in the split [`ALL`] if its folders
     /// do not name splits. `None` for layouts with lists of their own.
-    pub(super) fn source(&self, root: &Path, missing: MissingMasks) -> Result<Option<Source>> {
-        let settings = Settings { split: ALL, names: None, is_strict: false, encoding: None };
+    pub(super) fn source(&self, root: &Path, missing: MissingMasks) -> Result<Option<LabelledPhotos>> {
+        let settings = ImportSettings { split: ALL, names: None, is_strict: false, encoding: None };
         match self {
             Layout::Voc | Layout::Run => Ok(None),
             Layout::Labelme => import::labelme::find(root, None, &settings).map(Some),

@@ -115,12 +115,13 @@ impl Photos {
 
 /// A run's photos must come from a data set: runs that refer to each other would never resolve.
 fn refuse_run(place: &Place) -> Result<()> {
-    match place.masks.is_none() && path(&place.root).exists() {
-        false => Ok(()),
-        true => Err(Error::new(format!(
+    if place.masks.is_none() && path(&place.root).exists() {
+        Err(Error::new(format!(
             "{} is the folder of a run, which cannot be trained on; give the data set that its dataset.json names",
             place.root.display()
-        ))),
+        )))
+    } else {
+        Ok(())
     }
 }
 

@@ -327,7 +327,11 @@ fn photos_without_a_mask_may_be_background_everywhere() {
         fs::remove_file(folder.root().join("SegmentationClass/a.png")).unwrap();
         let dataset = Place::new(folder.root(), MissingMasks::Background).open("train").unwrap();
         let (sample, facts) = dataset.read_with_facts(0).unwrap();
-        assert_eq!((sample.mask, facts), (vec![label; 10], Facts { no_mask: true, ..Facts::default() }), "{labelmap}");
+        assert_eq!(
+            (sample.mask, facts),
+            (vec![label; 10], MaskFacts { no_mask: true, ..MaskFacts::default() }),
+            "{labelmap}"
+        );
     }
 }
 

@@ -2,28 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use serde::Serialize;
 use twox_hash::XxHash3_64;
 
 use super::doubts::{Doubts, Tally};
-use crate::data::{Dataset, Facts, Place, VOID};
+use crate::data::{Dataset, MaskFacts, Place, VOID};
 use crate::error::Result;
+use crate::mask::histogram;
+use crate::parallel::on_all_processors;
 
 /// The contents of a data set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct CheckReport {
     /// One per checked split.
-    pub splits: Vec<Split>,
+    pub splits: Vec<SplitReport>,
     /// Photos with the same pixels, each as `SPLIT/ID`.
     pub duplicates: Vec<Vec<String>>,
 }
 
 /// The contents of a split.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Split {
+pub struct SplitReport {
     /// The name of its list.
     pub name: String,
     /// Photos that were read.
@@ -36,7 +36,7 @@ pub struct Split {
     /// first.
     pub sizes: Vec<Size>,
     /// The classes in index order.
-    pub classes: Vec<Class>,
+    pub classes: Vec<ClassReport>,
     /// The share of void in all pixels, 0 to 1.
     pub void_share: f64,
     /// Photos of which every pixel is void.
@@ -60,7 +60,7 @@ pub struct Size {
 
 /// A class's frequency.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Class {
+pub struct ClassReport {
     /// Its name.
     pub name: String,
     /// Its pixels.
@@ -76,13 +76,13 @@ struct Look {
     id: String,
     size: (usize, usize),
     counts: [u64; 256],
-    facts: Facts,
+    facts: MaskFacts,
     /// A hash of its size and pixels.
     hash: u64,
 }
 
 /// Reads every photo and mask of these splits.
-pub fn check(place: &Place, splits: &[String]) -> Result<Report> {
+pub fn check(place: &Place, splits: &[String]) -> Result<CheckReport> {
     let mut found: HashMap<u64, Vec<String>> = HashMap::new();
     let mut reports = Vec::new();
     for name in splits {
@@ -105,37 +105,12 @@ pub fn check(place: &Place, splits: &[String]) -> Result<Report> {
     }
     let mut duplicates: Vec<Vec<String>> = found.into_values().filter(|places| places.len() > 1).collect();
     duplicates.sort();
-    Ok(Report { splits: reports, duplicates })
-}
-
-/// The results of `look` for each number below `count`, in order, on all processors.
-pub(crate) fn on_all_processors<T: Send>(count: usize, look: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let next = AtomicUsize::new(0);
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(count.max(1));
-    let mut looks: BTreeMap<usize, T> = BTreeMap::new();
-    thread::scope(|scope| {
-        let work = || {
-            let mut own = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= count {
-                    return own;
-                }
-                own.push((index, look(index)));
-            }
-        };
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        for worker in workers {
-            looks.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-    });
-    looks.into_values().collect()
+    Ok(CheckReport { splits: reports, duplicates })
 }
 
 fn look_at(dataset: &Dataset, index: usize) -> Result<Look> {
     let (sample, facts) = dataset.read_with_facts(index)?;
-    let mut counts = [0; 256];
-    sample.mask.iter().for_each(|&label| counts[usize::from(label)] += 1);
+    let counts = histogram(&sample.mask);
     // The same pixels in rows of another width are another photo.
     let hash = XxHash3_64::oneshot_with_seed(sample.width as u64, &sample.image);
     Ok(Look { id: sample.id, size: (sample.width, sample.height), counts, facts, hash })
@@ -148,7 +123,7 @@ fn repeated(dataset: &Dataset) -> Vec<String> {
     twice.into_iter().map(str::to_owned).collect()
 }
 
-fn summary(name: &str, dataset: &Dataset, looks: &[Look], broken: Vec<String>, repeated: Vec<String>) -> Split {
+fn summary(name: &str, dataset: &Dataset, looks: &[Look], broken: Vec<String>, repeated: Vec<String>) -> SplitReport {
     let mut sizes: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     looks.iter().for_each(|look| *sizes.entry(look.size).or_default() += 1);
     let mut sizes: Vec<Size> =
@@ -158,7 +133,7 @@ fn summary(name: &str, dataset: &Dataset, looks: &[Look], broken: Vec<String>, r
     let void = pixels(usize::from(VOID));
     let all: u64 = looks.iter().flat_map(|look| look.counts).sum();
     let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
-    let classes = dataset.classes().iter().enumerate().map(|(label, class)| Class {
+    let classes = dataset.classes().iter().enumerate().map(|(label, class)| ClassReport {
         name: class.name.clone(),
         pixels: pixels(label),
         share: share(pixels(label), all - void),
@@ -168,7 +143,7 @@ fn summary(name: &str, dataset: &Dataset, looks: &[Look], broken: Vec<String>, r
     looks.iter().for_each(|look| tally.add(&look.counts, look.facts));
     let Doubts { problems, notes } = tally.doubts(dataset.classes(), is_training(name));
     let is_all_void = |look: &&Look| look.counts[usize::from(VOID)] == look.counts.iter().sum::<u64>();
-    Split {
+    SplitReport {
         name: name.to_owned(),
         photos: looks.len(),
         broken,
@@ -188,7 +163,7 @@ fn is_training(name: &str) -> bool {
     !["val", "test", "dev", "eval"].iter().any(|other| name.starts_with(other))
 }
 
-impl Report {
+impl CheckReport {
     /// The number of problems: broken and repeated entries, problems of masks, and groups of equal
     /// photos.
     pub fn problems(&self) -> usize {
@@ -198,7 +173,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for split in &self.splits {
             writeln!(f, "{split}")?;
@@ -217,7 +192,7 @@ impl fmt::Display for Report {
 /// The number of sizes listed; the others are counted.
 const SHOWN_SIZES: usize = 5;
 
-impl fmt::Display for Split {
+impl fmt::Display for SplitReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {} photos, {:.1} % of the pixels void", self.name, self.photos, 100.0 * self.void_share)?;
         for Size { width, height, photos } in self.sizes.iter().take(SHOWN_SIZES) {
@@ -227,7 +202,7 @@ impl fmt::Display for Split {
             let photos: usize = rest.iter().map(|size| size.photos).sum();
             writeln!(f, "  {photos:6} of {} other sizes", rest.len())?;
         }
-        for (index, Class { name, share, photos, .. }) in self.classes.iter().enumerate() {
+        for (index, ClassReport { name, share, photos, .. }) in self.classes.iter().enumerate() {
             writeln!(f, "  {index:3} {name:<20} {:6.2} % in {photos} photos", 100.0 * share)?;
         }
         if self.all_void > 0 {

@@ -2,9 +2,10 @@
 
 use fcn::palette::Class;
 
-use super::check::on_all_processors;
-use crate::data::{Dataset, Facts, VOID};
+use crate::data::{Dataset, MaskFacts, VOID};
 use crate::error::Result;
+use crate::mask::histogram;
+use crate::parallel::on_all_processors;
 
 /// More void than this leaves little to train on.
 const MOST_VOID: f64 = 0.5;
@@ -43,11 +44,9 @@ impl Tally {
     /// Reads all masks of a split.
     pub fn of(dataset: &Dataset) -> Result<Tally> {
         let mut tally = Tally::default();
-        let count = |index| -> Result<([u64; 256], Facts)> {
+        let count = |index| -> Result<([u64; 256], MaskFacts)> {
             let (mask, facts) = dataset.read_mask_with_facts(index)?;
-            let mut counts = [0; 256];
-            mask.iter().for_each(|&label| counts[usize::from(label)] += 1);
-            Ok((counts, facts))
+            Ok((histogram(&mask), facts))
         };
         for read in on_all_processors(dataset.len(), count) {
             let (counts, facts) = read?;
@@ -57,7 +56,7 @@ impl Tally {
     }
 
     /// Adds a mask.
-    pub fn add(&mut self, counts: &[u64; 256], facts: Facts) {
+    pub fn add(&mut self, counts: &[u64; 256], facts: MaskFacts) {
         self.counts.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         self.photos += 1;
         self.by_color += usize::from(facts.by_color);
@@ -176,7 +175,7 @@ mod tests {
             let mut all = [0; 256];
             [all[0], all[1], all[2], all[255]] = counts;
             let mut tally = Tally::default();
-            tally.add(&all, Facts::default());
+            tally.add(&all, MaskFacts::default());
             for (is_training, expected) in [(true, training), (false, other)] {
                 let Doubts { problems, notes } = tally.doubts(&voc_classes()[..3], is_training);
                 assert!(
@@ -191,17 +190,17 @@ mod tests {
 
     #[test]
     fn decisions_are_told() {
-        let turned = Facts { turned: true, ..Facts::default() };
-        let unsure = Facts { unsure: true, ..Facts::default() };
-        let by_color = Facts { by_color: true, ..Facts::default() };
-        let no_mask = Facts { no_mask: true, ..Facts::default() };
+        let turned = MaskFacts { turned: true, ..MaskFacts::default() };
+        let unsure = MaskFacts { unsure: true, ..MaskFacts::default() };
+        let by_color = MaskFacts { by_color: true, ..MaskFacts::default() };
+        let no_mask = MaskFacts { no_mask: true, ..MaskFacts::default() };
         let mut counts = [0; 256];
         counts[..2].fill(1);
         for (facts, problems, notes) in [
             (vec![turned], 0, vec!["1 of 1 masks lie as"]),
             (vec![unsure, unsure], 0, vec!["2 of 2 masks belong"]),
-            (vec![by_color, Facts::default()], 0, vec!["1 of 2 masks have a palette"]),
-            (vec![no_mask, Facts::default()], 0, vec!["1 of 2 photos have no mask"]),
+            (vec![by_color, MaskFacts::default()], 0, vec!["1 of 2 masks have a palette"]),
+            (vec![no_mask, MaskFacts::default()], 0, vec!["1 of 2 photos have no mask"]),
             // The undecidable ones may be like the others.
             (vec![turned, unsure], 1, vec!["1 of 2 masks lie as", "1 of 2 masks belong"]),
         ] {

@@ -1,59 +1,29 @@
-//! The quantization of an int8 network: which values are stored as uint8, the range of each, and
-//! weights rounded for their inputs.
+//! Calibration of an int8 network: the range of each value that is stored as uint8, and weights
+//! rounded for their inputs.
 //!
-//! The backbone computes in integers; the head, a hundredth of the work, in float32. ReLU and ReLU6
-//! are not separate operations: the value before them is stored with the activation's range, which
-//! clips the rest. Ranges span the smallest and the largest value over the calibration photos,
+//! Ranges span the smallest and the largest value over the calibration photos,
 //! whole and padded as in evaluation, of the network with folded batch normalisation; they always
 //! contain 0 (Jacob et al. 2018, section 3). The image's range follows from the normalisation.
 
 use tch::{Tensor, no_grad};
 
+use super::quantize::{Scale, ValueFormat, value_formats};
 use super::rounding::{Moments, Rounded};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate;
-use crate::model::graph::{Graph, Op, Value};
-use crate::model::{Network, is_head};
+use crate::model::Network;
+use crate::model::graph::{Op, Value};
 
 /// The photos' share of the time; the rest is rounding.
 const PHOTOS_SHARE: f64 = 0.8;
-
-/// An affine quantization: `(number - zero) * scale`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scale {
-    /// The step from one number to the next.
-    pub scale: f32,
-    /// The number for 0.
-    pub zero: u8,
-}
-
-impl Scale {
-    /// Spreads 0 to 255 over a range that contains 0.
-    fn of(least: f32, most: f32) -> Scale {
-        // A value that is always 0 needs a positive scale.
-        let scale = if most > least { (most - least) / 255.0 } else { 1.0 };
-        Scale { scale, zero: (-least / scale).round() as u8 }
-    }
-}
-
-/// How a value of the folded network is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Storage {
-    /// As float32.
-    Float,
-    /// As uint8.
-    Int,
-    /// Not stored: it goes into the ReLU or ReLU6 that is its only user.
-    Inside,
-}
 
 /// The scales of a network's values and its integer weights, for the ONNX writer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     /// One per value of the folded graph that is stored as uint8.
     scales: Vec<Option<Scale>>,
-    storages: Vec<Storage>,
+    formats: Vec<ValueFormat>,
     /// One per value of the folded graph that a convolution computes in integers.
     rounded: Vec<Option<Rounded>>,
 }
@@ -69,18 +39,18 @@ impl Calibration {
         progress: &mut dyn FnMut(f64),
     ) -> Result<Calibration> {
         let graph = network.graph.folded()?;
-        let storages = storages(&graph);
-        let mut ranges = vec![(0f32, 0f32); storages.len()];
+        let formats = value_formats(&graph);
+        let mut ranges = vec![(0f32, 0f32); formats.len()];
         ranges[0] = image_range(network);
         let mut moments = Vec::new();
         for (index, node) in graph.nodes.iter().enumerate() {
             moments.push(match &node.op {
-                Op::Conv(conv) if storages[index + 1] != Storage::Float => Some(Moments::new(conv)?),
+                Op::Conv(conv) if formats[index + 1] != ValueFormat::Float => Some(Moments::new(conv)?),
                 _ => None,
             });
         }
         let mut see = |value: Value, tensor: &Tensor, photo: &str| {
-            if storages[value.0] == Storage::Int {
+            if formats[value.0] == ValueFormat::Int {
                 widen(&mut ranges[value.0], tensor, photo)?;
             }
             for (node, moments) in graph.nodes.iter().zip(&mut moments) {
@@ -102,10 +72,10 @@ impl Calibration {
             progress((photo + 1) as f64 / photos as f64 * PHOTOS_SHARE);
         }
         let mut scales: Vec<Option<Scale>> = Vec::new();
-        for (value, storage) in storages.iter().enumerate() {
+        for (value, format) in formats.iter().enumerate() {
             let node = value.checked_sub(1).map(|index| &graph.nodes[index]);
-            scales.push(match (storage, node) {
-                (Storage::Float | Storage::Inside, _) => None,
+            scales.push(match (format, node) {
+                (ValueFormat::Float | ValueFormat::Inside, _) => None,
                 // Max pooling keeps its input's scale.
                 (_, Some(node)) if matches!(node.op, Op::MaxPool(_)) => scales[node.inputs[0].0],
                 _ => Some(Scale::of(ranges[value].0, ranges[value].1)),
@@ -120,7 +90,7 @@ impl Calibration {
                 _ => None,
             });
         }
-        Ok(Calibration { scales, storages, rounded })
+        Ok(Calibration { scales, formats, rounded })
     }
 
     /// The scale of a value, if it is stored as uint8.
@@ -130,7 +100,7 @@ impl Calibration {
 
     /// Whether a value is fused into the activation after it.
     pub(super) fn is_inside(&self, value: Value) -> bool {
-        self.storages[value.0] == Storage::Inside
+        self.formats[value.0] == ValueFormat::Inside
     }
 
     /// The integers of the convolution that computes a value, if it computes in integers.
@@ -160,26 +130,4 @@ fn widen(range: &mut (f32, f32), tensor: &Tensor, photo: &str) -> Result<()> {
     }
     *range = (range.0.min(least), range.1.max(most));
     Ok(())
-}
-
-/// How each value of a folded graph is stored.
-fn storages(graph: &Graph) -> Vec<Storage> {
-    let mut storages = vec![Storage::Int];
-    for (index, node) in graph.nodes.iter().enumerate() {
-        let inputs_are_integer = node.inputs.iter().all(|input| storages[input.0] != Storage::Float);
-        let is_integer = inputs_are_integer
-            && match &node.op {
-                Op::Conv(conv) => !is_head(&conv.name),
-                Op::ConvTranspose(_) | Op::BatchNorm(_) => false,
-                Op::Relu | Op::Relu6 | Op::Add | Op::MaxPool(_) => true,
-            };
-        let computes = matches!(node.op, Op::Conv(_) | Op::Add);
-        let limited = matches!(graph.only_user(Value(index + 1)), Some(Op::Relu | Op::Relu6));
-        storages.push(match (is_integer, computes && limited) {
-            (false, _) => Storage::Float,
-            (true, false) => Storage::Int,
-            (true, true) => Storage::Inside,
-        });
-    }
-    storages
 }

@@ -8,7 +8,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::calibrate::Scale;
+use super::quantize::Scale;
 use super::writer::values;
 use crate::error::Result;
 use crate::model::graph::{Conv, Padding};

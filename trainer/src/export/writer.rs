@@ -5,14 +5,12 @@ use fcn::onnx::types::tensor_proto::DataType;
 use fcn::onnx::types::{AttributeProto, NodeProto, TensorProto};
 use tch::{Device, Kind, Tensor};
 
-use super::calibrate::Scale;
-use super::rounding::Rounded;
 use crate::error::{Error, Result};
 use crate::model::graph::{Conv, ConvTranspose, MaxPool, Padding};
 
 /// How a weight tensor is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weights {
+pub(super) enum WeightFormat {
     /// As float32.
     Full,
     /// As int8 with one scale per output channel, and a DequantizeLinear.
@@ -39,36 +37,17 @@ impl Writer {
         output.to_owned()
     }
 
-    pub(super) fn conv(&mut self, conv: &Conv, weights: Weights, input: &str, output: &str) -> Result<String> {
+    pub(super) fn conv(&mut self, conv: &Conv, weights: WeightFormat, input: &str, output: &str) -> Result<String> {
         let weight = self.weight(&format!("{}.weight", conv.name), &conv.weight, weights, 0)?;
         let bias = self.bias(&conv.name, conv.bias.as_ref(), weights)?;
         let inputs: Vec<&str> = [input, &weight].into_iter().chain(bias.as_deref()).collect();
         Ok(self.node("Conv", &inputs, output, conv_attributes(conv)))
     }
 
-    /// A convolution with integer input, weights and bias, in the form that ONNX Runtime
-    /// recognises: each comes out of a DequantizeLinear.
-    pub(super) fn int8_conv(&mut self, conv: &Conv, rounded: &Rounded, input: &str, output: &str) -> String {
-        let channels = conv.weight.size()[0];
-        let name = |what: &str| format!("{}.{what}", conv.name);
-        self.constants.extend([
-            build::int8s(&name("weight.int8"), &conv.weight.size(), &rounded.weight),
-            build::floats(&name("weight.scale"), &[channels], &rounded.scales),
-            build::int8s(&name("weight.zero"), &[channels], &vec![0; rounded.scales.len()]),
-            build::int32s(&name("bias.int32"), &[channels], &rounded.bias),
-            build::floats(&name("bias.scale"), &[channels], &rounded.bias_scales),
-        ]);
-        let stored = [name("weight.int8"), name("weight.scale"), name("weight.zero")];
-        let weight = self.dequantize(&stored.each_ref().map(String::as_str), &name("weight"), 0);
-        let stored = [name("bias.int32"), name("bias.scale")];
-        let bias = self.dequantize(&stored.each_ref().map(String::as_str), &name("bias"), 0);
-        self.node("Conv", &[input, &weight, &bias], output, conv_attributes(conv))
-    }
-
     pub(super) fn conv_transpose(
         &mut self,
         up: &ConvTranspose,
-        weights: Weights,
+        weights: WeightFormat,
         input: &str,
         output: &str,
     ) -> Result<String> {
@@ -96,10 +75,11 @@ impl Writer {
     /// `min(max(x, 0), 6)`, with constant bounds shared by all such nodes.
     pub(super) fn clip(&mut self, half: bool, input: &str, output: &str) -> String {
         if self.constants.iter().all(|tensor| tensor.name() != "zero") {
-            self.constants.extend(match half {
+            self.constants.extend(if half {
                 // The float16 bits of 0 and 6.
-                true => [build::halves("zero", &[], &[0]), build::halves("six", &[], &[0x4600])],
-                false => [build::floats("zero", &[], &[0.0]), build::floats("six", &[], &[6.0])],
+                [build::halves("zero", &[], &[0]), build::halves("six", &[], &[0x4600])]
+            } else {
+                [build::floats("zero", &[], &[0.0]), build::floats("six", &[], &[6.0])]
             });
         }
         self.node("Clip", &[input, "zero", "six"], output, vec![])
@@ -109,40 +89,26 @@ impl Writer {
         self.node("Cast", &[input], output, vec![build::int("to", to as i64)])
     }
 
-    /// Stores a value as uint8 and reads it back. ONNX Runtime then turns the nodes around it into
-    /// integer arithmetic.
-    pub(super) fn store(&mut self, value: &str, scale: Scale) -> String {
-        let [step, zero] = ["scale", "zero"].map(|what| format!("{value}.{what}"));
-        self.constants.push(build::floats(&step, &[], &[scale.scale]));
-        self.constants.push(build::uint8s(&zero, &[], &[scale.zero]));
-        let stored = self.node("QuantizeLinear", &[value, &step, &zero], &format!("{value}.uint8"), vec![]);
-        self.node("DequantizeLinear", &[&stored, &step, &zero], &format!("{value}.stored"), vec![])
-    }
-
-    fn dequantize(&mut self, inputs: &[&str], output: &str, axis: i64) -> String {
-        self.node("DequantizeLinear", inputs, output, vec![build::int("axis", axis)])
-    }
-
     /// Stores a weight whose output channels are along `axis`.
-    fn weight(&mut self, name: &str, tensor: &Tensor, weights: Weights, axis: i64) -> Result<String> {
+    fn weight(&mut self, name: &str, tensor: &Tensor, weights: WeightFormat, axis: i64) -> Result<String> {
         match weights {
-            Weights::Full => self.floats(name, tensor),
-            Weights::Compact => self.int8s(name, tensor, axis),
-            Weights::Half => self.halves(name, tensor),
+            WeightFormat::Full => self.floats(name, tensor),
+            WeightFormat::Compact => self.int8s(name, tensor, axis),
+            WeightFormat::Half => self.halves(name, tensor),
         }
     }
 
     /// Stores a layer's bias, if it has one.
-    fn bias(&mut self, layer: &str, bias: Option<&Tensor>, weights: Weights) -> Result<Option<String>> {
+    fn bias(&mut self, layer: &str, bias: Option<&Tensor>, weights: WeightFormat) -> Result<Option<String>> {
         let name = format!("{layer}.bias");
         bias.map(|bias| match weights {
-            Weights::Full | Weights::Compact => self.floats(&name, bias),
-            Weights::Half => self.halves(&name, bias),
+            WeightFormat::Full | WeightFormat::Compact => self.floats(&name, bias),
+            WeightFormat::Half => self.halves(&name, bias),
         })
         .transpose()
     }
 
-    fn floats(&mut self, name: &str, tensor: &Tensor) -> Result<String> {
+    pub(super) fn floats(&mut self, name: &str, tensor: &Tensor) -> Result<String> {
         self.constants.push(build::floats(name, &tensor.size(), &values(tensor)?));
         Ok(name.to_owned())
     }
@@ -159,23 +125,9 @@ impl Writer {
         self.constants.push(build::halves(name, &tensor.size(), &bits));
         Ok(name.to_owned())
     }
-
-    /// Symmetric: the largest weight of a channel becomes 127 or -127.
-    fn int8s(&mut self, name: &str, tensor: &Tensor, axis: i64) -> Result<String> {
-        let others: Vec<i64> = (0..tensor.dim() as i64).filter(|dim| *dim != axis).collect();
-        let largest = tensor.f_abs()?.f_amax(&others[..], true)?;
-        // A channel of zeros needs a positive scale.
-        let scale = largest.f_div_scalar(127.0)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
-        let rounded: Vec<i8> =
-            values(&tensor.f_div(&scale)?.f_round()?)?.into_iter().map(|value| value as i8).collect();
-        let (stored, scales) = (format!("{name}.int8"), format!("{name}.scale"));
-        self.constants.push(build::int8s(&stored, &tensor.size(), &rounded));
-        self.floats(&scales, &scale.f_flatten(0, -1)?)?;
-        Ok(self.dequantize(&[&stored, &scales], name, axis))
-    }
 }
 
-fn conv_attributes(conv: &Conv) -> Vec<AttributeProto> {
+pub(super) fn conv_attributes(conv: &Conv) -> Vec<AttributeProto> {
     let kernel = conv.weight.size()[2];
     let Padding { before, after } = conv.padding;
     vec![

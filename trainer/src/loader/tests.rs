@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::augment::Normalise;
+use crate::augment::Normalisation;
 use crate::data::tests::Folder;
 
 /// Seven photos, `a` to `g`, of growing size: 8 x 6, 9 x 7, ... pixels (width x height).
@@ -21,7 +21,7 @@ fn open(folder: &Folder) -> Arc<Dataset> {
 }
 
 fn augment() -> Arc<Augment> {
-    let normalise = Normalise { mean: [0.5; 3], std: [0.25; 3] };
+    let normalise = Normalisation { mean: [0.5; 3], std: [0.25; 3] };
     Arc::new(Augment { scale: (0.5, 2.0), flip: true, ..Augment::crops((6, 8), normalise) })
 }
 

@@ -42,28 +42,28 @@ enum What {
 #[derive(Clone, PartialEq, Message)]
 struct Summary {
     #[prost(message, repeated, tag = "1")]
-    value: Vec<Value>,
+    value: Vec<SummaryValue>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Value {
+struct SummaryValue {
     #[prost(string, tag = "1")]
     tag: String,
-    #[prost(oneof = "Content", tags = "2, 4")]
-    content: Option<Content>,
+    #[prost(oneof = "SummaryContent", tags = "2, 4")]
+    content: Option<SummaryContent>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
-enum Content {
+enum SummaryContent {
     #[prost(float, tag = "2")]
     Number(f32),
     #[prost(message, tag = "4")]
-    Picture(Picture),
+    Image(SummaryImage),
 }
 
 /// An image in TensorBoard's form.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Picture {
+pub(super) struct SummaryImage {
     /// Rows.
     #[prost(int32, tag = "1")]
     pub(super) height: i32,
@@ -105,13 +105,13 @@ impl EventFile {
 
     /// Writes numbers under their tags.
     pub(super) fn numbers(&mut self, step: u64, numbers: Vec<(String, f64)>) -> Result<()> {
-        let value = |(tag, number)| Value { tag, content: Some(Content::Number(number as f32)) };
+        let value = |(tag, number)| SummaryValue { tag, content: Some(SummaryContent::Number(number as f32)) };
         self.write(step, What::Summary(Summary { value: numbers.into_iter().map(value).collect() }))
     }
 
     /// Writes an image under its tag.
-    pub(super) fn picture(&mut self, step: u64, tag: String, picture: Picture) -> Result<()> {
-        let value = vec![Value { tag, content: Some(Content::Picture(picture)) }];
+    pub(super) fn picture(&mut self, step: u64, tag: String, picture: SummaryImage) -> Result<()> {
+        let value = vec![SummaryValue { tag, content: Some(SummaryContent::Image(picture)) }];
         self.write(step, What::Summary(Summary { value }))
     }
 

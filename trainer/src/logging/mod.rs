@@ -17,14 +17,14 @@ use serde_json::{Value, json};
 pub use session::{Session, path as sessions_path, sessions};
 pub use table::{path as table_path, read as read_table};
 
-use crate::checkpoint::{Progress, Running, State};
+use crate::checkpoint::{CheckpointState, EpochSums, Progress};
 use crate::console::{Output, Pace, waiting};
 use crate::data::Sample;
 use crate::error::Result;
 use crate::execution::Execution;
 use crate::metrics::Confusion;
 use crate::picture::{Shown, jpeg};
-use events::{EventFile, Picture};
+use events::{EventFile, SummaryImage};
 use table::Table;
 
 /// The number of validation photos shown in TensorBoard, spread evenly over the split.
@@ -39,7 +39,7 @@ pub fn whole_files(run: &Path) -> [PathBuf; 2] {
 
 /// A line of `metrics.csv`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
+pub struct MetricsRow {
     /// Steps done.
     pub step: u64,
     /// The epoch of the last step, counted from 1.
@@ -47,7 +47,7 @@ pub struct Row {
     /// The learning rate of the last step.
     pub learning_rate: f64,
     /// The training since the previous line; `None` if every pixel was void.
-    pub train: Option<Window>,
+    pub train: Option<TrainingWindow>,
     /// The validation, if there was one.
     pub val: Option<Validation>,
     /// The number of classes.
@@ -56,7 +56,7 @@ pub struct Row {
 
 /// Training between two lines.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Window {
+pub struct TrainingWindow {
     /// The mean loss per crop.
     pub loss: f64,
     /// The share of correct pixels.
@@ -67,9 +67,9 @@ pub struct Window {
     pub examples_per_second: f64,
 }
 
-impl Window {
-    fn new(running: &Running) -> Option<Window> {
-        (running.total > 0).then(|| Window {
+impl TrainingWindow {
+    fn new(running: &EpochSums) -> Option<TrainingWindow> {
+        (running.total > 0).then(|| TrainingWindow {
             loss: running.mean_loss(),
             accuracy: running.correct as f64 / running.total as f64,
             seconds: running.seconds,
@@ -132,7 +132,7 @@ pub struct Recorder<'a> {
     events: EventFile,
     pace: Pace,
     /// For the current validation.
-    samples: Vec<(String, Picture)>,
+    samples: Vec<(String, SummaryImage)>,
     classes: Vec<Class>,
     /// Steps between lines.
     log_every: u64,
@@ -144,7 +144,12 @@ pub struct Recorder<'a> {
 
 impl<'a> Recorder<'a> {
     /// Continues after the last step of `state`. An epoch has `steps` steps.
-    pub fn open(execution: &Execution, state: &State, steps: usize, out: &'a mut dyn Write) -> Result<Recorder<'a>> {
+    pub fn open(
+        execution: &Execution,
+        state: &CheckpointState,
+        steps: usize,
+        out: &'a mut dyn Write,
+    ) -> Result<Recorder<'a>> {
         let (steps, progress) = (steps as u64, &state.progress);
         let done = progress.epoch * steps + progress.step as u64;
         // The line of an epoch's last step is written with the validation, which is still pending.
@@ -211,7 +216,8 @@ impl<'a> Recorder<'a> {
         for (x, part) in (0..).zip(&parts) {
             image::imageops::replace(&mut row, part, x * i64::from(width), 0);
         }
-        let picture = Picture { height: height as i32, width: 3 * width as i32, colorspace: 3, encoded: jpeg(&row)? };
+        let picture =
+            SummaryImage { height: height as i32, width: 3 * width as i32, colorspace: 3, encoded: jpeg(&row)? };
         self.samples.push((format!("photo_truth_prediction/{}", sample.id), picture));
         Ok(())
     }
@@ -220,7 +226,7 @@ impl<'a> Recorder<'a> {
     /// that was the best so far, `device` where it was computed.
     pub fn epoch(
         &mut self,
-        state: &mut State,
+        state: &mut CheckpointState,
         learning_rate: f64,
         val: Option<Validation>,
         best: bool,
@@ -241,7 +247,7 @@ impl<'a> Recorder<'a> {
         let left = self.left(progress).filter(|_| !is_last);
         let mut line = format!("epoch {}/{}, {running}", row.epoch, self.epochs);
         let mut object = train_json("epoch", &row, self.epochs);
-        if let Some(whole) = Window::new(running) {
+        if let Some(whole) = TrainingWindow::new(running) {
             object["loss"] = json!(whole.loss);
             object["accuracy"] = json!(whole.accuracy);
         }
@@ -269,11 +275,12 @@ impl<'a> Recorder<'a> {
     }
 
     /// Writes the newest step's line to the table and to TensorBoard.
-    fn row(&mut self, progress: &mut Progress, learning_rate: f64, val: Option<Validation>) -> Result<Row> {
-        let train = Window::new(&progress.running.since(&progress.logged));
+    fn row(&mut self, progress: &mut Progress, learning_rate: f64, val: Option<Validation>) -> Result<MetricsRow> {
+        let train = TrainingWindow::new(&progress.running.since(&progress.logged));
         progress.logged = progress.running.clone();
         let classes = self.classes.len();
-        let row = Row { step: self.done(progress), epoch: progress.epoch + 1, learning_rate, train, val, classes };
+        let row =
+            MetricsRow { step: self.done(progress), epoch: progress.epoch + 1, learning_rate, train, val, classes };
         self.table.append(&row)?;
         self.events.numbers(row.step, numbers(&row, &self.classes))?;
         Ok(row)
@@ -297,7 +304,7 @@ impl<'a> Recorder<'a> {
 }
 
 /// The position in the run, common to all objects.
-fn train_json(event: &str, row: &Row, epochs: u64) -> Value {
+fn train_json(event: &str, row: &MetricsRow, epochs: u64) -> Value {
     json!({
         "event": event,
         "step": row.step,
@@ -308,7 +315,7 @@ fn train_json(event: &str, row: &Row, epochs: u64) -> Value {
 }
 
 /// A line's numbers with TensorBoard's tags.
-fn numbers(row: &Row, classes: &[Class]) -> Vec<(String, f64)> {
+fn numbers(row: &MetricsRow, classes: &[Class]) -> Vec<(String, f64)> {
     let mut numbers = vec![("train/learning_rate".to_owned(), row.learning_rate)];
     let mut add = |tag: &str, number: f64| {
         if number.is_finite() {

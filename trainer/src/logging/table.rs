@@ -8,7 +8,7 @@ use csv::StringRecord;
 use fcn::file;
 use fcn::palette::Class;
 
-use super::{Row, Validation, Window};
+use super::{MetricsRow, TrainingWindow, Validation};
 use crate::error::{Error, Result};
 
 /// The columns before the class columns, which are called `iou/NAME`.
@@ -64,7 +64,7 @@ impl Table {
     }
 
     /// Appends a line.
-    pub(super) fn append(&mut self, row: &Row) -> Result<()> {
+    pub(super) fn append(&mut self, row: &MetricsRow) -> Result<()> {
         self.file.write_all(line(&fields(row)).as_bytes()).map_err(|error| failed(&self.path, &error))
     }
 
@@ -75,7 +75,7 @@ impl Table {
 }
 
 /// Reads the table in a run's folder, without incomplete lines.
-pub fn read(run: &Path, classes: &[Class]) -> Result<Vec<Row>> {
+pub fn read(run: &Path, classes: &[Class]) -> Result<Vec<MetricsRow>> {
     let path = path(run);
     let (found, records) = records(&path)?;
     if found != header(classes) {
@@ -104,7 +104,7 @@ fn is_before(step: &str, first: u64) -> bool {
     step.parse::<u64>().is_ok_and(|step| step < first)
 }
 
-fn fields(row: &Row) -> StringRecord {
+fn fields(row: &MetricsRow) -> StringRecord {
     let train = row.train.as_ref();
     let val = row.val.as_ref();
     let mut fields = vec![
@@ -126,10 +126,10 @@ fn fields(row: &Row) -> StringRecord {
     fields.into()
 }
 
-fn row(record: &StringRecord) -> Option<Row> {
+fn row(record: &StringRecord) -> Option<MetricsRow> {
     let field = |index: usize| record.get(index).and_then(|text| text.parse::<f64>().ok());
     let or_nan = |index| field(index).unwrap_or(f64::NAN);
-    let train = field(5).map(|seconds| Window {
+    let train = field(5).map(|seconds| TrainingWindow {
         loss: or_nan(3),
         accuracy: or_nan(4),
         seconds,
@@ -143,7 +143,7 @@ fn row(record: &StringRecord) -> Option<Row> {
         frequency_weighted_iou: or_nan(11),
         iou: (COLUMNS.len()..record.len()).map(field).collect(),
     });
-    Some(Row {
+    Some(MetricsRow {
         step: record.get(0)?.parse().ok()?,
         epoch: record.get(1)?.parse().ok()?,
         learning_rate: field(2)?,
@@ -174,7 +174,7 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
 mod tests {
     use super::*;
 
-    fn row(step: u64, val: bool) -> Row {
+    fn row(step: u64, val: bool) -> MetricsRow {
         let val = val.then(|| Validation {
             seconds: 0.5,
             accuracy: 0.1 + 0.2,
@@ -183,15 +183,15 @@ mod tests {
             frequency_weighted_iou: 0.125,
             iou: vec![Some(2.0 / 3.0), None],
         });
-        let train = Window { loss: 1e-7 / 3.0, accuracy: 0.75, seconds: 2.0, examples_per_second: 4.0 };
-        Row { step, epoch: 1 + step / 10, learning_rate: 0.02, train: Some(train), val, classes: 2 }
+        let train = TrainingWindow { loss: 1e-7 / 3.0, accuracy: 0.75, seconds: 2.0, examples_per_second: 4.0 };
+        MetricsRow { step, epoch: 1 + step / 10, learning_rate: 0.02, train: Some(train), val, classes: 2 }
     }
 
     fn classes() -> Vec<Class> {
         ["floor", "wall, \"old\""].map(|name| Class { name: name.to_owned(), color: [0; 3] }).to_vec()
     }
 
-    fn steps(rows: &[Row]) -> Vec<u64> {
+    fn steps(rows: &[MetricsRow]) -> Vec<u64> {
         rows.iter().map(|row| row.step).collect()
     }
 
@@ -199,7 +199,7 @@ mod tests {
     fn what_is_written_is_read_to_the_last_bit() {
         let run = tempfile::tempdir().unwrap();
         let mut table = Table::open(run.path(), &classes(), 1).unwrap();
-        let rows = [row(5, false), row(10, true), Row { train: None, ..row(15, false) }];
+        let rows = [row(5, false), row(10, true), MetricsRow { train: None, ..row(15, false) }];
         rows.iter().for_each(|row| table.append(row).unwrap());
         assert_eq!(read(run.path(), &classes()).unwrap(), rows);
         let text = std::fs::read_to_string(path(run.path())).unwrap();

@@ -7,7 +7,7 @@ use super::init;
 
 /// A convolution's shape.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
+pub(super) struct ConvolutionShape {
     pub(super) input: i64,
     pub(super) output: i64,
     pub(super) kernel: i64,
@@ -68,8 +68,8 @@ impl Builder {
     }
 
     /// A convolution without bias, as used before batch normalisation.
-    pub(super) fn conv(&mut self, input: Value, name: &str, shape: Shape) -> Value {
-        let Shape { stride, padding, groups, .. } = shape;
+    pub(super) fn conv(&mut self, input: Value, name: &str, shape: ConvolutionShape) -> Value {
+        let ConvolutionShape { stride, padding, groups, .. } = shape;
         let size = [shape.output, shape.input / groups, shape.kernel, shape.kernel];
         let weight = init::he_normal(size, groups, self.device);
         self.push(Op::Conv(Conv { name: name.to_owned(), weight, bias: None, stride, padding, groups }), &[input])

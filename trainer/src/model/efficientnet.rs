@@ -2,7 +2,7 @@
 //! squeeze-and-excitation) without their last 1 x 1 convolution, pooling and classifier, with the
 //! parameter names of `efficientnet-lite0-57934424.pth`.
 
-use super::build::{Builder, Feature, Features, Shape};
+use super::build::{Builder, ConvolutionShape, Feature, Features};
 use super::graph::{Padding, Value};
 
 /// TensorFlow's epsilon and momentum of batch normalisation.
@@ -94,8 +94,8 @@ fn inverted_residual(b: &mut Builder, input: Value, name: &str, channels: i64, s
 }
 
 /// TensorFlow's SAME padding for an even side: kernel minus stride, with the odd pixel at the end.
-fn shape(input: i64, output: i64, kernel: i64, stride: i64, groups: i64) -> Shape {
+fn shape(input: i64, output: i64, kernel: i64, stride: i64, groups: i64) -> ConvolutionShape {
     let total = kernel - stride;
     let padding = Padding { before: total / 2, after: total - total / 2 };
-    Shape { input, output, kernel, stride, padding, groups }
+    ConvolutionShape { input, output, kernel, stride, padding, groups }
 }

@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 use super::build::{Builder, Enlarge, Feature, Features};
 use super::graph::Value;
 use super::init::{bilinear_kernel, xavier_uniform};
-use super::{Architecture, Init, Spec, Upsampling};
+use super::{Architecture, Init, Spec, UpsampleTraining};
 
 /// The prefixes of the head's layer names.
 const PREFIXES: [&str; 3] = ["score", "up2_", "upsample"];
@@ -35,7 +35,7 @@ pub(super) fn build(b: &mut Builder, spec: &Spec, features: Features) -> Value {
         Init::Bilinear => bilinear_kernel(classes, 2 * stride, b.device()),
         Init::Xavier => xavier_uniform([classes, classes, 2 * stride, 2 * stride], b.device()),
     };
-    let learned = spec.upsample == Upsampling::Learned;
+    let learned = spec.upsample == UpsampleTraining::Learned;
     b.enlarge(scores, Enlarge { name: "upsample", weight, bias: true, stride, learned })
 }
 

@@ -18,7 +18,7 @@ pub use build::{Feature, Features};
 pub use fcn::is_head;
 pub use graph::Graph;
 
-use crate::augment::Normalise;
+use crate::augment::Normalisation;
 use build::Builder;
 
 /// The features that scores are computed from.
@@ -65,13 +65,13 @@ pub enum Backbone {
 
 impl Backbone {
     /// The normalisation that its ImageNet weights expect, in red, green, blue order.
-    pub fn normalise(self) -> Normalise {
+    pub fn normalise(self) -> Normalisation {
         match self {
             Backbone::ResNet18 | Backbone::ResNet34 | Backbone::ResNet50 => {
-                Normalise { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+                Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
             }
             Backbone::EfficientNetLite0 | Backbone::EfficientNetLite1 | Backbone::EfficientNetLite2 => {
-                Normalise { mean: [127.0 / 255.0; 3], std: [128.0 / 255.0; 3] }
+                Normalisation { mean: [127.0 / 255.0; 3], std: [128.0 / 255.0; 3] }
             }
         }
     }
@@ -80,7 +80,7 @@ impl Backbone {
 /// Whether training changes the final transposed convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Upsampling {
+pub enum UpsampleTraining {
     /// Trained like every other layer.
     Learned,
     /// Keeps its initial values (Long et al. 2015, section 4.3).
@@ -107,7 +107,7 @@ pub struct Spec {
     /// The number of classes.
     pub classes: i64,
     /// Whether the final upsampling is trained.
-    pub upsample: Upsampling,
+    pub upsample: UpsampleTraining,
     /// The initialisation of the final upsampling.
     pub init: Init,
 }

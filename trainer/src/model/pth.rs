@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
-use pickle::{Input, Pickle, Storage, Value, View};
+use pickle::{Input, Pickle, PickleValue, Storage, TensorView};
 use zip::Archive;
 
 /// The start of a file in the old format: the pickle of its magic number.
@@ -40,7 +40,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let mut tensors = BTreeMap::new();
     let mut room = bytes.len().saturating_mul(LARGEST_SHARING);
     for pair in state_dict(&pickle)?.chunks_exact(2) {
-        let (Value::Text(name), Value::Tensor(index)) = (pair[0], pair[1]) else { continue };
+        let (PickleValue::Text(name), PickleValue::Tensor(index)) = (pair[0], pair[1]) else { continue };
         let view = &pickle.tensors[index];
         let kind = pickle.storages[view.storage].kind;
         let values = gather(view, storages[view.storage], kind, room);
@@ -53,9 +53,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         let size: Vec<i64> = view.size.iter().map(|side| *side as i64).collect();
         tensors.insert(name.to_owned(), Tensor::f_from_data_size(&values, &size, kind)?);
     }
-    match tensors.is_empty() {
-        true => Err(Error::new("it holds no tensors under names; save a network's state_dict()")),
-        false => Ok(tensors),
+    if tensors.is_empty() {
+        Err(Error::new("it holds no tensors under names; save a network's state_dict()"))
+    } else {
+        Ok(tensors)
     }
 }
 
@@ -76,15 +77,16 @@ fn zip_format(bytes: &[u8]) -> Result<Parts<'_>> {
     let pickle = pickle::read(&mut Input::new(read(format!("{folder}/data.pkl"))?))?;
     let storages = pickle.storages.iter().map(|storage| {
         let data = read(format!("{folder}/data/{}", storage.key))?;
-        match storage.bytes() == Some(data.len()) {
-            true => Ok(data),
-            false => Err(Error::new(format!(
+        if storage.bytes() == Some(data.len()) {
+            Ok(data)
+        } else {
+            Err(Error::new(format!(
                 "its storage {} has {} bytes where {} numbers of type {:?} are said to be",
                 storage.key,
                 data.len(),
                 storage.len,
                 storage.kind
-            ))),
+            )))
         }
     });
     let storages = storages.collect::<Result<Vec<_>>>()?;
@@ -95,11 +97,11 @@ fn zip_format(bytes: &[u8]) -> Result<Parts<'_>> {
 /// the storages in the order of the keys, each as its length and its numbers.
 fn old_format(bytes: &[u8]) -> Result<Parts<'_>> {
     let input = &mut Input::new(bytes);
-    if pickle::read(input)?.root != Value::Int(OLD_VERSION) {
+    if pickle::read(input)?.root != PickleValue::Int(OLD_VERSION) {
         return Err(Error::new(format!("its version is not {OLD_VERSION}, the only one known")));
     }
     let machine = pickle::read(input)?;
-    if machine.get(machine.root, "little_endian") != Some(Value::Bool(true)) {
+    if machine.get(machine.root, "little_endian") != Some(PickleValue::Bool(true)) {
         return Err(Error::new("it does not say that it is little-endian; save it again on a little-endian machine"));
     }
     let pickle = pickle::read(input)?;
@@ -107,7 +109,7 @@ fn old_format(bytes: &[u8]) -> Result<Parts<'_>> {
     let by_key: HashMap<&str, &Storage> = pickle.storages.iter().map(|storage| (storage.key, storage)).collect();
     let mut data = HashMap::new();
     for key in keys.list(keys.root).ok_or_else(|| Error::new("its list of storages is missing"))? {
-        let Value::Text(key) = key else { return Err(Error::new("its list of storages is damaged")) };
+        let PickleValue::Text(key) = key else { return Err(Error::new("its list of storages is damaged")) };
         let storage = by_key.get(key).ok_or_else(|| Error::new(format!("no tensor uses its storage {key}")))?;
         let len = input.u64()?;
         let bytes = storage.bytes().filter(|_| len == storage.len as u64).ok_or_else(|| {
@@ -124,7 +126,7 @@ fn old_format(bytes: &[u8]) -> Result<Parts<'_>> {
 }
 
 /// Alternating keys and values of the state dict.
-fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<&'p [Value<'a>]> {
+fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<&'p [PickleValue<'a>]> {
     let nested = NESTED.iter().find_map(|key| pickle.dict(pickle.get(pickle.root, key)?));
     let missing = || Error::new("it is not a state dict; save a network's state_dict()");
     nested.or_else(|| pickle.dict(pickle.root)).ok_or_else(missing)
@@ -132,7 +134,7 @@ fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<&'p [Value<'a>]> {
 
 /// A tensor's numbers, row by row, even if a view has its storage's numbers in another order. At
 /// most `room` bytes.
-fn gather(view: &View, storage: &[u8], kind: Kind, room: usize) -> Result<Vec<u8>> {
+fn gather(view: &TensorView, storage: &[u8], kind: Kind, room: usize) -> Result<Vec<u8>> {
     let width = kind.elt_size_in_bytes();
     let outside = || {
         Error::new(format!(
@@ -143,11 +145,10 @@ fn gather(view: &View, storage: &[u8], kind: Kind, room: usize) -> Result<Vec<u8
             storage.len() / width
         ))
     };
-    let count = view.size.iter().try_fold(1usize, |count, side| count.checked_mul(*side));
-    let count = match view.size.contains(&0) {
-        true => return Ok(Vec::new()),
-        false => count.ok_or_else(outside)?,
-    };
+    if view.size.contains(&0) {
+        return Ok(Vec::new());
+    }
+    let count = view.size.iter().try_fold(1usize, |count, side| count.checked_mul(*side)).ok_or_else(outside)?;
     // A side of length 1 is never stepped along, so its stride is irrelevant.
     let sides: Vec<(usize, usize)> =
         view.size.iter().copied().zip(view.strides.iter().copied()).filter(|(side, _)| *side > 1).collect();

@@ -2,7 +2,7 @@
 //! torchvision's parameter names. The bottleneck has its stride in the 3 x 3 convolution, as in
 //! torchvision.
 
-use super::build::{Builder, Feature, Features, Shape};
+use super::build::{Builder, ConvolutionShape, Feature, Features};
 use super::graph::{Padding, Value};
 
 /// The differences between the three sizes.
@@ -65,6 +65,6 @@ fn residual(b: &mut Builder, input: Value, name: &str, bottleneck: bool, numbers
     b.relu(sum)
 }
 
-fn shape(input: i64, output: i64, kernel: i64, stride: i64) -> Shape {
-    Shape { input, output, kernel, stride, padding: Padding::even(kernel / 2), groups: 1 }
+fn shape(input: i64, output: i64, kernel: i64, stride: i64) -> ConvolutionShape {
+    ConvolutionShape { input, output, kernel, stride, padding: Padding::even(kernel / 2), groups: 1 }
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// The result of loading a file.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct LoadReport {
     /// Parameters that were loaded.
     pub matched: Vec<String>,
     /// Parameters that are missing in the file; they keep their initial values.
@@ -24,7 +24,7 @@ pub struct Report {
     pub unused: Vec<String>,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tensors loaded", self.matched.len())?;
         let head: Vec<&str> = self.matched.iter().map(String::as_str).filter(|name| is_head(name)).collect();
@@ -49,9 +49,10 @@ impl fmt::Display for Report {
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let failed = |why: &dyn fmt::Display| Error::new(format!("{} cannot be read as weights: {why}", path.display()));
     let bytes = fcn::file::read_whole(path).map_err(|error| failed(&error))?;
-    let tensors = match path.extension().is_some_and(|ending| ending == "safetensors") {
-        true => parse_safetensors(&bytes),
-        false => pth::parse(&bytes),
+    let tensors = if path.extension().is_some_and(|ending| ending == "safetensors") {
+        parse_safetensors(&bytes)
+    } else {
+        pth::parse(&bytes)
     };
     tensors.map_err(|error| failed(&error))
 }
@@ -90,8 +91,8 @@ pub fn of_checkpoint(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, 
 /// Copies matching tensors by name. A tensor of another shape is an error in the backbone; in the
 /// head, whose shapes depend on the classes and the stride, it is skipped. A file with no matching
 /// tensor is an error.
-pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Report> {
-    let mut report = Report::default();
+pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<LoadReport> {
+    let mut report = LoadReport::default();
     for mut parameter in graph.parameters() {
         let Some(source) = tensors.get(&parameter.name) else {
             report.missing.push(parameter.name);

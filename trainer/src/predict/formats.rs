@@ -1,6 +1,5 @@
 //! Predictions in the formats of labelling tools.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::outlines::{Detail, Outline, outlines};
 use crate::error::{Error, Result};
+use crate::folder;
 use crate::labelmap;
 
 /// The farthest that polygon corners may lie from the label border, in pixels.
@@ -120,7 +120,7 @@ impl<'a> Annotations<'a> {
                 let labelmap: String = self.classes.iter().map(labelmap::line).collect();
                 fcn::file::write(&self.out.join("labelmap.txt"), labelmap.as_bytes())?;
                 let list = self.list();
-                make_folder(list.parent().unwrap_or(self.out))?;
+                folder::make(list.parent().unwrap_or(self.out))?;
                 let ids: String = self.ids.iter().map(|id| format!("{id}\n")).collect();
                 Ok(fcn::file::write(&list, ids.as_bytes())?)
             }
@@ -196,7 +196,7 @@ impl<'a> Annotations<'a> {
 
     fn cvat(&mut self, labelled: &Labelled<'_>, id: &str) -> Result<()> {
         let folder = self.out.join("SegmentationClass");
-        make_folder(&folder)?;
+        folder::make(&folder)?;
         let color =
             |label: &u8| self.classes.get(usize::from(*label)).map_or(labelmap::VOID_COLOR, |class| class.color);
         let pixels = labelled.labels.iter().flat_map(color).collect();
@@ -209,18 +209,14 @@ impl<'a> Annotations<'a> {
 
 /// Returns an error if the file exists, because it may contain corrections.
 fn keep(file: &Path) -> Result<()> {
-    match file.symlink_metadata().is_ok() {
-        false => Ok(()),
-        true => Err(Error::new(format!(
+    if file.symlink_metadata().is_ok() {
+        Err(Error::new(format!(
             "{} exists already, perhaps with corrections, and is not overwritten; choose another --out",
             file.display()
-        ))),
+        )))
+    } else {
+        Ok(())
     }
-}
-
-fn make_folder(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder)
-        .map_err(|error| Error::new(format!("the folder {} cannot be made: {error}", folder.display())))
 }
 
 /// The path of a file relative to a folder.

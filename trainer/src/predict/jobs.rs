@@ -1,18 +1,15 @@
 //! The photos to label, and the output files.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-
-/// The file extensions of photos in a folder, in either case.
-const PHOTO_ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
+use crate::folder::{PHOTO_ENDINGS, has_ending};
 
 /// A photo and its output files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
+pub struct PhotoJob {
     /// The JPEG or PNG file.
     pub photo: PathBuf,
     /// Its name without the extension.
@@ -26,7 +23,7 @@ pub struct Job {
 /// The photos of `inputs`, files and folders, with their output files in folder `out`. A folder
 /// contributes its JPEG and PNG files sorted by name, without subfolders and hidden files. Two
 /// outputs with the same name, and an output that would replace a photo, are errors.
-pub fn jobs(inputs: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
+pub fn jobs(inputs: &[PathBuf], out: &Path) -> Result<Vec<PhotoJob>> {
     let mut jobs = Vec::new();
     for input in inputs {
         let metadata = fs::metadata(input).map_err(|error| {
@@ -39,7 +36,7 @@ pub fn jobs(inputs: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-fn job(photo: PathBuf, out: &Path) -> Job {
+fn job(photo: PathBuf, out: &Path) -> PhotoJob {
     let id = photo.file_stem().unwrap_or(photo.as_os_str());
     let result = |ending: &str| {
         let mut name = id.to_owned();
@@ -47,7 +44,7 @@ fn job(photo: PathBuf, out: &Path) -> Job {
         out.join(name)
     };
     let id = id.to_string_lossy().into_owned();
-    Job { labels: result(".png"), overlay: result("_overlay.png"), id, photo }
+    PhotoJob { labels: result(".png"), overlay: result("_overlay.png"), id, photo }
 }
 
 /// The photos directly in a folder, sorted by name, at least one.
@@ -72,12 +69,11 @@ fn photos_in(folder: &Path) -> Result<Vec<PathBuf>> {
 
 fn is_photo(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let ending = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
-    !hidden && ending.is_some_and(|ending| PHOTO_ENDINGS.contains(&ending.as_str()))
+    !hidden && has_ending(path, &PHOTO_ENDINGS)
 }
 
 /// No output may replace another one or a photo.
-fn check(jobs: &[Job]) -> Result<()> {
+fn check(jobs: &[PhotoJob]) -> Result<()> {
     let photos: HashSet<PathBuf> = jobs.iter().filter_map(|job| job.photo.canonicalize().ok()).collect();
     let mut makers = HashMap::new();
     for job in jobs {

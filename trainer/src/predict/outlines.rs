@@ -171,7 +171,7 @@ fn filled(points: &[(f64, f64)]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::import::Shape;
+    use crate::import::Shape;
     use rand::{RngExt, SeedableRng};
 
     const ALL: Detail = Detail { min_area: 1, tolerance: 0.0, background: Some(0) };

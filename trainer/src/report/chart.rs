@@ -45,8 +45,8 @@ impl Curves {
             return None;
         }
         let values = || points().map(|point| point.1);
-        let y = Axis::new(values().fold(f64::NAN, f64::min), values().fold(f64::NAN, f64::max), 5);
-        let x = Axis::new(0.0, last, 5);
+        let y = RoundScale::new(values().fold(f64::NAN, f64::min), values().fold(f64::NAN, f64::max), 5);
+        let x = RoundScale::new(0.0, last, 5);
         let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
         let at =
             |point: (f64, f64)| (LEFT + x.share(point.0) * (right - LEFT), bottom - y.share(point.1) * (bottom - TOP));
@@ -117,16 +117,14 @@ impl Curves {
     }
 
     fn number(&self, value: f64, step: f64) -> String {
-        match self.percent {
-            true => format!("{} %", plain(100.0 * value, 100.0 * step)),
-            false => plain(value, step),
-        }
+        if self.percent { format!("{} %", plain(100.0 * value, 100.0 * step)) } else { plain(value, step) }
     }
 
     fn exact(&self, value: f64) -> String {
-        match self.percent {
-            true => percent(value),
-            false => format!("{value:.3e}").parse().map_or(String::new(), |value: f64| value.to_string()),
+        if self.percent {
+            percent(value)
+        } else {
+            format!("{value:.3e}").parse().map_or(String::new(), |value: f64| value.to_string())
         }
     }
 }
@@ -211,16 +209,16 @@ fn frame(width: f64, height: f64, description: &str, content: Markup) -> Markup 
 }
 
 /// A scale from a round number to a round number.
-struct Axis {
+struct RoundScale {
     low: f64,
     high: f64,
     step: f64,
     ticks: Vec<f64>,
 }
 
-impl Axis {
+impl RoundScale {
     /// Covers `low` to `high` with about `count` steps of 1, 2 or 5 times a power of ten.
-    fn new(low: f64, high: f64, count: usize) -> Axis {
+    fn new(low: f64, high: f64, count: usize) -> RoundScale {
         // The axis of a curve that stays near its lowest value starts there, any other at zero.
         let low = if low > 0.0 && low < 0.5 * high { 0.0 } else { low };
         let span = if high > low { high - low } else { high.abs().max(1e-12) };
@@ -231,7 +229,7 @@ impl Axis {
         let first = (low / step + 1e-9).floor();
         let last = (high / step - 1e-9).ceil().max(first + 1.0);
         let ticks = (0..=(last - first) as usize).map(|number| (first + number as f64) * step).collect();
-        Axis { low: first * step, high: last * step, step, ticks }
+        RoundScale { low: first * step, high: last * step, step, ticks }
     }
 
     fn share(&self, value: f64) -> f64 {
@@ -269,10 +267,7 @@ pub(super) fn hex([r, g, b]: [u8; 3]) -> String {
 }
 
 fn shortened(name: &str, most: usize) -> String {
-    match name.chars().count() > most {
-        true => name.chars().take(most - 1).chain(['…']).collect(),
-        false => name.to_owned(),
-    }
+    if name.chars().count() > most { name.chars().take(most - 1).chain(['…']).collect() } else { name.to_owned() }
 }
 
 fn round(value: f64) -> f64 {
@@ -293,7 +288,7 @@ mod tests {
             (0.5, 0.5, vec!["0.5", "0.6"]),
             (0.0, 0.0, vec!["0.0000000000000", "0.0000000000005"]),
         ] {
-            let axis = Axis::new(low, high, 5);
+            let axis = RoundScale::new(low, high, 5);
             let ticks: Vec<String> = axis.ticks.iter().map(|tick| plain(*tick, axis.step)).collect();
             if high > 0.0 {
                 assert_eq!(ticks, expected, "{low} to {high}");

@@ -12,13 +12,13 @@ use indicatif::ProgressBar;
 use maud::Markup;
 use tch::Device;
 
-use crate::checkpoint::{Checkpoint, State, last};
+use crate::checkpoint::{Checkpoint, CheckpointState, last};
 use crate::console::Output;
 use crate::data::of_run::Photos;
 use crate::data::{Dataset, Place, VOID};
 use crate::error::{Error, Result};
 use crate::evaluate::{Predictor, void_to_background};
-use crate::logging::{self, Row, Session};
+use crate::logging::{self, MetricsRow, Session};
 use crate::metrics::Confusion;
 use chart::{Curves, Series, bars, matrix};
 use photos::Photo;
@@ -28,21 +28,21 @@ use png::Painter;
 const SHOWN: usize = 4;
 
 /// The page's data.
-pub struct Facts {
+pub struct PageFacts {
     /// The run's folder.
     run: PathBuf,
     /// The data set's folder used for the page.
     data: PathBuf,
     /// The measured checkpoint: the best one, or the newest if there has been no validation yet.
-    best: State,
+    best: CheckpointState,
     /// The newest checkpoint.
-    newest: State,
-    rows: Vec<Row>,
+    newest: CheckpointState,
+    rows: Vec<MetricsRow>,
     sessions: Vec<Session>,
     /// The confusion matrix of the best checkpoint on the validation split.
     confusion: Confusion,
-    train: Split,
-    val: Split,
+    train: SplitPixels,
+    val: SplitPixels,
     /// The best photos, best first.
     top: Vec<Photo>,
     /// The worst photos, worst first.
@@ -50,7 +50,7 @@ pub struct Facts {
 }
 
 /// Pixel counts of a split.
-struct Split {
+struct SplitPixels {
     photos: usize,
     /// Per class.
     pixels: Vec<u64>,
@@ -64,10 +64,10 @@ struct Plot {
     drawing: Markup,
 }
 
-impl Facts {
+impl PageFacts {
     /// Labels the validation split with the run's best checkpoint, and collects the run's records.
     /// `data` is the data set's folder if it has moved since training.
-    pub fn collect(run: &Path, data: Option<PathBuf>, device: Device, output: Output) -> Result<Facts> {
+    pub fn collect(run: &Path, data: Option<PathBuf>, device: Device, output: Output) -> Result<PageFacts> {
         let newest = last(run);
         if !newest.is_file() {
             return Err(Error::new(format!(
@@ -113,7 +113,7 @@ impl Facts {
         let bottom = SHOWN.min(ranks.len() / 2);
         let top = SHOWN.min(ranks.len() - bottom);
         let mut draw = |&(_, index): &(f64, usize)| Photo::new(&mut predictor, &val, index, void_is_background);
-        Ok(Facts {
+        Ok(PageFacts {
             top: ranks[..top].iter().map(&mut draw).collect::<Result<_>>()?,
             bottom: ranks.iter().rev().take(bottom).map(&mut draw).collect::<Result<_>>()?,
             run: run.to_owned(),
@@ -122,8 +122,8 @@ impl Facts {
             rows: if logging::table_path(run).exists() { logging::read_table(run, &best.classes)? } else { Vec::new() },
             sessions: logging::sessions(run),
             confusion,
-            train: Split::count(&train, void_is_background, &bar)?,
-            val: Split::count(&val, void_is_background, &ProgressBar::hidden())?,
+            train: SplitPixels::count(&train, void_is_background, &bar)?,
+            val: SplitPixels::count(&val, void_is_background, &ProgressBar::hidden())?,
             best,
         })
     }
@@ -131,8 +131,7 @@ impl Facts {
     /// Writes the page, and its plots as PNG files next to it, and returns their paths.
     pub fn write(&self, page: &Path) -> Result<Vec<PathBuf>> {
         let folder = page.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)
-            .map_err(|error| Error::new(format!("{}: the folder cannot be made: {error}", folder.display())))?;
+        crate::folder::make(folder)?;
         let (curves, classes, confusions) = (self.curves(), self.bars(), self.matrix());
         let html = page::page(self, &curves, &classes.drawing, &confusions.drawing);
         fcn::file::write(page, html.into_string().as_bytes())?;
@@ -148,8 +147,8 @@ impl Facts {
 
     /// The curves with points in the run's table.
     fn curves(&self) -> Vec<Plot> {
-        let train = |name, value: fn(&Row) -> Option<f64>| self.series(name, false, value);
-        let val = |name, value: fn(&Row) -> Option<f64>| self.series(name, true, value);
+        let train = |name, value: fn(&MetricsRow) -> Option<f64>| self.series(name, false, value);
+        let val = |name, value: fn(&MetricsRow) -> Option<f64>| self.series(name, true, value);
         let best = self.rows.iter().find(|row| row.val.is_some() && row.epoch == self.best.progress.epoch);
         let marked = best.and_then(|row| {
             let miou = chart::percent(row.val.as_ref()?.miou);
@@ -184,7 +183,7 @@ impl Facts {
         plots.into_iter().filter_map(|(name, curves)| Some(Plot { name, drawing: curves.draw()? })).collect()
     }
 
-    fn series(&self, name: &'static str, marks: bool, value: fn(&Row) -> Option<f64>) -> Series {
+    fn series(&self, name: &'static str, marks: bool, value: fn(&MetricsRow) -> Option<f64>) -> Series {
         let points = self.rows.iter().filter_map(|row| Some((row.step as f64, value(row)?)));
         Series { name, points: points.filter(|point| point.1.is_finite()).collect(), marks }
     }
@@ -209,8 +208,8 @@ impl Facts {
     }
 }
 
-impl Split {
-    fn count(dataset: &Dataset, void_is_background: bool, bar: &ProgressBar) -> Result<Split> {
+impl SplitPixels {
+    fn count(dataset: &Dataset, void_is_background: bool, bar: &ProgressBar) -> Result<SplitPixels> {
         let mut counts = [0u64; 256];
         for index in 0..dataset.len() {
             let mut mask = dataset.read_mask(index)?;
@@ -221,7 +220,7 @@ impl Split {
             bar.inc(1);
         }
         let pixels = counts[..dataset.classes().len()].to_vec();
-        Ok(Split { photos: dataset.len(), pixels, void: counts[VOID as usize] })
+        Ok(SplitPixels { photos: dataset.len(), pixels, void: counts[VOID as usize] })
     }
 
     /// Pixels of all classes.

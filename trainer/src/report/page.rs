@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use super::chart::{hex, percent};
 use super::photos::Photo;
-use super::{Facts, Plot, Split, colors};
+use super::{PageFacts, Plot, SplitPixels, colors};
 use crate::config::Config;
 use crate::console::waiting;
 
 /// The number of confusions listed.
 const CONFUSIONS: usize = 10;
 
-pub(super) fn page(facts: &Facts, curves: &[Plot], bars: &Markup, matrix: &Markup) -> Markup {
+pub(super) fn page(facts: &PageFacts, curves: &[Plot], bars: &Markup, matrix: &Markup) -> Markup {
     let name = run_name(&facts.run);
     let style = [&colors::definitions(), include_str!("page.css"), include_str!("chart.css")].concat();
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -53,7 +53,7 @@ pub(super) fn page(facts: &Facts, curves: &[Plot], bars: &Markup, matrix: &Marku
     }
 }
 
-fn header(facts: &Facts, name: &str) -> Markup {
+fn header(facts: &PageFacts, name: &str) -> Markup {
     let (config, confusion) = (&facts.best.config, &facts.confusion);
     let seconds: f64 = facts.rows.iter().filter_map(|row| Some(row.train.as_ref()?.seconds)).sum();
     let measuring: f64 = facts.rows.iter().filter_map(|row| Some(row.val.as_ref()?.seconds)).sum();
@@ -69,9 +69,10 @@ fn header(facts: &Facts, name: &str) -> Markup {
         ),
         ("Weighted IoU", percent(confusion.frequency_weighted_iou()), "by share of pixels".to_owned()),
         epochs(facts),
-        match facts.rows.is_empty() {
-            true => ("Time", "–".to_owned(), "not recorded".to_owned()),
-            false => ("Time", waiting(seconds + measuring), format!("{} of it validation", waiting(measuring))),
+        if facts.rows.is_empty() {
+            ("Time", "–".to_owned(), "not recorded".to_owned())
+        } else {
+            ("Time", waiting(seconds + measuring), format!("{} of it validation", waiting(measuring)))
         },
     ];
     html! {
@@ -100,7 +101,7 @@ fn header(facts: &Facts, name: &str) -> Markup {
     }
 }
 
-fn measured(facts: &Facts) -> &'static str {
+fn measured(facts: &PageFacts) -> &'static str {
     match facts.best.progress.best_miou {
         Some(_) => "best checkpoint",
         None => "newest checkpoint, because no validation has been done yet",
@@ -108,14 +109,14 @@ fn measured(facts: &Facts) -> &'static str {
 }
 
 /// The tile with the measured epoch and the run's progress.
-fn epochs(facts: &Facts) -> (&'static str, String, String) {
+fn epochs(facts: &PageFacts) -> (&'static str, String, String) {
     let (best, newest) = (&facts.best.progress, &facts.newest.progress);
     let end = if facts.newest.is_out_of_patience() { ", ended early" } else { "" };
     let title = if best.best_miou.is_some() { "Best epoch" } else { "Epochs done" };
     (title, best.epoch.to_string(), format!("{} of {} done{end}", newest.epoch, facts.best.config.epochs))
 }
 
-fn classes(facts: &Facts, bars: &Markup) -> Markup {
+fn classes(facts: &PageFacts, bars: &Markup) -> Markup {
     let confusion = &facts.confusion;
     let number = |value: Option<f64>| value.map_or("–".to_owned(), percent);
     html! {
@@ -150,7 +151,7 @@ fn classes(facts: &Facts, bars: &Markup) -> Markup {
     }
 }
 
-fn confusions(facts: &Facts, matrix: &Markup) -> Markup {
+fn confusions(facts: &PageFacts, matrix: &Markup) -> Markup {
     let classes = &facts.best.classes;
     let shares = facts.shares();
     let cells = shares
@@ -190,7 +191,7 @@ fn confusions(facts: &Facts, matrix: &Markup) -> Markup {
     }
 }
 
-fn photos(facts: &Facts) -> Markup {
+fn photos(facts: &PageFacts) -> Markup {
     let list = |title: &str, photos: &[Photo]| {
         html! {
             @if !photos.is_empty() { h3 style="font-size:17px;margin-top:18px" { (title) } }
@@ -215,7 +216,7 @@ fn photos(facts: &Facts) -> Markup {
     }
 }
 
-fn data(facts: &Facts) -> Markup {
+fn data(facts: &PageFacts) -> Markup {
     let config = &facts.best.config;
     let splits =
         [("Training", config.train_split.clone(), &facts.train), ("Validation", val_split(config), &facts.val)];
@@ -248,7 +249,7 @@ fn data(facts: &Facts) -> Markup {
     }
 }
 
-fn settings(facts: &Facts) -> Markup {
+fn settings(facts: &PageFacts) -> Markup {
     let Ok(Value::Object(config)) = serde_json::to_value(&facts.best.config) else { return html! {} };
     let rows: Vec<_> =
         config.iter().filter(|(name, _)| *name != "data").flat_map(|(name, value)| single(name, value)).collect();
@@ -313,7 +314,7 @@ fn key(class: &Class) -> Markup {
     html! { span.key style={ "background:" (hex(class.color)) } {} }
 }
 
-fn share(split: &Split, class: usize) -> f64 {
+fn share(split: &SplitPixels, class: usize) -> f64 {
     split.pixels[class] as f64 / split.labelled() as f64
 }
 

@@ -18,7 +18,7 @@ const SIDE: u32 = 440;
 const WRONG: [u8; 3] = [235, 40, 60];
 
 /// An image of the page.
-pub(super) struct Picture {
+pub(super) struct PagePicture {
     /// A short caption.
     pub(super) caption: &'static str,
     /// The text for screen readers.
@@ -34,7 +34,7 @@ pub(super) struct Photo {
     pub(super) id: String,
     pub(super) miou: f64,
     pub(super) accuracy: f64,
-    pub(super) pictures: [Picture; 4],
+    pub(super) pictures: [PagePicture; 4],
 }
 
 impl Photo {
@@ -105,19 +105,19 @@ fn shares(labels: &[u8], classes: &[Class]) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-fn photograph(caption: &'static str, alt: String, picture: &RgbImage) -> Result<Picture> {
+fn photograph(caption: &'static str, alt: String, picture: &RgbImage) -> Result<PagePicture> {
     Ok(inline(caption, alt, picture, "jpeg", &jpeg(picture)?))
 }
 
 /// An image of few colours, as a lossless PNG.
-fn flat(caption: &'static str, alt: String, picture: &RgbImage) -> Result<Picture> {
+fn flat(caption: &'static str, alt: String, picture: &RgbImage) -> Result<PagePicture> {
     let mut file = Vec::new();
     let encoder = PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Adaptive);
     picture.write_with_encoder(encoder).map_err(|error| Error::new(format!("a picture as PNG: {error}")))?;
     Ok(inline(caption, alt, picture, "png", &file))
 }
 
-fn inline(caption: &'static str, alt: String, picture: &RgbImage, kind: &str, file: &[u8]) -> Picture {
+fn inline(caption: &'static str, alt: String, picture: &RgbImage, kind: &str, file: &[u8]) -> PagePicture {
     let uri = format!("data:image/{kind};base64,{}", BASE64_STANDARD.encode(file));
-    Picture { caption, alt, uri, width: picture.width(), height: picture.height() }
+    PagePicture { caption, alt, uri, width: picture.width(), height: picture.height() }
 }

@@ -65,9 +65,8 @@ fn moments_are_those_of_plain_loops() {
         moments.add(&conv, &image).unwrap();
         moments.add(&conv, &image).unwrap();
 
-        let pixel = |channel: i64, row: i64, column: i64| match row < 9 && column < 12 {
-            true => image.double_value(&[0, channel, row, column]),
-            false => 0.0,
+        let pixel = |channel: i64, row: i64, column: i64| {
+            if row < 9 && column < 12 { image.double_value(&[0, channel, row, column]) } else { 0.0 }
         };
         let columns = inputs * 9;
         assert_eq!(moments.sums.size(), [groups, columns, columns]);

@@ -37,7 +37,7 @@ const GLOBALS: [(&str, &str, Global); 14] = [
 
 /// An object. Numbers are indices into the [`Pickle`]'s lists.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Value<'a> {
+pub(super) enum PickleValue<'a> {
     None,
     Bool(bool),
     Int(i64),
@@ -70,7 +70,7 @@ impl Storage<'_> {
 
 /// A tensor as strides into a storage, counted in numbers.
 #[derive(Debug)]
-pub(super) struct View {
+pub(super) struct TensorView {
     pub(super) storage: usize,
     pub(super) offset: usize,
     pub(super) size: Vec<usize>,
@@ -81,29 +81,29 @@ pub(super) struct View {
 /// A pickle's contents.
 #[derive(Debug)]
 pub(super) struct Pickle<'a> {
-    pub(super) root: Value<'a>,
+    pub(super) root: PickleValue<'a>,
     /// The items of tuples and lists; alternating keys and values of dicts.
-    items: Vec<Vec<Value<'a>>>,
+    items: Vec<Vec<PickleValue<'a>>>,
     pub(super) storages: Vec<Storage<'a>>,
-    pub(super) tensors: Vec<View>,
+    pub(super) tensors: Vec<TensorView>,
 }
 
 impl<'a> Pickle<'a> {
     /// Alternating keys and values of a dict.
-    pub(super) fn dict(&self, value: Value) -> Option<&[Value<'a>]> {
-        let Value::Dict(index) = value else { return None };
+    pub(super) fn dict(&self, value: PickleValue) -> Option<&[PickleValue<'a>]> {
+        let PickleValue::Dict(index) = value else { return None };
         Some(&self.items[index])
     }
 
     /// The items of a list.
-    pub(super) fn list(&self, value: Value) -> Option<&[Value<'a>]> {
-        let Value::List(index) = value else { return None };
+    pub(super) fn list(&self, value: PickleValue) -> Option<&[PickleValue<'a>]> {
+        let PickleValue::List(index) = value else { return None };
         Some(&self.items[index])
     }
 
     /// A dict's value for a key.
-    pub(super) fn get(&self, dict: Value, key: &str) -> Option<Value<'a>> {
-        self.dict(dict)?.chunks_exact(2).find(|pair| pair[0] == Value::Text(key)).map(|pair| pair[1])
+    pub(super) fn get(&self, dict: PickleValue, key: &str) -> Option<PickleValue<'a>> {
+        self.dict(dict)?.chunks_exact(2).find(|pair| pair[0] == PickleValue::Text(key)).map(|pair| pair[1])
     }
 }
 
@@ -147,7 +147,7 @@ impl<'a> Input<'a> {
 
 /// Reads one pickle.
 pub(super) fn read<'a>(input: &mut Input<'a>) -> Result<Pickle<'a>> {
-    let pickle = Pickle { root: Value::None, items: Vec::new(), storages: Vec::new(), tensors: Vec::new() };
+    let pickle = Pickle { root: PickleValue::None, items: Vec::new(), storages: Vec::new(), tensors: Vec::new() };
     let mut machine = Machine { pickle, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
     while machine.step(input)? {}
     machine.pickle.root = machine.pop()?;
@@ -156,10 +156,10 @@ pub(super) fn read<'a>(input: &mut Input<'a>) -> Result<Pickle<'a>> {
 
 struct Machine<'a> {
     pickle: Pickle<'a>,
-    stack: Vec<Value<'a>>,
+    stack: Vec<PickleValue<'a>>,
     /// Heights of the stack at marks.
     marks: Vec<usize>,
-    memo: HashMap<u64, Value<'a>>,
+    memo: HashMap<u64, PickleValue<'a>>,
 }
 
 impl<'a> Machine<'a> {
@@ -178,34 +178,34 @@ impl<'a> Machine<'a> {
             b'b' => return self.build(),
             b'h' => self.recall(input.number(1)?)?,
             b'j' => self.recall(input.number(4)?)?,
-            b'N' => Value::None,
-            0x88 => Value::Bool(true),
-            0x89 => Value::Bool(false),
-            b'K' => Value::Int(input.number(1)? as i64),
-            b'M' => Value::Int(input.number(2)? as i64),
-            b'J' => Value::Int(i64::from(input.number(4)? as u32 as i32)),
+            b'N' => PickleValue::None,
+            0x88 => PickleValue::Bool(true),
+            0x89 => PickleValue::Bool(false),
+            b'K' => PickleValue::Int(input.number(1)? as i64),
+            b'M' => PickleValue::Int(input.number(2)? as i64),
+            b'J' => PickleValue::Int(i64::from(input.number(4)? as u32 as i32)),
             0x8a => long(input)?,
-            b'G' => input.take(8).map(|_| Value::Float)?,
+            b'G' => input.take(8).map(|_| PickleValue::Float)?,
             b'U' => {
                 let length = input.number(1)?;
-                Value::Text(input.text(length)?)
+                PickleValue::Text(input.text(length)?)
             }
             b'X' => {
                 let length = input.number(4)?;
-                Value::Text(input.text(length)?)
+                PickleValue::Text(input.text(length)?)
             }
-            b'c' => Value::Global(global(input.line()?, input.line()?)?),
-            b')' => Value::Tuple(self.new_items(Vec::new())),
-            b']' => Value::List(self.new_items(Vec::new())),
-            b'}' => Value::Dict(self.new_items(Vec::new())),
+            b'c' => PickleValue::Global(global(input.line()?, input.line()?)?),
+            b')' => PickleValue::Tuple(self.new_items(Vec::new())),
+            b']' => PickleValue::List(self.new_items(Vec::new())),
+            b'}' => PickleValue::Dict(self.new_items(Vec::new())),
             b't' => {
                 let items = self.pop_mark()?;
-                Value::Tuple(self.new_items(items))
+                PickleValue::Tuple(self.new_items(items))
             }
             code @ 0x85..=0x87 => {
                 let start = self.stack.len().checked_sub(usize::from(code - 0x84)).ok_or_else(damaged)?;
                 let items = self.stack.split_off(start);
-                Value::Tuple(self.new_items(items))
+                PickleValue::Tuple(self.new_items(items))
             }
             b'Q' => self.storage()?,
             b'R' => self.call()?,
@@ -219,17 +219,17 @@ impl<'a> Machine<'a> {
         Ok(true)
     }
 
-    fn new_items(&mut self, items: Vec<Value<'a>>) -> usize {
+    fn new_items(&mut self, items: Vec<PickleValue<'a>>) -> usize {
         self.pickle.items.push(items);
         self.pickle.items.len() - 1
     }
 
-    fn pop(&mut self) -> Result<Value<'a>> {
+    fn pop(&mut self) -> Result<PickleValue<'a>> {
         self.stack.pop().ok_or_else(damaged)
     }
 
     /// What was pushed since the last mark.
-    fn pop_mark(&mut self) -> Result<Vec<Value<'a>>> {
+    fn pop_mark(&mut self) -> Result<Vec<PickleValue<'a>>> {
         let mark = self.marks.pop().filter(|mark| *mark <= self.stack.len()).ok_or_else(damaged)?;
         Ok(self.stack.split_off(mark))
     }
@@ -240,7 +240,7 @@ impl<'a> Machine<'a> {
         Ok(true)
     }
 
-    fn recall(&self, key: u64) -> Result<Value<'a>> {
+    fn recall(&self, key: u64) -> Result<PickleValue<'a>> {
         self.memo.get(&key).copied().ok_or_else(damaged)
     }
 
@@ -256,8 +256,8 @@ impl<'a> Machine<'a> {
             _ => self.pop_mark()?,
         };
         match (code, self.stack.last()) {
-            (b'a' | b'e', Some(Value::List(index))) => self.pickle.items[*index].extend(new),
-            (b's' | b'u', Some(Value::Dict(index))) if new.len().is_multiple_of(2) => {
+            (b'a' | b'e', Some(PickleValue::List(index))) => self.pickle.items[*index].extend(new),
+            (b's' | b'u', Some(PickleValue::Dict(index))) if new.len().is_multiple_of(2) => {
                 self.pickle.items[*index].extend(new);
             }
             _ => return Err(damaged()),
@@ -270,56 +270,56 @@ impl<'a> Machine<'a> {
     fn build(&mut self) -> Result<bool> {
         let attributes = self.pop()?;
         match (self.stack.last(), attributes) {
-            (Some(Value::Dict(_)), Value::Dict(_)) => Ok(true),
+            (Some(PickleValue::Dict(_)), PickleValue::Dict(_)) => Ok(true),
             _ => Err(Error::new("it gives attributes to something other than a dict, which no state dict needs")),
         }
     }
 
     /// A storage: ("storage", type, key, device, length), in the old format followed by None for
     /// "all of it".
-    fn storage(&mut self) -> Result<Value<'a>> {
+    fn storage(&mut self) -> Result<PickleValue<'a>> {
         let reference = self.pop()?;
         let (parts, whole) = self.tuple(reference)?.split_at_checked(5).ok_or_else(damaged)?;
         let (
-            &[Value::Text("storage"), Value::Global(Global::Storage(kind)), Value::Text(key), _, len],
-            [] | [Value::None],
+            &[PickleValue::Text("storage"), PickleValue::Global(Global::Storage(kind)), PickleValue::Text(key), _, len],
+            [] | [PickleValue::None],
         ) = (parts, whole)
         else {
             return Err(Error::new("it refers to something other than a whole storage"));
         };
         let len = length(len)?;
         self.pickle.storages.push(Storage { kind, key, len });
-        Ok(Value::Storage(self.pickle.storages.len() - 1))
+        Ok(PickleValue::Storage(self.pickle.storages.len() - 1))
     }
 
     /// A call of one of the few known functions, as far as it matters here.
-    fn call(&mut self) -> Result<Value<'a>> {
+    fn call(&mut self) -> Result<PickleValue<'a>> {
         let (arguments, function) = (self.pop()?, self.pop()?);
-        let Value::Global(function) = function else { return Err(damaged()) };
+        let PickleValue::Global(function) = function else { return Err(damaged()) };
         match (function, self.tuple(arguments)?) {
-            (Global::OrderedDict, []) => Ok(Value::Dict(self.new_items(Vec::new()))),
-            (Global::RebuildParameter, [tensor @ Value::Tensor(_), ..]) => Ok(*tensor),
-            (Global::RebuildTensor, &[Value::Storage(storage), offset, size, strides, ..]) => {
+            (Global::OrderedDict, []) => Ok(PickleValue::Dict(self.new_items(Vec::new()))),
+            (Global::RebuildParameter, [tensor @ PickleValue::Tensor(_), ..]) => Ok(*tensor),
+            (Global::RebuildTensor, &[PickleValue::Storage(storage), offset, size, strides, ..]) => {
                 let lengths = |value| self.tuple(value)?.iter().map(|value| length(*value)).collect::<Result<Vec<_>>>();
                 let (offset, size, strides) = (length(offset)?, lengths(size)?, lengths(strides)?);
                 if size.len() != strides.len() {
                     return Err(Error::new(format!("a tensor of size {size:?} has the strides {strides:?}")));
                 }
-                self.pickle.tensors.push(View { storage, offset, size, strides });
-                Ok(Value::Tensor(self.pickle.tensors.len() - 1))
+                self.pickle.tensors.push(TensorView { storage, offset, size, strides });
+                Ok(PickleValue::Tensor(self.pickle.tensors.len() - 1))
             }
             (function, _) => Err(Error::new(format!("it calls {function:?} in a way that no state dict does"))),
         }
     }
 
-    fn tuple(&self, value: Value) -> Result<&[Value<'a>]> {
-        let Value::Tuple(index) = value else { return Err(damaged()) };
+    fn tuple(&self, value: PickleValue) -> Result<&[PickleValue<'a>]> {
+        let PickleValue::Tuple(index) = value else { return Err(damaged()) };
         Ok(&self.pickle.items[index])
     }
 }
 
 /// An integer of any length; 8 bytes are the most that is needed here.
-fn long(input: &mut Input) -> Result<Value<'static>> {
+fn long(input: &mut Input) -> Result<PickleValue<'static>> {
     let width = input.number(1)? as usize;
     if width > 8 {
         return Err(Error::new(format!(
@@ -329,7 +329,7 @@ fn long(input: &mut Input) -> Result<Value<'static>> {
     let unused = 64 - 8 * width as u32;
     // The highest bit is the sign.
     let number = input.number(width)?.checked_shl(unused).unwrap_or(0) as i64;
-    Ok(Value::Int(number.checked_shr(unused).unwrap_or(0)))
+    Ok(PickleValue::Int(number.checked_shr(unused).unwrap_or(0)))
 }
 
 fn global(module: &str, name: &str) -> Result<Global> {
@@ -341,9 +341,9 @@ fn global(module: &str, name: &str) -> Result<Global> {
     })
 }
 
-fn length(value: Value) -> Result<usize> {
+fn length(value: PickleValue) -> Result<usize> {
     match value {
-        Value::Int(number) => usize::try_from(number)
+        PickleValue::Int(number) => usize::try_from(number)
             .map_err(|_| Error::new(format!("it holds the length, stride or offset {number}; none is negative"))),
         _ => Err(damaged()),
     }

@@ -12,10 +12,10 @@ pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
 /// An opened zip file.
 pub(super) struct Archive<'a> {
-    parts: BTreeMap<String, Part<'a>>,
+    parts: BTreeMap<String, ZipPart<'a>>,
 }
 
-struct Part<'a> {
+struct ZipPart<'a> {
     stored: bool,
     bytes: &'a [u8],
 }
@@ -33,7 +33,7 @@ impl<'a> Archive<'a> {
             let part = usize::try_from(start).ok().zip(usize::try_from(length).ok());
             let part = part.and_then(|(start, length)| bytes.get(start..)?.get(..length));
             let bytes = part.ok_or_else(|| Error::new(format!("its part {name} reaches beyond the zip file")))?;
-            parts.insert(name, Part { stored: file.compression() == CompressionMethod::Stored, bytes });
+            parts.insert(name, ZipPart { stored: file.compression() == CompressionMethod::Stored, bytes });
         }
         Ok(Archive { parts })
     }

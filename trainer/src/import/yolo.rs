@@ -10,9 +10,12 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Item, LeftOut, Mask, Settings, Shape, Source, classes, entries, is_background, polygon, stem};
-use crate::data::photo_size;
+use super::{
+    ImportSettings, LabelledPhoto, LabelledPhotos, LeftOut, MaskSource, Shape, classes, entries, is_background,
+    photo_size, polygon, stem,
+};
 use crate::error::{Error, Result};
+use crate::folder::{PHOTO_ENDINGS, has_ending};
 use crate::text;
 
 /// Folders deeper than this are not data sets.
@@ -20,7 +23,7 @@ const DEEPEST: usize = 6;
 
 /// A data set's description.
 #[derive(Deserialize, Default)]
-struct Description {
+struct YoloDescription {
     #[serde(default)]
     names: Option<Names>,
 }
@@ -42,7 +45,7 @@ pub fn is_one(root: &Path) -> bool {
 /// `train/images`; `valid` is `val`), otherwise `settings.split`. Class n of the files is index n +
 /// 1, after the background; a class called background is the background. Smaller objects are drawn
 /// over larger ones.
-pub fn find(root: &Path, settings: &Settings<'_>) -> Result<Source> {
+pub fn find(root: &Path, settings: &ImportSettings<'_>) -> Result<LabelledPhotos> {
     let mut left_out = LeftOut::new(settings);
     let mut photos = Vec::new();
     photos_below(root, 0, &mut photos)?;
@@ -50,7 +53,7 @@ pub fn find(root: &Path, settings: &Settings<'_>) -> Result<Source> {
     if photos.is_empty() {
         return Err(Error::new(format!("{} has no photos in a folder images", root.display())));
     }
-    let mut drawn: Vec<Drawn> = Vec::new();
+    let mut drawn: Vec<YoloPhoto> = Vec::new();
     for photo in photos {
         match self::drawn(root, &photo, &mut left_out) {
             Ok(found) => drawn.push(found),
@@ -87,23 +90,26 @@ pub fn find(root: &Path, settings: &Settings<'_>) -> Result<Source> {
         return Err(Error::new(format!("{} has no class {name}; it has {}", root.display(), all.join(", "))));
     }
     let classes = classes(settings.names.map_or_else(|| others().cloned().collect(), <[String]>::to_vec))?;
-    let index = |class: usize| match is_background(&own[class]) {
-        true => Some(0),
-        false => classes.iter().position(|known| known.name == own[class]).map(|index| index as u8),
+    let index = |class: usize| {
+        if is_background(&own[class]) {
+            Some(0)
+        } else {
+            classes.iter().position(|known| known.name == own[class]).map(|index| index as u8)
+        }
     };
-    let mut splits: BTreeMap<String, Vec<Item>> = BTreeMap::new();
-    for Drawn { photo, labels, split, size, shapes } in drawn {
+    let mut splits: BTreeMap<String, Vec<LabelledPhoto>> = BTreeMap::new();
+    for YoloPhoto { photo, labels, split, size, shapes } in drawn {
         let shapes = shapes.into_iter().filter_map(|(class, shape)| Some((shape, index(class)?))).collect();
-        let mask = Mask::Shapes { size, file: labels, shapes };
+        let mask = MaskSource::Shapes { size, file: labels, shapes };
         let split = split.unwrap_or_else(|| settings.split.to_owned());
-        splits.entry(split).or_default().push(Item { id: stem(&photo)?, photo, mask });
+        splits.entry(split).or_default().push(LabelledPhoto { id: stem(&photo)?, photo, mask });
     }
     let (left_out, notes) = (left_out.sentences, left_out.notes);
-    Ok(Source { classes, splits, left_out, notes, unpacked: None })
+    Ok(LabelledPhotos { classes, splits, left_out, notes, unpacked: None })
 }
 
 /// A photo with its objects.
-struct Drawn {
+struct YoloPhoto {
     photo: PathBuf,
     /// The text file, which may be missing.
     labels: PathBuf,
@@ -113,7 +119,7 @@ struct Drawn {
     shapes: Vec<(usize, Shape)>,
 }
 
-fn drawn(root: &Path, photo: &Path, left_out: &mut LeftOut) -> Result<Drawn> {
+fn drawn(root: &Path, photo: &Path, left_out: &mut LeftOut) -> Result<YoloPhoto> {
     let (height, width) = photo_size(photo)?;
     let labels = labels_of(root, photo);
     let mut shapes = Vec::new();
@@ -130,7 +136,7 @@ fn drawn(root: &Path, photo: &Path, left_out: &mut LeftOut) -> Result<Drawn> {
     }
     shapes.sort_by_key(|(area, ..)| *area);
     let shapes = shapes.into_iter().map(|(_, class, shape)| (class, shape)).collect();
-    Ok(Drawn { split: split_of(root, photo), photo: photo.to_owned(), labels, size: (width, height), shapes })
+    Ok(YoloPhoto { split: split_of(root, photo), photo: photo.to_owned(), labels, size: (width, height), shapes })
 }
 
 /// A line's class, and its shape with the number of pixels it covers.
@@ -157,13 +163,9 @@ fn line(line: &str, (width, height): (usize, usize)) -> Result<(usize, usize, Sh
 /// The photos in and below a folder, in path order. Links to folders are not followed.
 fn photos_below(folder: &Path, depth: usize, photos: &mut Vec<PathBuf>) -> Result<()> {
     for path in entries(folder)? {
-        let is_photo = || {
-            let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-            ["jpg", "jpeg", "png"].iter().any(|known| ending == **known)
-        };
         if path.is_dir() && !path.is_symlink() && depth < DEEPEST {
             photos_below(&path, depth + 1, photos)?;
-        } else if path.is_file() && is_photo() {
+        } else if path.is_file() && has_ending(&path, &PHOTO_ENDINGS) {
             photos.push(path);
         }
     }
@@ -180,9 +182,8 @@ fn place_of(root: &Path, path: &Path, name: &str) -> Option<usize> {
 fn labels_of(root: &Path, photo: &Path) -> PathBuf {
     let below = photo.strip_prefix(root).unwrap_or(photo);
     let images = place_of(root, photo, "images");
-    let part = |(place, part): (usize, Component)| match Some(place) == images {
-        true => OsStr::new("labels").to_owned(),
-        false => part.as_os_str().to_owned(),
+    let part = |(place, part): (usize, Component)| {
+        if Some(place) == images { OsStr::new("labels").to_owned() } else { part.as_os_str().to_owned() }
     };
     root.join(below.components().enumerate().map(part).collect::<PathBuf>()).with_extension("txt")
 }
@@ -205,7 +206,7 @@ fn names(root: &Path) -> Result<Option<(Vec<String>, PathBuf)>> {
         if !path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml") || !path.is_file() {
             continue;
         }
-        let description: Description = serde_saphyr::from_str(&text::read(&path)?).map_err(|error| {
+        let description: YoloDescription = serde_saphyr::from_str(&text::read(&path)?).map_err(|error| {
             let first = error.to_string().lines().next().unwrap_or_default().to_owned();
             Error::new(format!("{} is no description of a data set: {first}", path.display()))
         })?;

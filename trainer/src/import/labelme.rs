@@ -13,18 +13,18 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    FARTHEST, Item, LeftOut, Mask, Settings, Shape, Source, classes, entries, is_background, json, photos, polygon,
-    stem,
+    FARTHEST, ImportSettings, LabelledPhoto, LabelledPhotos, LeftOut, MaskSource, Shape, classes, entries,
+    is_background, json, photo_size, photos, polygon, stem,
 };
-use crate::data::{VOID, photo_size};
 use crate::error::{Error, Result};
+use crate::labelmap::VOID;
 
 /// Labels of pixels that belong to no class, as in labelme's own conversion to VOC.
 const IGNORE: &str = "__ignore__";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct File {
+struct LabelmeFile {
     #[serde(default)]
     image_path: Option<String>,
     #[serde(default)]
@@ -37,7 +37,7 @@ struct File {
 }
 
 #[derive(Deserialize)]
-struct Drawn {
+struct LabelmeShape {
     #[serde(default)]
     label: Value,
     #[serde(default)]
@@ -51,8 +51,8 @@ struct Drawn {
 }
 
 /// A file whose photo exists.
-struct Labelled {
-    item: Item,
+struct ReadFile {
+    item: LabelledPhoto,
     file: PathBuf,
     size: (usize, usize),
     shapes: Vec<(String, Shape)>,
@@ -62,7 +62,7 @@ struct Labelled {
 /// otherwise next to them; or stored inside them. Classes are the labels in alphabetical order
 /// after the background, or the selected ones; other labels then become background. Shapes without
 /// an area, such as points and lines, are skipped.
-pub fn find(folder: &Path, photos: Option<&Path>, settings: &Settings<'_>) -> Result<Source> {
+pub fn find(folder: &Path, photos: Option<&Path>, settings: &ImportSettings<'_>) -> Result<LabelledPhotos> {
     let mut left_out = LeftOut::new(settings);
     let is_json = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
     let paths: Vec<PathBuf> = entries(folder)?.into_iter().filter(is_json).collect();
@@ -104,13 +104,13 @@ pub fn find(folder: &Path, photos: Option<&Path>, settings: &Settings<'_>) -> Re
         IGNORE => VOID,
         label => classes.iter().position(|class| class.name == label).unwrap_or(0) as u8,
     };
-    let items = files.into_iter().map(|Labelled { item, file, size, shapes }| {
+    let items = files.into_iter().map(|ReadFile { item, file, size, shapes }| {
         let shapes = shapes.into_iter().map(|(label, shape)| (shape, index(&label))).collect();
-        Item { mask: Mask::Shapes { size, file, shapes }, ..item }
+        LabelledPhoto { mask: MaskSource::Shapes { size, file, shapes }, ..item }
     });
     let splits = BTreeMap::from([(settings.split.to_owned(), items.collect())]);
     let (left_out, notes) = (left_out.sentences, left_out.notes);
-    Ok(Source { classes: classes.clone(), splits, left_out, notes, unpacked: Some(Arc::new(unpacked)) })
+    Ok(LabelledPhotos { classes: classes.clone(), splits, left_out, notes, unpacked: Some(Arc::new(unpacked)) })
 }
 
 /// A file's labels, or its problem.
@@ -118,20 +118,20 @@ fn labelled(
     path: &Path,
     photos: &Path,
     unpacked: &TempDir,
-    settings: &Settings<'_>,
+    settings: &ImportSettings<'_>,
     left_out: &mut LeftOut,
-) -> Result<Result<Labelled>> {
-    let read = || -> Result<(File, Item, (usize, usize), bool)> {
+) -> Result<Result<ReadFile>> {
+    let read = || -> Result<(LabelmeFile, LabelledPhoto, (usize, usize), bool)> {
         let (text, is_assumed) = json::read(path, settings.encoding)?;
-        let file: File = serde_json::from_str(&text)
+        let file: LabelmeFile = serde_json::from_str(&text)
             .map_err(|error| Error::new(format!("{} is not a file of labelme: {error}", path.display())))?;
         let photo = photo(path, &file, photos, unpacked)?;
         let size = match (json::length(&file.image_width), json::length(&file.image_height)) {
             (Some(width), Some(height)) => (width, height),
             _ => photo_size(&photo).map(|(height, width)| (width, height))?,
         };
-        let mask = Mask::Shapes { size, file: path.to_owned(), shapes: Vec::new() };
-        let item = Item { id: stem(&photo)?, photo, mask };
+        let mask = MaskSource::Shapes { size, file: path.to_owned(), shapes: Vec::new() };
+        let item = LabelledPhoto { id: stem(&photo)?, photo, mask };
         // Checked before drawing, because the file can state any size.
         item.check()?;
         Ok((file, item, size, is_assumed))
@@ -160,11 +160,11 @@ fn labelled(
             }
         }
     }
-    Ok(Ok(Labelled { item, file: path.to_owned(), size, shapes }))
+    Ok(Ok(ReadFile { item, file: path.to_owned(), size, shapes }))
 }
 
 /// A file's photo: the one it names, or the one stored in it.
-fn photo(path: &Path, file: &File, folder: &Path, unpacked: &TempDir) -> Result<PathBuf> {
+fn photo(path: &Path, file: &LabelmeFile, folder: &Path, unpacked: &TempDir) -> Result<PathBuf> {
     let named = file.image_path.as_deref().unwrap_or_default();
     if let Some(photo) = photos::find(folder, named) {
         return Ok(photo);
@@ -198,7 +198,8 @@ fn decode(text: &str) -> Result<Vec<u8>> {
 
 /// A shape's label and its form, or the form's problem; an error if it has no label.
 fn shape(value: Value, (width, height): (usize, usize)) -> Result<(String, Result<Shape>)> {
-    let drawn: Drawn = serde_json::from_value(value).map_err(|error| Error::new(format!("cannot be read: {error}")))?;
+    let drawn: LabelmeShape =
+        serde_json::from_value(value).map_err(|error| Error::new(format!("cannot be read: {error}")))?;
     let label = json::name(&drawn.label).ok_or_else(|| Error::new("has no label"))?;
     let form = form(&drawn, (width, height)).and_then(|shape| match shape.area(width, height)? {
         0 => Err(Error::new("covers no pixel of the photo")),
@@ -207,7 +208,7 @@ fn shape(value: Value, (width, height): (usize, usize)) -> Result<(String, Resul
     Ok((label, form))
 }
 
-fn form(drawn: &Drawn, size: (usize, usize)) -> Result<Shape> {
+fn form(drawn: &LabelmeShape, size: (usize, usize)) -> Result<Shape> {
     let points = drawn.points.as_array().map(Vec::as_slice).unwrap_or_default();
     let point = |value: &Value| {
         let [x, y, ..] = value.as_array()?.as_slice() else { return None };

@@ -3,46 +3,47 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use fcn::palette::Class;
+use fcn::palette::{CITYSCAPES_COLORS, Class};
 
-use super::{Item, Mask, Source, all_void, entries};
+use super::{LabelledPhoto, LabelledPhotos, MaskSource, all_void, entries};
 use crate::error::{Error, Result};
 
-/// The 19 evaluated classes, in the order of their train IDs: the ID in `labelIds` files, name and
-/// colour (cityscapesScripts, `labels.py`). All other IDs are void.
-const LABELS: [(u8, &str, [u8; 3]); 19] = [
-    (7, "road", [128, 64, 128]),
-    (8, "sidewalk", [244, 35, 232]),
-    (11, "building", [70, 70, 70]),
-    (12, "wall", [102, 102, 156]),
-    (13, "fence", [190, 153, 153]),
-    (17, "pole", [153, 153, 153]),
-    (19, "traffic light", [250, 170, 30]),
-    (20, "traffic sign", [220, 220, 0]),
-    (21, "vegetation", [107, 142, 35]),
-    (22, "terrain", [152, 251, 152]),
-    (23, "sky", [70, 130, 180]),
-    (24, "person", [220, 20, 60]),
-    (25, "rider", [255, 0, 0]),
-    (26, "car", [0, 0, 142]),
-    (27, "truck", [0, 0, 70]),
-    (28, "bus", [0, 60, 100]),
-    (31, "train", [0, 80, 100]),
-    (32, "motorcycle", [0, 0, 230]),
-    (33, "bicycle", [119, 11, 32]),
+/// The 19 evaluated classes, in the order of their train IDs: the ID in `labelIds` files and name
+/// (cityscapesScripts, `labels.py`). All other IDs are void.
+const LABELS: [(u8, &str); 19] = [
+    (7, "road"),
+    (8, "sidewalk"),
+    (11, "building"),
+    (12, "wall"),
+    (13, "fence"),
+    (17, "pole"),
+    (19, "traffic light"),
+    (20, "traffic sign"),
+    (21, "vegetation"),
+    (22, "terrain"),
+    (23, "sky"),
+    (24, "person"),
+    (25, "rider"),
+    (26, "car"),
+    (27, "truck"),
+    (28, "bus"),
+    (31, "train"),
+    (32, "motorcycle"),
+    (33, "bicycle"),
 ];
 
 const PHOTO_ENDING: &str = "_leftImg8bit.png";
 
 /// Finds the photos of these splits and their masks: `labelTrainIds` if present, otherwise
 /// `labelIds`.
-pub fn find(root: &Path, splits: &[String]) -> Result<Source> {
-    let classes = LABELS.iter().map(|(_, name, color)| Class { name: (*name).to_owned(), color: *color }).collect();
+pub fn find(root: &Path, splits: &[String]) -> Result<LabelledPhotos> {
+    let class = |((_, name), color): (&(u8, &str), [u8; 3])| Class { name: (*name).to_owned(), color };
+    let classes = LABELS.iter().zip(CITYSCAPES_COLORS).map(class).collect();
     let splits = splits.iter().map(|split| Ok((split.clone(), items(root, split)?)));
-    Ok(Source { classes, splits: splits.collect::<Result<BTreeMap<_, _>>>()?, ..Source::default() })
+    Ok(LabelledPhotos { classes, splits: splits.collect::<Result<BTreeMap<_, _>>>()?, ..LabelledPhotos::default() })
 }
 
-fn items(root: &Path, split: &str) -> Result<Vec<Item>> {
+fn items(root: &Path, split: &str) -> Result<Vec<LabelledPhoto>> {
     let folder = root.join("leftImg8bit").join(split);
     let mut items = Vec::new();
     for city in entries(&folder)?.into_iter().filter(|path| path.is_dir()) {
@@ -67,11 +68,16 @@ fn items(root: &Path, split: &str) -> Result<Vec<Item>> {
                     label_ids.display()
                 )));
             };
-            items.push(Item { id: id.to_owned(), photo: photo.clone(), mask: Mask::File { path, values } });
+            items.push(LabelledPhoto {
+                id: id.to_owned(),
+                photo: photo.clone(),
+                mask: MaskSource::File { path, values },
+            });
         }
     }
-    match items.is_empty() {
-        true => Err(Error::new(format!("{} holds no CITY/*{PHOTO_ENDING}", folder.display()))),
-        false => Ok(items),
+    if items.is_empty() {
+        Err(Error::new(format!("{} holds no CITY/*{PHOTO_ENDING}", folder.display())))
+    } else {
+        Ok(items)
     }
 }

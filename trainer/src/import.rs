@@ -1,4 +1,5 @@
-//! Converts labelling tools' files and other data sets to the Pascal VOC layout.
+//! Reads the files of labelling tools and other data sets, and converts them to the Pascal VOC
+//! layout.
 
 pub mod cityscapes;
 pub mod coco;
@@ -14,28 +15,42 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::ValueEnum;
 use encoding_rs::Encoding;
-use fcn::ImageLayout;
 use fcn::palette::{Class, voc_color};
+use fcn::{ImageLayout, image_layout};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::data::mask::{self, ClassColors};
-use crate::data::{Facts, VOID};
 use crate::error::{Error, Result};
-use crate::labelmap::{self, MAX_CLASSES};
+use crate::folder::{self, PHOTO_ENDINGS, has_ending};
+use crate::labelmap::{self, MAX_CLASSES, VOID};
+use crate::mask::{self, ClassColors, MaskFacts};
 pub use raster::Shape;
 pub use rle::{Counts, Runs};
 
 /// The class of uncovered pixels.
 const BACKGROUND: &str = "background";
 
+/// How to treat photos that a split lists but that have no mask: CVAT writes none for photos
+/// without annotations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MissingMasks {
+    /// They are an error.
+    #[default]
+    Refuse,
+    /// All their pixels belong to the class called background.
+    Background,
+}
+
 /// Settings for reading annotation files.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings<'a> {
+pub struct ImportSettings<'a> {
     /// The photos' split.
     pub split: &'a str,
     /// The classes after the background, in index order; `None` for all.
@@ -48,11 +63,11 @@ pub struct Settings<'a> {
 
 /// Labelled photos, found but not yet written.
 #[derive(Debug, Default)]
-pub struct Source {
+pub struct LabelledPhotos {
     /// In index order.
     pub classes: Vec<Class>,
     /// The splits by name.
-    pub splits: BTreeMap<String, Vec<Item>>,
+    pub splits: BTreeMap<String, Vec<LabelledPhoto>>,
     /// Skipped items, a sentence each, with the photo.
     pub left_out: Vec<String>,
     /// Assumptions, a sentence each.
@@ -69,7 +84,7 @@ struct LeftOut {
 }
 
 impl LeftOut {
-    fn new(settings: &Settings<'_>) -> LeftOut {
+    fn new(settings: &ImportSettings<'_>) -> LeftOut {
         LeftOut { is_strict: settings.is_strict, sentences: Vec::new(), notes: Vec::new() }
     }
 
@@ -93,18 +108,18 @@ impl LeftOut {
 
 /// A photo and the source of its mask.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub struct LabelledPhoto {
     /// Its new name.
     pub id: String,
     /// A JPEG or PNG file.
     pub photo: PathBuf,
     /// Its mask.
-    pub mask: Mask,
+    pub mask: MaskSource,
 }
 
 /// The source of a mask.
 #[derive(Debug, Clone)]
-pub enum Mask {
+pub enum MaskSource {
     /// Shapes with their class indices, each drawn over those before; class 0 elsewhere. They were
     /// drawn in this file on a photo of this width and height.
     Shapes {
@@ -134,11 +149,11 @@ pub enum Mask {
     Background,
 }
 
-impl Mask {
+impl MaskSource {
     /// The class indices of the upright photo, row by row, and the decisions made about them.
-    pub fn labels(&self, photo: &Path, layout: &ImageLayout) -> Result<(Vec<u8>, Facts)> {
+    pub fn labels(&self, photo: &Path, layout: &ImageLayout) -> Result<(Vec<u8>, MaskFacts)> {
         let labels = match self {
-            Mask::Shapes { size, shapes, file } => {
+            MaskSource::Shapes { size, shapes, file } => {
                 let (width, height) = *size;
                 let mut labels = vec![0; width * height];
                 for (shape, label) in shapes {
@@ -149,19 +164,19 @@ impl Mask {
                 // Drawn on the stored photo by a tool that ignores EXIF.
                 if is_size(size, layout.upright()) { labels } else { layout.turn(labels) }
             }
-            Mask::File { path, values } => {
+            MaskSource::File { path, values } => {
                 let mut labels = mask::open(path, (photo, layout))?.values()?;
                 labels.iter_mut().for_each(|label| *label = values[usize::from(*label)]);
                 labels
             }
-            Mask::Classes { path, colors } => return mask::open(path, (photo, layout))?.read(colors),
-            Mask::Background => vec![0; layout.width as usize * layout.height as usize],
+            MaskSource::Classes { path, colors } => return mask::open(path, (photo, layout))?.read(colors),
+            MaskSource::Background => vec![0; layout.width as usize * layout.height as usize],
         };
-        Ok((labels, Facts::default()))
+        Ok((labels, MaskFacts::default()))
     }
 }
 
-impl Source {
+impl LabelledPhotos {
     /// Moves a share of the photos of `train` to a split `val`, always the same ones.
     pub fn hold_out(&mut self, train: &str, val: &str, share: f64) -> Result<()> {
         let items = self.splits.remove(train).unwrap_or_default();
@@ -217,8 +232,7 @@ impl Source {
             }
         }
         for folder in [out.join("JPEGImages"), out.join("SegmentationClass"), lists.clone()] {
-            std::fs::create_dir_all(&folder)
-                .map_err(|error| Error::new(format!("the folder {} cannot be made: {error}", folder.display())))?;
+            folder::make(&folder)?;
         }
         for item in items() {
             item.write(out, &self.classes)?;
@@ -234,7 +248,7 @@ impl Source {
     }
 }
 
-impl Item {
+impl LabelledPhoto {
     fn photo_in(&self, out: &Path) -> PathBuf {
         let ending = self.photo.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         out.join("JPEGImages").join(format!("{}.{ending}", self.id))
@@ -246,8 +260,7 @@ impl Item {
 
     /// Checks that the photo can be opened and has the size that its shapes were drawn on.
     fn check(&self) -> Result<()> {
-        let ending = self.photo.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        if !["jpg", "jpeg", "png"].contains(&ending.as_str()) {
+        if !has_ending(&self.photo, &PHOTO_ENDINGS) {
             return Err(Error::new(format!(
                 "{} is neither .jpg, .jpeg nor .png; convert it first",
                 self.photo.display()
@@ -258,7 +271,7 @@ impl Item {
         let is_known =
             |size: &(usize, usize)| is_size(size, (width, height)) || is_size(size, (layout.width, layout.height));
         match &self.mask {
-            Mask::Shapes { size, file, .. } if !is_known(size) => Err(Error::new(format!(
+            MaskSource::Shapes { size, file, .. } if !is_known(size) => Err(Error::new(format!(
                 "{} was drawn on {} x {} pixels, but {} has {width} x {height}; take the photo that was labelled",
                 file.display(),
                 size.0,
@@ -331,6 +344,12 @@ fn polygon(numbers: &[&Value]) -> Result<Vec<(f64, f64)>> {
         points @ 0..3 => Err(Error::new(format!("a polygon of {points} points has no area"))),
         _ => Ok(values.chunks_exact(2).map(|point| (point[0], point[1])).collect()),
     }
+}
+
+/// Height and width of a photo in pixels, upright.
+pub(crate) fn photo_size(path: &Path) -> Result<(usize, usize)> {
+    let (width, height) = image_layout(path)?.upright();
+    Ok((height as usize, width as usize))
 }
 
 /// A file's name without folder and extension.

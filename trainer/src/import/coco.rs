@@ -10,14 +10,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{
-    Counts, Item, LeftOut, Mask, Runs, Settings, Shape, Source, classes, is_background, json, photos, polygon, stem,
+    Counts, ImportSettings, LabelledPhoto, LabelledPhotos, LeftOut, MaskSource, Runs, Shape, classes, is_background,
+    json, photo_size, photos, polygon, stem,
 };
-use crate::data::photo_size;
 use crate::error::{Error, Result};
 
 /// Entries are read one by one, so that a bad one can be skipped.
 #[derive(Deserialize)]
-struct File<'a> {
+struct CocoFile<'a> {
     #[serde(borrow)]
     images: Vec<&'a RawValue>,
     #[serde(borrow)]
@@ -27,7 +27,7 @@ struct File<'a> {
 }
 
 #[derive(Deserialize)]
-struct Image {
+struct CocoImage {
     id: Value,
     file_name: String,
     #[serde(default)]
@@ -38,7 +38,7 @@ struct Image {
 
 /// The part of an annotation that identifies its image.
 #[derive(Deserialize)]
-struct Place {
+struct AnnotatedImage {
     #[serde(default)]
     image_id: Value,
     #[serde(default)]
@@ -66,7 +66,7 @@ struct Category {
 }
 
 /// A usable category.
-struct Named {
+struct NamedCategory {
     id: String,
     name: String,
     supercategory: Option<String>,
@@ -77,21 +77,21 @@ struct Named {
 /// background. Categories with the same name are one class, a category called background is the
 /// background, and one that only groups others is ignored. Smaller instances are drawn over larger
 /// ones, and crowds below all others.
-pub fn find(file: &Path, photos: &Path, settings: &Settings<'_>) -> Result<Source> {
+pub fn find(file: &Path, photos: &Path, settings: &ImportSettings<'_>) -> Result<LabelledPhotos> {
     let shown = file.display();
     let mut left_out = LeftOut::new(settings);
     let (text, is_assumed) = json::read(file, settings.encoding)?;
     if is_assumed {
         left_out.note(format!("{shown} is not UTF-8 and was read as Windows-1252; --encoding names another encoding"));
     }
-    let parsed: File<'_> = serde_json::from_str(&text)
+    let parsed: CocoFile<'_> = serde_json::from_str(&text)
         .map_err(|error| Error::new(format!("{shown} is not a file of COCO instances: {error}")))?;
 
     let mut by_image: HashMap<String, Vec<&RawValue>> = HashMap::new();
     let mut annotated = HashSet::new();
     for annotation in parsed.annotations {
-        match serde_json::from_str::<Place>(annotation.get()) {
-            Ok(Place { image_id, category_id }) => {
+        match serde_json::from_str::<AnnotatedImage>(annotation.get()) {
+            Ok(AnnotatedImage { image_id, category_id }) => {
                 annotated.extend(json::id(&category_id));
                 match json::id(&image_id) {
                     Some(image) => by_image.entry(image).or_default().push(annotation),
@@ -111,9 +111,12 @@ pub fn find(file: &Path, photos: &Path, settings: &Settings<'_>) -> Result<Sourc
     let mut seen = HashSet::new();
     let all = found().filter(|name| seen.insert(*name)).cloned();
     let classes = classes(settings.names.map_or_else(|| all.collect(), <[String]>::to_vec))?;
-    let index = |name: &str| match is_background(name) {
-        true => Some(0),
-        false => classes.iter().position(|class| class.name == name).map(|index| index as u8),
+    let index = |name: &str| {
+        if is_background(name) {
+            Some(0)
+        } else {
+            classes.iter().position(|class| class.name == name).map(|index| index as u8)
+        }
     };
     let indices: HashMap<&str, Option<u8>> =
         categories.iter().map(|category| (&category.id[..], index(&category.name))).collect();
@@ -137,7 +140,7 @@ pub fn find(file: &Path, photos: &Path, settings: &Settings<'_>) -> Result<Sourc
             Ok((id, mut item, size)) => {
                 let annotations = by_image.remove(&id).unwrap_or_default();
                 let shapes = shapes(&annotations, size, &item.photo, &indices, &mut left_out)?;
-                item.mask = Mask::Shapes { size, file: file.to_owned(), shapes };
+                item.mask = MaskSource::Shapes { size, file: file.to_owned(), shapes };
                 items.push(item);
             }
             Err((id, error)) => {
@@ -158,7 +161,13 @@ pub fn find(file: &Path, photos: &Path, settings: &Settings<'_>) -> Result<Sourc
         return Err(Error::new(format!("{shown} gives no photo: {reason}")));
     }
     let splits = BTreeMap::from([(settings.split.to_owned(), items)]);
-    Ok(Source { classes, splits, left_out: left_out.sentences, notes: left_out.notes, ..Source::default() })
+    Ok(LabelledPhotos {
+        classes,
+        splits,
+        left_out: left_out.sentences,
+        notes: left_out.notes,
+        ..LabelledPhotos::default()
+    })
 }
 
 /// The categories used as classes, in ID order.
@@ -167,36 +176,37 @@ fn categories(
     annotated: &HashSet<String>,
     left_out: &mut LeftOut,
     file: &Path,
-) -> Result<Vec<Named>> {
+) -> Result<Vec<NamedCategory>> {
     let mut categories = Vec::new();
     for entry in entries {
         let parsed = serde_json::from_str::<Category>(entry.get()).ok();
         match parsed.and_then(|c| Some((json::id(&c.id)?, json::name(&c.name)?, json::name(&c.supercategory)))) {
-            Some((id, name, supercategory)) => categories.push(Named { id, name, supercategory }),
+            Some((id, name, supercategory)) => categories.push(NamedCategory { id, name, supercategory }),
             None => left_out.add(format!("{}: a category without an ID or a name: {entry}", file.display()))?,
         }
     }
     let mut seen: HashMap<&str, &str> = HashMap::new();
-    for Named { id, name, .. } in &categories {
+    for NamedCategory { id, name, .. } in &categories {
         if let Some(other) = seen.insert(id, name) {
             return Err(Error::new(format!("{}: the category ID {id} stands for {other} and {name}", file.display())));
         }
     }
     // Roboflow writes a category for the whole project, the parent of the others.
-    let is_group = |category: &Named| {
-        let names_it = |other: &Named| other.id != category.id && other.supercategory.as_ref() == Some(&category.name);
-        let shares_its_name = |other: &Named| other.id != category.id && other.name == category.name;
+    let is_group = |category: &NamedCategory| {
+        let names_it =
+            |other: &NamedCategory| other.id != category.id && other.supercategory.as_ref() == Some(&category.name);
+        let shares_its_name = |other: &NamedCategory| other.id != category.id && other.name == category.name;
         !annotated.contains(&category.id) && categories.iter().any(names_it) && !categories.iter().any(shares_its_name)
     };
     for category in categories.iter().filter(|category| is_group(category)) {
-        let Named { id, name, .. } = category;
+        let NamedCategory { id, name, .. } = category;
         left_out.note(format!("the category {name} ({id}) groups others and labels nothing, so it is no class"));
     }
     let groups: Vec<bool> = categories.iter().map(is_group).collect();
     let mut groups = groups.into_iter();
     categories.retain(|_| groups.next() == Some(false));
     categories.sort_by(|a, b| {
-        let number = |category: &Named| category.id.parse::<f64>().unwrap_or(f64::INFINITY);
+        let number = |category: &NamedCategory| category.id.parse::<f64>().unwrap_or(f64::INFINITY);
         number(a).total_cmp(&number(b)).then_with(|| a.id.cmp(&b.id))
     });
     Ok(categories)
@@ -211,21 +221,21 @@ fn image(
     file: &Path,
     photos: &Path,
     known: &mut HashSet<PathBuf>,
-) -> std::result::Result<(String, Item, (usize, usize)), Refused> {
+) -> std::result::Result<(String, LabelledPhoto, (usize, usize)), Refused> {
     let shown = file.display();
-    let image: Image = serde_json::from_str(entry.get())
+    let image: CocoImage = serde_json::from_str(entry.get())
         .map_err(|error| (None, Error::new(format!("{shown}: an image cannot be read: {error}"))))?;
     let name = &image.file_name;
     let id = json::id(&image.id).ok_or_else(|| (None, Error::new(format!("{shown}: {name} has no ID"))))?;
-    let check = |known: &mut HashSet<PathBuf>| -> Result<(Item, (usize, usize))> {
+    let check = |known: &mut HashSet<PathBuf>| -> Result<(LabelledPhoto, (usize, usize))> {
         let photo = photos::find(photos, name)
             .ok_or_else(|| Error::new(format!("{shown}: the photo {name} is not in {}", photos.display())))?;
         let size = match (json::length(&image.width), json::length(&image.height)) {
             (Some(width), Some(height)) => (width, height),
             _ => photo_size(&photo).map(|(height, width)| (width, height))?,
         };
-        let mask = Mask::Shapes { size, file: file.to_owned(), shapes: Vec::new() };
-        let item = Item { id: stem(&photo)?, mask, photo };
+        let mask = MaskSource::Shapes { size, file: file.to_owned(), shapes: Vec::new() };
+        let item = LabelledPhoto { id: stem(&photo)?, mask, photo };
         // Checked before drawing, because the file can state any size.
         item.check()?;
         if !known.insert(item.photo.clone()) {
@@ -302,9 +312,10 @@ fn shape(segmentation: &Value) -> Result<(Shape, Vec<Error>)> {
     };
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for values in polygons {
-        let values: Vec<&Value> = match lists(values) {
-            true => values.iter().filter_map(Value::as_array).flatten().collect(),
-            false => values.iter().collect(),
+        let values: Vec<&Value> = if lists(values) {
+            values.iter().filter_map(Value::as_array).flatten().collect()
+        } else {
+            values.iter().collect()
         };
         match polygon(&values) {
             Ok(polygon) => good.push(polygon),

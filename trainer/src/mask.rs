@@ -1,6 +1,8 @@
 //! Masks: PNG files whose pixels are class indices (palette or greyscale) or the classes' colours
 //! (RGB, RGBA).
 
+mod palette;
+
 use std::collections::BTreeSet;
 use std::io::BufReader;
 use std::path::Path;
@@ -9,10 +11,30 @@ use fcn::ImageLayout;
 use fcn::palette::Class;
 use png::{BitDepth, ColorType, Decoder, Transformations};
 
-use super::palette::{self, Meaning};
-use super::{Facts, VOID, unreadable};
 use crate::error::{Error, Result};
-use crate::labelmap::{ColorIndex, color_text};
+use crate::labelmap::{ColorIndex, VOID, color_text};
+use palette::Meaning;
+
+/// Decisions made about a mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MaskFacts {
+    /// The mask had the stored photo's orientation and was rotated with it.
+    pub turned: bool,
+    /// The photo is rotated, and the sizes do not tell whether the mask is: it is assumed to be
+    /// upright.
+    pub unsure: bool,
+    /// The palette has the classes' colours in another order, so the colours determine the classes.
+    pub by_color: bool,
+    /// There is no mask: the whole photo is background.
+    pub no_mask: bool,
+}
+
+/// The number of pixels of each label.
+pub(crate) fn histogram(labels: &[u8]) -> [u64; 256] {
+    let mut counts = [0; 256];
+    labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
+    counts
+}
 
 /// Class colours, and the lookup from a mask's colour to its class.
 #[derive(Debug)]
@@ -101,13 +123,13 @@ pub(crate) fn open<'a>(path: &'a Path, (photo, layout): (&Path, &'a ImageLayout)
 impl RawMask<'_> {
     /// The class indices of the upright photo, row by row, and the decisions made about them. Alpha
     /// is ignored.
-    pub(crate) fn read(self, classes: &ClassColors) -> Result<(Vec<u8>, Facts)> {
+    pub(crate) fn read(self, classes: &ClassColors) -> Result<(Vec<u8>, MaskFacts)> {
         let ClassColors { colors: classes, index: colors } = classes;
         let (photo, is_stored) = (self.photo, self.is_stored);
-        let mut facts = Facts {
+        let mut facts = MaskFacts {
             turned: is_stored,
             unsure: !photo.is_upright() && (photo.width, photo.height) == photo.upright(),
-            ..Facts::default()
+            ..MaskFacts::default()
         };
         let (path, width) = (self.path, self.width);
         let mask = match (self.channels, &self.palette) {
@@ -214,4 +236,8 @@ fn indices_of_colors(path: &Path, bytes: &[u8], channels: usize, width: usize, c
         mask.push(index);
     }
     Ok(mask)
+}
+
+fn unreadable(path: &Path, error: impl std::fmt::Display) -> Error {
+    Error::new(format!("{} cannot be read: {error}", path.display()))
 }

@@ -16,9 +16,8 @@
 
 use fcn::palette::voc_color;
 
-use super::VOID;
 use crate::error::{Error, Result};
-use crate::labelmap::{ColorIndex, color_text};
+use crate::labelmap::{ColorIndex, VOID, color_text};
 
 /// The meaning of a mask's values.
 #[derive(Debug)]

@@ -17,21 +17,21 @@ use std::sync::Arc;
 
 use fcn::palette::{Class, voc_color};
 
-use super::{BACKGROUND, Item, Mask, Source, all_void, classes, entries, stem};
-use crate::data::mask::{self, ClassColors, Content, MOST_COLORS};
-use crate::data::{MissingMasks, VOID};
-use crate::dataset::on_all_processors;
+use super::{BACKGROUND, LabelledPhoto, LabelledPhotos, MaskSource, MissingMasks, all_void, classes, entries, stem};
 use crate::error::{Error, Result};
-use crate::labelmap::{self, MAX_CLASSES, VOID_COLOR};
+use crate::folder::{PHOTO_ENDINGS, has_ending};
+use crate::labelmap::{self, MAX_CLASSES, VOID, VOID_COLOR};
+use crate::mask::{self, ClassColors, Content, MOST_COLORS};
+use crate::parallel::on_all_processors;
 use crate::text;
 
 /// File names of class lists.
 const NAME_LISTS: [&str; 3] = ["class_names.txt", "classes.txt", "obj.names"];
 
 /// Finds the photos of a folder and their masks in another one, all in the split `split`.
-pub fn find(images: &Path, masks: &Path, split: &str, missing: MissingMasks) -> Result<Source> {
-    let mut source = Source::default();
-    let photos = files(images, &["jpg", "jpeg", "png"])?;
+pub fn find(images: &Path, masks: &Path, split: &str, missing: MissingMasks) -> Result<LabelledPhotos> {
+    let mut source = LabelledPhotos::default();
+    let photos = files(images, &PHOTO_ENDINGS)?;
     let masks_by_stem = by_stem(files(masks, &["png"])?)?;
     let mut pairs = Vec::new();
     for photo in photos {
@@ -52,14 +52,14 @@ pub fn find(images: &Path, masks: &Path, split: &str, missing: MissingMasks) -> 
     }
     let contents = contents(&pairs)?;
     let named = named(images, masks)?;
-    let meaning = Meaning::of(named, &contents, masks, &mut source.notes)?;
+    let meaning = MaskMeaning::of(named, &contents, masks, &mut source.notes)?;
     let items = pairs.into_iter().map(|(id, photo, mask)| {
         let mask = match (mask, &meaning.values) {
-            (None, _) => Mask::Background,
-            (Some(path), Some(values)) => Mask::File { path, values: values.clone() },
-            (Some(path), None) => Mask::Classes { path, colors: meaning.colors.clone() },
+            (None, _) => MaskSource::Background,
+            (Some(path), Some(values)) => MaskSource::File { path, values: values.clone() },
+            (Some(path), None) => MaskSource::Classes { path, colors: meaning.colors.clone() },
         };
-        Item { id, photo, mask }
+        LabelledPhoto { id, photo, mask }
     });
     source.splits = BTreeMap::from([(split.to_owned(), items.collect())]);
     source.classes = meaning.classes;
@@ -68,13 +68,12 @@ pub fn find(images: &Path, masks: &Path, split: &str, missing: MissingMasks) -> 
 
 /// A folder's files with one of these extensions, in name order.
 fn files(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
-    let has_ending = |path: &PathBuf| {
-        path.extension().is_some_and(|own| endings.iter().any(|ending| own.eq_ignore_ascii_case(ending)))
-    };
-    let files: Vec<PathBuf> = entries(folder)?.into_iter().filter(has_ending).filter(|path| path.is_file()).collect();
-    match files.is_empty() {
-        true => Err(Error::new(format!("{} holds no .{} file", folder.display(), endings.join(" or .")))),
-        false => Ok(files),
+    let is_one = |path: &PathBuf| has_ending(path, endings) && path.is_file();
+    let files: Vec<PathBuf> = entries(folder)?.into_iter().filter(is_one).collect();
+    if files.is_empty() {
+        Err(Error::new(format!("{} holds no .{} file", folder.display(), endings.join(" or ."))))
+    } else {
+        Ok(files)
     }
 }
 
@@ -113,7 +112,7 @@ fn contents(pairs: &[(String, PathBuf, Option<PathBuf>)]) -> Result<Vec<Content>
 }
 
 /// Classes from a file next to the masks.
-enum Named {
+enum NamedClasses {
     /// With their colours.
     Classes(Vec<Class>),
     /// Only their names.
@@ -121,34 +120,34 @@ enum Named {
     Nothing,
 }
 
-fn named(images: &Path, masks: &Path) -> Result<Named> {
+fn named(images: &Path, masks: &Path) -> Result<NamedClasses> {
     let parent = masks.parent().filter(|parent| images.parent() == Some(*parent));
     for folder in [Some(masks), parent].into_iter().flatten() {
         let labelmap = folder.join("labelmap.txt");
         if labelmap.is_file() {
-            return labelmap::read(&labelmap).map(Named::Classes);
+            return labelmap::read(&labelmap).map(NamedClasses::Classes);
         }
         if let Some(list) = NAME_LISTS.iter().map(|name| folder.join(name)).find(|path| path.is_file()) {
             let text = text::read(&list)?;
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
             // labelme's list begins with void, which has no index.
             let names: Vec<String> = lines.filter(|name| *name != "__ignore__").map(str::to_owned).collect();
-            return Ok(Named::Names(names, list));
+            return Ok(NamedClasses::Names(names, list));
         }
     }
-    Ok(Named::Nothing)
+    Ok(NamedClasses::Nothing)
 }
 
 /// The meaning of the masks.
-struct Meaning {
+struct MaskMeaning {
     classes: Vec<Class>,
     colors: Arc<ClassColors>,
     /// The class of each value, if values are not indices.
     values: Option<Box<[u8; 256]>>,
 }
 
-impl Meaning {
-    fn of(named: Named, contents: &[Content], masks: &Path, notes: &mut Vec<String>) -> Result<Meaning> {
+impl MaskMeaning {
+    fn of(named: NamedClasses, contents: &[Content], masks: &Path, notes: &mut Vec<String>) -> Result<MaskMeaning> {
         let (mut used, mut palette, mut colors) = ([false; 256], None, BTreeSet::new());
         let mut counts = (0, 0);
         for content in contents {
@@ -166,34 +165,34 @@ impl Meaning {
         }
         let shown = masks.display();
         let names = match named {
-            Named::Classes(classes) => return Ok(Meaning::indices(classes)),
-            Named::Names(_, list) if counts.1 > 0 => {
+            NamedClasses::Classes(classes) => return Ok(MaskMeaning::indices(classes)),
+            NamedClasses::Names(_, list) if counts.1 > 0 => {
                 return Err(Error::new(format!(
                     "{} names classes without colours, but masks in {shown} are coloured; write a labelmap.txt with lines \
                      name:R,G,B::",
                     list.display()
                 )));
             }
-            Named::Names(names, _) => Some(names),
-            Named::Nothing => None,
+            NamedClasses::Names(names, _) => Some(names),
+            NamedClasses::Nothing => None,
         };
         match (names, counts) {
             (_, (1.., 1..)) => Err(Error::new(format!(
                 "{shown} has masks of values and masks of colours; write a labelmap.txt with lines name:R,G,B:: there, which tells \
                  what both mean"
             ))),
-            (None, (0, _)) => Meaning::colors(&colors, masks, notes),
-            (names, _) => Meaning::values(names, &used, palette, masks, notes),
+            (None, (0, _)) => MaskMeaning::colors(&colors, masks, notes),
+            (names, _) => MaskMeaning::values(names, &used, palette, masks, notes),
         }
     }
 
     /// Masks of class indices or of the classes' colours.
-    fn indices(classes: Vec<Class>) -> Meaning {
-        Meaning { colors: Arc::new(ClassColors::new(&classes)), classes, values: None }
+    fn indices(classes: Vec<Class>) -> MaskMeaning {
+        MaskMeaning { colors: Arc::new(ClassColors::new(&classes)), classes, values: None }
     }
 
     /// One class per colour, black first.
-    fn colors(colors: &BTreeSet<[u8; 3]>, masks: &Path, notes: &mut Vec<String>) -> Result<Meaning> {
+    fn colors(colors: &BTreeSet<[u8; 3]>, masks: &Path, notes: &mut Vec<String>) -> Result<MaskMeaning> {
         if colors.len() > MOST_COLORS {
             return Err(Error::new(format!(
                 "the masks in {} have more than {MOST_COLORS} colours, which are no classes; take masks without smooth edges that \
@@ -220,7 +219,7 @@ impl Meaning {
             class_names(&classes)
         ));
         at_least_two(&classes, masks)?;
-        Ok(Meaning::indices(classes))
+        Ok(MaskMeaning::indices(classes))
     }
 
     /// Classes of values.
@@ -230,7 +229,7 @@ impl Meaning {
         palette: Option<&Vec<[u8; 3]>>,
         masks: &Path,
         notes: &mut Vec<String>,
-    ) -> Result<Meaning> {
+    ) -> Result<MaskMeaning> {
         let shown = masks.display();
         let own: Vec<usize> = (0..usize::from(VOID)).filter(|value| used[*value]).collect();
         let largest = own.last().copied().unwrap_or(0);
@@ -248,7 +247,7 @@ impl Meaning {
                     classes.len()
                 )));
             }
-            return Ok(Meaning::indices(classes));
+            return Ok(MaskMeaning::indices(classes));
         }
         if own == [0] && used[usize::from(VOID)] {
             let classes = classes(["object".to_owned()])?;
@@ -257,7 +256,7 @@ impl Meaning {
             notes.push(format!(
                 "the masks in {shown} are of 0 and 255 alone, which are taken for background and object"
             ));
-            return Ok(Meaning { values: Some(values), ..Meaning::indices(classes) });
+            return Ok(MaskMeaning { values: Some(values), ..MaskMeaning::indices(classes) });
         }
         // Tools that draw classes as shades of grey leave gaps.
         if largest >= 2 * own.len() {
@@ -270,7 +269,7 @@ impl Meaning {
                 "{shown} has no labelmap.txt, so each value of its masks is a class: {}",
                 class_names(&classes)
             ));
-            return Ok(Meaning { values: Some(values), ..Meaning::indices(classes) });
+            return Ok(MaskMeaning { values: Some(values), ..MaskMeaning::indices(classes) });
         }
         if largest == 0 {
             return Err(Error::new(format!(
@@ -292,7 +291,7 @@ impl Meaning {
             "{shown} has no labelmap.txt, so the values of its masks are classes without names: {}",
             class_names(&classes)
         ));
-        Ok(Meaning::indices(classes))
+        Ok(MaskMeaning::indices(classes))
     }
 }
 
