@@ -60,8 +60,7 @@ fn run(model: &str, photo: &str, overlay_file: &str, runs: usize) -> Result<()> 
     times.sort();
     println!("time     {:.1} ms per frame (median of {runs})", times[runs / 2].as_secs_f64() * 1e3);
 
-    // Outlines that are visible at any image size.
-    let style = OverlayStyle { alpha: 0.4, outline: 1 + width.min(height) / 300, legend: true };
+    let style = OverlayStyle { legend: true, ..OverlayStyle::visible(width, height) };
     let labels = LabelMap::new(mask.labels(), width, height, 0)?;
     let (classes, background) = (segmenter.classes(), segmenter.background());
     overlay_styled(&mut image.pixels, PixelFormat::Rgb8, 0, labels, classes, background, style)?;

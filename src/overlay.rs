@@ -17,6 +17,15 @@ pub struct OverlayStyle {
     pub legend: bool,
 }
 
+impl OverlayStyle {
+    /// Colours and outlines that are visible in an image of this size: the outline has 1 pixel, and
+    /// one more per 300 pixels of the shorter side.
+    #[must_use]
+    pub fn visible(width: u32, height: u32) -> Self {
+        OverlayStyle { alpha: 0.4, outline: (1 + width.min(height) / 300).min(64), legend: false }
+    }
+}
+
 impl Default for OverlayStyle {
     /// Half transparent, without outlines and legend.
     fn default() -> Self {

@@ -155,7 +155,7 @@ impl Gstreamer {
     fn launch(&self, mut command: Command, pipeline: &str) -> Command {
         let pipeline = pipeline
             .replace("FOLDER", &self.folder.path().display().to_string())
-            .replace("FCN", &format!("fcn model={}", self.model.display()));
+            .replace("FCN", &format!("fcn alpha=0.5 outline=1 model={}", self.model.display()));
         command
             .env("GST_PLUGIN_PATH", self.folder.path())
             .env("GST_REGISTRY", self.path("registry.bin"))
@@ -175,6 +175,15 @@ impl Gstreamer {
     fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap()
     }
+}
+
+/// Whether the pixel to the left, right, top or bottom has another label.
+fn is_border(labels: &[u8], width: usize, pixel: usize) -> bool {
+    let (x, differs) = (pixel % width, |other: usize| labels.get(other).is_some_and(|label| *label != labels[pixel]));
+    (x > 0 && differs(pixel - 1))
+        || (x + 1 < width && differs(pixel + 1))
+        || (pixel >= width && differs(pixel - width))
+        || differs(pixel + width)
 }
 
 /// The layout of frames in a file.
@@ -197,7 +206,7 @@ impl Layout {
     }
 
     /// Compares frames before and after the element with plain arithmetic on the Rust API's labels,
-    /// byte by byte: halfway to the class colour where there is one, unchanged elsewhere.
+    /// byte by byte: the class colour at borders, halfway to it elsewhere; background is unchanged.
     fn check(&self, segmenter: &Segmenter, before: &[u8], after: &[u8], frames: usize) {
         let Layout { format, width, height, offset, stride, size } = *self;
         assert_eq!((before.len(), after.len()), (frames * size, frames * size), "{frames} frames of {size} bytes");
@@ -221,7 +230,9 @@ impl Layout {
                 let first = offset + pixel / width * stride + pixel % width * bytes;
                 for (channel, place) in order.into_iter().enumerate() {
                     let value = &mut expected[first + place];
-                    *value = (u16::from(*value) + u16::from(class.display_color()[channel])).div_ceil(2) as u8;
+                    let color = class.display_color()[channel];
+                    let half = (u16::from(*value) + u16::from(color)).div_ceil(2) as u8;
+                    *value = if is_border(mask.labels(), width, pixel) { color } else { half };
                 }
                 changed[label as usize] += usize::from(before[first..first + bytes] != after[first..first + bytes]);
             }
@@ -366,7 +377,8 @@ impl Nv12 {
                     continue;
                 }
                 let color = self.color(class.display_color());
-                let mut blend = |place: usize, color: f64| expected[place] = (expected[place] + color) / 2.0;
+                let share = if is_border(mask.labels(), width, pixel) { 1.0 } else { 0.5 };
+                let mut blend = |place: usize, color: f64| expected[place] += (color - expected[place]) * share;
                 blend(offsets[0] + y * strides[0] + x, color[0]);
                 if x % 2 == 0 && y % 2 == 0 {
                     let first = offsets[1] + y / 2 * strides[1] + x;

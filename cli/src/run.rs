@@ -230,8 +230,9 @@ impl Context {
 
     /// Draws class colours and outlines into an RGB image of the mask's size.
     pub(crate) fn draw(&self, mask: &Mask, image: &mut Image) -> Result<()> {
-        let outline = self.run.outline.unwrap_or(1 + image.width.min(image.height) / 300);
-        let style = OverlayStyle { alpha: self.run.alpha, outline, legend: false };
+        let visible = OverlayStyle::visible(image.width, image.height);
+        let outline = self.run.outline.unwrap_or(visible.outline);
+        let style = OverlayStyle { alpha: self.run.alpha, outline, ..visible };
         let labels = mask.label_map().ok_or("the mask has no labels")?;
         let (classes, background) = (self.segmenter.classes(), self.segmenter.background());
         overlay_styled(&mut image.pixels, PixelFormat::Rgb8, 0, labels, classes, background, style)

@@ -25,6 +25,7 @@ struct _GstFcn {
     /* Properties, guarded by the object lock. */
     gchar *model;
     gdouble alpha;
+    gint outline;
     guint width, height, threads;
     /* Valid from start to stop; only the streaming thread uses the mask. */
     fcn_segmenter *segmenter;
@@ -35,7 +36,7 @@ struct _GstFcn {
 
 G_DEFINE_TYPE(GstFcn, gst_fcn, GST_TYPE_VIDEO_FILTER)
 
-enum { PROPERTY_MODEL = 1, PROPERTY_ALPHA, PROPERTY_WIDTH, PROPERTY_HEIGHT, PROPERTY_THREADS };
+enum { PROPERTY_MODEL = 1, PROPERTY_ALPHA, PROPERTY_OUTLINE, PROPERTY_WIDTH, PROPERTY_HEIGHT, PROPERTY_THREADS };
 
 static void gst_fcn_set_property(GObject *object, guint property, const GValue *value, GParamSpec *spec) {
     GstFcn *self = GST_FCN(object);
@@ -46,6 +47,7 @@ static void gst_fcn_set_property(GObject *object, guint property, const GValue *
         self->model = g_value_dup_string(value);
         break;
     case PROPERTY_ALPHA: self->alpha = g_value_get_double(value); break;
+    case PROPERTY_OUTLINE: self->outline = g_value_get_int(value); break;
     case PROPERTY_WIDTH: self->width = g_value_get_uint(value); break;
     case PROPERTY_HEIGHT: self->height = g_value_get_uint(value); break;
     case PROPERTY_THREADS: self->threads = g_value_get_uint(value); break;
@@ -60,6 +62,7 @@ static void gst_fcn_get_property(GObject *object, guint property, GValue *value,
     switch (property) {
     case PROPERTY_MODEL: g_value_set_string(value, self->model); break;
     case PROPERTY_ALPHA: g_value_set_double(value, self->alpha); break;
+    case PROPERTY_OUTLINE: g_value_set_int(value, self->outline); break;
     case PROPERTY_WIDTH: g_value_set_uint(value, self->width); break;
     case PROPERTY_HEIGHT: g_value_set_uint(value, self->height); break;
     case PROPERTY_THREADS: g_value_set_uint(value, self->threads); break;
@@ -134,10 +137,24 @@ static void yuv_of(const GstVideoFrame *video, const uint8_t *rgb, gdouble *yuv)
     yuv[2] = offset[2] + scale[2] * (rgb[0] / 255.0 - y) / (2 * (1 - kr));
 }
 
-/* fcn_overlay() for Y'CbCr of any plane layout: a shared sample takes the class of its first
- * pixel. */
-static void overlay_yuv(const GstFcn *self, gdouble alpha, GstVideoFrame *video) {
+/* Whether another label lies within `reach` pixels to the left, right, top or bottom. */
+static gboolean is_border(const uint8_t *labels, gint width, gint height, gint x, gint y, gint reach) {
+    const uint8_t *here = labels + (gsize)y * (gsize)width + x;
+
+    for (gint step = 1; step <= reach; step++) {
+        if (x >= step && here[-step] != *here) return TRUE;
+        if (x + step < width && here[step] != *here) return TRUE;
+        if (y >= step && *(here - (gssize)step * width) != *here) return TRUE;
+        if (y + step < height && here[(gssize)step * width] != *here) return TRUE;
+    }
+    return FALSE;
+}
+
+/* fcn_overlay_styled() for Y'CbCr of any plane layout: a shared sample takes the class of its
+ * first pixel. */
+static void overlay_yuv(const GstFcn *self, gdouble alpha, gint outline, GstVideoFrame *video) {
     const uint8_t *labels = fcn_mask_labels(self->mask);
+    const gint width = GST_VIDEO_FRAME_WIDTH(video), height = GST_VIDEO_FRAME_HEIGHT(video);
     const GstVideoFormatInfo *info = video->info.finfo;
     gdouble yuv[256][3];
 
@@ -151,11 +168,14 @@ static void overlay_yuv(const GstFcn *self, gdouble alpha, GstVideoFrame *video)
         gint stride = GST_VIDEO_FRAME_COMP_STRIDE(video, component), step = GST_VIDEO_FRAME_COMP_PSTRIDE(video, component);
         guint right = GST_VIDEO_FORMAT_INFO_W_SUB(info, component), down = GST_VIDEO_FORMAT_INFO_H_SUB(info, component);
         for (gint y = 0; y < GST_VIDEO_FRAME_COMP_HEIGHT(video, component); y++) {
-            const uint8_t *row = labels + (gsize)(y << down) * (gsize)GST_VIDEO_FRAME_WIDTH(video);
+            const uint8_t *row = labels + (gsize)(y << down) * (gsize)width;
             for (gint x = 0; x < GST_VIDEO_FRAME_COMP_WIDTH(video, component); x++) {
                 guint8 *sample = data + (gssize)y * stride + x * step;
                 uint8_t label = row[x << right];
-                if (label != self->background) *sample = (guint8)(*sample + (yuv[label][component] - *sample) * alpha + 0.5);
+                gdouble share = alpha;
+                if (label == self->background) continue;
+                if (is_border(labels, width, height, x << right, y << down, outline)) share = 1;
+                *sample = (guint8)(*sample + (yuv[label][component] - *sample) * share + 0.5);
             }
         }
     }
@@ -164,19 +184,25 @@ static void overlay_yuv(const GstFcn *self, gdouble alpha, GstVideoFrame *video)
 static GstFlowReturn gst_fcn_transform_frame_ip(GstVideoFilter *filter, GstVideoFrame *video) {
     GstFcn *self = GST_FCN(filter);
     fcn_frame frame = {0};
+    fcn_overlay_style style = {0};
     fcn_status status;
     gdouble alpha;
+    gint outline;
 
     GST_OBJECT_LOCK(self);
     alpha = self->alpha;
+    outline = self->outline;
     GST_OBJECT_UNLOCK(self);
+    if (outline < 0) outline = MIN(1 + MIN(GST_VIDEO_FRAME_WIDTH(video), GST_VIDEO_FRAME_HEIGHT(video)) / 300, 64);
+    style.alpha = (float)alpha;
+    style.outline = (uint32_t)outline;
     status = describe(video, &frame);
     if (status == FCN_OK) status = fcn_segment(self->segmenter, &frame, self->mask);
     if (status == FCN_OK && GST_VIDEO_INFO_IS_YUV(&video->info))
-        overlay_yuv(self, alpha, video);
+        overlay_yuv(self, alpha, outline, video);
     else if (status == FCN_OK)
-        status = fcn_overlay(self->segmenter, self->mask, (float)alpha, frame.format, GST_VIDEO_FRAME_PLANE_DATA(video, 0),
-                             frame.width, frame.height, frame.strides[0]);
+        status = fcn_overlay_styled(self->segmenter, self->mask, &style, frame.format, GST_VIDEO_FRAME_PLANE_DATA(video, 0),
+                                    frame.width, frame.height, frame.strides[0]);
     if (status != FCN_OK) {
         GST_ELEMENT_ERROR(self, STREAM, FAILED, ("The frame cannot be labelled: %s", fcn_last_error()), (NULL));
         return GST_FLOW_ERROR;
@@ -209,7 +235,13 @@ static void gst_fcn_class_init(GstFcnClass *klass) {
     g_object_class_install_property(
         object, PROPERTY_ALPHA,
         g_param_spec_double("alpha", "Alpha", "How much of the classes' colours: 0 shows the video, 1 the colours", 0, 1,
-                            0.5, (GParamFlags)(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_CONTROLLABLE)));
+                            0.4, (GParamFlags)(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_CONTROLLABLE)));
+    g_object_class_install_property(
+        object, PROPERTY_OUTLINE,
+        g_param_spec_int("outline", "Outline",
+                         "Width of the classes' opaque outlines in pixels; -1: 1, and 1 more per 300 pixels of the "
+                         "shorter side",
+                         -1, 64, -1, (GParamFlags)(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_CONTROLLABLE)));
     g_object_class_install_property(
         object, PROPERTY_WIDTH,
         g_param_spec_uint("width", "Width", "Frames are labelled at this width; 0: their own", 0, 32767, 0, flags));
@@ -225,7 +257,10 @@ static void gst_fcn_class_init(GstFcnClass *klass) {
     GST_VIDEO_FILTER_CLASS(klass)->transform_frame_ip = gst_fcn_transform_frame_ip;
 }
 
-static void gst_fcn_init(GstFcn *self) { self->alpha = 0.5; }
+static void gst_fcn_init(GstFcn *self) {
+    self->alpha = 0.4;
+    self->outline = -1;
+}
 
 static gboolean plugin_init(GstPlugin *plugin) {
     return gst_element_register(plugin, "fcn", GST_RANK_NONE, gst_fcn_get_type());

@@ -69,8 +69,12 @@ int main(int argc, char **argv) {
 
             if (it.bytes > 2) {
                 Image expected = image;
-                CHECK(fcn_overlay(segmenter.get(), plain, 0.5f, it.format, expected.data.data(), 50, 37, image.step) == FCN_OK);
-                fcn_ros::overlay(segmenter, mask, 0.5f, image);
+                fcn_overlay_style style{};
+                style.alpha = 0.5f;
+                style.outline = 1;
+                CHECK(fcn_overlay_styled(segmenter.get(), plain, &style, it.format, expected.data.data(), 50, 37, image.step) ==
+                      FCN_OK);
+                fcn_ros::overlay(segmenter, mask, 0.5f, 1, image);
                 CHECK(image.data == expected.data && image.data != make(it.encoding, it.bytes, padding).data);
             }
             fcn_mask_free(plain);
@@ -91,7 +95,7 @@ int main(int argc, char **argv) {
     planes.data.pop_back();
     CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "takes 3584", [&] { fcn_ros::frame(planes); }));
     planes.data.push_back(0);
-    CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "NV21", [&] { fcn_ros::overlay(segmenter, mask, 0.5f, planes); }));
+    CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "NV21", [&] { fcn_ros::overlay(segmenter, mask, 0.5f, 1, planes); }));
     Image swapped = make("mono16", 2, 0);
     swapped.is_bigendian = 1;
     CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "is_bigendian", [&] { fcn_ros::frame(swapped); }));
@@ -101,7 +105,7 @@ int main(int argc, char **argv) {
     Image image = make("rgb8", 3, 0);
     image.data.pop_back();
     CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "5549 bytes", [&] { fcn_ros::frame(image); }));
-    CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "5549 bytes", [&] { fcn_ros::overlay(segmenter, mask, 0.5f, image); }));
+    CHECK(throws(FCN_ERROR_INVALID_ARGUMENT, "5549 bytes", [&] { fcn_ros::overlay(segmenter, mask, 0.5f, 1, image); }));
     CHECK(throws(FCN_ERROR_UNSUPPORTED_FORMAT, "''", [] { fcn_ros::frame(Image()); }));
     Image empty;
     empty.encoding = "rgb8";

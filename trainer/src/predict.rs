@@ -8,7 +8,7 @@ mod outlines;
 use std::time::{Duration, Instant};
 
 use fcn::palette::Class;
-use fcn::{PixelFormat, overlay, read_image, write_labels, write_png};
+use fcn::{LabelMap, OverlayStyle, PixelFormat, overlay_styled, read_image, write_labels, write_png};
 
 pub use compare::{CELL, GAP, compare};
 pub use formats::{Annotations, Format, Labelled};
@@ -37,6 +37,8 @@ pub struct PhotoPredictor<'a> {
     pub predictor: &'a mut Predictor,
     /// The overlays' opacity, from 0 (photo only) to 1 (colours only).
     pub alpha: f32,
+    /// The width of the overlays' outlines in pixels, 0 to 64; `None` depends on the photo's size.
+    pub outline: Option<u32>,
     /// Whether margins are computed.
     pub margin: bool,
 }
@@ -58,7 +60,11 @@ impl PhotoPredictor<'_> {
         let (classes, background) = (self.predictor.classes(), self.predictor.background());
         if format == Format::Png {
             write_labels(&job.labels, &labels, width, height, classes)?;
-            overlay(&mut image.pixels, PixelFormat::Rgb8, width, height, 0, &labels, classes, background, self.alpha)?;
+            let visible = OverlayStyle::visible(width, height);
+            let outline = self.outline.unwrap_or(visible.outline);
+            let style = OverlayStyle { alpha: self.alpha, outline, ..visible };
+            let map = LabelMap::new(&labels, width, height, 0)?;
+            overlay_styled(&mut image.pixels, PixelFormat::Rgb8, 0, map, classes, background, style)?;
             write_png(&job.overlay, &image)?;
         }
         let labelled = Labelled { photo: &job.photo, width: width as usize, height: height as usize, labels: &labels };

@@ -158,7 +158,7 @@ fn labels_are_the_networks_and_the_overlay_blends_their_colours() {
     let photo = folder.photo("stripes.png", 150, 100);
     let labels = folder.labels("run", &photo);
 
-    let printed = folder.success(&["run", "stripes.png", "--out", "new/results"]);
+    let printed = folder.success(&["run", "stripes.png", "--out", "new/results", "--outline", "0"]);
     assert_eq!(folder.names("new/results"), ["stripes.png", "stripes_overlay.png"]);
     let (indices, palette) = palette_png(&folder.path("new/results/stripes.png"));
     assert_eq!(indices, labels);
@@ -182,6 +182,26 @@ fn labels_are_the_networks_and_the_overlay_blends_their_colours() {
     let solid = rgb(&folder.path("solid/stripes_overlay.png"));
     let place = labels.iter().position(|&label| label == 1).expect("class 1") as u32;
     assert_eq!(solid.get_pixel(place % 150, place / 150).0, [235, 47, 0]);
+
+    // By default, pixels next to another label are opaque; with a width of 2, also the next ones.
+    let differs = |x: i64, y: i64, label: u8| {
+        (0..150).contains(&x) && (0..100).contains(&y) && labels[(y * 150 + x) as usize] != label
+    };
+    for (width, option) in [(1, &[][..]), (2, &["--outline", "2"])] {
+        let out = format!("outlined{width}");
+        folder.success(&[&["run", "stripes.png", "--out", &out], option].concat());
+        let outlined = rgb(&folder.path(&format!("{out}/stripes_overlay.png")));
+        for ((x, y, after), &label) in outlined.enumerate_pixels().zip(&labels) {
+            let (column, row) = (i64::from(x), i64::from(y));
+            let border = (1..=width).any(|step| {
+                [(step, 0), (-step, 0), (0, step), (0, -step)]
+                    .iter()
+                    .any(|(dx, dy)| differs(column + dx, row + dy, label))
+            });
+            let expected = if border && label != 0 { Rgb(drawn[label as usize]) } else { *overlay.get_pixel(x, y) };
+            assert_eq!(*after, expected, "width {width} at {x}, {y}");
+        }
+    }
 
     let share = |class: u8| 100.0 * labels.iter().filter(|&&label| label == class).count() as f64 / 15_000.0;
     assert!(printed.starts_with("stripes.png: ") && printed.ends_with(" ms\n"), "{printed}");

@@ -7,7 +7,8 @@
  * Parameters  model            the ONNX file (required)
  *             width, height    the size at which images are labelled; 0 (default): their own
  *             threads          threads per image; 0 (default): one per CPU
- *             alpha            opacity of the overlay's colours, 0 to 1 (0.5) */
+ *             alpha            opacity of the overlay's colours, 0 to 1 (0.4)
+ *             outline          width of the overlay's outlines in pixels, 0 to 64 (2) */
 
 #include "fcn_ros/image.hpp"
 
@@ -25,7 +26,8 @@ using vision_msgs::msg::LabelInfo;
 class SegmentNode : public rclcpp::Node {
 public:
     SegmentNode() : Node("segment"), segmenter_(load()) {
-        alpha_ = static_cast<float>(declare_parameter("alpha", 0.5));
+        alpha_ = static_cast<float>(declare_parameter("alpha", 0.4));
+        outline_ = parameter("outline", 2);
         labels_ = create_publisher<Image>("labels", rclcpp::SensorDataQoS());
         overlay_ = create_publisher<Image>("overlay", rclcpp::SensorDataQoS());
         info_ = create_publisher<LabelInfo>("label_info", rclcpp::QoS(1).transient_local());
@@ -47,8 +49,8 @@ private:
     }
 
     /* A non-negative integer; the library checks the upper bounds. */
-    std::uint32_t parameter(const char *name) {
-        const std::int64_t value = declare_parameter<std::int64_t>(name, 0);
+    std::uint32_t parameter(const char *name, std::int64_t otherwise = 0) {
+        const std::int64_t value = declare_parameter<std::int64_t>(name, otherwise);
         if (value < 0 || value > UINT32_MAX)
             throw std::invalid_argument("the parameter " + std::string(name) + " is " + std::to_string(value) +
                                         "; it must be 0 or more");
@@ -75,7 +77,7 @@ private:
             fcn_ros::labels(mask_, *labels);
             labels_->publish(std::move(labels));
             if (overlay_->get_subscription_count() > 0) {
-                fcn_ros::overlay(segmenter_, mask_, alpha_, *image);
+                fcn_ros::overlay(segmenter_, mask_, alpha_, outline_, *image);
                 overlay_->publish(std::move(image));
             }
         } catch (const fcn::Error &error) {
@@ -85,7 +87,8 @@ private:
 
     fcn::Segmenter segmenter_;
     fcn::Mask mask_;
-    float alpha_ = 0.5f;
+    float alpha_ = 0.4f;
+    std::uint32_t outline_ = 2;
     rclcpp::Publisher<Image>::SharedPtr labels_, overlay_;
     rclcpp::Publisher<LabelInfo>::SharedPtr info_;
     rclcpp::Subscription<Image>::SharedPtr images_;

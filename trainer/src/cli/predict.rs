@@ -34,6 +34,11 @@ pub(super) struct Predict {
     #[arg(long, value_name = "SHARE", default_value = "0.6", value_parser = share, conflicts_with = "compare")]
     alpha: f32,
 
+    /// The width of the overlay's outlines in pixels, 0 to 64. The default depends on the photo: 1,
+    /// and one more per 300 pixels of its shorter side.
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(0..=64), conflicts_with = "compare")]
+    outline: Option<u32>,
+
     /// What to write: images, or annotations to correct in a labelling tool. `trainer dataset
     /// import` and `trainer train` read them back.
     #[arg(long, value_enum, default_value = "png", conflicts_with = "compare")]
@@ -108,8 +113,12 @@ impl Predict {
         make_folder(&self.out)?;
         let (classes, background) = (predictor.classes().to_vec(), predictor.background());
         let mut annotations = Annotations::new(self.format, &self.out, &classes, background, self.min_area as usize)?;
-        let mut predictor =
-            PhotoPredictor { predictor: &mut predictor, alpha: self.alpha, margin: self.rank.is_some() };
+        let mut predictor = PhotoPredictor {
+            predictor: &mut predictor,
+            alpha: self.alpha,
+            outline: self.outline,
+            margin: self.rank.is_some(),
+        };
         let mut ranking = Vec::new();
         for job in &jobs {
             let found = predictor.run(job, &mut annotations, self.format)?;

@@ -50,11 +50,15 @@ void labels(const fcn::Mask &mask, Image &image) {
     image.data.assign(first, first + static_cast<std::size_t>(mask.width()) * mask.height());
 }
 
-/* Blends class colours into a message of the mask's size in "rgb8", "bgr8", "rgba8" or "bgra8". */
+/* Blends class colours into a message of the mask's size in "rgb8", "bgr8", "rgba8" or "bgra8", with
+ * outlines of `outline` pixels, 0 to 64. */
 template <typename Image>
-void overlay(const fcn::Segmenter &segmenter, const fcn::Mask &mask, float alpha, Image &image) {
+void overlay(const fcn::Segmenter &segmenter, const fcn::Mask &mask, float alpha, std::uint32_t outline, Image &image) {
     const fcn_frame checked = frame(image);
-    segmenter.overlay(mask, alpha, static_cast<fcn_format>(checked.format), image.data.data(), image.width, image.height,
+    fcn_overlay_style style{};
+    style.alpha = alpha;
+    style.outline = outline;
+    segmenter.overlay(mask, style, static_cast<fcn_format>(checked.format), image.data.data(), image.width, image.height,
                       image.step);
 }
 
