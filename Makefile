@@ -14,12 +14,12 @@
 #                 adds rows for real photos, RUNS=5 sets the rounds; PyTorch is a 3 GB download
 # make gpu-check  runs the checks that need a GPU and writes to target/gpu/out; needs CUDA 13, cuDNN 9 and
 #                 python3 with numpy, onnx and pillow (and torch, to compare with); docs/gpu.md
-# make install    the command fcn, libfcn, headers, fcn.pc, CMake's files, models and ONNX Runtime below
-#                 PREFIX (/usr/local) and DESTDIR. LIBDIR=lib64 sets the library folder; WITHOUT_ORT=1
+# make install    the command fcn, libfcn, headers, fcn.pc, CMake's files, models, ONNX Runtime and, if
+#                 its headers are there, the GStreamer element, below PREFIX (/usr/local) and DESTDIR. LIBDIR=lib64 sets the library folder; WITHOUT_ORT=1
 #                 leaves ONNX Runtime out; FROM=target/release installs without building (for sudo), and
 #                 without the command if it was not built
 # make deb        Debian packages in target/debian (OUT): libfcn0.1, with ONNX Runtime and models,
-#                 libfcn-dev, and fcn, with the command; needs cargo-deb (cargo install cargo-deb --locked) and dpkg-dev;
+#                 libfcn-dev, fcn, with the command, and gstreamer1.0-fcn; needs cargo-deb (cargo install cargo-deb --locked) and dpkg-dev;
 #                 DEB_FLAGS=--fast compresses less
 # make install-trainer   the trainer below PREFIX, with libtorch and ONNX Runtime; with LIBTORCH=FOLDER it
 #                 uses that libtorch in place
@@ -116,6 +116,11 @@ install: $(if $(FROM),,build-cli)
 	ln -sf libfcn.so.$(VERSION) "$(INSTALL_LIB)/libfcn.so.$(SOVERSION)"
 	ln -sf libfcn.so.$(SOVERSION) "$(INSTALL_LIB)/libfcn.so"
 	install -m 644 include/fcn.h include/fcn.hpp "$(DESTDIR)$(PREFIX)/include"
+	if pkg-config --exists gstreamer-video-1.0; then \
+		install -d "$(INSTALL_LIB)/gstreamer-1.0" && \
+		$(CC) -std=c11 -O2 -shared -fPIC -Iinclude examples/gstreamer/gstfcn.c -o "$(INSTALL_LIB)/gstreamer-1.0/libgstfcn.so" \
+			$$(pkg-config --cflags --libs gstreamer-video-1.0) "$(INSTALL_LIB)/libfcn.so" -Wl,-rpath,'$$ORIGIN/..'; \
+	else echo "without the GStreamer element, which needs libgstreamer-plugins-base1.0-dev"; fi
 	$(FILL_IN) scripts/fcn.pc.in > "$(INSTALL_LIB)/pkgconfig/fcn.pc"
 	$(FILL_IN) scripts/fcn-config.cmake.in > "$(INSTALL_LIB)/cmake/fcn/fcn-config.cmake"
 	$(FILL_IN) scripts/fcn-config-version.cmake.in > "$(INSTALL_LIB)/cmake/fcn/fcn-config-version.cmake"
@@ -149,6 +154,8 @@ deb: deb-tools $(if $(FROM),,build-cli)
 	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant library
 	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant dev
 	if [ -e target/package/usr/bin/fcn ]; then cargo deb --no-build --output "$(OUT)/" $(DEB_FLAGS) --variant command; fi
+	if [ -e target/package/lib/gstreamer-1.0 ]; then \
+		cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant gstreamer; fi
 
 # Checked before anything is built.
 deb-tools:

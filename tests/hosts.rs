@@ -315,6 +315,8 @@ fn gstreamer_element_tells_what_is_wrong() {
         ("fcn", "Set the property \"model\""),
         ("fcn model=FOLDER/missing.onnx", "missing.onnx' cannot be opened"),
         ("fcn model=FOLDER/libgstfcn.so", "The model cannot be used"),
+        ("FCN width=64", "need size-mode=resize"),
+        ("FCN size-mode=tile width=32 overlap=32", "overlap"),
     ];
     for (element, words) in wrong {
         let output = gstreamer.command(&format!("videotestsrc num-buffers=1 ! {element} ! fakesink")).output().unwrap();
@@ -429,6 +431,39 @@ fn gstreamer_element_takes_nv12_as_it_lies() {
          t. ! queue ! filesink location=FOLDER/before t. ! queue ! FCN ! filesink location=FOLDER/after",
     );
     layout.check(&segmenter, &gstreamer.read("before"), &gstreamer.read("after"), 2);
+}
+
+#[test]
+fn gstreamer_element_gives_labels() {
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
+    // Rows of 90 bytes are padded to 92.
+    let (width, height, stride) = (90, 61, 92);
+    for (name, format) in [("GRAY8", PixelFormat::Gray8), ("BGR", PixelFormat::Bgr8)] {
+        for (threshold, unknown) in [(0.0f32, false), (0.9, true)] {
+            gstreamer.run(&format!(
+                "videotestsrc num-buffers=2 pattern=smpte75 ! video/x-raw,format={name},width=90,height=61 ! tee name=t \
+                 t. ! queue ! filesink location=FOLDER/before \
+                 t. ! queue ! FCN output=labels threshold={threshold} ! video/x-raw,format=GRAY8 \
+                 ! filesink location=FOLDER/after"
+            ));
+            let (before, after) = (gstreamer.read("before"), gstreamer.read("after"));
+            let layout = Layout::plain(format, width, height);
+            assert_eq!(after.len(), 2 * stride * height);
+            let mut mask = Mask::new();
+            mask.set_threshold(threshold).unwrap();
+            for (before, after) in before.chunks_exact(layout.size).zip(after.chunks_exact(stride * height)) {
+                let frame = Frame::packed(format, before, width as u32, height as u32, layout.stride).unwrap();
+                segmenter.segment(&frame, &mut mask).unwrap();
+                let rows = after.chunks_exact(stride).map(|row| &row[..width]);
+                assert!(rows.eq(mask.labels().chunks_exact(width)), "{name} {threshold}");
+                assert_eq!(mask.labels().contains(&255), unknown, "{name} {threshold}");
+            }
+        }
+    }
+    // Colours cannot be drawn into grey frames.
+    let pipeline = "videotestsrc num-buffers=1 ! video/x-raw,format=GRAY8 ! FCN ! fakesink";
+    assert!(!gstreamer.command(pipeline).output().unwrap().status.success());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::{
     process::Command,
 };
 
-use common::{have, make, root, run};
+use common::{have, have_packages, make, root, run};
 
 const PROGRAM: &str = r#"
 #include <fcn.h>
@@ -131,7 +131,20 @@ fn installed_library_works_from_any_prefix() {
     assert!(dynamic.contains(&format!("Library soname: [{soname}]")), "{dynamic}");
     assert!(dynamic.contains("NODELETE"), "{dynamic}");
     assert!(prefix.join("include/fcn.hpp").is_file());
-    Installed::at(&prefix, "lib").check();
+    let installed = Installed::at(&prefix, "lib");
+    installed.check();
+    if have_packages("the installed GStreamer element", &["gstreamer-video-1.0"]) {
+        let mut command = installed.command("gst-launch-1.0");
+        command.env("GST_PLUGIN_PATH", lib.join("gstreamer-1.0")).env("GST_REGISTRY", folder.path().join("registry"));
+        run(label_video(&mut command, &prefix.join("share/fcn-0.1/models/animals.onnx")));
+    }
+}
+
+/// Adds the arguments of gst-launch-1.0 for labelling three frames.
+fn label_video<'a>(command: &'a mut Command, model: &Path) -> &'a mut Command {
+    let frames = "videotestsrc num-buffers=3 ! video/x-raw,format=NV12,width=96,height=64";
+    command.arg("--quiet").args(frames.split(' ')).args(["!", "fcn"]).arg(format!("model={}", model.display()));
+    command.args(["!", "fakesink"])
 }
 
 #[test]
@@ -170,7 +183,7 @@ impl Drop for Purge {
 fn debian_packages_work() {
     let what = "Debian packages";
     let tools = ["make", "cc", "pkg-config", "cmake", "cargo-deb", "dpkg", "dpkg-deb", "dpkg-architecture"];
-    if !have(what, &tools) {
+    if !have(what, &tools) || !have_packages(what, &["gstreamer-video-1.0"]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -178,7 +191,7 @@ fn debian_packages_work() {
     make("deb", &[format!("OUT={}", out.display()), "DEB_FLAGS=--fast".to_owned()]);
     let version = format!("{}-1", env!("CARGO_PKG_VERSION"));
     let library = format!("libfcn{}", common::soname().trim_start_matches("libfcn.so."));
-    let names = [library.clone(), "libfcn-dev".to_owned()];
+    let names = [library.clone(), "libfcn-dev".to_owned(), "gstreamer1.0-fcn".to_owned()];
     let architecture = run(Command::new("dpkg").arg("--print-architecture"));
     let files = names.clone().map(|name| out.join(format!("{name}_{version}_{}.deb", architecture.trim())));
 
@@ -192,6 +205,9 @@ fn debian_packages_work() {
     let field = |file: &Path, name: &str| run(Command::new("dpkg-deb").arg("--field").arg(file).arg(name));
     assert_eq!(field(&files[1], "Depends").trim(), format!("{library} (= {version})"));
     assert!(field(&files[0], "Depends").contains("libc6 (>= "));
+    assert!(field(&files[2], "Depends").contains(&format!("{library} (= {version})")));
+    let element = root.join(format!("usr/lib/{}/gstreamer-1.0/libgstfcn.so", multiarch.trim()));
+    assert!(element.is_file());
 
     // Really installed only in continuous integration, on a disposable machine.
     if env::var_os("FCN_NO_SKIP").is_none() || run(Command::new("id").arg("-u")).trim() != "0" {
@@ -202,7 +218,12 @@ fn debian_packages_work() {
     }
     let purge = Purge(names.into());
     run(Command::new("dpkg").arg("--install").args(&files));
-    Installed { libraries: None, prefix: None }.check();
+    let installed = Installed { libraries: None, prefix: None };
+    installed.check();
+    // Found without any variable.
+    let mut command = installed.command("gst-launch-1.0");
+    let registry = folder.path().join("registry");
+    run(label_video(command.env("GST_REGISTRY", registry), Path::new("/usr/share/fcn-0.1/models/animals.onnx")));
     drop(purge);
     let left = Command::new("pkg-config").args(["--exists", "fcn"]).status().unwrap();
     assert!(!left.success(), "fcn.pc is still there after its package was removed");

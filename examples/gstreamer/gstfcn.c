@@ -1,74 +1,161 @@
-/* fcn: a GStreamer element that labels video frames and blends class colours into them, in place.
+/* fcn: a GStreamer element that labels video frames. It draws class colours and outlines into them,
+ * in place, or replaces them by their labels.
  *
  *     cc -shared -fPIC gstfcn.c -o libgstfcn.so \
  *         $(pkg-config --cflags --libs fcn gstreamer-video-1.0)
  *     export GST_PLUGIN_PATH=$PWD
  *     gst-launch-1.0 v4l2src ! fcn model=animals.onnx ! videoconvert ! autovideosink
- *     gst-launch-1.0 filesrc location=cat.mp4 ! decodebin ! fcn model=animals.onnx width=480 \
- *         height=320 ! x264enc ! mp4mux ! filesink location=labelled.mp4
+ *     gst-launch-1.0 filesrc location=cat.mp4 ! decodebin ! fcn model=animals.onnx size-mode=resize \
+ *         width=480 height=320 ! x264enc ! mp4mux ! filesink location=labelled.mp4
+ *     gst-launch-1.0 v4l2src ! fcn model=street.onnx output=labels ! appsink
  *
- * Programs use it by name in gst_parse_launch() or gst_element_factory_make(). The base class
- * handles caps, EOS, flushes and quality of service: with a synchronised sink, late frames are
- * dropped before they are labelled. */
+ * `make install` puts it into the plugins' folder. Programs use it by name in gst_parse_launch() or
+ * gst_element_factory_make(). The base class handles caps, EOS, flushes and quality of service: with
+ * a synchronised sink, late frames are dropped before they are labelled. */
 
 #include <fcn.h>
 #include <gst/gst.h>
 #include <gst/video/gstvideofilter.h>
 #include <gst/video/video.h>
+#include <string.h>
 
-#define FORMATS "{ NV12, NV21, I420, YUY2, UYVY, RGB, BGR, RGBx, BGRx, RGBA, BGRA }"
+/* Formats that class colours can be drawn into; labels are found in GRAY8 frames, too. */
+#define DRAWN "NV12, NV21, I420, YUY2, UYVY, RGB, BGR, RGBx, BGRx, RGBA, BGRA"
 
 G_DECLARE_FINAL_TYPE(GstFcn, gst_fcn, GST, FCN, GstVideoFilter)
 
+typedef enum { SIZE_AUTO, SIZE_PAD, SIZE_RESIZE, SIZE_TILE } size_mode;
+typedef enum { OUTPUT_OVERLAY, OUTPUT_LABELS } output_mode;
+
+/* Guarded by the object lock. */
+typedef struct {
+    gchar *model;
+    gint provider, size_mode, output, outline;
+    guint threads, width, height, overlap, min_region;
+    gdouble alpha, threshold, smoothing;
+} settings;
+
 struct _GstFcn {
     GstVideoFilter parent;
-    /* Properties, guarded by the object lock. */
-    gchar *model;
-    gdouble alpha;
-    gint outline;
-    guint width, height, threads;
+    settings settings;
     /* Valid from start to stop; only the streaming thread uses the mask. */
     fcn_segmenter *segmenter;
     fcn_mask *mask;
     /* The class that is not drawn; -1 for none. */
     gint background;
+    output_mode output;
 };
 
 G_DEFINE_TYPE(GstFcn, gst_fcn, GST_TYPE_VIDEO_FILTER)
 
-enum { PROPERTY_MODEL = 1, PROPERTY_ALPHA, PROPERTY_OUTLINE, PROPERTY_WIDTH, PROPERTY_HEIGHT, PROPERTY_THREADS };
+enum {
+    PROPERTY_MODEL = 1,
+    PROPERTY_PROVIDER,
+    PROPERTY_THREADS,
+    PROPERTY_SIZE_MODE,
+    PROPERTY_WIDTH,
+    PROPERTY_HEIGHT,
+    PROPERTY_OVERLAP,
+    PROPERTY_THRESHOLD,
+    PROPERTY_SMOOTHING,
+    PROPERTY_MIN_REGION,
+    PROPERTY_OUTPUT,
+    PROPERTY_ALPHA,
+    PROPERTY_OUTLINE
+};
+
+static GType provider_type(void) {
+    static const GEnumValue values[] = {
+        {FCN_PROVIDER_AUTO, "The best one that works here", "auto"},
+        {FCN_PROVIDER_CPU, "CPU", "cpu"},
+        {FCN_PROVIDER_CUDA, "NVIDIA GPU through CUDA, or an error", "cuda"},
+        {FCN_PROVIDER_TENSORRT, "NVIDIA GPU through TensorRT, or an error", "tensorrt"},
+        {0, NULL, NULL},
+    };
+    static gsize type = 0;
+    if (g_once_init_enter(&type)) g_once_init_leave(&type, g_enum_register_static("GstFcnProvider", values));
+    return type;
+}
+
+static GType size_mode_type(void) {
+    static const GEnumValue values[] = {
+        {SIZE_AUTO, "The model's native size", "auto"},
+        {SIZE_PAD, "The frame's own size, padded", "pad"},
+        {SIZE_RESIZE, "Resampled to width x height; 0 is the frame's own", "resize"},
+        {SIZE_TILE, "Tiles of width x height; 0 is the model's training crop", "tile"},
+        {0, NULL, NULL},
+    };
+    static gsize type = 0;
+    if (g_once_init_enter(&type)) g_once_init_leave(&type, g_enum_register_static("GstFcnSizeMode", values));
+    return type;
+}
+
+static GType output_type(void) {
+    static const GEnumValue values[] = {
+        {OUTPUT_OVERLAY, "The frames with class colours and outlines", "overlay"},
+        {OUTPUT_LABELS, "Class indices as GRAY8; 255 is unknown", "labels"},
+        {0, NULL, NULL},
+    };
+    static gsize type = 0;
+    if (g_once_init_enter(&type)) g_once_init_leave(&type, g_enum_register_static("GstFcnOutput", values));
+    return type;
+}
 
 static void gst_fcn_set_property(GObject *object, guint property, const GValue *value, GParamSpec *spec) {
-    GstFcn *self = GST_FCN(object);
-    GST_OBJECT_LOCK(self);
+    settings *to = &GST_FCN(object)->settings;
+    GST_OBJECT_LOCK(object);
     switch (property) {
     case PROPERTY_MODEL:
-        g_free(self->model);
-        self->model = g_value_dup_string(value);
+        g_free(to->model);
+        to->model = g_value_dup_string(value);
         break;
-    case PROPERTY_ALPHA: self->alpha = g_value_get_double(value); break;
-    case PROPERTY_OUTLINE: self->outline = g_value_get_int(value); break;
-    case PROPERTY_WIDTH: self->width = g_value_get_uint(value); break;
-    case PROPERTY_HEIGHT: self->height = g_value_get_uint(value); break;
-    case PROPERTY_THREADS: self->threads = g_value_get_uint(value); break;
+    case PROPERTY_PROVIDER: to->provider = g_value_get_enum(value); break;
+    case PROPERTY_THREADS: to->threads = g_value_get_uint(value); break;
+    case PROPERTY_SIZE_MODE: to->size_mode = g_value_get_enum(value); break;
+    case PROPERTY_WIDTH: to->width = g_value_get_uint(value); break;
+    case PROPERTY_HEIGHT: to->height = g_value_get_uint(value); break;
+    case PROPERTY_OVERLAP: to->overlap = g_value_get_uint(value); break;
+    case PROPERTY_THRESHOLD: to->threshold = g_value_get_double(value); break;
+    case PROPERTY_SMOOTHING: to->smoothing = g_value_get_double(value); break;
+    case PROPERTY_MIN_REGION: to->min_region = g_value_get_uint(value); break;
+    case PROPERTY_OUTPUT: to->output = g_value_get_enum(value); break;
+    case PROPERTY_ALPHA: to->alpha = g_value_get_double(value); break;
+    case PROPERTY_OUTLINE: to->outline = g_value_get_int(value); break;
     default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, property, spec);
     }
-    GST_OBJECT_UNLOCK(self);
+    GST_OBJECT_UNLOCK(object);
 }
 
 static void gst_fcn_get_property(GObject *object, guint property, GValue *value, GParamSpec *spec) {
-    GstFcn *self = GST_FCN(object);
-    GST_OBJECT_LOCK(self);
+    const settings *from = &GST_FCN(object)->settings;
+    GST_OBJECT_LOCK(object);
     switch (property) {
-    case PROPERTY_MODEL: g_value_set_string(value, self->model); break;
-    case PROPERTY_ALPHA: g_value_set_double(value, self->alpha); break;
-    case PROPERTY_OUTLINE: g_value_set_int(value, self->outline); break;
-    case PROPERTY_WIDTH: g_value_set_uint(value, self->width); break;
-    case PROPERTY_HEIGHT: g_value_set_uint(value, self->height); break;
-    case PROPERTY_THREADS: g_value_set_uint(value, self->threads); break;
+    case PROPERTY_MODEL: g_value_set_string(value, from->model); break;
+    case PROPERTY_PROVIDER: g_value_set_enum(value, from->provider); break;
+    case PROPERTY_THREADS: g_value_set_uint(value, from->threads); break;
+    case PROPERTY_SIZE_MODE: g_value_set_enum(value, from->size_mode); break;
+    case PROPERTY_WIDTH: g_value_set_uint(value, from->width); break;
+    case PROPERTY_HEIGHT: g_value_set_uint(value, from->height); break;
+    case PROPERTY_OVERLAP: g_value_set_uint(value, from->overlap); break;
+    case PROPERTY_THRESHOLD: g_value_set_double(value, from->threshold); break;
+    case PROPERTY_SMOOTHING: g_value_set_double(value, from->smoothing); break;
+    case PROPERTY_MIN_REGION: g_value_set_uint(value, from->min_region); break;
+    case PROPERTY_OUTPUT: g_value_set_enum(value, from->output); break;
+    case PROPERTY_ALPHA: g_value_set_double(value, from->alpha); break;
+    case PROPERTY_OUTLINE: g_value_set_int(value, from->outline); break;
     default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, property, spec);
     }
-    GST_OBJECT_UNLOCK(self);
+    GST_OBJECT_UNLOCK(object);
+}
+
+/* The size at which the network sees frames. */
+static fcn_status set_size(fcn_options *options, const settings *from) {
+    switch (from->size_mode) {
+    case SIZE_PAD: return fcn_options_set_pad(options);
+    case SIZE_RESIZE: return fcn_options_set_resize(options, from->width, from->height);
+    case SIZE_TILE: return fcn_options_set_tile(options, from->width, from->height, from->overlap);
+    default: return FCN_OK;
+    }
 }
 
 /* Loads the model before the first frame, so that a bad one stops the pipeline at once. */
@@ -76,17 +163,26 @@ static gboolean gst_fcn_start(GstBaseTransform *transform) {
     GstFcn *self = GST_FCN(transform);
     fcn_options *options = fcn_options_new();
     fcn_status status;
+    settings now;
     gchar *model;
 
     GST_OBJECT_LOCK(self);
-    model = g_strdup(self->model);
-    status = fcn_options_set_threads(options, self->threads);
-    if (status == FCN_OK && (self->width > 0 || self->height > 0))
-        status = fcn_options_set_resize(options, self->width, self->height);
+    now = self->settings;
+    model = g_strdup(now.model);
     GST_OBJECT_UNLOCK(self);
+    self->output = (output_mode)now.output;
+    gst_base_transform_set_in_place(transform, self->output == OUTPUT_OVERLAY);
+
+    status = fcn_options_set_provider(options, now.provider);
+    if (status == FCN_OK) status = fcn_options_set_threads(options, now.threads);
+    if (status == FCN_OK) status = set_size(options, &now);
     if (model == NULL) {
         GST_ELEMENT_ERROR(self, RESOURCE, SETTINGS, ("Set the property \"model\" to an ONNX file"), (NULL));
         status = FCN_ERROR_NULL_ARGUMENT;
+    } else if (now.size_mode != SIZE_RESIZE && now.size_mode != SIZE_TILE && (now.width > 0 || now.height > 0)) {
+        GST_ELEMENT_ERROR(self, RESOURCE, SETTINGS,
+                          ("The properties \"width\" and \"height\" need size-mode=resize or size-mode=tile"), (NULL));
+        status = FCN_ERROR_INVALID_ARGUMENT;
     } else {
         if (status == FCN_OK) status = fcn_create(model, options, &self->segmenter);
         if (status != FCN_OK)
@@ -106,6 +202,38 @@ static gboolean gst_fcn_stop(GstBaseTransform *transform) {
     g_clear_pointer(&self->mask, fcn_mask_free);
     g_clear_pointer(&self->segmenter, fcn_free);
     return TRUE;
+}
+
+/* The caps on the other side: the same in overlay mode; GRAY8 of the same size for any format in
+ * labels mode. */
+static GstCaps *gst_fcn_transform_caps(GstBaseTransform *transform, GstPadDirection direction, GstCaps *caps,
+                                       GstCaps *filter) {
+    GstFcn *self = GST_FCN(transform);
+    GstCaps *other = gst_caps_copy(caps), *result;
+    gint output;
+
+    GST_OBJECT_LOCK(self);
+    output = self->settings.output;
+    GST_OBJECT_UNLOCK(self);
+    if (output == OUTPUT_OVERLAY) {
+        GstCaps *drawn = gst_caps_from_string(GST_VIDEO_CAPS_MAKE("{ " DRAWN " }"));
+        result = gst_caps_intersect_full(other, drawn, GST_CAPS_INTERSECT_FIRST);
+        gst_caps_unref(drawn);
+        gst_caps_unref(other);
+        other = result;
+    } else {
+        for (guint index = 0; index < gst_caps_get_size(other); index++) {
+            GstStructure *structure = gst_caps_get_structure(other, index);
+            gst_structure_remove_fields(structure, "format", "colorimetry", "chroma-site", NULL);
+            if (direction == GST_PAD_SINK) gst_structure_set(structure, "format", G_TYPE_STRING, "GRAY8", NULL);
+        }
+    }
+    if (filter != NULL) {
+        result = gst_caps_intersect_full(filter, other, GST_CAPS_INTERSECT_FIRST);
+        gst_caps_unref(other);
+        other = result;
+    }
+    return other;
 }
 
 /* The base class has mapped the buffer, so pointers and strides are those of its GstVideoMeta. */
@@ -156,9 +284,10 @@ static void overlay_yuv(const GstFcn *self, gdouble alpha, gint outline, GstVide
     const uint8_t *labels = fcn_mask_labels(self->mask);
     const gint width = GST_VIDEO_FRAME_WIDTH(video), height = GST_VIDEO_FRAME_HEIGHT(video);
     const GstVideoFormatInfo *info = video->info.finfo;
+    const uint32_t classes = fcn_segmenter_class_count(self->segmenter);
     gdouble yuv[256][3];
 
-    for (uint32_t index = 0; index < fcn_segmenter_class_count(self->segmenter); index++) {
+    for (uint32_t index = 0; index < classes; index++) {
         uint8_t rgb[3] = {0, 0, 0};
         fcn_segmenter_class_display_color(self->segmenter, index, rgb);
         yuv_of(video, rgb, yuv[index]);
@@ -173,7 +302,7 @@ static void overlay_yuv(const GstFcn *self, gdouble alpha, gint outline, GstVide
                 guint8 *sample = data + (gssize)y * stride + x * step;
                 uint8_t label = row[x << right];
                 gdouble share = alpha;
-                if (label == self->background) continue;
+                if (label == self->background || label >= classes) continue;
                 if (is_border(labels, width, height, x << right, y << down, outline)) share = 1;
                 *sample = (guint8)(*sample + (yuv[label][component] - *sample) * share + 0.5);
             }
@@ -181,85 +310,155 @@ static void overlay_yuv(const GstFcn *self, gdouble alpha, gint outline, GstVide
     }
 }
 
+/* Labels a frame, and tells what went wrong. */
+static gboolean label(GstFcn *self, const settings *now, const GstVideoFrame *video, fcn_frame *frame) {
+    fcn_status status = describe(video, frame);
+
+    if (status == FCN_OK) status = fcn_mask_set_threshold(self->mask, (float)now->threshold);
+    if (status == FCN_OK) status = fcn_mask_set_smoothing(self->mask, (float)now->smoothing);
+    if (status == FCN_OK) status = fcn_mask_set_min_region(self->mask, now->min_region);
+    if (status == FCN_OK) status = fcn_segment(self->segmenter, frame, self->mask);
+    if (status != FCN_OK)
+        GST_ELEMENT_ERROR(self, STREAM, FAILED, ("The frame cannot be labelled: %s", fcn_last_error()), (NULL));
+    return status == FCN_OK;
+}
+
+static settings current(GstFcn *self) {
+    settings now;
+    GST_OBJECT_LOCK(self);
+    now = self->settings;
+    GST_OBJECT_UNLOCK(self);
+    /* The string may be freed by another thread. */
+    now.model = NULL;
+    return now;
+}
+
+/* Overlay mode. */
 static GstFlowReturn gst_fcn_transform_frame_ip(GstVideoFilter *filter, GstVideoFrame *video) {
     GstFcn *self = GST_FCN(filter);
-    fcn_frame frame = {0};
+    const settings now = current(self);
+    const gint side = MIN(GST_VIDEO_FRAME_WIDTH(video), GST_VIDEO_FRAME_HEIGHT(video));
+    const gint outline = now.outline < 0 ? MIN(1 + side / 300, 64) : now.outline;
     fcn_overlay_style style = {0};
-    fcn_status status;
-    gdouble alpha;
-    gint outline;
+    fcn_frame frame = {0};
 
-    GST_OBJECT_LOCK(self);
-    alpha = self->alpha;
-    outline = self->outline;
-    GST_OBJECT_UNLOCK(self);
-    if (outline < 0) outline = MIN(1 + MIN(GST_VIDEO_FRAME_WIDTH(video), GST_VIDEO_FRAME_HEIGHT(video)) / 300, 64);
-    style.alpha = (float)alpha;
+    if (!label(self, &now, video, &frame)) return GST_FLOW_ERROR;
+    if (GST_VIDEO_INFO_IS_YUV(&video->info)) {
+        overlay_yuv(self, now.alpha, outline, video);
+        return GST_FLOW_OK;
+    }
+    style.alpha = (float)now.alpha;
     style.outline = (uint32_t)outline;
-    status = describe(video, &frame);
-    if (status == FCN_OK) status = fcn_segment(self->segmenter, &frame, self->mask);
-    if (status == FCN_OK && GST_VIDEO_INFO_IS_YUV(&video->info))
-        overlay_yuv(self, alpha, outline, video);
-    else if (status == FCN_OK)
-        status = fcn_overlay_styled(self->segmenter, self->mask, &style, frame.format, GST_VIDEO_FRAME_PLANE_DATA(video, 0),
-                                    frame.width, frame.height, frame.strides[0]);
-    if (status != FCN_OK) {
-        GST_ELEMENT_ERROR(self, STREAM, FAILED, ("The frame cannot be labelled: %s", fcn_last_error()), (NULL));
+    if (fcn_overlay_styled(self->segmenter, self->mask, &style, frame.format, GST_VIDEO_FRAME_PLANE_DATA(video, 0),
+                           frame.width, frame.height, frame.strides[0]) != FCN_OK) {
+        GST_ELEMENT_ERROR(self, STREAM, FAILED, ("The overlay cannot be drawn: %s", fcn_last_error()), (NULL));
         return GST_FLOW_ERROR;
     }
     return GST_FLOW_OK;
 }
 
+/* Labels mode. */
+static GstFlowReturn gst_fcn_transform_frame(GstVideoFilter *filter, GstVideoFrame *in, GstVideoFrame *out) {
+    GstFcn *self = GST_FCN(filter);
+    const settings now = current(self);
+    const gsize width = (gsize)GST_VIDEO_FRAME_WIDTH(out);
+    const uint8_t *labels;
+    fcn_frame frame = {0};
+
+    if (!label(self, &now, in, &frame)) return GST_FLOW_ERROR;
+    labels = fcn_mask_labels(self->mask);
+    for (gint y = 0; y < GST_VIDEO_FRAME_HEIGHT(out); y++) {
+        guint8 *row = (guint8 *)GST_VIDEO_FRAME_PLANE_DATA(out, 0) + (gssize)y * GST_VIDEO_FRAME_PLANE_STRIDE(out, 0);
+        memcpy(row, labels + (gsize)y * width, width);
+    }
+    return GST_FLOW_OK;
+}
+
 static void gst_fcn_finalize(GObject *object) {
-    g_free(GST_FCN(object)->model);
+    g_free(GST_FCN(object)->settings.model);
     G_OBJECT_CLASS(gst_fcn_parent_class)->finalize(object);
 }
 
 static void gst_fcn_class_init(GstFcnClass *klass) {
     GObjectClass *object = G_OBJECT_CLASS(klass);
     GstElementClass *element = GST_ELEMENT_CLASS(klass);
-    const GParamFlags flags = (GParamFlags)(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY);
-    GstCaps *caps = gst_caps_from_string(GST_VIDEO_CAPS_MAKE(FORMATS));
+    /* Read when the element starts, and for each frame. */
+    const GParamFlags once = (GParamFlags)(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY);
+    const GParamFlags live = (GParamFlags)(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_CONTROLLABLE);
+    GstCaps *caps = gst_caps_from_string(GST_VIDEO_CAPS_MAKE("{ " DRAWN ", GRAY8 }"));
 
     gst_element_class_add_pad_template(element, gst_pad_template_new("sink", GST_PAD_SINK, GST_PAD_ALWAYS, caps));
     gst_element_class_add_pad_template(element, gst_pad_template_new("src", GST_PAD_SRC, GST_PAD_ALWAYS, caps));
     gst_caps_unref(caps);
     gst_element_class_set_static_metadata(element, "FCN segmentation", "Filter/Effect/Video",
-                                          "Blends the colour of each pixel's class into the video", "The fcn developers");
+                                          "Labels each pixel of a video with a class, and draws or outputs the labels",
+                                          "The fcn developers");
 
     object->set_property = gst_fcn_set_property;
     object->get_property = gst_fcn_get_property;
     object->finalize = gst_fcn_finalize;
     g_object_class_install_property(
-        object, PROPERTY_MODEL, g_param_spec_string("model", "Model", "The ONNX file of the network", NULL, flags));
+        object, PROPERTY_MODEL, g_param_spec_string("model", "Model", "The ONNX file of the network; required", NULL, once));
+    g_object_class_install_property(
+        object, PROPERTY_PROVIDER,
+        g_param_spec_enum("provider", "Provider", "Where the network runs", provider_type(), FCN_PROVIDER_AUTO, once));
+    g_object_class_install_property(
+        object, PROPERTY_THREADS,
+        g_param_spec_uint("threads", "Threads", "Threads for a frame; 0: one for each CPU", 0, 256, 0, once));
+    g_object_class_install_property(
+        object, PROPERTY_SIZE_MODE,
+        g_param_spec_enum("size-mode", "Size mode",
+                          "The size at which the network sees frames; labels have the frames' size in any case",
+                          size_mode_type(), SIZE_AUTO, once));
+    g_object_class_install_property(
+        object, PROPERTY_WIDTH,
+        g_param_spec_uint("width", "Width", "Columns for size-mode=resize and size-mode=tile", 0, 32767, 0, once));
+    g_object_class_install_property(
+        object, PROPERTY_HEIGHT,
+        g_param_spec_uint("height", "Height", "Rows for size-mode=resize and size-mode=tile", 0, 32767, 0, once));
+    g_object_class_install_property(
+        object, PROPERTY_OVERLAP,
+        g_param_spec_uint("overlap", "Overlap", "Columns and rows that tiles share at least", 0, 32766, 32, once));
+    g_object_class_install_property(
+        object, PROPERTY_THRESHOLD,
+        g_param_spec_double("threshold", "Threshold",
+                            "Pixels of a lower confidence are unknown: not drawn, or label 255; 0: none", 0, 1, 0, live));
+    g_object_class_install_property(
+        object, PROPERTY_SMOOTHING,
+        g_param_spec_double("smoothing", "Smoothing",
+                            "Share of the newest frame in the average of scores over frames; 1: no average", 0.001, 1, 1,
+                            live));
+    g_object_class_install_property(
+        object, PROPERTY_MIN_REGION,
+        g_param_spec_uint("min-region", "Least region",
+                          "Regions of fewer pixels take the label around them; 0: all remain", 0, G_MAXUINT, 0, live));
+    g_object_class_install_property(
+        object, PROPERTY_OUTPUT,
+        g_param_spec_enum("output", "Output", "What the source pad gives", output_type(), OUTPUT_OVERLAY, once));
     g_object_class_install_property(
         object, PROPERTY_ALPHA,
-        g_param_spec_double("alpha", "Alpha", "How much of the classes' colours: 0 shows the video, 1 the colours", 0, 1,
-                            0.4, (GParamFlags)(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_CONTROLLABLE)));
+        g_param_spec_double("alpha", "Alpha", "Opacity of class colours: 0 shows the video, 1 the colours", 0, 1, 0.4,
+                            live));
     g_object_class_install_property(
         object, PROPERTY_OUTLINE,
         g_param_spec_int("outline", "Outline",
                          "Width of the classes' opaque outlines in pixels; -1: 1, and 1 more per 300 pixels of the "
                          "shorter side",
-                         -1, 64, -1, (GParamFlags)(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_CONTROLLABLE)));
-    g_object_class_install_property(
-        object, PROPERTY_WIDTH,
-        g_param_spec_uint("width", "Width", "Frames are labelled at this width; 0: their own", 0, 32767, 0, flags));
-    g_object_class_install_property(
-        object, PROPERTY_HEIGHT,
-        g_param_spec_uint("height", "Height", "Frames are labelled at this height; 0: their own", 0, 32767, 0, flags));
-    g_object_class_install_property(
-        object, PROPERTY_THREADS,
-        g_param_spec_uint("threads", "Threads", "Threads for a frame; 0: one for each CPU", 0, 256, 0, flags));
+                         -1, 64, -1, live));
 
     GST_BASE_TRANSFORM_CLASS(klass)->start = gst_fcn_start;
     GST_BASE_TRANSFORM_CLASS(klass)->stop = gst_fcn_stop;
+    GST_BASE_TRANSFORM_CLASS(klass)->transform_caps = gst_fcn_transform_caps;
     GST_VIDEO_FILTER_CLASS(klass)->transform_frame_ip = gst_fcn_transform_frame_ip;
+    GST_VIDEO_FILTER_CLASS(klass)->transform_frame = gst_fcn_transform_frame;
 }
 
 static void gst_fcn_init(GstFcn *self) {
-    self->alpha = 0.4;
-    self->outline = -1;
+    self->settings.provider = FCN_PROVIDER_AUTO;
+    self->settings.overlap = 32;
+    self->settings.alpha = 0.4;
+    self->settings.smoothing = 1;
+    self->settings.outline = -1;
 }
 
 static gboolean plugin_init(GstPlugin *plugin) {
