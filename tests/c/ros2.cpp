@@ -1,6 +1,8 @@
-// fcn_ros/image.hpp with a struct of sensor_msgs/Image's shape, against the plain C functions.
+// fcn_ros/image.hpp and contract.hpp with structs of the messages' shapes, against the plain C
+// functions.
 // Argument: a model.
 
+#include "fcn_ros/contract.hpp"
 #include "fcn_ros/image.hpp"
 
 #include <string>
@@ -26,6 +28,17 @@ struct Image {
     std::vector<std::uint8_t> data;
 };
 
+/* vision_msgs/LabelInfo. */
+struct LabelInfo {
+    struct VisionClass {
+        std::uint16_t class_id = 0;
+        std::string class_name;
+    };
+    Header header;
+    std::vector<VisionClass> class_map;
+    float threshold = 0;
+};
+
 /* An image of 50 x 37 pixels, whose rows are `padding` bytes longer than the pixels need. */
 static Image make(const char *encoding, std::uint32_t bytes, std::uint32_t padding) {
     Image image;
@@ -41,8 +54,11 @@ static Image make(const char *encoding, std::uint32_t bytes, std::uint32_t paddi
 
 int main(int argc, char **argv) {
     if (argc != 2) return 2;
-    fcn::Segmenter segmenter(argv[1]);
-    fcn::Mask mask;
+    fcn_ros::Parameters parameters;
+    parameters.model = argv[1];
+    parameters.provider = "cpu";
+    fcn::Segmenter segmenter = fcn_ros::segmenter(parameters);
+    fcn::Mask mask = fcn_ros::mask(parameters);
 
     const struct {
         const char *encoding;
@@ -56,13 +72,19 @@ int main(int argc, char **argv) {
         for (std::uint32_t padding : {0u, 14u}) {
             Image image = make(it.encoding, it.bytes, padding);
             fcn_mask *plain = fcn_mask_new();
+            CHECK(fcn_mask_set_outputs(plain, FCN_OUTPUT_CONFIDENCE_U8) == FCN_OK);
             const fcn_frame frame = fcn_frame_packed(it.format, image.data.data(), 50, 37, image.step);
             CHECK(fcn_segment(segmenter.get(), &frame, plain) == FCN_OK);
 
             segmenter.segment(fcn_ros::frame(image), mask);
-            Image labels;
-            labels.header.frame_id = "camera";
-            fcn_ros::labels(mask, labels);
+            Image labels, confidence;
+            image.header.frame_id = "camera";
+            image.header.stamp.sec = 7;
+            fcn_ros::mask_message(mask, image.header, labels);
+            fcn_ros::confidence_message(mask, image.header, confidence);
+            CHECK(confidence.encoding == "mono8" && confidence.data.size() == 50 * 37 && confidence.step == 50);
+            CHECK(confidence.header.stamp.sec == 7 && labels.header.stamp.sec == 7);
+            CHECK(std::memcmp(confidence.data.data(), fcn_mask_confidence_u8(plain), 50 * 37) == 0);
             CHECK(labels.encoding == "mono8" && labels.width == 50 && labels.height == 37 && labels.step == 50);
             CHECK(labels.header.frame_id == "camera" && labels.data.size() == 50 * 37);
             CHECK(std::memcmp(labels.data.data(), fcn_mask_labels(plain), 50 * 37) == 0);
@@ -80,6 +102,40 @@ int main(int argc, char **argv) {
             fcn_mask_free(plain);
         }
     }
+
+    LabelInfo info;
+    info.class_map.resize(99);
+    fcn_ros::label_info_message(segmenter, info);
+    CHECK(info.class_map.size() == segmenter.class_count() && info.class_map.size() > 1);
+    for (std::size_t index = 0; index < info.class_map.size(); index++) {
+        CHECK(info.class_map[index].class_id == index);
+        CHECK(info.class_map[index].class_name == segmenter.class_name(static_cast<std::uint32_t>(index)));
+    }
+
+    // Nav2's layer subscribes to these, below the namespace.
+    CHECK(std::string(fcn_ros::mask_topic) == "segmentation/mask");
+    CHECK(std::string(fcn_ros::confidence_topic) == "segmentation/confidence");
+    CHECK(std::string(fcn_ros::label_info_topic) == "segmentation/label_info");
+
+    // Parameters out of range, and the ones just within.
+    const auto wrong = [&](const char *words, void (*change)(fcn_ros::Parameters &)) {
+        fcn_ros::Parameters changed = parameters;
+        change(changed);
+        try {
+            fcn_ros::segmenter(changed);
+            fcn_ros::mask(changed);
+        } catch (const std::exception &error) {
+            return std::string(error.what()).find(words) != std::string::npos;
+        }
+        return words[0] == '\0';
+    };
+    CHECK(wrong("must name an ONNX file", [](fcn_ros::Parameters &it) { it.model.clear(); }));
+    CHECK(wrong("provider is 'gpu'", [](fcn_ros::Parameters &it) { it.provider = "gpu"; }));
+    CHECK(wrong("threads is 257; it must be from 0 to 256", [](fcn_ros::Parameters &it) { it.threads = 257; }));
+    CHECK(wrong("width is -1", [](fcn_ros::Parameters &it) { it.width = -1; }));
+    CHECK(wrong("height is 32768", [](fcn_ros::Parameters &it) { it.height = 32768; }));
+    CHECK(wrong("share is 0", [](fcn_ros::Parameters &it) { it.smoothing = 0; }));
+    CHECK(wrong("", [](fcn_ros::Parameters &it) { it.threads = 1, it.width = 64, it.threshold = 1, it.smoothing = 0.5; }));
 
     // The second plane of nv21 follows the first one.
     Image planes = make("nv21", 1, 14);

@@ -1,108 +1,104 @@
-/* segment_node: labels a camera's images.
+/* segment_node: labels a camera's images for Nav2's costmap layer for semantic segmentation
+ * (fcn_ros/contract.hpp). A composable node: in one container with the camera's, images are not
+ * copied.
  *
- * Subscribes  image            sensor_msgs/Image, best effort, the latest one
- * Publishes   labels           sensor_msgs/Image, mono8: class indices, with the image's header
- *             overlay          sensor_msgs/Image: the image with class colours, if subscribed
- *             label_info       vision_msgs/LabelInfo, latched: the names of the classes
+ * Subscribes  image                      sensor_msgs/Image, best effort, the latest one
+ * Publishes   segmentation/mask          sensor_msgs/Image, mono8: class indices
+ *             segmentation/confidence    sensor_msgs/Image, mono8: 0 to 255
+ *             segmentation/overlay       sensor_msgs/Image: the image with class colours, if
+ *                                        subscribed
+ *             segmentation/label_info    vision_msgs/LabelInfo, latched: the names of the classes
+ *             (all with the image's stamp and frame)
  * Parameters  model            the ONNX file (required)
- *             width, height    the size at which images are labelled; 0 (default): their own
+ *             provider         auto (default), cpu, cuda or tensorrt
  *             threads          threads per image; 0 (default): one per CPU
+ *             width, height    the size at which images are labelled; 0 (default): the model's own
+ *             threshold        pixels of a lower confidence are unknown, 255 (0)
+ *             smoothing        share of the newest image in the average over images, above 0 to 1 (1)
  *             alpha            opacity of the overlay's colours, 0 to 1 (0.4)
- *             outline          width of the overlay's outlines in pixels, 0 to 64 (2) */
+ *             outline          width of the overlay's outlines in pixels, 0 to 64 (2)
+ *             image_transport  raw (default), compressed or another transport of the images */
 
+#include "fcn_ros/contract.hpp"
 #include "fcn_ros/image.hpp"
 
+#include <image_transport/image_transport.hpp>
 #include <rclcpp/rclcpp.hpp>
+#include <rclcpp_components/register_node_macro.hpp>
 #include <sensor_msgs/msg/image.hpp>
 #include <vision_msgs/msg/label_info.hpp>
 
 #include <memory>
-#include <stdexcept>
 #include <utility>
+
+namespace fcn_ros {
 
 using sensor_msgs::msg::Image;
 using vision_msgs::msg::LabelInfo;
 
 class SegmentNode : public rclcpp::Node {
 public:
-    SegmentNode() : Node("segment"), segmenter_(load()) {
-        alpha_ = static_cast<float>(declare_parameter("alpha", 0.4));
-        outline_ = parameter("outline", 2);
-        labels_ = create_publisher<Image>("labels", rclcpp::SensorDataQoS());
-        overlay_ = create_publisher<Image>("overlay", rclcpp::SensorDataQoS());
-        info_ = create_publisher<LabelInfo>("label_info", rclcpp::QoS(1).transient_local());
-        publish_info();
+    explicit SegmentNode(const rclcpp::NodeOptions &options = rclcpp::NodeOptions())
+        : Node("segment", options), parameters_(declare()), segmenter_(segmenter(parameters_)), labels_(mask(parameters_)) {
+        const rclcpp::QoS sensor = rclcpp::SensorDataQoS();
+        mask_ = create_publisher<Image>(mask_topic, sensor);
+        confidence_ = create_publisher<Image>(confidence_topic, sensor);
+        overlay_ = create_publisher<Image>(overlay_topic, sensor);
+        info_ = create_publisher<LabelInfo>(label_info_topic, rclcpp::QoS(1).reliable().transient_local());
+        auto info = std::make_unique<LabelInfo>();
+        label_info_message(segmenter_, *info);
+        info->header.stamp = now();
+        info_->publish(std::move(info));
         /* A queue of one: while an image is being labelled, only the latest is kept. */
-        images_ = create_subscription<Image>("image", rclcpp::SensorDataQoS().keep_last(1),
-                                             [this](Image::UniquePtr image) { segment(std::move(image)); });
+        rmw_qos_profile_t latest = rmw_qos_profile_sensor_data;
+        latest.depth = 1;
+        images_ = image_transport::create_subscription(
+            this, image_topic, [this](const Image::ConstSharedPtr &image) { segment(*image); },
+            declare_parameter("image_transport", "raw"), latest);
     }
 
 private:
-    fcn::Segmenter load() {
-        const std::string model = declare_parameter("model", "");
-        if (model.empty()) throw std::invalid_argument("the parameter model must name an ONNX file");
-        fcn::Options options;
-        options.threads(parameter("threads"));
-        const std::uint32_t width = parameter("width"), height = parameter("height");
-        if (width > 0 || height > 0) options.resize(width, height);
-        return fcn::Segmenter(model, options);
+    Parameters declare() {
+        Parameters parameters;
+        parameters.model = declare_parameter("model", parameters.model);
+        parameters.provider = declare_parameter("provider", parameters.provider);
+        parameters.threads = declare_parameter("threads", parameters.threads);
+        parameters.width = declare_parameter("width", parameters.width);
+        parameters.height = declare_parameter("height", parameters.height);
+        parameters.threshold = declare_parameter("threshold", parameters.threshold);
+        parameters.smoothing = declare_parameter("smoothing", parameters.smoothing);
+        parameters.alpha = declare_parameter("alpha", parameters.alpha);
+        parameters.outline = declare_parameter("outline", parameters.outline);
+        return parameters;
     }
 
-    /* A non-negative integer; the library checks the upper bounds. */
-    std::uint32_t parameter(const char *name, std::int64_t otherwise = 0) {
-        const std::int64_t value = declare_parameter<std::int64_t>(name, otherwise);
-        if (value < 0 || value > UINT32_MAX)
-            throw std::invalid_argument("the parameter " + std::string(name) + " is " + std::to_string(value) +
-                                        "; it must be 0 or more");
-        return static_cast<std::uint32_t>(value);
-    }
-
-    void publish_info() {
-        LabelInfo info;
-        info.header.stamp = now();
-        for (std::uint32_t index = 0; index < segmenter_.class_count(); index++) {
-            vision_msgs::msg::VisionClass name;
-            name.class_id = static_cast<std::uint16_t>(index);
-            name.class_name = segmenter_.class_name(index);
-            info.class_map.push_back(name);
-        }
-        info_->publish(info);
-    }
-
-    void segment(Image::UniquePtr image) {
+    void segment(const Image &image) {
         try {
-            segmenter_.segment(fcn_ros::frame(*image), mask_);
-            auto labels = std::make_unique<Image>();
-            labels->header = image->header;
-            fcn_ros::labels(mask_, *labels);
-            labels_->publish(std::move(labels));
+            segmenter_.segment(frame(image), labels_);
+            auto classes = std::make_unique<Image>(), confidence = std::make_unique<Image>();
+            mask_message(labels_, image.header, *classes);
+            confidence_message(labels_, image.header, *confidence);
+            mask_->publish(std::move(classes));
+            confidence_->publish(std::move(confidence));
             if (overlay_->get_subscription_count() > 0) {
-                fcn_ros::overlay(segmenter_, mask_, alpha_, outline_, *image);
-                overlay_->publish(std::move(image));
+                auto drawn = std::make_unique<Image>(image);
+                overlay(segmenter_, labels_, static_cast<float>(parameters_.alpha), checked("outline", parameters_.outline, 64),
+                        *drawn);
+                overlay_->publish(std::move(drawn));
             }
-        } catch (const fcn::Error &error) {
+        } catch (const std::exception &error) {
             RCLCPP_ERROR_THROTTLE(get_logger(), *get_clock(), 5000, "%s", error.what());
         }
     }
 
+    Parameters parameters_;
     fcn::Segmenter segmenter_;
-    fcn::Mask mask_;
-    float alpha_ = 0.4f;
-    std::uint32_t outline_ = 2;
-    rclcpp::Publisher<Image>::SharedPtr labels_, overlay_;
+    fcn::Mask labels_;
+    rclcpp::Publisher<Image>::SharedPtr mask_, confidence_, overlay_;
     rclcpp::Publisher<LabelInfo>::SharedPtr info_;
-    rclcpp::Subscription<Image>::SharedPtr images_;
+    image_transport::Subscriber images_;
 };
 
-int main(int argc, char **argv) {
-    rclcpp::init(argc, argv);
-    int code = 0;
-    try {
-        rclcpp::spin(std::make_shared<SegmentNode>());
-    } catch (const std::exception &error) {
-        RCLCPP_FATAL(rclcpp::get_logger("segment"), "%s", error.what());
-        code = 1;
-    }
-    rclcpp::shutdown();
-    return code;
-}
+}  // namespace fcn_ros
+
+RCLCPP_COMPONENTS_REGISTER_NODE(fcn_ros::SegmentNode)

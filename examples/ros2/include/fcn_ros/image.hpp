@@ -37,19 +37,6 @@ fcn_frame frame(const Image &image) {
     return frame;
 }
 
-/* Fills a message with the mask's class indices, "mono8". Reuses the memory of `image`. The caller
- * sets the header, to the camera's if the labels should keep the image's time and frame. */
-template <typename Image>
-void labels(const fcn::Mask &mask, Image &image) {
-    image.height = mask.height();
-    image.width = mask.width();
-    image.encoding = "mono8";
-    image.is_bigendian = 0;
-    image.step = mask.width();
-    const std::uint8_t *first = mask.labels();
-    image.data.assign(first, first + static_cast<std::size_t>(mask.width()) * mask.height());
-}
-
 /* Blends class colours into a message of the mask's size in "rgb8", "bgr8", "rgba8" or "bgra8", with
  * outlines of `outline` pixels, 0 to 64. */
 template <typename Image>
