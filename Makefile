@@ -1,5 +1,6 @@
 # make            builds libfcn into target/release
-# make demo       labels a photo of a cat and one of a pagoda; needs cargo, cc and python3 with pip
+# make demo       labels a photo of a cat and one of a pagoda; needs cargo, cc and python3 with pip.
+#                 RUNTIME=openvino runs OpenVINO (docs/providers.md)
 # make picture    writes docs/cat.jpg, the README's image, from the demo's output; needs Pillow
 # make test       runs every check; needs nothing more than the demo, and lists what it skipped
 # make fuzz       runs the fuzz targets in fuzz/ for SECONDS=60 in total; ONLY=frame selects one
@@ -17,7 +18,8 @@
 # make install    the command fcn, libfcn, headers, fcn.pc, CMake's files, models, ONNX Runtime and, if
 #                 its headers are there, the GStreamer element, below PREFIX (/usr/local) and DESTDIR. LIBDIR=lib64 sets the library folder; WITHOUT_ORT=1
 #                 leaves ONNX Runtime out; FROM=target/release installs without building (for sudo), and
-#                 without the command if it was not built
+#                 without the command if it was not built; RUNTIME=openvino installs ONNX Runtime with
+#                 OpenVINO, 157 MB (docs/providers.md)
 # make deb        Debian packages in target/debian (OUT): libfcn0.1, with ONNX Runtime and models,
 #                 libfcn-dev, fcn, with the command, and gstreamer1.0-fcn; needs cargo-deb (cargo install cargo-deb --locked) and dpkg-dev;
 #                 DEB_FLAGS=--fast compresses less
@@ -26,7 +28,8 @@
 # make weights    downloads ImageNet weights for training to .deps/weights
 # make header     regenerates include/fcn.h from src/ffi
 # make abi        regenerates tests/abi/libfcn.abi, the ABI that built programs depend on
-# make deps       all native libraries, in .deps; deps-runtime: for the demo only; deps-torch: for the trainer
+# make deps       all native libraries, in .deps; deps-runtime: for the demo only; deps-torch: for the trainer;
+#                 deps-openvino: ONNX Runtime with OpenVINO, which no other goal but the tests needs
 # make clean      removes target and keeps .deps
 
 PREFIX ?= /usr/local
@@ -38,9 +41,15 @@ LIB := $(or $(FROM),$(TARGET)/release)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SOVERSION := $(basename $(VERSION))
 PEERS ?= libfcn ort ort-numpy openvino ncnn opencv pytorch
-ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
+# The ONNX Runtime of demo and install: empty, or openvino for the one with OpenVINO.
+RUNTIME ?=
+ifneq ($(filter-out openvino,$(RUNTIME)),)
+$(error RUNTIME is $(RUNTIME), and may be openvino or empty)
+endif
+RUNTIME_PART := onnxruntime$(if $(RUNTIME),-$(RUNTIME))
+ORT_DEFAULT := $(CURDIR)/.deps/$(RUNTIME_PART)/lib/libonnxruntime.so.1
 
-.PHONY: build build-cli demo picture test fuzz asan tsan miri bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch clean
+.PHONY: build build-cli demo picture test fuzz asan tsan miri bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch deps-openvino clean
 
 build:
 	cargo build --release
@@ -54,9 +63,9 @@ demo: deps-runtime build
 	$(CC) -O2 -Wall -Wextra -Iinclude examples/segment.c -o $(TARGET)/demo/segment \
 		$(TARGET)/demo/libfcn.so.$(SOVERSION) -Wl,-rpath,'$$ORIGIN'
 	ORT_DYLIB_PATH="$${ORT_DYLIB_PATH:-$(ORT_DEFAULT)}" \
-		$(TARGET)/demo/segment models/animals.onnx .deps/photos/chelsea.png $(TARGET)/demo/cat.png
+		$(TARGET)/demo/segment models/animals.onnx .deps/photos/chelsea.png $(TARGET)/demo/cat.png 5 $(or $(RUNTIME),auto)
 	ORT_DYLIB_PATH="$${ORT_DYLIB_PATH:-$(ORT_DEFAULT)}" \
-		$(TARGET)/demo/segment models/street.onnx .deps/photos/china.jpg $(TARGET)/demo/pagoda.png
+		$(TARGET)/demo/segment models/street.onnx .deps/photos/china.jpg $(TARGET)/demo/pagoda.png 5 $(or $(RUNTIME),auto)
 
 picture: demo
 	$(PYTHON) -c "from PIL import Image; photo, drawn = (Image.open(name).convert('RGB') for name in \
@@ -64,7 +73,7 @@ picture: demo
 	both.paste(photo, (0, 0)); both.paste(drawn, (photo.width + 8, 0)); both.save('docs/cat.jpg', quality=90)"
 
 test:
-	$(PYTHON) scripts/deps.py onnxruntime photos libtorch weights python
+	$(PYTHON) scripts/deps.py onnxruntime onnxruntime-openvino photos libtorch weights python
 	bash scripts/test.sh
 
 fuzz:
@@ -109,7 +118,7 @@ install: INSTALL_DOC = $(DESTDIR)$(PREFIX)/share/doc/fcn
 install: FILL_IN = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 	-e 's|@UP@|$(shell echo $(LIBDIR) | sed 's|[^/][^/]*|..|g')|g'
 install: $(if $(FROM),,build-cli)
-	$(if $(WITHOUT_ORT),,env -u ORT_DYLIB_PATH $(PYTHON) scripts/deps.py onnxruntime)
+	$(if $(WITHOUT_ORT),,env -u ORT_DYLIB_PATH $(PYTHON) scripts/deps.py $(RUNTIME_PART))
 	install -d "$(INSTALL_LIB)/pkgconfig" "$(INSTALL_LIB)/cmake/fcn" "$(DESTDIR)$(PREFIX)/include" "$(INSTALL_DOC)" "$(INSTALL_MODELS)"
 	install -m 755 $(LIB)/libfcn.so "$(INSTALL_LIB)/libfcn.so.$(VERSION)"
 	if [ -e $(LIB)/fcn ]; then install -D -m 755 -s $(LIB)/fcn "$(DESTDIR)$(PREFIX)/bin/fcn"; fi
@@ -128,8 +137,8 @@ install: $(if $(FROM),,build-cli)
 	install -m 644 models/animals.onnx models/street.onnx models/README.md LICENSE-APACHE "$(INSTALL_MODELS)"
 ifndef WITHOUT_ORT
 	install -d "$(INSTALL_LIB)/fcn-$(SOVERSION)" "$(INSTALL_DOC)/onnxruntime"
-	cp -P .deps/onnxruntime/lib/libonnxruntime.so.1* "$(INSTALL_LIB)/fcn-$(SOVERSION)"
-	install -m 644 .deps/onnxruntime/LICENSE .deps/onnxruntime/ThirdPartyNotices.txt "$(INSTALL_DOC)/onnxruntime"
+	cp -P .deps/$(RUNTIME_PART)/lib/$(if $(RUNTIME),*.so*,libonnxruntime.so.1*) "$(INSTALL_LIB)/fcn-$(SOVERSION)"
+	install -m 644 .deps/$(RUNTIME_PART)/LICENSE .deps/$(RUNTIME_PART)/*.txt "$(INSTALL_DOC)/onnxruntime"
 endif
 
 # The trainer finds its libraries relative to itself, so the installed folder can be moved as a whole.
@@ -159,6 +168,7 @@ deb: deb-tools $(if $(FROM),,build-cli)
 
 # Checked before anything is built.
 deb-tools:
+	@[ -z "$(RUNTIME)" ] || { echo "make deb has no RUNTIME: the packages contain the ONNX Runtime without OpenVINO" >&2; exit 1; }
 	@{ command -v cargo-deb && command -v dpkg-architecture; } > /dev/null || { echo "make deb needs cargo-deb (cargo install cargo-deb --locked) and" \
 		"dpkg-dev (apt-get install dpkg-dev)" >&2; exit 1; }
 
@@ -175,7 +185,10 @@ deps:
 	$(PYTHON) scripts/deps.py onnxruntime photos libtorch weights
 
 deps-runtime:
-	$(PYTHON) scripts/deps.py onnxruntime photos
+	$(PYTHON) scripts/deps.py $(RUNTIME_PART) photos
+
+deps-openvino:
+	$(PYTHON) scripts/deps.py onnxruntime-openvino
 
 deps-torch:
 	$(PYTHON) scripts/deps.py libtorch

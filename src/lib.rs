@@ -79,7 +79,7 @@ pub use frame::{Frame, MAX_SIDE, Rect, Rotation};
 pub use image_file::{Image, ImageLayout, image_layout, read_image, write_labels, write_png};
 pub use mask::{Contour, LabelMap, Mask, Outputs, Region, Timings};
 pub use onnx::TensorLayout;
-pub use options::{ChannelOrder, LogCallback, LogLevel, Options, Provider, SizeMode};
+pub use options::{ChannelOrder, LogCallback, LogLevel, Options, Precision, Provider, SizeMode};
 pub use overlay::{OverlayStyle, overlay, overlay_styled};
 pub use palette::UNKNOWN;
 pub use segmenter::Segmenter;

@@ -12,7 +12,10 @@ use crate::{
 /// Execution providers: where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Provider {
-    /// CUDA if available, else the CPU (default).
+    /// The fastest available: CUDA, else OpenVINO where it is known to be faster than the CPU
+    /// provider, else the CPU (default). OpenVINO is known to be faster for networks that are not
+    /// quantized, in [`Precision::Fast`], on processors with AVX512_BF16 instructions, if the
+    /// loaded ONNX Runtime contains it.
     #[default]
     Auto,
     /// The CPU.
@@ -21,10 +24,12 @@ pub enum Provider {
     Cuda,
     /// An NVIDIA GPU through TensorRT; an error if it is unavailable.
     TensorRt,
+    /// OpenVINO on [`Options::openvino_device`]; an error if it is unavailable.
+    OpenVino,
 }
 
 impl Provider {
-    /// The name: `auto`, `cpu`, `cuda` or `tensorrt`.
+    /// The name: `auto`, `cpu`, `cuda`, `tensorrt` or `openvino`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -32,6 +37,7 @@ impl Provider {
             Provider::Cpu => "cpu",
             Provider::Cuda => "cuda",
             Provider::TensorRt => "tensorrt",
+            Provider::OpenVino => "openvino",
         }
     }
 }
@@ -47,14 +53,76 @@ impl FromStr for Provider {
 
     /// The provider with this [name](Provider::name).
     fn from_str(name: &str) -> Result<Provider> {
-        const ALL: [Provider; 4] = [Provider::Auto, Provider::Cpu, Provider::Cuda, Provider::TensorRt];
+        const ALL: [Provider; 5] =
+            [Provider::Auto, Provider::Cpu, Provider::Cuda, Provider::TensorRt, Provider::OpenVino];
         ALL.into_iter().find(|provider| provider.name() == name).ok_or_else(|| {
             Error::InvalidArgument(format!(
-                "the provider '{}' does not exist; there are 'auto', 'cpu', 'cuda' and 'tensorrt'",
+                "the provider '{}' does not exist; there are 'auto', 'cpu', 'cuda', 'tensorrt' and 'openvino'",
                 plain(name)
             ))
         })
     }
+}
+
+/// How precisely a network's layers are computed. [`Segmenter::precision`](crate::Segmenter) is
+/// what a segmenter computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// As the file says: layers in float32 are computed in float32, quantized ones in integers
+    /// (default).
+    #[default]
+    Exact,
+    /// Layers in float32 are computed in a shorter format where the provider has one that is
+    /// faster: bfloat16 (OpenVINO on a CPU, the CPU provider on Arm), TF32 (CUDA) or float16
+    /// (OpenVINO on a GPU or NPU, TensorRT). Labels differ slightly. If there is none, this is
+    /// [`Precision::Exact`], and the log says so.
+    Fast,
+}
+
+impl Precision {
+    /// The name: `exact` or `fast`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Exact => "exact",
+            Precision::Fast => "fast",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    /// The precision with this [name](Precision::name).
+    fn from_str(name: &str) -> Result<Precision> {
+        [Precision::Exact, Precision::Fast].into_iter().find(|precision| precision.name() == name).ok_or_else(|| {
+            Error::InvalidArgument(format!(
+                "the precision '{}' does not exist; there are 'exact' and 'fast'",
+                plain(name)
+            ))
+        })
+    }
+}
+
+/// Fails unless the text names one device of OpenVINO: `CPU`, `GPU` or `NPU`, possibly with an
+/// index, for example `GPU.1`. OpenVINO's other names (`AUTO`, `HETERO:GPU,CPU`) choose a device by
+/// themselves.
+pub(crate) fn check_openvino_device(device: &str) -> Result<()> {
+    let (kind, index) = device.split_once('.').map_or((device, None), |(kind, index)| (kind, Some(index)));
+    let is_number = |text: &str| (1..=4).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit());
+    if ["CPU", "GPU", "NPU"].contains(&kind) && index.is_none_or(is_number) {
+        return Ok(());
+    }
+    Err(Error::InvalidArgument(format!(
+        "the OpenVINO device '{}' is asked for; 'CPU', 'GPU' and 'NPU' are possible, also with an index such as 'GPU.1'",
+        plain(device)
+    )))
 }
 
 /// The size at which the network sees a frame. The mask has the frame's size in every mode (see
@@ -132,8 +200,13 @@ pub type LogCallback = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
 pub struct Options {
     /// Where the network runs.
     pub provider: Provider,
-    /// The GPU, 0 to 1023. Ignored on the CPU.
+    /// The GPU of [`Provider::Cuda`] and [`Provider::TensorRt`], 0 to 1023; ignored by others.
     pub device: u32,
+    /// The device of [`Provider::OpenVino`]: `CPU`, `GPU`, `NPU`, or one of several, for example
+    /// `GPU.1`. `None` means `CPU`. Ignored by others. A device that is not there is an error.
+    pub openvino_device: Option<String>,
+    /// How precisely layers are computed.
+    pub precision: Precision,
     /// Threads per frame, 1 to 256; 0 means one per CPU available to the process.
     pub threads: u32,
     /// Frames that can be segmented at once, 1 to 64; 0 means 1. Each session has its own
@@ -205,6 +278,8 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("provider", &self.provider)
             .field("device", &self.device)
+            .field("openvino_device", &self.openvino_device)
+            .field("precision", &self.precision)
             .field("threads", &self.threads)
             .field("sessions", &self.sessions)
             .field("timeout", &self.timeout)
@@ -248,6 +323,8 @@ macro_rules! setters {
 setters! {
     with_provider, provider: Provider, provider => provider;
     with_device, device: u32, device => device;
+    with_openvino_device, openvino_device: impl Into<String>, device => Some(device.into());
+    with_precision, precision: Precision, precision => precision;
     with_threads, threads: u32, threads => threads;
     with_sessions, sessions: u32, sessions => sessions;
     with_timeout, timeout: Duration, timeout => Some(timeout);
@@ -282,6 +359,9 @@ impl Options {
         }
         if self.device > 1023 {
             return wrong(format!("device {} is asked for; 0 to 1023 are possible", self.device));
+        }
+        if let Some(device) = &self.openvino_device {
+            check_openvino_device(device)?;
         }
         if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
             return wrong("a timeout of 0 leaves no time for any frame; None means no timeout".into());

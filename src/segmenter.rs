@@ -55,6 +55,7 @@ pub struct Segmenter {
     model: Model,
     mode: SizeMode,
     provider: &'static str,
+    precision: &'static str,
     reason: String,
     version: &'static str,
     pool: Pool,
@@ -72,6 +73,7 @@ impl fmt::Debug for Segmenter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Segmenter")
             .field("provider", &self.provider)
+            .field("precision", &self.precision)
             .field("size_mode", &self.mode)
             .field("sessions", &self.sessions)
             .field("timeout", &self.timeout)
@@ -150,7 +152,7 @@ impl Segmenter {
                 return Err(error);
             }
         }
-        let Networks { networks, provider, reason } = loaded;
+        let Networks { networks, provider, format, reason } = loaded;
         let mut assumed = std::mem::take(&mut prepared.assumed);
         let finished = networks[0].0.output_kind().and_then(|output| {
             let model = prepared.finish(output, options)?;
@@ -190,6 +192,7 @@ impl Segmenter {
             model,
             mode,
             provider: provider.name(),
+            precision: format.name(),
             reason,
             version: runtime.version(),
             pool,
@@ -362,9 +365,15 @@ impl Segmenter {
         self.model.card.as_ref()
     }
 
-    /// The provider in use: `cpu`, `cuda` or `tensorrt`.
+    /// The provider in use: `cpu`, `cuda`, `tensorrt` or `openvino`.
     pub fn provider(&self) -> &'static str {
         self.provider
+    }
+
+    /// The format in which the network's float32 layers are computed: `float32`, `tf32`, `bfloat16`
+    /// or `float16`. Quantized layers are computed in integers.
+    pub fn precision(&self) -> &'static str {
+        self.precision
     }
 
     /// Why [`Provider::Auto`] did not choose a better provider; empty if there is none better.

@@ -57,18 +57,18 @@ pub use model_options::{
 pub use options::{
     fcn_log_callback, fcn_log_level, fcn_options, fcn_options_free, fcn_options_new, fcn_options_set_auto_size,
     fcn_options_set_cache_dir, fcn_options_set_class_names, fcn_options_set_device, fcn_options_set_gpu_memory_limit,
-    fcn_options_set_log, fcn_options_set_mean_std, fcn_options_set_native_side, fcn_options_set_pad,
-    fcn_options_set_palette, fcn_options_set_provider, fcn_options_set_resize, fcn_options_set_runtime_library,
-    fcn_options_set_sessions, fcn_options_set_short_side, fcn_options_set_threads, fcn_options_set_tile,
-    fcn_options_set_timeout, fcn_provider,
+    fcn_options_set_log, fcn_options_set_mean_std, fcn_options_set_native_side, fcn_options_set_openvino_device,
+    fcn_options_set_pad, fcn_options_set_palette, fcn_options_set_precision, fcn_options_set_provider,
+    fcn_options_set_resize, fcn_options_set_runtime_library, fcn_options_set_sessions, fcn_options_set_short_side,
+    fcn_options_set_threads, fcn_options_set_tile, fcn_options_set_timeout, fcn_precision, fcn_provider,
 };
 pub use overlay::{fcn_overlay, fcn_overlay_style, fcn_overlay_styled};
 pub use regions::{fcn_mask_regions, fcn_mask_regions_filtered, fcn_region};
 pub use segmenter::{
     fcn_create, fcn_create_from_memory, fcn_free, fcn_segment, fcn_segmenter, fcn_segmenter_background,
     fcn_segmenter_cancel, fcn_segmenter_class_color, fcn_segmenter_class_count, fcn_segmenter_class_display_color,
-    fcn_segmenter_class_name, fcn_segmenter_model_card_json, fcn_segmenter_model_stride, fcn_segmenter_provider_name,
-    fcn_segmenter_provider_reason, fcn_segmenter_runtime_version, fcn_segmenter_warm_up,
+    fcn_segmenter_class_name, fcn_segmenter_model_card_json, fcn_segmenter_model_stride, fcn_segmenter_precision_name,
+    fcn_segmenter_provider_name, fcn_segmenter_provider_reason, fcn_segmenter_runtime_version, fcn_segmenter_warm_up,
 };
 pub use status::{fcn_last_error, fcn_status, fcn_status_name, fcn_version};
 

@@ -9,14 +9,16 @@ use std::{
 };
 
 use super::{answer, c_string, fcn_status, guard, path_argument, required};
-use crate::{Error, LogCallback, LogLevel, Options, Provider, Result, SizeMode, palette::Palette};
+use crate::{Error, LogCallback, LogLevel, Options, Precision, Provider, Result, SizeMode, palette::Palette};
 
 /// Execution providers: where the network runs.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum fcn_provider {
-    /// CUDA if available, else the CPU (default). fcn_segmenter_provider_reason() returns why CUDA
-    /// is unavailable.
+    /// CUDA if available, else the CPU (default). With FCN_PRECISION_FAST, OpenVINO comes before
+    /// the CPU where it is known to be faster: networks that are not quantized, on processors with
+    /// AVX512_BF16 instructions, if ONNX Runtime contains it. fcn_segmenter_provider_reason()
+    /// returns why a provider was not chosen.
     FCN_PROVIDER_AUTO = 0,
     /// The CPU.
     FCN_PROVIDER_CPU = 1,
@@ -24,9 +26,41 @@ pub enum fcn_provider {
     FCN_PROVIDER_CUDA = 2,
     /// An NVIDIA GPU through TensorRT.
     FCN_PROVIDER_TENSORRT = 3,
+    /// OpenVINO on a CPU, or on a GPU or NPU of Intel's: fcn_options_set_openvino_device(). Needs an
+    /// ONNX Runtime that contains it.
+    ///
+    /// Ending early: OpenVINO computes the network as one step, so fcn_segmenter_cancel() and time
+    /// limits end a frame between runs, not within one.
+    ///
+    /// fork(): a child of a process that has used OpenVINO cannot use it. fcn_create() returns
+    /// FCN_ERROR_PROVIDER there, or uses the CPU provider with FCN_PROVIDER_AUTO. End the child with
+    /// _exit() or replace it with exec: exit() runs OpenVINO's destructors, which may abort it.
+    ///
+    /// Threads: frames use as many as requested. OpenVINO's threads belong to the process and are
+    /// shared by all segmenters; they stay, asleep, when a segmenter is freed.
+    ///
+    /// Nodes that OpenVINO does not know run on the CPU provider, and the log names them.
+    FCN_PROVIDER_OPENVINO = 4,
 }
 
 use fcn_provider::*;
+
+/// How precisely a network's layers are computed.
+#[repr(i32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum fcn_precision {
+    /// As the file says: float32 layers in float32, quantized ones in integers (default). TensorRT
+    /// uses TF32 by itself.
+    FCN_PRECISION_EXACT = 0,
+    /// Float32 layers in a shorter format, where the provider has one that is faster: bfloat16
+    /// (OpenVINO on CPUs with AVX512_BF16 instructions, the CPU provider on Arm), TF32 (CUDA) or
+    /// float16 (OpenVINO on a GPU or NPU, TensorRT). Labels differ slightly. Without such a format,
+    /// this is FCN_PRECISION_EXACT. fcn_segmenter_precision_name() and the log say which format is
+    /// used.
+    FCN_PRECISION_FAST = 1,
+}
+
+use fcn_precision::*;
 
 /// Severity of a log message.
 #[repr(i32)]
@@ -102,20 +136,58 @@ pub unsafe extern "C" fn fcn_options_set_provider(options: Option<&mut fcn_optio
             (FCN_PROVIDER_CPU as i32, Provider::Cpu),
             (FCN_PROVIDER_CUDA as i32, Provider::Cuda),
             (FCN_PROVIDER_TENSORRT as i32, Provider::TensorRt),
+            (FCN_PROVIDER_OPENVINO as i32, Provider::OpenVino),
         ];
-        let names = "FCN_PROVIDER_AUTO (0), FCN_PROVIDER_CPU (1), FCN_PROVIDER_CUDA (2) and FCN_PROVIDER_TENSORRT (3)";
+        let names = "FCN_PROVIDER_AUTO (0), FCN_PROVIDER_CPU (1), FCN_PROVIDER_CUDA (2), FCN_PROVIDER_TENSORRT (3) and \
+                     FCN_PROVIDER_OPENVINO (4)";
         let provider = one_of("provider", provider, &known, names)?;
         change(Some(options), |options| options.provider = provider)
     })
 }
 
-/// Selects the GPU: 0 (default) to 1023. Ignored on the CPU.
+/// Selects the GPU of FCN_PROVIDER_CUDA and FCN_PROVIDER_TENSORRT: 0 (default) to 1023. Ignored by
+/// other providers.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_options_set_device(options: Option<&mut fcn_options>, device: u32) -> fcn_status {
     guard(|| change(options, |options| options.device = device))
+}
+
+/// Selects the device of FCN_PROVIDER_OPENVINO: "CPU" (default, also for NULL), "GPU" or "NPU", or
+/// one of several, for example "GPU.1". Ignored by other providers. If the device is not there,
+/// fcn_create() returns FCN_ERROR_PROVIDER; it is never replaced. NPUs have no float32, so they
+/// need FCN_PRECISION_FAST.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses; `device` is NULL or a
+/// NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_options_set_openvino_device(
+    options: Option<&mut fcn_options>,
+    device: *const c_char,
+) -> fcn_status {
+    guard(|| {
+        let options = required(options, "options")?;
+        // SAFETY: not NULL, and the caller promises a NUL-terminated string.
+        let device = (!device.is_null()).then(|| unsafe { CStr::from_ptr(device) }.to_string_lossy().into_owned());
+        change(Some(options), |options| options.openvino_device = device)
+    })
+}
+
+/// Sets how precisely layers are computed: one of FCN_PRECISION_*. Default: FCN_PRECISION_EXACT.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_options_set_precision(options: Option<&mut fcn_options>, precision: i32) -> fcn_status {
+    guard(|| {
+        let options = required(options, "options")?;
+        let known = [(FCN_PRECISION_EXACT as i32, Precision::Exact), (FCN_PRECISION_FAST as i32, Precision::Fast)];
+        let precision = one_of("precision", precision, &known, "FCN_PRECISION_EXACT (0) and FCN_PRECISION_FAST (1)")?;
+        change(Some(options), |options| options.precision = precision)
+    })
 }
 
 /// Sets the number of threads per frame: 1 to 256, or 0 (default) for one per CPU available to the
@@ -210,6 +282,9 @@ pub unsafe extern "C" fn fcn_options_set_runtime_library(
 /// only if its model, options, version, provider and processor match (by SHA-256), and if the
 /// subfolder and the entry belong to the effective user and no other user can write them; otherwise
 /// the model itself is loaded. If no entry can be written, the log says why.
+///
+/// FCN_PROVIDER_OPENVINO keeps what it compiles for GPUs and NPUs in the subfolder; there is no
+/// entry for CPUs, where loading it would not be faster.
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses; `folder` is NULL or a

@@ -28,6 +28,7 @@ pub struct fcn_segmenter {
     /// The segmenter's strings, for C.
     class_names: Vec<CString>,
     provider: CString,
+    precision: CString,
     provider_reason: CString,
     runtime_version: CString,
     card: Option<CString>,
@@ -44,6 +45,7 @@ impl fcn_segmenter {
         Box::new(fcn_segmenter {
             class_names: segmenter.classes().iter().map(|class| c_string(&class.name)).collect(),
             provider: c_string(segmenter.provider()),
+            precision: c_string(segmenter.precision()),
             provider_reason: c_string(segmenter.provider_reason()),
             runtime_version: c_string(segmenter.runtime_version()),
             card: segmenter.card().map(|card| c_string(&card.to_json())),
@@ -335,7 +337,7 @@ unsafe fn store_color(
     Ok(())
 }
 
-/// Returns the provider in use: "cpu", "cuda" or "tensorrt". NULL for NULL.
+/// Returns the provider in use: "cpu", "cuda", "tensorrt" or "openvino". NULL for NULL.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.
@@ -344,8 +346,19 @@ pub unsafe extern "C" fn fcn_segmenter_provider_name(segmenter: Option<&fcn_segm
     answer(ptr::null(), || Some(segmenter?.provider.as_ptr()))
 }
 
-/// Returns ONNX Runtime's reason why FCN_PROVIDER_AUTO did not choose a better provider; "" if
-/// there is none better or a provider was requested by name. NULL for NULL.
+/// Returns the format in which the network's float32 layers are computed: "float32", "tf32",
+/// "bfloat16" or "float16". Layers that the file has quantized are computed in integers. NULL for
+/// NULL.
+///
+/// # Safety
+/// `segmenter` is NULL or a live segmenter.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcn_segmenter_precision_name(segmenter: Option<&fcn_segmenter>) -> *const c_char {
+    answer(ptr::null(), || Some(segmenter?.precision.as_ptr()))
+}
+
+/// Returns why FCN_PROVIDER_AUTO did not choose another provider; "" if there is none better or a
+/// provider was requested by name. NULL for NULL.
 ///
 /// # Safety
 /// `segmenter` is NULL or a live segmenter.

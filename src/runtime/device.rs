@@ -55,7 +55,7 @@ impl DeviceNetwork {
                 let info = MemoryInfo::new(pinned, device, AllocatorType::Device, MemoryType::CPUInput)?;
                 Allocator::new(&session, info)?
             }
-            Provider::Cpu | Provider::Auto => Allocator::default(),
+            Provider::Cpu | Provider::OpenVino | Provider::Auto => Allocator::default(),
         };
         Ok(DeviceNetwork { session, memory, bound: None })
     }

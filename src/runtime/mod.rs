@@ -7,6 +7,8 @@ mod interrupt;
 mod library;
 mod message;
 mod network;
+mod openvino;
+mod precision;
 mod telemetry;
 
 use std::{
@@ -31,13 +33,14 @@ use crate::{
     Error, Result, Size,
     cache::{CacheEntry, Cached, Folder},
     onnx::{self, types::ModelProto},
-    options::{LogCallback, LogLevel, Options, Provider},
+    options::{LogCallback, LogLevel, Options, Precision, Provider},
     signals, threads,
 };
 pub(crate) use device::{DeviceNetwork, FrameLayout};
 pub(crate) use interrupt::{Call, Interrupts, Limit, StopFlag, Subject};
 use message::one_line;
 pub(crate) use network::{Answer, Labels, OutputKind, SessionNetwork};
+use precision::Format;
 
 /// ONNX Runtime, loaded once per process: its library cannot be replaced or unloaded safely.
 pub(crate) struct Runtime {
@@ -170,9 +173,11 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 /// The sessions of a network, and the provider that runs them.
 pub(crate) struct Networks {
     /// One network per session, and on a GPU also its form for GPUs.
-    pub(crate) networks: Vec<(SessionNetwork, Option<DeviceNetwork>)>,
+    pub(crate) networks: Loaded,
     pub(crate) provider: Provider,
-    /// Why `Auto` did not choose a GPU; otherwise empty.
+    /// The format of float32 layers.
+    pub(crate) format: Format,
+    /// Why `Auto` did not choose a better provider; otherwise empty.
     pub(crate) reason: String,
 }
 
@@ -193,37 +198,67 @@ pub(crate) struct Request<'a> {
 impl Networks {
     /// Loads the network once for each requested session.
     pub(crate) fn new(runtime: &Runtime, request: &Request<'_>) -> Result<Networks> {
-        match request.options.provider {
-            Provider::Auto => match load_all(runtime, request, Provider::Cuda) {
-                Ok(networks) => Ok(Networks { networks, provider: Provider::Cuda, reason: String::new() }),
-                Err(error) => {
-                    let reason = error.to_string();
-                    log(
-                        request.options.log.as_ref(),
-                        LogLevel::Info,
-                        &format!("the network runs on the CPU: {reason}"),
-                    );
-                    let networks = load_all(runtime, request, Provider::Cpu)?;
-                    Ok(Networks { networks, provider: Provider::Cpu, reason })
-                }
-            },
-            provider => {
-                Ok(Networks { networks: load_all(runtime, request, provider)?, provider, reason: String::new() })
-            }
+        let options = request.options;
+        let (networks, provider, reason) = match options.provider {
+            Provider::Auto => load_fastest(runtime, request)?,
+            provider => (load_all(runtime, request, provider)?, provider, String::new()),
+        };
+        let format = Format::new(provider, options);
+        if options.precision == Precision::Fast {
+            let message = match format {
+                Format::Float32 => format!(
+                    "the precision fast has no effect: on this processor, the {} provider computes in float32 only",
+                    provider.name()
+                ),
+                format => format!("layers in float32 are computed in {}: the precision is fast", format.name()),
+            };
+            log(options.log.as_ref(), LogLevel::Info, &message);
         }
+        Ok(Networks { networks, provider, format, reason })
     }
 }
 
-fn load_all(
-    runtime: &Runtime,
-    request: &Request<'_>,
-    provider: Provider,
-) -> Result<Vec<(SessionNetwork, Option<DeviceNetwork>)>> {
+/// A network per session, and on a GPU also its form for GPUs.
+type Loaded = Vec<(SessionNetwork, Option<DeviceNetwork>)>;
+
+/// Loads the network with the first provider of [`Provider::Auto`] that works. Returns the provider
+/// and why it is not a better one.
+fn load_fastest(runtime: &Runtime, request: &Request<'_>) -> Result<(Loaded, Provider, String)> {
+    let mut reason = match load_all(runtime, request, Provider::Cuda) {
+        Ok(networks) => return Ok((networks, Provider::Cuda, String::new())),
+        Err(error) => error.to_string(),
+    };
+    let inform = |message: &str| log(request.options.log.as_ref(), LogLevel::Info, message);
+    if openvino::is_built_in() {
+        let why_not = match openvino::objection(request.options, request.network) {
+            Some(objection) => objection.to_owned(),
+            None => match load_all(runtime, request, Provider::OpenVino) {
+                Ok(networks) => {
+                    inform(&format!("the network runs on OpenVINO: {reason}"));
+                    return Ok((networks, Provider::OpenVino, reason));
+                }
+                Err(error) => error.to_string(),
+            },
+        };
+        reason = format!("{reason}; {why_not}");
+    }
+    inform(&format!("the network runs on the CPU: {reason}"));
+    Ok((load_all(runtime, request, Provider::Cpu)?, Provider::Cpu, reason))
+}
+
+fn load_all(runtime: &Runtime, request: &Request<'_>, provider: Provider) -> Result<Loaded> {
     let Request { network, options, .. } = request;
     let loader = Loader { runtime, request, provider };
-    if matches!(provider, Provider::Cuda | Provider::TensorRt) {
-        loader.check_provider()?;
-        exit::arm();
+    match provider {
+        Provider::Cuda | Provider::TensorRt => {
+            loader.check_provider()?;
+            exit::arm();
+        }
+        Provider::OpenVino => {
+            openvino::check(options)?;
+            loader.check_provider()?;
+        }
+        Provider::Cpu | Provider::Auto => {}
     }
     let _pass = exit::enter()?;
     let on_device = match provider {
@@ -240,7 +275,11 @@ fn load_all(
         _ => (Cow::Borrowed(*network), on_device),
     };
     let session = |_| {
-        let network = SessionNetwork::new(loader.load(&network, "")?)?;
+        let session = loader.load(&network, "")?;
+        if provider == Provider::OpenVino {
+            loader.tell_what_is_left(&session)?;
+        }
+        let network = SessionNetwork::new(session)?;
         let device = on_device.as_ref().map(|network| {
             let session = loader.load(network, "-device")?;
             DeviceNetwork::new(session, provider, options.device).map_err(|error| unavailable(provider, &error))
@@ -293,7 +332,10 @@ impl Loader<'_> {
     fn load(&self, network: &ModelProto, form: &str) -> Result<Session> {
         let &Request { file, options, .. } = self.request;
         let plain = || self.session(&SessionSource::Beside(network, file), &Ok);
-        let Some(folder) = &options.cache else { return plain() };
+        // OpenVINO's parts of a network cannot be stored in a file.
+        let Some(folder) = options.cache.as_ref().filter(|_| self.provider != Provider::OpenVino) else {
+            return plain();
+        };
         self.load_cached(network, form, folder).or_else(|error| {
             let session = plain()?;
             log(options.log.as_ref(), LogLevel::Warning, &format!("the optimized network is not cached: {error}"));
@@ -329,9 +371,24 @@ impl Loader<'_> {
     /// Checks that the provider works here, before anything else is created for it.
     fn check_provider(&self) -> Result<()> {
         session_builder(self.runtime, self.request)
-            .and_then(|builder| with_provider(builder, self.request.options, self.provider))
+            .and_then(|builder| with_provider(builder, self.request, self.provider))
             .map(drop)
             .map_err(|error| unavailable(self.provider, &error))
+    }
+
+    /// Logs which part of the network OpenVINO left to the CPU provider. Fails if that is all of
+    /// it; with [`Provider::Auto`] also if it is any part, because only whole networks are known to
+    /// be faster.
+    fn tell_what_is_left(&self, session: &Session) -> Result<()> {
+        let left = openvino::left(session).map_err(|error| unavailable(self.provider, &error))?;
+        let Some(openvino::Left { all, nodes }) = left else { return Ok(()) };
+        let options = self.request.options;
+        let message = format!("OpenVINO does not run {nodes} of the network");
+        if all || options.provider == Provider::Auto {
+            return Err(Error::Provider(format!("the openvino provider is unavailable: {message}")));
+        }
+        log(options.log.as_ref(), LogLevel::Warning, &format!("{message}; the CPU provider runs them"));
+        Ok(())
     }
 
     /// A session of an optimized network.
@@ -354,7 +411,7 @@ impl Loader<'_> {
             }
         };
         let builder = session_builder(self.runtime, self.request)
-            .and_then(|builder| with_provider(builder, self.request.options, self.provider))
+            .and_then(|builder| with_provider(builder, self.request, self.provider))
             .and_then(adjust);
         let made = |error: ort::Error| failed("cannot create a session", &error);
         let taken = |error: ort::Error| failed("rejects the model", &error);
@@ -423,13 +480,19 @@ pub(crate) fn log(callback: Option<&LogCallback>, level: LogLevel, message: &str
     }));
 }
 
-fn with_provider(builder: SessionBuilder, options: &Options, provider: Provider) -> ort::Result<SessionBuilder> {
+/// Lets the CPU provider compute float32 matrix products in bfloat16, on Arm.
+const ARM_BFLOAT16: &str = "mlas.enable_gemm_fastmath_arm64_bfloat16";
+
+fn with_provider(builder: SessionBuilder, request: &Request<'_>, provider: Provider) -> ort::Result<SessionBuilder> {
+    let &Request { options, threads, .. } = request;
     let device = options.device.cast_signed();
+    let format = Format::new(provider, options);
     let cuda = || {
         let cuda = ep::CUDA::default()
             .with_device_id(device)
             .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic)
-            .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested);
+            .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
+            .with_tf32(format != Format::Float32);
         match options.gpu_memory_limit {
             0 => cuda,
             limit => cuda.with_memory_limit(limit),
@@ -438,10 +501,16 @@ fn with_provider(builder: SessionBuilder, options: &Options, provider: Provider)
         .error_on_failure()
     };
     let providers = match provider {
+        Provider::Cpu if format == Format::BFloat16 => return Ok(builder.with_config_entry(ARM_BFLOAT16, "1")?),
         Provider::Cpu | Provider::Auto => return Ok(builder),
+        Provider::OpenVino => {
+            let builder = openvino::with_entries(builder, options)?;
+            return Ok(builder.with_execution_providers([openvino::provider(options, threads)])?);
+        }
         Provider::Cuda => vec![cuda()],
         Provider::TensorRt => {
-            vec![ep::TensorRT::default().with_device_id(device).build().error_on_failure(), cuda()]
+            let tensorrt = ep::TensorRT::default().with_device_id(device).with_fp16(format == Format::Float16);
+            vec![tensorrt.build().error_on_failure(), cuda()]
         }
     };
     Ok(builder.with_execution_providers(providers)?)

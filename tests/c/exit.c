@@ -5,6 +5,8 @@
  *     ./exit MODEL.onnx stream    main returns while a stream labels frames
  *     ./exit MODEL.onnx busy      exit() while another thread labels frames
  *     ./exit MODEL.onnx atexit    a handler of atexit frees the segmenter
+ *
+ * A third argument is the provider, auto (default) or openvino.
  */
 
 #define _POSIX_C_SOURCE 200112L
@@ -15,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "provider.h"
 
 enum { WIDTH = 480, HEIGHT = 320 };
 
@@ -43,17 +47,19 @@ static void sleep_for(long milliseconds) {
 }
 
 int main(int argc, char **argv) {
-    const char *how = argc == 3 ? argv[2] : "";
+    const char *how = argc >= 3 ? argv[2] : "";
+    fcn_options *options = options_for(argc == 4 ? argv[3] : "auto");
     fcn_frame one = frame();
     fcn_mask *mask = fcn_mask_new();
     pthread_t thread;
     size_t i;
 
     for (i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * 2654435761u >> 13);
-    if (argc != 3 || fcn_create(argv[1], NULL, &segmenter) != FCN_OK || fcn_segment(segmenter, &one, mask) != FCN_OK) {
-        fprintf(stderr, "exit: %s\n", argc == 3 ? fcn_last_error() : "usage: exit MODEL.onnx HOW");
+    if (argc < 3 || fcn_create(argv[1], options, &segmenter) != FCN_OK || fcn_segment(segmenter, &one, mask) != FCN_OK) {
+        fprintf(stderr, "exit: %s\n", argc >= 3 ? fcn_last_error() : "usage: exit MODEL.onnx HOW");
         return 2;
     }
+    fcn_options_free(options);
     printf("%s: ran on %s\n", how, fcn_segmenter_provider_name(segmenter));
     fflush(stdout);
     if (strcmp(how, "free") == 0) {

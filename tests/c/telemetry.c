@@ -1,4 +1,4 @@
-/* Creates a segmenter, labels a frame and ends. Arguments: a model, and how:
+/* Creates a segmenter, labels a frame and ends. Arguments: a model, how, and possibly a provider.
  *   free     frees everything
  *   exit     ends without freeing anything
  *   threads  creates while other threads read the environment */
@@ -6,6 +6,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "check.h"
+#include "provider.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,13 +29,15 @@ int main(int argc, char **argv) {
     fcn_segmenter *segmenter = NULL;
     fcn_mask *mask = fcn_mask_new();
     pthread_t readers[READERS];
-    const int threads = argc == 3 && strcmp(argv[2], "threads") == 0;
+    const int threads = argc >= 3 && strcmp(argv[2], "threads") == 0;
+    fcn_options *options = options_for(argc == 4 ? argv[3] : "auto");
     int i;
-    if (argc != 3) return 2;
+    if (argc < 3) return 2;
     /* setenv() has allocated the array of variables, and would free it when the array grows. */
     CHECK(setenv("OWN_VARIABLE", "1", 1) == 0);
     for (i = 0; threads && i < READERS; i++) CHECK(pthread_create(&readers[i], NULL, reads, NULL) == 0);
-    WORKS(fcn_create(argv[1], NULL, &segmenter));
+    WORKS(fcn_create(argv[1], options, &segmenter));
+    fcn_options_free(options);
     WORKS(fcn_segment(segmenter, &frame, mask));
     atomic_store(&done, 1);
     for (i = 0; threads && i < READERS; i++) pthread_join(readers[i], NULL);

@@ -25,7 +25,8 @@ pub fn provider() -> Provider {
         Err(_) | Ok("cpu") => Provider::Cpu,
         Ok("cuda") => Provider::Cuda,
         Ok("tensorrt") => Provider::TensorRt,
-        Ok(other) => panic!("FCN_TEST_PROVIDER is '{other}', and may be cpu, cuda or tensorrt"),
+        Ok("openvino") => Provider::OpenVino,
+        Ok(other) => panic!("FCN_TEST_PROVIDER is '{other}', and may be cpu, cuda, tensorrt or openvino"),
     }
 }
 
