@@ -2,12 +2,13 @@
  * JSON.
  *
  *     cc -std=c99 -O2 bench.c -o bench $(pkg-config --cflags --libs fcn)
- *     ./bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE [PROVIDER]]
+ *     ./bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE [PROVIDER [PRECISION]]]
  *
  * FRAME.bgr holds height x width x 3 bytes. Frames are measured for SECONDS, at least one and at
  * most MAX_FRAMES. The labels of the last one are written to the file LABELS, one byte per pixel.
- * CACHE is a folder for optimized networks, or "" for none. PROVIDER is cpu (default), cuda or
- * tensorrt. Used by `make bench`. */
+ * CACHE is a folder for optimized networks, or "" for none. PROVIDER is cpu (default), cuda,
+ * tensorrt or openvino, PRECISION exact (default) or fast. Used by `make bench` and
+ * scripts/bench_providers.py. */
 
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 
@@ -23,6 +24,7 @@
 
 typedef struct {
     int count;
+    double processor; /* of all threads and frames */
     double milliseconds[MAX_FRAMES];
     fcn_timings steps[MAX_FRAMES];
 } measured;
@@ -31,6 +33,13 @@ typedef struct {
 static double now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
+}
+
+/* Milliseconds of processor time of the whole process. */
+static double processor_time(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
     return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
 }
 
@@ -61,13 +70,14 @@ static uint8_t *read_frame(const char *path, size_t length) {
 /* Warms up for a tenth of `seconds`, then measures frames for `seconds`. */
 static fcn_status run(const fcn_segmenter *segmenter, const fcn_frame *frame, fcn_mask *mask, double seconds,
                       measured *result) {
-    double begin = now(), end;
+    double begin = now(), end, processor;
     result->count = 0;
     do {
         fcn_status status = fcn_segment(segmenter, frame, mask);
         if (status != FCN_OK) return status;
     } while (now() - begin < 100 * seconds);
     end = now() + 1000 * seconds;
+    processor = processor_time();
     do {
         double start = now();
         fcn_status status = fcn_segment(segmenter, frame, mask);
@@ -75,13 +85,19 @@ static fcn_status run(const fcn_segmenter *segmenter, const fcn_frame *frame, fc
         result->milliseconds[result->count] = now() - start;
         fcn_mask_timings(mask, &result->steps[result->count++]);
     } while (now() < end && result->count < MAX_FRAMES);
+    result->processor = processor_time() - processor;
     return FCN_OK;
 }
 
-static void print(double create, double first, long peak, const fcn_segmenter *segmenter, const measured *result) {
+static void print(double create, double create_processor, double first, long peak, const fcn_segmenter *segmenter,
+                  const measured *result) {
     int i;
     printf("{\"version\": \"%s with ONNX Runtime %s\", ", fcn_version(), fcn_segmenter_runtime_version(segmenter));
-    printf("\"create\": %.3f, \"first\": %.3f, \"peak\": %ld, \"frames\": [", create, first, peak);
+    printf("\"provider\": \"%s\", \"precision\": \"%s\", ", fcn_segmenter_provider_name(segmenter),
+           fcn_segmenter_precision_name(segmenter));
+    printf("\"create\": %.3f, \"create_processor\": %.3f, \"first\": %.3f, \"peak\": %ld, ", create, create_processor,
+           first, peak);
+    printf("\"processor\": %.3f, \"frames\": [", result->processor / result->count);
     for (i = 0; i < result->count; i++) printf("%s%.3f", i ? ", " : "", result->milliseconds[i]);
     printf("], \"steps\": [");
     for (i = 0; i < result->count; i++) {
@@ -97,6 +113,14 @@ static int32_t provider(const char *name) {
     if (strcmp(name, "cpu") == 0) return FCN_PROVIDER_CPU;
     if (strcmp(name, "cuda") == 0) return FCN_PROVIDER_CUDA;
     if (strcmp(name, "tensorrt") == 0) return FCN_PROVIDER_TENSORRT;
+    if (strcmp(name, "openvino") == 0) return FCN_PROVIDER_OPENVINO;
+    return -1;
+}
+
+/* As provider(). */
+static int32_t precision(const char *name) {
+    if (strcmp(name, "exact") == 0) return FCN_PRECISION_EXACT;
+    if (strcmp(name, "fast") == 0) return FCN_PRECISION_FAST;
     return -1;
 }
 
@@ -113,23 +137,27 @@ int main(int argc, char **argv) {
     fcn_frame frame;
     uint8_t *pixels;
     uint32_t width, height;
-    double start, create, first;
+    double start, create, create_processor, first;
     FILE *labels;
 
-    if (argc < 8 || argc > 10)
-        return failed("usage", "bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE [PROVIDER]]");
+    if (argc < 8 || argc > 11)
+        return failed("usage",
+                      "bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE [PROVIDER [PRECISION]]]");
     width = (uint32_t)strtoul(argv[3], NULL, 10);
     height = (uint32_t)strtoul(argv[4], NULL, 10);
     pixels = read_frame(argv[2], (size_t)width * height * 3);
     if (pixels == NULL) return failed(argv[2], "is not a file of width x height x 3 bytes");
-    if (fcn_options_set_provider(options, argc == 10 ? provider(argv[9]) : FCN_PROVIDER_CPU) != FCN_OK ||
+    if (fcn_options_set_provider(options, argc > 9 ? provider(argv[9]) : FCN_PROVIDER_CPU) != FCN_OK ||
+        fcn_options_set_precision(options, argc > 10 ? precision(argv[10]) : FCN_PRECISION_EXACT) != FCN_OK ||
         fcn_options_set_threads(options, (uint32_t)strtoul(argv[5], NULL, 10)) != FCN_OK ||
         fcn_options_set_cache_dir(options, argc > 8 && argv[8][0] != '\0' ? argv[8] : NULL) != FCN_OK)
         return failed("options", fcn_last_error());
 
     start = now();
+    create_processor = processor_time();
     if (fcn_create(argv[1], options, &segmenter) != FCN_OK) return failed(argv[1], fcn_last_error());
     create = now() - start;
+    create_processor = processor_time() - create_processor;
 
     frame = fcn_frame_packed(FCN_FORMAT_BGR8, pixels, width, height, 0);
     start = now();
@@ -138,7 +166,7 @@ int main(int argc, char **argv) {
 
     if (run(segmenter, &frame, mask, strtod(argv[6], NULL), &result) != FCN_OK)
         return failed("a warm frame", fcn_last_error());
-    print(create, first, peak_memory(), segmenter, &result);
+    print(create, create_processor, first, peak_memory(), segmenter, &result);
 
     labels = fopen(argv[7], "wb");
     if (labels == NULL || fwrite(fcn_mask_labels(mask), width, height, labels) != height || fclose(labels) != 0)

@@ -434,13 +434,27 @@ FCN_ENUM(fcn_provider, int32_t) {
     /// limits end a frame between runs, not within one.
     ///
     /// fork(): a child of a process that has used OpenVINO cannot use it. fcn_create() returns
-    /// FCN_ERROR_PROVIDER there, or uses the CPU provider with FCN_PROVIDER_AUTO.
+    /// FCN_ERROR_PROVIDER there, or uses the CPU provider with FCN_PROVIDER_AUTO. End the child with
+    /// _exit() or replace it with exec: exit() runs OpenVINO's destructors, which may abort it.
     ///
     /// Threads: frames use as many as requested. OpenVINO's threads belong to the process and are
     /// shared by all segmenters; they stay, asleep, when a segmenter is freed.
     ///
     /// Nodes that OpenVINO does not know run on the CPU provider, and the log names them.
     FCN_PROVIDER_OPENVINO = 4,
+};
+
+/// How precisely a network's layers are computed.
+FCN_ENUM(fcn_precision, int32_t) {
+    /// As the file says: float32 layers in float32, quantized ones in integers (default). TensorRT
+    /// uses TF32 by itself.
+    FCN_PRECISION_EXACT = 0,
+    /// Float32 layers in a shorter format, where the provider has one that is faster: bfloat16
+    /// (OpenVINO on CPUs with AVX512_BF16 instructions, the CPU provider on Arm), TF32 (CUDA) or
+    /// float16 (OpenVINO on a GPU or NPU, TensorRT). Labels differ slightly. Without such a format,
+    /// this is FCN_PRECISION_EXACT. fcn_segmenter_precision_name() and the log say which format is
+    /// used.
+    FCN_PRECISION_FAST = 1,
 };
 
 /// Severity of a log message.

@@ -13,6 +13,7 @@ mod telemetry;
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -157,12 +158,22 @@ impl Runtime {
         let environment = builder
             .with_name("fcn")
             .with_telemetry(false)
-            .with_logger(Arc::new(|_, _, _, _, _| {}))
+            .with_logger(Arc::new(|level, _, _, _, message| {
+                if level >= OrtLogLevel::Error {
+                    SAID.set(one_line(message));
+                }
+            }))
             .build()
             .map_err(|error| failed(error.to_string()))?;
         let version = library::version(path).ok_or_else(|| failed("it does not report its version".into()))?;
         Ok(Runtime { environment, path: path.to_path_buf(), version, loaded_by_host, telemetry_set_by_host })
     }
+}
+
+thread_local! {
+    /// The last error that ONNX Runtime logged outside of any session on this thread. The error
+    /// that a function returns may name no reason.
+    static SAID: Cell<String> = const { Cell::new(String::new()) };
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -370,10 +381,14 @@ impl Loader<'_> {
 
     /// Checks that the provider works here, before anything else is created for it.
     fn check_provider(&self) -> Result<()> {
+        SAID.take();
         session_builder(self.runtime, self.request)
             .and_then(|builder| with_provider(builder, self.request, self.provider))
             .map(drop)
-            .map_err(|error| unavailable(self.provider, &error))
+            .map_err(|error| match (self.provider, SAID.take()) {
+                (Provider::OpenVino, said) => openvino::unavailable(self.request.options, &error, &said),
+                _ => unavailable(self.provider, &error),
+            })
     }
 
     /// Logs which part of the network OpenVINO left to the CPU provider. Fails if that is all of

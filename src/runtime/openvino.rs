@@ -18,7 +18,10 @@ use ort::{
 };
 use serde_json::json;
 
-use super::precision::{Format, x86_has_bfloat16};
+use super::{
+    one_line,
+    precision::{Format, x86_has_bfloat16},
+};
 use crate::{
     Error, Result,
     cache::Folder,
@@ -79,6 +82,13 @@ fn check_precision(options: &Options) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The error for a device that does not work. `error` may be no more than "Failed to load provider
+/// OpenVINOExecutionProvider"; `said` is what ONNX Runtime has logged, or empty.
+pub(super) fn unavailable(options: &Options, error: &ort::Error, said: &str) -> Error {
+    let reason = if said.is_empty() { one_line(&error.to_string()) } else { said.to_owned() };
+    Error::Provider(format!("the openvino provider is unavailable on the device {}: {reason}", device(options).1))
 }
 
 /// OpenVINO's settings, as the JSON text that ONNX Runtime passes on.

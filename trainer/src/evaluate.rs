@@ -50,15 +50,19 @@ impl Predictor {
 
     /// Opens an ONNX file with this size mode.
     pub fn onnx(path: &Path, size_mode: SizeMode) -> Result<Predictor> {
+        Predictor::onnx_with(path, &cpu().with_size_mode(size_mode))
+    }
+
+    /// Opens an ONNX file with these options of libfcn.
+    pub fn onnx_with(path: &Path, options: &fcn::Options) -> Result<Predictor> {
         if !is_onnx(path) {
             return Err(Error::new(format!(
-                "{} is no ONNX file (.onnx); --resize and --tile are for those: leave them out, or export it first",
+                "{} is no ONNX file (.onnx); --resize, --tile, --provider and --precision are for those: leave them out, or \
+                 export it first",
                 path.display()
             )));
         }
-        let mut options = cpu();
-        options.size_mode = Some(size_mode);
-        Ok(Predictor::libfcn(Segmenter::from_file(path, &options)?))
+        Ok(Predictor::libfcn(Segmenter::from_file(path, options)?))
     }
 
     /// The network of a checkpoint.
@@ -104,6 +108,14 @@ impl Predictor {
         match self {
             Predictor::Checkpoint { checkpoint, .. } => background(&checkpoint.state.classes),
             Predictor::Onnx { segmenter, .. } => segmenter.background(),
+        }
+    }
+
+    /// The provider of an ONNX file and the format of its float32 layers; `None` for a checkpoint.
+    pub fn provider(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Predictor::Checkpoint { .. } => None,
+            Predictor::Onnx { segmenter, .. } => Some((segmenter.provider(), segmenter.precision())),
         }
     }
 

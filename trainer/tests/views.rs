@@ -168,5 +168,5 @@ fn onnx_files_are_measured_in_the_size_that_is_asked_for() {
         .map(|predictor| predictor.unwrap().label(&photo, width as usize, height as usize).unwrap());
     assert!(native == resized && native != plain);
     let error = Predictor::onnx(Path::new("run"), size_modes[0]).err().unwrap().to_string();
-    assert!(error.contains("--resize and --tile are for those"), "{error}");
+    assert!(error.contains("--resize, --tile, --provider and --precision are for those"), "{error}");
 }

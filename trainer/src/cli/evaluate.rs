@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use fcn::SizeMode;
+use fcn::{Options, Precision, Provider, SizeMode};
 use serde_json::{Value, json};
 
 use super::setup::Pair;
@@ -19,8 +19,8 @@ use crate::metrics::Confusion;
 /// Options of `trainer evaluate`.
 #[derive(Debug, Args)]
 pub(super) struct Evaluate {
-    /// An ONNX file (.onnx; measured through libfcn on the CPU, as deployed), a checkpoint file, or
-    /// a run folder, whose best checkpoint is used.
+    /// An ONNX file (.onnx; measured through libfcn, as deployed), a checkpoint file, or a run
+    /// folder, whose best checkpoint is used.
     model: PathBuf,
 
     /// The folder of the data set, as for `trainer train`, or of a run, whose photos are used
@@ -79,6 +79,16 @@ pub(super) struct Evaluate {
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
 
+    /// The provider of ONNX Runtime: cpu, or openvino, for which the environment variable
+    /// ORT_DYLIB_PATH names an ONNX Runtime that contains it; cuda and tensorrt may conflict with
+    /// libtorch's CUDA. ONNX files only [default: cpu].
+    #[arg(long, value_name = "NAME")]
+    provider: Option<Provider>,
+
+    /// How precisely the provider computes: exact or fast. ONNX files only [default: exact].
+    #[arg(long, value_name = "NAME")]
+    precision: Option<Precision>,
+
     /// Count void pixels as background (class 0 if no class has such a name), as the recipe d2l
     /// trains them [default: as the checkpoint was trained].
     #[arg(long)]
@@ -93,8 +103,8 @@ impl Evaluate {
         let place = self.place()?;
         let dataset = place.open(&self.split)?;
         let views = Views::new(self.flip, self.scales.clone())?;
-        let mut predictor = match self.size_mode() {
-            Some(size_mode) => Predictor::onnx(&self.model, size_mode)?,
+        let mut predictor = match self.options() {
+            Some(options) => Predictor::onnx_with(&self.model, &options)?,
             None => Predictor::open(&self.model, self.native_side, self.device.device()?)?,
         }
         .with_views(views)?;
@@ -109,8 +119,16 @@ impl Evaluate {
         })?;
         bar.finish_and_clear();
         super::say(&match self.audience.output() {
-            Output::Json => self.json(&confusion, &dataset, &place, void_is_background).to_string(),
-            Output::Text | Output::Quiet => table(&confusion, &dataset),
+            Output::Json => {
+                let provider = predictor.provider();
+                self.json(&confusion, &dataset, &place, void_is_background, provider).to_string()
+            }
+            Output::Text | Output::Quiet => match predictor.provider().filter(|_| self.names_arithmetic()) {
+                Some((provider, precision)) => {
+                    format!("computed by       {provider} in {precision}\n{}", table(&confusion, &dataset))
+                }
+                None => table(&confusion, &dataset),
+            },
         })?;
         Ok(ExitCode::SUCCESS)
     }
@@ -127,6 +145,23 @@ impl Evaluate {
         Ok(Place { root: root.clone(), masks: self.masks.clone(), missing_masks: self.missing_masks })
     }
 
+    /// Whether the options say how an ONNX file is computed.
+    fn names_arithmetic(&self) -> bool {
+        self.provider.is_some() || self.precision.is_some()
+    }
+
+    /// The options of libfcn, if any are given that are for ONNX files only.
+    fn options(&self) -> Option<Options> {
+        let size_mode = self.size_mode();
+        (size_mode.is_some() || self.names_arithmetic()).then(|| {
+            let mut options = Options::default()
+                .with_provider(self.provider.unwrap_or(Provider::Cpu))
+                .with_precision(self.precision.unwrap_or_default());
+            (options.size_mode, options.native_side) = (size_mode, self.native_side);
+            options
+        })
+    }
+
     /// How photos are fitted to the network's size, if requested.
     fn size_mode(&self) -> Option<SizeMode> {
         let resize = self.resize.map(|Pair(height, width)| SizeMode::Resize { width, height });
@@ -135,7 +170,14 @@ impl Evaluate {
     }
 
     /// All counts, for scripts. The matrix has a row per true class and a column per predicted one.
-    fn json(&self, confusion: &Confusion, dataset: &Dataset, place: &Place, void_is_background: bool) -> Value {
+    fn json(
+        &self,
+        confusion: &Confusion,
+        dataset: &Dataset,
+        place: &Place,
+        void_is_background: bool,
+        provider: Option<(&str, &str)>,
+    ) -> Value {
         let classes = dataset.classes().iter().enumerate().map(|(index, class)| {
             json!({
                 "name": class.name,
@@ -151,6 +193,8 @@ impl Evaluate {
             "split": self.split,
             "photos": dataset.len(),
             "void_is_background": void_is_background,
+            "provider": provider.map(|(provider, _)| provider),
+            "precision": provider.map(|(_, precision)| precision),
             "flip": self.flip,
             "scales": self.scales,
             "native_side": self.native_side,
