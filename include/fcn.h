@@ -437,6 +437,9 @@ FCN_ENUM(fcn_provider, int32_t) {
     /// FCN_ERROR_PROVIDER there, or uses the CPU provider with FCN_PROVIDER_AUTO. End the child with
     /// _exit() or replace it with exec: exit() runs OpenVINO's destructors, which may abort it.
     ///
+    /// dlopen(): constructors of shared libraries must not use it. OpenVINO waits for its threads,
+    /// which wait for the loader, forever.
+    ///
     /// Threads: frames use as many as requested. OpenVINO's threads belong to the process and are
     /// shared by all segmenters; they stay, asleep, when a segmenter is freed.
     ///

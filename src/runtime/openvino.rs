@@ -143,7 +143,7 @@ pub(super) fn is_built_in() -> bool {
 }
 
 /// Why [`Provider::Auto`](crate::Provider) does not choose OpenVINO for a network; `None` if it
-/// does. docs/decisions.md has the measurements.
+/// does. docs/providers.md has the measurements.
 pub(super) fn objection(options: &Options, network: &ModelProto) -> Option<&'static str> {
     let mut nodes = network.graph.iter().flat_map(|graph| &graph.node);
     if options.precision == Precision::Exact {
