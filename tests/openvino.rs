@@ -116,7 +116,8 @@ fn exact_labels_are_the_cpus() {
 #[test]
 fn class_indices_are_the_cpus() {
     let Some(library) = library("class_indices_are_the_cpus") else { return };
-    let model = network(Spec { end: End::Labels, card: false, ..Spec::default() });
+    // An argmax at the very end would be removed.
+    let model = network(Spec { end: End::Labels, uncut: true, card: false, ..Spec::default() });
     let names: Vec<String> = (0..5).map(|class| format!("class {class}")).collect();
     let pixels = random_bytes(3, 3 * 96 * 64);
     let frame = Frame::packed(PixelFormat::Rgb8, &pixels, 96, 64, 0).unwrap();
@@ -127,6 +128,23 @@ fn class_indices_are_the_cpus() {
         mask.labels().to_vec()
     });
     assert_eq!(found, truth);
+    assert!(found.iter().any(|label| *label != found[0]));
+}
+
+#[test]
+fn scores_that_are_no_numbers_are_unknown() {
+    let Some(library) = library("scores_that_are_no_numbers_are_unknown") else { return };
+    for uncut in [false, true] {
+        let mut model = models::model(Spec { uncut, ..Spec::default() });
+        let bias = model.graph.as_mut().unwrap().initializer.iter_mut().find(|tensor| tensor.name() == "score.bias");
+        *bias.unwrap() = onnx::floats("score.bias", &[5], &[f32::NAN; 5]);
+        let options = with(&library, Provider::OpenVino, Precision::Exact);
+        let segmenter = Segmenter::from_memory(&model.encode_to_vec(), &options).unwrap();
+        let pixels = random_bytes(3, 3 * 96 * 64);
+        let mut mask = Mask::new();
+        segmenter.segment(&Frame::packed(PixelFormat::Rgb8, &pixels, 96, 64, 0).unwrap(), &mut mask).unwrap();
+        assert!(mask.labels().iter().all(|label| *label == fcn::UNKNOWN), "uncut {uncut}");
+    }
 }
 
 #[test]

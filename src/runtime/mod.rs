@@ -283,6 +283,7 @@ fn load_all(runtime: &Runtime, request: &Request<'_>, provider: Provider) -> Res
             Cow::Owned(onnx::without_integers(network)?),
             on_device.map(|network| onnx::without_integers(&network)).transpose()?,
         ),
+        Provider::OpenVino => (Cow::Owned(openvino::adapted(network)), on_device),
         _ => (Cow::Borrowed(*network), on_device),
     };
     let session = |_| {

@@ -137,6 +137,20 @@ pub(super) fn with_entries(builder: SessionBuilder, options: &Options) -> ort::R
     })
 }
 
+/// The network as OpenVINO computes it correctly: a Clip without bounds, which changes nothing,
+/// becomes an Identity. OpenVINO 2025.4.1 returns 0 for integers there, and numbers for NaN.
+pub(super) fn adapted(network: &ModelProto) -> ModelProto {
+    let mut network = network.clone();
+    let nodes = network.graph.iter_mut().flat_map(|graph| &mut graph.node);
+    for node in nodes.filter(|node| node.op_type() == "Clip") {
+        if node.attribute.is_empty() && node.input.iter().skip(1).all(String::is_empty) {
+            node.input.truncate(1);
+            node.op_type = Some("Identity".into());
+        }
+    }
+    network
+}
+
 /// Whether this ONNX Runtime contains OpenVINO.
 pub(super) fn is_built_in() -> bool {
     ep::OpenVINO::is_available().unwrap_or(false)
@@ -245,6 +259,24 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::onnx::{build, types::GraphProto};
+
+    #[test]
+    fn only_a_clip_without_bounds_becomes_an_identity() {
+        let clip = |inputs: &[&str], attributes| build::node("Clip", inputs, "out", attributes);
+        let node = vec![
+            clip(&["in"], vec![]),
+            clip(&["in", "", ""], vec![]),
+            clip(&["in", "low"], vec![]),
+            clip(&["in", "", "high"], vec![]),
+            clip(&["in"], vec![build::float("max", 6.0)]),
+        ];
+        let network = ModelProto { graph: Some(GraphProto { node, ..GraphProto::default() }), ..ModelProto::default() };
+        let adapted = adapted(&network).graph.unwrap().node;
+        let operators: Vec<_> = adapted.iter().map(|node| node.op_type()).collect();
+        assert_eq!(operators, ["Identity", "Identity", "Clip", "Clip", "Clip"]);
+        assert!(adapted[..2].iter().all(|node| node.input == ["in"]));
+    }
 
     fn options(device: Option<&str>, precision: Precision) -> Options {
         Options { openvino_device: device.map(str::to_owned), precision, ..Options::default() }
