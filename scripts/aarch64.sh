@@ -6,7 +6,7 @@
 #   scripts/aarch64.sh             installs; does nothing if everything is in place
 #   scripts/aarch64.sh versions    prints the packages and versions that are installed
 #
-# Afterwards .deps/aarch64/bin has rustc, aarch64-linux-gnu-gcc, aarch64-linux-gnu-g++ and qemu-aarch64, and
+# Afterwards .deps/aarch64/bin has rustc, aarch64-linux-gnu-gcc, -g++ and -strip, and qemu-aarch64;
 # .deps/aarch64/sysroot has Arm's C library.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -147,7 +147,12 @@ export LD_LIBRARY_PATH='$root/gcc/$libraries'
 exec '$root/gcc/usr/bin/aarch64-linux-gnu-$compiler-$gcc' --sysroot='$root/gcc' "\$@"
 END
 done
+cat > "$root/bin/aarch64-linux-gnu-strip" <<END
+#!/bin/sh
+export LD_LIBRARY_PATH='$root/gcc/$libraries'
+exec '$root/gcc/usr/bin/aarch64-linux-gnu-strip' "\$@"
+END
 ln -s ../rust/usr/bin/qemu-aarch64 "$root/bin/qemu-aarch64"
-chmod +x "$root"/bin/{rustc,aarch64-linux-gnu-gcc,aarch64-linux-gnu-g++}
+chmod +x "$root"/bin/{rustc,aarch64-linux-gnu-gcc,aarch64-linux-gnu-g++,aarch64-linux-gnu-strip}
 echo "$stamp" > "$root/stamp"
 echo "the tools for 64-bit Arm are ready in $root"
