@@ -3,6 +3,9 @@
 #                 RUNTIME=openvino runs OpenVINO (docs/providers.md)
 # make picture    writes docs/cat.jpg, the README's image, from the demo's output; needs Pillow
 # make test       runs every check; needs nothing more than the demo, and lists what it skipped
+# make test-aarch64   builds libfcn for 64-bit Arm, and runs its tests, C and C++ programs and the demo with QEMU;
+#                 needs Debian's apt (not root) and Linux 6.7; downloads 300 MB. FCN_CPU=cortex-a72 imitates another processor
+# make deb-aarch64   the Debian packages for 64-bit Arm, in target/debian (OUT)
 # make fuzz       runs the fuzz targets in fuzz/ for SECONDS=60 in total; ONLY=frame selects one
 # make asan       runs the C tests with AddressSanitizer in libfcn and in the programs
 # make tsan       the same with ThreadSanitizer; needs rustup component add rust-src
@@ -48,8 +51,12 @@ $(error RUNTIME is $(RUNTIME), and may be openvino or empty)
 endif
 RUNTIME_PART := onnxruntime$(if $(RUNTIME),-$(RUNTIME))
 ORT_DEFAULT := $(CURDIR)/.deps/$(RUNTIME_PART)/lib/libonnxruntime.so.1
+# For `make deb`: a machine that the library was built for, if it is not this one.
+MACHINE ?=
+ORT_FOLDER := .deps/$(if $(MACHINE),$(MACHINE)/)$(RUNTIME_PART)
+STRIP := $(if $(MACHINE),.deps/$(MACHINE)/bin/$(MACHINE)-linux-gnu-strip,strip)
 
-.PHONY: build build-cli demo picture test fuzz asan tsan miri bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch deps-openvino clean
+.PHONY: build build-cli demo picture test test-aarch64 deb-aarch64 fuzz asan tsan miri bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch deps-openvino clean
 
 build:
 	cargo build --release
@@ -75,6 +82,12 @@ picture: demo
 test:
 	$(PYTHON) scripts/deps.py onnxruntime onnxruntime-openvino photos libtorch weights python
 	bash scripts/test.sh
+
+test-aarch64:
+	bash scripts/aarch64.sh
+	$(PYTHON) scripts/deps.py photos
+	$(PYTHON) scripts/deps.py --machine aarch64 onnxruntime
+	bash scripts/test_aarch64.sh
 
 fuzz:
 	$(PYTHON) scripts/deps.py onnxruntime libtorch
@@ -118,14 +131,14 @@ install: INSTALL_DOC = $(DESTDIR)$(PREFIX)/share/doc/fcn
 install: FILL_IN = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 	-e 's|@UP@|$(shell echo $(LIBDIR) | sed 's|[^/][^/]*|..|g')|g'
 install: $(if $(FROM),,build-cli)
-	$(if $(WITHOUT_ORT),,env -u ORT_DYLIB_PATH $(PYTHON) scripts/deps.py $(RUNTIME_PART))
+	$(if $(WITHOUT_ORT),,env -u ORT_DYLIB_PATH $(PYTHON) scripts/deps.py $(if $(MACHINE),--machine $(MACHINE)) $(RUNTIME_PART))
 	install -d "$(INSTALL_LIB)/pkgconfig" "$(INSTALL_LIB)/cmake/fcn" "$(DESTDIR)$(PREFIX)/include" "$(INSTALL_DOC)" "$(INSTALL_MODELS)"
 	install -m 755 $(LIB)/libfcn.so "$(INSTALL_LIB)/libfcn.so.$(VERSION)"
-	if [ -e $(LIB)/fcn ]; then install -D -m 755 -s $(LIB)/fcn "$(DESTDIR)$(PREFIX)/bin/fcn"; fi
+	if [ -e $(LIB)/fcn ]; then install -D -m 755 -s --strip-program=$(STRIP) $(LIB)/fcn "$(DESTDIR)$(PREFIX)/bin/fcn"; fi
 	ln -sf libfcn.so.$(VERSION) "$(INSTALL_LIB)/libfcn.so.$(SOVERSION)"
 	ln -sf libfcn.so.$(SOVERSION) "$(INSTALL_LIB)/libfcn.so"
 	install -m 644 include/fcn.h include/fcn.hpp "$(DESTDIR)$(PREFIX)/include"
-	if pkg-config --exists gstreamer-video-1.0; then \
+	if $(if $(MACHINE),false,pkg-config --exists gstreamer-video-1.0); then \
 		install -d "$(INSTALL_LIB)/gstreamer-1.0" && \
 		$(CC) -std=c11 -O2 -shared -fPIC -Iinclude examples/gstreamer/gstfcn.c -o "$(INSTALL_LIB)/gstreamer-1.0/libgstfcn.so" \
 			$$(pkg-config --cflags --libs gstreamer-video-1.0) "$(INSTALL_LIB)/libfcn.so" -Wl,-rpath,'$$ORIGIN/..'; \
@@ -137,8 +150,8 @@ install: $(if $(FROM),,build-cli)
 	install -m 644 models/animals.onnx models/street.onnx models/README.md LICENSE-APACHE "$(INSTALL_MODELS)"
 ifndef WITHOUT_ORT
 	install -d "$(INSTALL_LIB)/fcn-$(SOVERSION)" "$(INSTALL_DOC)/onnxruntime"
-	cp -P .deps/$(RUNTIME_PART)/lib/$(if $(RUNTIME),*.so*,libonnxruntime.so.1*) "$(INSTALL_LIB)/fcn-$(SOVERSION)"
-	install -m 644 .deps/$(RUNTIME_PART)/LICENSE .deps/$(RUNTIME_PART)/*.txt "$(INSTALL_DOC)/onnxruntime"
+	cp -P $(ORT_FOLDER)/lib/$(if $(RUNTIME),*.so*,libonnxruntime.so.1*) "$(INSTALL_LIB)/fcn-$(SOVERSION)"
+	install -m 644 $(ORT_FOLDER)/LICENSE $(ORT_FOLDER)/*.txt "$(INSTALL_DOC)/onnxruntime"
 endif
 
 # The trainer finds its libraries relative to itself, so the installed folder can be moved as a whole.
@@ -153,18 +166,35 @@ install-trainer: $(if $(LIBTORCH),,deps-torch)
 	$(if $(LIBTORCH),,cp -P .deps/libtorch/lib/*.so* "$(TRAINER_LIB)")
 
 # cargo-deb adds the multiarch folder itself, so the packages' files are in target/package/lib.
-deb: MULTIARCH = $(shell dpkg-architecture -q DEB_HOST_MULTIARCH)
+deb: MULTIARCH = $(if $(MACHINE),$(MACHINE)-linux-gnu,$(shell dpkg-architecture -q DEB_HOST_MULTIARCH))
+deb: CARGO_DEB = cargo deb --no-build --output "$(OUT)/" $(DEB_FLAGS) $(if $(MACHINE),--target $(MACHINE)-unknown-linux-gnu)
 deb: deb-tools $(if $(FROM),,build-cli)
 	rm -rf target/package
 	$(MAKE) install FROM=$(LIB) DESTDIR=target/package PREFIX=/usr LIBDIR=lib/$(MULTIARCH)
 	ln -s usr/lib/$(MULTIARCH) target/package/lib
 	mkdir -p "$(OUT)"
-	strip --strip-unneeded target/package/lib/libfcn.so.$(VERSION)
-	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant library
-	cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant dev
-	if [ -e target/package/usr/bin/fcn ]; then cargo deb --no-build --output "$(OUT)/" $(DEB_FLAGS) --variant command; fi
-	if [ -e target/package/lib/gstreamer-1.0 ]; then \
-		cargo deb --no-build --multiarch same --output "$(OUT)/" $(DEB_FLAGS) --variant gstreamer; fi
+	$(STRIP) --strip-unneeded target/package/lib/libfcn.so.$(VERSION)
+	$(CARGO_DEB) --multiarch same --variant library
+	$(if $(MACHINE),$(call set_depends,"$(OUT)"/libfcn$(SOVERSION)_*_arm64.deb))
+	$(CARGO_DEB) --multiarch same --variant dev
+	if [ -e target/package/usr/bin/fcn ]; then $(CARGO_DEB) --variant command; fi
+	if [ -e target/package/lib/gstreamer-1.0 ]; then $(CARGO_DEB) --multiarch same --variant gstreamer; fi
+
+# FROM names a folder with a libfcn.so for 64-bit Arm, to package it without building.
+deb-aarch64: ARM_TARGET = aarch64-unknown-linux-gnu
+deb-aarch64: deb-tools
+	bash scripts/aarch64.sh
+	$(if $(FROM),,RUSTC="$(CURDIR)/.deps/aarch64/bin/rustc" \
+		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$(CURDIR)/.deps/aarch64/bin/aarch64-linux-gnu-gcc" \
+		cargo build --release --package fcn --package fcn-cli --target $(ARM_TARGET) --target-dir $(TARGET)/aarch64)
+	$(MAKE) deb MACHINE=aarch64 FROM=$(or $(FROM),$(TARGET)/aarch64/$(ARM_TARGET)/release)
+
+# dpkg-shlibdeps, which cargo-deb calls, finds the packages of this machine's libraries only. These are what the
+# symbol versions of libfcn and ONNX Runtime stand for: GLIBC_2.34, GCC_4.5.0 and GLIBCXX_3.4.22.
+ARM_DEPENDS := libc6 (>= 2.34), libgcc-s1 (>= 4.5), libstdc++6 (>= 6)
+set_depends = rm -rf target/deb && dpkg-deb --raw-extract $(1) target/deb \
+	&& sed -i '/^Depends:/d; s/^Architecture:.*/&\nDepends: $(ARM_DEPENDS)/' target/deb/DEBIAN/control \
+	&& dpkg-deb --root-owner-group --build target/deb $(1)
 
 # Checked before anything is built.
 deb-tools:

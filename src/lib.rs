@@ -21,6 +21,9 @@
 
 #![deny(missing_debug_implementations)]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("libfcn supports Linux only; docs/platforms.md lists what a port needs");
+
 #[cfg(test)]
 extern crate self as fcn;
 

@@ -146,10 +146,11 @@ fn shape(conv: &Conv) -> [i64; 4] {
 
 /// The range of integer weights. Processors without VNNI add the products of two inputs and two
 /// weights in 16 bits, where products with weights of int8's whole range would saturate. ONNX
-/// Runtime multiplies depthwise convolutions in 32 bits.
+/// Runtime multiplies depthwise convolutions in 32 bits, but on 64-bit Arm it adds two products in
+/// 16 bits: inputs less 128 are at least -128, and `2 * -128 * -128` would wrap around.
 fn range(conv: &Conv) -> (i8, i8) {
     let [outputs, inputs, ..] = shape(conv);
-    if inputs == 1 && outputs == conv.groups { (i8::MIN, i8::MAX) } else { (-64, 63) }
+    if inputs == 1 && outputs == conv.groups { (-127, 127) } else { (-64, 63) }
 }
 
 /// The scale of an output channel's weights: the smallest that keeps them in range. The bias must

@@ -121,7 +121,7 @@ fn results_change_less_than_with_the_nearest_steps() {
             (change(&conv, &restored(&rounded, &conv), &image), change(&conv, &nearest(&rounded, &conv), &image));
         assert!(own < 0.5 * plain, "{weight:?}: rounding changes results by {own}, the nearest steps by {plain}");
         let (least, most) = (*rounded.weight.iter().min().unwrap(), *rounded.weight.iter().max().unwrap());
-        let range = if groups == 1 { -64..=63 } else { i8::MIN..=i8::MAX };
+        let range = if groups == 1 { -64..=63 } else { -127..=127 };
         assert!(range.contains(&least) && range.contains(&most), "{weight:?}: weights from {least} to {most}");
         // The whole range is used: the largest weight of each channel determines its scale.
         assert!(most > *range.end() - 3 || least < *range.start() + 3, "{weight:?}: weights from {least} to {most}");
