@@ -141,13 +141,15 @@ deb-tools:
 	@{ command -v cargo-deb && command -v dpkg-architecture; } > /dev/null || { echo "make deb needs cargo-deb (cargo install cargo-deb --locked) and" \
 		"dpkg-dev (apt-get install dpkg-dev)" >&2; exit 1; }
 
-# pip installs the pinned maturin into a folder of its own and checks the wheel's manylinux tag with it.
+# In a folder of its own, like the test's: with other features of its dependencies, libfcn's files have the
+# same names. maturin checks which manylinux the wheel needs.
 wheel: OUT = $(TARGET)/wheels
 wheel:
 	$(PYTHON) scripts/deps.py wheels
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-index --find-links .deps/wheels/files \
 		--root-user-action=ignore --upgrade --target $(TARGET)/maturin maturin
-	PYTHONPATH=$(TARGET)/maturin $(TARGET)/maturin/bin/maturin build --release --locked --manifest-path python/Cargo.toml --out "$(OUT)"
+	$(TARGET)/maturin/bin/maturin build --release --locked --manifest-path python/Cargo.toml \
+		--target-dir $(TARGET)/python --out "$(OUT)"
 
 weights:
 	$(PYTHON) scripts/deps.py weights

@@ -1,5 +1,6 @@
-//! The Python package in python/: installed as pip installs it, into an environment that has nothing
-//! of the checkout, and tested there with python/tests. The expected labels come from the Rust API.
+//! The Python package in python/: installed as pip installs it, into an environment that has
+//! nothing of the checkout, and tested there with python/tests. The expected labels come from the
+//! Rust API.
 
 mod common;
 #[path = "common/models.rs"]
@@ -7,7 +8,7 @@ mod models;
 
 use std::{fs, path::Path, process::Command};
 
-use common::{root, run, skip};
+use common::{profile_dir, root, run, skip};
 use fcn::{Frame, Image, Mask, Options, Outputs, PixelFormat, Provider, Segmenter};
 use models::{Spec, network, random_bytes};
 
@@ -65,7 +66,10 @@ fn package_is_installed_by_pip_and_passes_its_tests() {
         .arg(&inside)
         .args(["install", "--quiet", "--no-index", "--find-links"])
         .arg(root().join(".deps/wheels/files"))
-        // The profile of the tests: what they have built is not built again.
+        // A folder of its own: the library's files have the same names with other features of its
+        // dependencies, and other tests are using them. Little optimisation, because it runs once.
+        .env("CARGO_TARGET_DIR", profile_dir().with_file_name("python"))
+        .envs([("CARGO_PROFILE_DEV_OPT_LEVEL", "1"), ("CARGO_PROFILE_DEV_DEBUG", "0")])
         .args(["--config-settings", "build-args=--profile dev --locked", "pillow"])
         .arg(root().join("python")));
 

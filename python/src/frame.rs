@@ -1,7 +1,7 @@
 //! [`Frame`]: pixels in Python's memory. Unsafe code: the addresses of NumPy arrays.
 //!
-//! Frames are views of the caller's arrays. Rows may be apart, bottom-up or right to left, and three
-//! channels may be reversed; other arrays are copied once.
+//! Frames are views of the caller's arrays. Rows may be apart, bottom-up or right to left, and
+//! three channels may be reversed; other arrays are copied once.
 
 use fcn::{ColorMatrix, ColorRange, PixelFormat, Rect, Rotation};
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
@@ -22,14 +22,14 @@ use crate::{
 /// meanwhile.
 ///
 /// data:
-///     - a NumPy array of uint8: height x width x 3 (RGB, or BGR with format="BGR"),
-///       height x width x 4, or height x width (grey); of uint16: height x width (grey, of which only
-///       the high byte is used: shift 10-bit and 12-bit samples up to 16 bits);
+///     - a NumPy array of uint8: height x width x 3 (RGB, or BGR with format="BGR"), height x width
+///       x 4, or height x width (grey); of uint16: height x width (grey, of which only the high
+///       byte is used: shift 10-bit and 12-bit samples up to 16 bits);
 ///     - a Pillow image, which Pillow converts and copies;
 ///     - an object with `__dlpack__` on the CPU, such as a tensor of PyTorch, or with the buffer
 ///       protocol, such as bytes or a memoryview; their shapes are as above;
-///     - for "NV12", "I420" and the like: a list of planes, or one array of (height * 3 / 2) x width
-///       as in OpenCV; for "YUYV" and "UYVY": height x width x 2;
+///     - for "NV12", "I420" and the like: a list of planes, or one array of (height * 3 / 2) x
+///       width as in OpenCV; for "YUYV" and "UYVY": height x width x 2;
 ///     - with `size`: any contiguous block of memory, whose planes follow each other without gaps.
 ///
 ///     Rows may be any number of bytes apart and go up or down, columns may go left or right, and

@@ -2,8 +2,8 @@
 //! package in pyfcn/ adds exceptions and plain types.
 //!
 //! Every call that runs a network, reads pixels or waits releases the interpreter's lock. ONNX
-//! Runtime's threads and those of streams take it to log and to call back, so a thread that keeps it
-//! and waits for them would wait for ever.
+//! Runtime's threads and those of streams take it to log and to call back, so a thread that keeps
+//! it and waits for them would wait for ever.
 
 mod error;
 mod frame;

@@ -26,8 +26,8 @@ pub(crate) struct Classes {
 }
 
 /// The result of segment(): one label per pixel, and optional outputs. It never changes: the next
-/// frame gets a mask of its own. The arrays share the mask's memory, keep it, and are read-only; copy
-/// one to change it.
+/// frame gets a mask of its own. The arrays share the mask's memory, keep it, and are read-only;
+/// copy one to change it.
 ///
 /// Label 255 means unknown: the pixel's confidence is below the threshold, or one of its scores is
 /// not finite.
@@ -118,7 +118,8 @@ impl Mask {
     }
 
     /// The number of pixels with each label from 0 to the number of classes less 1, of uint64.
-    /// Pixels with other labels (unknown, or remapped) are not included: regions() counts any label.
+    /// Pixels with other labels (unknown, or remapped) are not included: regions() counts any
+    /// label.
     #[getter]
     fn pixels<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyArray1<u64>> {
         let pixels = slf.get().mask.pixels();
@@ -234,9 +235,9 @@ impl Mask {
     ///     Width of outlines in pixels, 0 (none) to 64: pixels with another label within this many
     ///     columns or rows get the opaque colour of their class.
     /// legend:
-    ///     True draws a box at the upper left with the colours and names of the classes in the mask.
-    ///     Text is 8 pixels high per 240 pixels of the shorter side. Entries that do not fit are
-    ///     omitted.
+    ///     True draws a box at the upper left with the colours and names of the classes in the
+    ///     mask. Text is 8 pixels high per 240 pixels of the shorter side. Entries that do not fit
+    ///     are omitted.
     #[pyo3(signature = (image, format=None, *, alpha=0.5, outline=0, legend=false))]
     fn draw(
         &self,

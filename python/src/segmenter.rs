@@ -87,9 +87,9 @@ impl Settings {
     }
 }
 
-/// A loaded model. Any number of threads may use it at once: segment() calls share its sessions, and
-/// release the interpreter's lock while they run. A process pool may receive one: it is pickled as
-/// the model and the options. After os.fork(), a child cannot use its parent's segmenters, and
+/// A loaded model. Any number of threads may use it at once: segment() calls share its sessions,
+/// and release the interpreter's lock while they run. A process pool may receive one: it is pickled
+/// as the model and the options. After os.fork(), a child cannot use its parent's segmenters, and
 /// creates new ones.
 ///
 /// Model files are untrusted input: loading one ends and stays within the limits in fcn.h.
@@ -121,18 +121,19 @@ impl Settings {
 ///     An existing folder for networks as optimized by ONNX Runtime, so that creating the same
 ///     segmenter again is faster.
 /// size_mode:
-///     The size at which the network sees a frame. "auto" (default): pads frames whose size is close
-///     to the one that the model was trained on, and resamples others to that size, keeping their
-///     aspect ratio. "pad": pads frames on the right and at the bottom to the next multiple of the
-///     model's stride. ("resize", width, height): resamples frames. ("short_side", pixels): resamples
-///     frames so that their shorter side has about this many pixels. ("tile", width, height,
-///     overlap): splits frames into overlapping tiles and averages the scores where tiles overlap.
+///     The size at which the network sees a frame. "auto" (default): pads frames whose size is
+///     close to the one that the model was trained on, and resamples others to that size, keeping
+///     their aspect ratio. "pad": pads frames on the right and at the bottom to the next multiple
+///     of the model's stride. ("resize", width, height): resamples frames. ("short_side", pixels):
+///     resamples frames so that their shorter side has about this many pixels. ("tile", width,
+///     height, overlap): splits frames into overlapping tiles and averages the scores where tiles
+///     overlap.
 /// native_side:
 ///     The model's native size for "auto": the square root of width times height of its training
 ///     images, in pixels, 16 to 32767. Overrides the model card.
 /// mean, std:
-///     The normalisation of the model's input, (value * scale - mean) / std: 3 floats each, for red,
-///     green and blue. Override the model card.
+///     The normalisation of the model's input, (value * scale - mean) / std: 3 floats each, for
+///     red, green and blue. Override the model card.
 /// class_names:
 ///     The names of the classes in index order: 2 to 255 strings. Overrides the model card.
 /// palette:
@@ -302,8 +303,8 @@ impl Segmenter {
     ///     Restricts labels to these classes, indices or names in any order: labels, confidence and
     ///     margin are those of a model without the others. None means all classes.
     /// remap:
-    ///     Replaces label i by remap[i]: at least as many labels as there are classes; several classes
-    ///     may share a label. Unknown pixels stay 255.
+    ///     Replaces label i by remap[i]: at least as many labels as there are classes; several
+    ///     classes may share a label. Unknown pixels stay 255.
     /// min_region:
     ///     Removes specks: regions of fewer pixels get the label that borders them most. 0 and 1
     ///     disable it.
@@ -388,8 +389,8 @@ impl Segmenter {
         Ok(list)
     }
 
-    /// The index of the background class, or None if there is none. Overlays do not draw it, and the
-    /// palette "voc" makes it black.
+    /// The index of the background class, or None if there is none. Overlays do not draw it, and
+    /// the palette "voc" makes it black.
     #[getter]
     fn background(&self) -> Option<u8> {
         self.classes.background
@@ -401,8 +402,8 @@ impl Segmenter {
         self.inner().provider()
     }
 
-    /// ONNX Runtime's reason why "auto" did not choose a better provider; "" if there is none better
-    /// or a provider was requested by name.
+    /// ONNX Runtime's reason why "auto" did not choose a better provider; "" if there is none
+    /// better or a provider was requested by name.
     #[getter]
     fn provider_reason(&self) -> &str {
         self.inner().provider_reason()

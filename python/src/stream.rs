@@ -206,8 +206,8 @@ pub(crate) fn _stop_streams(py: Python<'_>) {
     });
 }
 
-/// Segments the latest frame of a camera on a thread of its own. Any number of threads may use it at
-/// once, including its callback.
+/// Segments the latest frame of a camera on a thread of its own. Any number of threads may use it
+/// at once, including its callback.
 ///
 /// One frame at most is queued; a newer one replaces it. A result is therefore at most two
 /// inferences old, however fast frames arrive. Several streams may share a segmenter: give it as
@@ -221,13 +221,13 @@ pub(crate) fn _stop_streams(py: Python<'_>) {
 /// segmenter:
 ///     Shared with the stream.
 /// callback:
-///     Called with a StreamResult for each frame that was not dropped, from the stream's thread, one
-///     call at a time; no frame is processed meanwhile. Exceptions go to sys.unraisablehook.
+///     Called with a StreamResult for each frame that was not dropped, from the stream's thread,
+///     one call at a time; no frame is processed meanwhile. Exceptions go to sys.unraisablehook.
 /// deadline:
 ///     As for set_deadline().
 /// smoothing:
-///     The weight of the newest frame in an average over frames, greater than 0 and at most 1, which
-///     disables it.
+///     The weight of the newest frame in an average over frames, greater than 0 and at most 1,
+///     which disables it.
 /// confidence and others:
 ///     As for Segmenter.segment().
 #[pyclass(frozen, module = "pyfcn")]
@@ -340,12 +340,13 @@ impl Stream {
     /// frame, format:
     ///     As for Segmenter.segment().
     /// timestamp, user:
-    ///     Returned with the result and not interpreted. Timestamps are conventionally nanoseconds of
-    ///     the caller's clock.
+    ///     Returned with the result and not interpreted. Timestamps are conventionally nanoseconds
+    ///     of the caller's clock.
     /// copy:
-    ///     True copies the pixels inside the frame's crop, in reused memory; the array may be reused
-    ///     after the call. False keeps the array instead: it must not change until the frame's result
-    ///     has come or the frame was dropped, as with a camera that returns a new array each time.
+    ///     True copies the pixels inside the frame's crop, in reused memory; the array may be
+    ///     reused after the call. False keeps the array instead: it must not change until the
+    ///     frame's result has come or the frame was dropped, as with a camera that returns a new
+    ///     array each time.
     #[pyo3(signature = (frame, timestamp=0, user=None, *, format=None, copy=true))]
     fn push(
         &self,
@@ -384,7 +385,8 @@ impl Stream {
         self.fetch(py, timeout.map(seconds).transpose()?)
     }
 
-    /// Sets the deadline of frames pushed from now on, in seconds after their push; None means none.
+    /// Sets the deadline of frames pushed from now on, in seconds after their push; None means
+    /// none.
     ///
     /// A frame that misses its deadline yields TimeoutError, whether inference had not started (it
     /// then does not run), was aborted, or had just finished.
@@ -402,8 +404,8 @@ impl Stream {
         type_of(py, "StreamCounters")?.call1((pushed, dropped, done, late, failed))
     }
 
-    /// Stops the stream: drops frames without a result, aborts inference and rejects further frames.
-    /// The last result can still be fetched.
+    /// Stops the stream: drops frames without a result, aborts inference and rejects further
+    /// frames. The last result can still be fetched.
     ///
     /// When it returns, the callback has returned and is not called again. From the stream's own
     /// callback, it returns at once, and the above holds when the callback has returned. May be
@@ -474,8 +476,8 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let running = self.running.take();
-        // The stream's thread may be waiting for the interpreter. If that is ending, all streams have
-        // stopped.
+        // The stream's thread may be waiting for the interpreter. If that is ending, all streams
+        // have stopped.
         let _ = Python::try_attach(move |py| py.detach(move || drop(running)));
     }
 }
