@@ -28,6 +28,8 @@
 #                 DEB_FLAGS=--fast compresses less
 # make install-trainer   the trainer below PREFIX, with libtorch and ONNX Runtime; with LIBTORCH=FOLDER it
 #                 uses that libtorch in place
+# make wheel      builds a wheel of the Python package in target/wheels (OUT), and says which manylinux it
+#                 needs; docs/python.md
 # make weights    downloads ImageNet weights for training to .deps/weights
 # make header     regenerates include/fcn.h from src/ffi
 # make abi        regenerates tests/abi/libfcn.abi, the ABI that built programs depend on
@@ -56,7 +58,7 @@ MACHINE ?=
 ORT_FOLDER := .deps/$(if $(MACHINE),$(MACHINE)/)$(RUNTIME_PART)
 STRIP := $(if $(MACHINE),.deps/$(MACHINE)/bin/$(MACHINE)-linux-gnu-strip,strip)
 
-.PHONY: build build-cli demo picture test test-aarch64 deb-aarch64 fuzz asan tsan miri bench bench-train gpu-check install install-trainer deb deb-tools weights header abi deps deps-runtime deps-torch deps-openvino clean
+.PHONY: build build-cli demo picture test test-aarch64 deb-aarch64 fuzz asan tsan miri bench bench-train gpu-check install install-trainer deb deb-tools weights wheel header abi deps deps-runtime deps-torch deps-openvino clean
 
 build:
 	cargo build --release
@@ -80,7 +82,7 @@ picture: demo
 	both.paste(photo, (0, 0)); both.paste(drawn, (photo.width + 8, 0)); both.save('docs/cat.jpg', quality=90)"
 
 test:
-	$(PYTHON) scripts/deps.py onnxruntime onnxruntime-openvino photos libtorch weights python
+	$(PYTHON) scripts/deps.py onnxruntime onnxruntime-openvino photos libtorch weights python wheels
 	bash scripts/test.sh
 
 test-aarch64:
@@ -201,6 +203,16 @@ deb-tools:
 	@[ -z "$(RUNTIME)" ] || { echo "make deb has no RUNTIME: the packages contain the ONNX Runtime without OpenVINO" >&2; exit 1; }
 	@{ command -v cargo-deb && command -v dpkg-architecture; } > /dev/null || { echo "make deb needs cargo-deb (cargo install cargo-deb --locked) and" \
 		"dpkg-dev (apt-get install dpkg-dev)" >&2; exit 1; }
+
+# In a folder of its own, like the test's: with other features of its dependencies, libfcn's files have the
+# same names. maturin checks which manylinux the wheel needs.
+wheel: OUT = $(TARGET)/wheels
+wheel:
+	$(PYTHON) scripts/deps.py wheels
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-index --find-links .deps/wheels/files \
+		--root-user-action=ignore --upgrade --target $(TARGET)/maturin maturin
+	$(TARGET)/maturin/bin/maturin build --release --locked --manifest-path python/Cargo.toml \
+		--target-dir $(TARGET)/python --out "$(OUT)"
 
 weights:
 	$(PYTHON) scripts/deps.py weights

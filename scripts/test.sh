@@ -8,9 +8,9 @@ mkdir -p "$target"
 rm -f "$target/skipped.txt" "$target/summary.txt"
 
 cargo fmt --all --check
-scripts/check_layers.py src trainer/src
+scripts/check_layers.py src trainer/src python/src
 # rustfmt does not check the width of comments.
-long_comments=$(find src tests examples benches cli trainer/src -type f \
+long_comments=$(find src tests examples benches cli python trainer/src -type f \
     \( -name '*.rs' -o -name '*.[ch]' -o -name '*.[ch]pp' -o -name '*.py' \) -exec awk '
         length > 100 && /^[ \t]*(\/\/|\/\*|\* |# )/ { print FILENAME ":" FNR ": a comment of " length " columns; 100 are allowed" }
     ' {} +)

@@ -447,6 +447,36 @@ fn smoothing_is_the_exponential_mean_of_the_scores() {
     }
 }
 
+#[test]
+fn taking_a_result_keeps_the_settings_and_the_average() {
+    let segmenter = segmenter(Spec::default(), Some(MODES[0]));
+    let [mut kept, mut taken] = [(); 2].map(|()| {
+        let mut mask = Mask::with_outputs(ALL);
+        mask.set_smoothing(0.3).unwrap();
+        mask.set_size(45, 30).unwrap();
+        mask
+    });
+    for seed in 59..62 {
+        let pixels = random_bytes(seed, 3 * 90 * 61);
+        segmenter.segment(&rgb(&pixels, 90, 61), &mut kept).unwrap();
+        segmenter.segment(&rgb(&pixels, 90, 61), &mut taken).unwrap();
+        let result = taken.take_result();
+        assert_eq!(result.labels(), kept.labels());
+        assert_eq!(result.scores(), kept.scores());
+        assert_eq!((result.width(), result.height(), result.outputs()), (45, 30, ALL));
+        assert_eq!((taken.width(), taken.height(), taken.labels().len(), taken.outputs()), (0, 0, 0, ALL));
+    }
+    // What was taken starts an average of its own.
+    let pixels = random_bytes(70, 3 * 90 * 61);
+    let mut result = kept.take_result();
+    let mut fresh = result.take_result();
+    segmenter.segment(&rgb(&pixels, 90, 61), &mut kept).unwrap();
+    segmenter.segment(&rgb(&pixels, 90, 61), &mut result).unwrap();
+    segmenter.segment(&rgb(&pixels, 90, 61), &mut fresh).unwrap();
+    assert_eq!(result.scores(), fresh.scores());
+    assert_ne!(result.scores(), kept.scores());
+}
+
 /// A grey gradient with a bright square that moves two pixels per frame, and noise.
 fn scene(number: usize, noise: f32, (width, height): (usize, usize)) -> Vec<u8> {
     let grain = random(1000 + number as u64, width * height * 3);

@@ -207,6 +207,13 @@ impl Mask {
         self.history.clear();
     }
 
+    /// Takes the content out, as a mask with the same settings. This mask is then as before the
+    /// first frame, but keeps its settings and the average of smoothing.
+    #[must_use]
+    pub fn take_result(&mut self) -> Mask {
+        Mask { data: std::mem::take(&mut self.data), ..self.like() }
+    }
+
     /// Columns; 0 before the first frame.
     #[must_use]
     pub fn width(&self) -> u32 {
