@@ -23,7 +23,7 @@ pub(crate) fn raise(error: fcn::Error) -> PyErr {
     match error {
         Error::InvalidArgument(message) | Error::NullArgument(message) => invalid(message),
         Error::UnsupportedFormat(message) => classes::UnsupportedFormatError::new_err(message),
-        Error::Io(message) => classes::FileError::new_err(message),
+        Error::Io(error) => classes::FileError::new_err(error.to_string()),
         Error::Model(message) => classes::ModelError::new_err(message),
         Error::Runtime(message) => classes::OnnxRuntimeError::new_err(message),
         Error::Provider(message) => classes::ProviderError::new_err(message),
