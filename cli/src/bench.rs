@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use fcn::{Image, Provider, read_image};
+use fcn::{Image, Precision, Provider, read_image};
 use image::{RgbImage, imageops};
 use serde_json::json;
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The providers that are tried, first the one whose labels the others are compared with.
-const PROVIDERS: [Provider; 3] = [Provider::Cpu, Provider::Cuda, Provider::TensorRt];
+const PROVIDERS: [Provider; 4] = [Provider::Cpu, Provider::OpenVino, Provider::Cuda, Provider::TensorRt];
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
@@ -58,6 +58,21 @@ struct Row {
     equal: f64,
 }
 
+impl Row {
+    /// Whether the provider failed before, or the format is that of an earlier row: FAST is EXACT
+    /// where a provider has no shorter format.
+    fn adds_nothing_to(&self, earlier: &Row) -> bool {
+        if self.settings.provider != earlier.settings.provider {
+            return false;
+        }
+        match (&self.figures, &earlier.figures) {
+            (Err(_), Err(_)) => true,
+            (Ok(new), Ok(old)) => new.format == old.format && self.settings.threads == earlier.settings.threads,
+            _ => false,
+        }
+    }
+}
+
 impl Bench {
     pub(crate) fn run(self) -> Result<()> {
         let model = models::find(&self.model)?;
@@ -76,7 +91,8 @@ impl Bench {
                 .arg(format!("{}x{}", image.width, image.height))
                 .arg(&labels)
                 .args(["--seconds", &self.seconds.to_string()])
-                .args(["--provider", settings.provider.name(), "--threads", &settings.threads.to_string()])
+                .args(["--provider", settings.provider.name(), "--precision", settings.precision.name()])
+                .args(["--threads", &settings.threads.to_string()])
                 .output()
                 .map_err(|error| format!("cannot start a measurement: {error}"))?;
             let figures = figures(&output);
@@ -89,12 +105,9 @@ impl Bench {
                 }
                 None => f64::NAN,
             };
-            // A provider that does not work at all needs one row.
-            let repeated = rows.last().is_some_and(|last| {
-                last.settings.provider == settings.provider && last.figures.is_err() && figures.is_err()
-            });
-            if !repeated {
-                rows.push(Row { settings, figures, equal });
+            let row = Row { settings, figures, equal };
+            if !rows.iter().any(|earlier| row.adds_nothing_to(earlier)) {
+                rows.push(row);
             }
         }
         if self.json {
@@ -125,15 +138,17 @@ impl Bench {
     fn variants(&self) -> Vec<Settings> {
         let cpus = thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32);
         let threads = if self.threads.is_empty() { powers(cpus) } else { self.threads.clone() };
-        let with = |provider, threads| Settings { provider, threads, resize: None };
-        PROVIDERS
-            .into_iter()
-            .flat_map(|provider| {
-                // A GPU's time hardly depends on the threads.
-                let threads = if provider == Provider::Cpu { threads.clone() } else { vec![0] };
-                threads.into_iter().map(move |threads| with(provider, threads))
-            })
-            .collect()
+        let mut variants = Vec::new();
+        for provider in PROVIDERS {
+            // A GPU's time hardly depends on the threads.
+            let on_cpu = matches!(provider, Provider::Cpu | Provider::OpenVino);
+            let threads = if on_cpu { threads.clone() } else { vec![0] };
+            for precision in [Precision::Exact, Precision::Fast] {
+                let with = |&threads: &u32| Settings { provider, precision, threads, resize: None };
+                variants.extend(threads.iter().map(with));
+            }
+        }
+        variants
     }
 }
 
@@ -171,14 +186,15 @@ fn threads_of(settings: &Settings) -> String {
 fn print_table(rows: &[Row], image: &Image) {
     println!("frames of {} x {} pixels; times in ms, memory in MB", image.width, image.height);
     println!(
-        "{:<10}{:>8}{:>10}{:>10}{:>10}{:>12}{:>9}{:>14}",
-        "provider", "threads", "create", "first", "median", "90 % below", "memory", "equal labels"
+        "{:<10}{:<10}{:>8}{:>10}{:>10}{:>10}{:>12}{:>9}{:>14}",
+        "provider", "format", "threads", "create", "first", "median", "90 % below", "memory", "equal labels"
     );
     for row in rows {
         let (provider, threads) = (row.settings.provider.name(), threads_of(&row.settings));
         match &row.figures {
             Ok(figures) => println!(
-                "{provider:<10}{threads:>8}{:>10.1}{:>10.1}{:>10.2}{:>12.2}{:>9.0}{:>12.2} %",
+                "{provider:<10}{:<10}{threads:>8}{:>10.1}{:>10.1}{:>10.2}{:>12.2}{:>9.0}{:>12.2} %",
+                figures.format,
                 figures.create,
                 figures.first,
                 figures.median,
@@ -186,7 +202,7 @@ fn print_table(rows: &[Row], image: &Image) {
                 figures.memory,
                 100.0 * row.equal
             ),
-            Err(reason) => println!("{provider:<10}{threads:>8}  {reason}"),
+            Err(reason) => println!("{provider:<10}{reason}"),
         }
     }
 }
@@ -196,10 +212,15 @@ fn print_json(rows: &[Row]) {
         .iter()
         .map(|row| {
             let (provider, threads) = (row.settings.provider.name(), row.settings.threads);
+            let precision = row.settings.precision.name();
             match &row.figures {
-                Ok(figures) => {
-                    json!({"provider": provider, "threads": threads, "figures": figures, "equal_labels": row.equal})
-                }
+                Ok(figures) => json!({
+                    "provider": provider,
+                    "precision": precision,
+                    "threads": threads,
+                    "figures": figures,
+                    "equal_labels": row.equal,
+                }),
                 Err(reason) => json!({"provider": provider, "threads": threads, "error": reason}),
             }
         })

@@ -54,6 +54,8 @@ pub(crate) struct Figures {
     pub(crate) memory: f64,
     /// Where the network ran.
     pub(crate) provider: String,
+    /// The format of its float32 layers.
+    pub(crate) format: String,
 }
 
 impl Measure {
@@ -87,6 +89,7 @@ impl Measure {
             slow: milliseconds(times[times.len() * 9 / 10]),
             memory: peak_memory().unwrap_or(f64::NAN),
             provider: segmenter.provider().to_owned(),
+            format: segmenter.precision().to_owned(),
         };
         println!("{}", serde_json::to_string(&figures).map_err(|error| error.to_string())?);
         Ok(())

@@ -154,7 +154,7 @@ impl Run {
     /// The settings that change outputs.
     fn settings_of_outputs(&self) -> Vec<String> {
         vec![
-            format!("provider {}", self.settings.provider),
+            format!("provider {}, {}", self.settings.provider, self.settings.precision),
             format!("resize {:?}", self.settings.resize),
             format!("alpha {}", self.alpha),
             format!("outline {:?}", self.outline),

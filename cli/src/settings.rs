@@ -6,14 +6,19 @@ use std::{
 };
 
 use clap::Args;
-use fcn::{Options, Provider, SizeMode};
+use fcn::{Options, Precision, Provider, SizeMode};
 
 /// How a network runs.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Settings {
-    /// Where the network runs: auto, cpu, cuda or tensorrt.
+    /// Where the network runs: auto, cpu, cuda, tensorrt or openvino.
     #[arg(long, default_value = "auto")]
     pub(crate) provider: Provider,
+
+    /// exact: as the file says; fast: float32 layers may use a shorter format where the provider
+    /// has one.
+    #[arg(long, default_value = "exact")]
+    pub(crate) precision: Precision,
 
     /// Threads per frame, 1 to 256; 0 means one per CPU.
     #[arg(long, value_name = "N", default_value = "0", value_parser = clap::value_parser!(u32).range(0..=256))]
@@ -27,7 +32,8 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn options(&self) -> Options {
-        let mut options = Options::default().with_provider(self.provider).with_threads(self.threads);
+        let mut options =
+            Options::default().with_provider(self.provider).with_precision(self.precision).with_threads(self.threads);
         options.runtime_library = installed_runtime();
         match self.resize {
             Some((width, height)) => options.with_size_mode(SizeMode::Resize { width, height }),
