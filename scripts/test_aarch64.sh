@@ -12,17 +12,23 @@ target=$(realpath "$target")
 built=$target/$triple/debug
 
 # What is left out, besides the tests that name a missing tool themselves.
-left_out() {
-    cat << END
+left_out="\
 abi: compares with the ABI of x86-64
 gpu: needs a GPU
 header, licences: the same for all machines
 hosts, install: build for this machine with its packages
-memory, out_of_memory: count and limit the memory of QEMU, too
-too_little_address_space_is_an_error: limits the memory of QEMU, too
-only_what_this_user_alone_can_write_is_trusted: the namespace has a single user
-END
-}
+memory, out_of_memory: count and limit the memory of QEMU, too"
+# Single tests.
+declare -A skipped=(
+    [only_what_this_user_alone_can_write_is_trusted]="the namespace has a single user"
+    [threads_follow_the_affinity]="counts the threads of QEMU, too"
+    [too_little_address_space_is_an_error]="limits the memory of QEMU, too"
+)
+skip=()
+for name in "${!skipped[@]}"; do
+    skip+=(--skip "$name")
+    left_out+=$'\n'"$name: ${skipped[$name]}"
+done
 programs=(
     background c_api cache create external_data foreign_models frames image_files machines near_misses outputs
     outputs_together segment size_modes stream telemetry two_routes
@@ -58,8 +64,7 @@ export FCN_TEST_WITHOUT="valgrind strace clang ffmpeg"
 
 status=0
 rm -f "$target/$triple/skipped.txt"
-PATH=$compilers:$PATH "${cargo[@]}" --no-fail-fast -- --skip too_little_address_space_is_an_error \
-    --skip only_what_this_user_alone_can_write_is_trusted 2>&1 \
+PATH=$compilers:$PATH "${cargo[@]}" --no-fail-fast -- "${skip[@]}" 2>&1 \
     | tee "$target/test.log" || status=$?
 # Without NEON, the arrays that other processors use.
 FCN_TEST_ARRAYS=1 "${cargo[@]:0:4}" --lib --target "$triple" --target-dir "$target" -- head:: preprocess:: simd:: 2>&1 \
@@ -74,7 +79,7 @@ ln -sf "$built/libfcn.so" "$demo/$soname"
 "$demo/segment" models/animals.onnx .deps/photos/chelsea.png "$demo/cat.png" 1 | grep -v '^time' || status=$?
 "$demo/segment" models/street.onnx .deps/photos/china.jpg "$demo/pagoda.png" 1 | grep -v '^time' || status=$?
 
-left_out | sed 's/^/left out: /'
+sed 's/^/left out: /' <<< "$left_out"
 touch "$target/$triple/skipped.txt"
 sort "$target/$triple/skipped.txt" | sed 's/^/not tested here: /'
 awk -v skipped="$(wc -l < "$target/$triple/skipped.txt")" '
