@@ -11,7 +11,7 @@ use fcn::{Options, Provider, SizeMode};
 /// How a network runs.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Settings {
-    /// Where the network runs: auto, cpu, cuda or tensorrt.
+    /// Where the network runs: auto, cpu, cuda, tensorrt or openvino.
     #[arg(long, default_value = "auto")]
     pub(crate) provider: Provider,
 
