@@ -2,7 +2,8 @@
  * JSON.
  *
  *     cc -std=c99 -O2 bench.c -o bench $(pkg-config --cflags --libs fcn)
- *     ./bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS [CACHE [PROVIDER [PRECISION]]]
+ *     ./bench MODEL.onnx FRAME.bgr WIDTH HEIGHT THREADS SECONDS LABELS \
+ *         [CACHE [PROVIDER [PRECISION]]]
  *
  * FRAME.bgr holds height x width x 3 bytes. Frames are measured for SECONDS, at least one and at
  * most MAX_FRAMES. The labels of the last one are written to the file LABELS, one byte per pixel.

@@ -427,15 +427,16 @@ FCN_ENUM(fcn_provider, int32_t) {
     FCN_PROVIDER_CUDA = 2,
     /// An NVIDIA GPU through TensorRT.
     FCN_PROVIDER_TENSORRT = 3,
-    /// OpenVINO on a CPU, or on a GPU or NPU of Intel's: fcn_options_set_openvino_device(). Needs an
-    /// ONNX Runtime that contains it.
+    /// OpenVINO on a CPU, or on a GPU or NPU of Intel's: fcn_options_set_openvino_device(). Needs
+    /// an ONNX Runtime that contains it.
     ///
     /// Ending early: OpenVINO computes the network as one step, so fcn_segmenter_cancel() and time
     /// limits end a frame between runs, not within one.
     ///
     /// fork(): a child of a process that has used OpenVINO cannot use it. fcn_create() returns
-    /// FCN_ERROR_PROVIDER there, or uses the CPU provider with FCN_PROVIDER_AUTO. End the child with
-    /// _exit() or replace it with exec: exit() runs OpenVINO's destructors, which may abort it.
+    /// FCN_ERROR_PROVIDER there, or uses the CPU provider with FCN_PROVIDER_AUTO. End the child
+    /// with _exit() or replace it with exec: exit() runs OpenVINO's destructors, which may abort
+    /// it.
     ///
     /// dlopen(): constructors of shared libraries must not use it. OpenVINO waits for its threads,
     /// which wait for the loader, forever.
