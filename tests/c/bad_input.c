@@ -113,7 +113,7 @@ static void option_values(const char *folder) {
     size_t i;
     for (i = 0; i < 300; i++) names[i] = "a";
 
-    FAILS(fcn_options_set_provider(options, 4), invalid, "unknown provider 4; supported are FCN_PROVIDER_AUTO (0)");
+    FAILS(fcn_options_set_provider(options, 5), invalid, "unknown provider 5; supported are FCN_PROVIDER_AUTO (0)");
     FAILS(fcn_options_set_provider(options, -1), invalid, "provider -1");
     FAILS(fcn_options_set_device(options, 1024), invalid, "1024");
     FAILS(fcn_options_set_threads(options, 257), invalid, "257");
