@@ -126,8 +126,10 @@ class Segmenter:
         cls,
         model: Union[str, os.PathLike[str], bytes, bytearray, memoryview],
         *,
-        provider: Optional[Literal["auto", "cpu", "cuda", "tensorrt"]] = "auto",
+        provider: Optional[Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]] = "auto",
         device: Optional[int] = 0,
+        openvino_device: Optional[str] = None,
+        precision: Optional[Literal["exact", "fast"]] = "exact",
         threads: Optional[int] = 0,
         sessions: Optional[int] = 0,
         timeout: Optional[float] = None,
@@ -161,6 +163,8 @@ class Segmenter:
     def model_stride(self) -> int: ...
     @property
     def options(self) -> Dict[str, Any]: ...
+    @property
+    def precision(self) -> str: ...
     @property
     def provider(self) -> str: ...
     @property

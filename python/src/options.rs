@@ -34,6 +34,8 @@ fn set(options: &mut Options, name: &str, value: &Bound<'_, PyAny>) -> PyResult<
     match name {
         "provider" => options.provider = value.extract::<String>()?.parse().map_err(raise)?,
         "device" => options.device = value.extract()?,
+        "openvino_device" => options.openvino_device = Some(value.extract()?),
+        "precision" => options.precision = value.extract::<String>()?.parse().map_err(raise)?,
         "threads" => options.threads = value.extract()?,
         "sessions" => options.sessions = value.extract()?,
         "timeout" => options.timeout = Some(seconds(value.extract()?)?),

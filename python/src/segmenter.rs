@@ -99,10 +99,18 @@ impl Settings {
 ///     The path of an ONNX file, or its content as bytes. Tensors may be in other files in the
 ///     model's folder (external data), if it is a path.
 /// provider:
-///     Where the network runs: "auto" (CUDA if available, else the CPU), "cpu", "cuda" or
-///     "tensorrt". A provider requested by name is never silently replaced.
+///     Where the network runs: "auto", "cpu", "cuda", "tensorrt" or "openvino". A provider
+///     requested by name is never silently replaced. "auto" is CUDA if available, else the CPU;
+///     with precision="fast", OpenVINO comes before the CPU where it is known to be faster.
 /// device:
-///     The GPU, 0 to 1023. Ignored on the CPU.
+///     The GPU of "cuda" and "tensorrt", 0 to 1023. Ignored by other providers.
+/// openvino_device:
+///     The device of "openvino": "CPU" (also for None), "GPU" or "NPU", or one of several, for
+///     example "GPU.1". Ignored by other providers.
+/// precision:
+///     How precisely the network's layers are computed. "exact": as the file says. "fast": float32
+///     layers in a shorter format, where the provider has one that is faster: bfloat16, TF32 or
+///     float16. Labels differ slightly. The property of this name says which format is used.
 /// threads:
 ///     The number of threads per frame: 1 to 256, or 0 for one per CPU available to the process.
 /// sessions:
@@ -236,7 +244,7 @@ impl<'py> Source<'py> {
 #[pymethods]
 impl Segmenter {
     #[new]
-    #[pyo3(signature = (model, **options), text_signature = "(model, *, provider='auto', device=0, threads=0, sessions=0, timeout=None, gpu_memory_limit=0, \
+    #[pyo3(signature = (model, **options), text_signature = "(model, *, provider='auto', device=0, openvino_device=None, precision='exact', threads=0, sessions=0, timeout=None, gpu_memory_limit=0, \
                          runtime_library=None, cache_dir=None, size_mode=None, native_side=None, mean=None, std=None, \
                          class_names=None, palette=None, scale=None, channel_order=None, input_layout=None, output=None, \
                          output_layout=None, output_values=None, multilabel=None)")]
@@ -396,7 +404,7 @@ impl Segmenter {
         self.classes.background
     }
 
-    /// The provider in use: "cpu", "cuda" or "tensorrt".
+    /// The provider in use: "cpu", "cuda", "tensorrt" or "openvino".
     #[getter]
     fn provider(&self) -> &'static str {
         self.inner().provider()

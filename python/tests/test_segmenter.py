@@ -27,6 +27,8 @@ EXPECTED = segmenter().segment(PHOTO).labels.copy()
 OPTIONS = {
     "provider": "cpu",
     "device": 1,
+    "openvino_device": "GPU",
+    "precision": "fast",
     "threads": 2,
     "sessions": 2,
     "timeout": 30.5,
@@ -69,7 +71,7 @@ class Models(unittest.TestCase):
         name, color, display_color = s.classes[1]
         self.assertEqual(s.card["classes"][1]["name"], name)
         self.assertEqual(max(display_color), 160 + (95 * max(color) + 127) // 255)
-        self.assertEqual((s.provider, s.provider_reason, s.model_stride), ("cpu", "", 8))
+        self.assertEqual((s.provider, s.provider_reason, s.precision, s.model_stride), ("cpu", "", "float32", 8))
         self.assertRegex(s.runtime_version, r"^1\.\d+\.\d+$")
         self.assertEqual(s.options, {"provider": "cpu", "threads": 1})
         self.assertIn("5 classes", repr(s))
@@ -137,6 +139,7 @@ class Options(unittest.TestCase):
             ("threadz", 1, TypeError, "unexpected keyword argument 'threadz'"),
             ("provider", "gpu", pyfcn.InvalidArgumentError, "gpu"),
             ("provider", 3, TypeError, "provider"),
+            ("precision", "float16", pyfcn.InvalidArgumentError, "'exact' and 'fast'"),
             ("threads", 257, pyfcn.InvalidArgumentError, "257"),
             ("threads", -1, OverflowError, ""),
             ("threads", "2", TypeError, "threads"),
@@ -159,8 +162,9 @@ class Options(unittest.TestCase):
                 segmenter(**{name: value})
 
     def test_a_provider_that_is_missing_is_an_error(self):
-        with self.assertRaises(pyfcn.ProviderError):
-            segmenter(provider="cuda")
+        for provider in ("cuda", "tensorrt", "openvino"):
+            with self.assertRaises(pyfcn.ProviderError):
+                segmenter(provider=provider)
         s = segmenter(provider="auto")
         self.assertEqual(s.provider, "cpu")
         self.assertTrue(s.provider_reason)
