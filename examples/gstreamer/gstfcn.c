@@ -5,13 +5,13 @@
  *         $(pkg-config --cflags --libs fcn gstreamer-video-1.0)
  *     export GST_PLUGIN_PATH=$PWD
  *     gst-launch-1.0 v4l2src ! fcn model=animals.onnx ! videoconvert ! autovideosink
- *     gst-launch-1.0 filesrc location=cat.mp4 ! decodebin ! fcn model=animals.onnx size-mode=resize \
- *         width=480 height=320 ! x264enc ! mp4mux ! filesink location=labelled.mp4
+ *     gst-launch-1.0 filesrc location=cat.mp4 ! decodebin ! fcn model=animals.onnx \
+ *         size-mode=resize width=480 height=320 ! x264enc ! mp4mux ! filesink location=labelled.mp4
  *     gst-launch-1.0 v4l2src ! fcn model=street.onnx output=labels ! appsink
  *
- * `make install` puts it into the plugins' folder. Programs use it by name in gst_parse_launch() or
- * gst_element_factory_make(). The base class handles caps, EOS, flushes and quality of service: with
- * a synchronised sink, late frames are dropped before they are labelled. */
+ * `make install` puts it into the plugins' folder. Programs use it by name in gst_parse_launch()
+ * or gst_element_factory_make(). The base class handles caps, EOS, flushes and quality of service:
+ * with a synchronised sink, late frames are dropped before they are labelled. */
 
 #include <fcn.h>
 #include <gst/gst.h>

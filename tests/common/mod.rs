@@ -36,7 +36,8 @@ fn note_skip(what: &str, why: &str) {
 }
 
 /// The path of the program `name` in PATH. Programs that FCN_TEST_WITHOUT names, separated by
-/// spaces, count as missing: `scripts/test_aarch64.sh` names those that cannot follow emulated ones.
+/// spaces, count as missing: `scripts/test_aarch64.sh` names those that cannot follow emulated
+/// ones.
 pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let without = env::var("FCN_TEST_WITHOUT").unwrap_or_default();
     if without.split(' ').any(|one| one == name) {

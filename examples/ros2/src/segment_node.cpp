@@ -14,7 +14,7 @@
  *             threads          threads per image; 0 (default): one per CPU
  *             width, height    the size at which images are labelled; 0 (default): the model's own
  *             threshold        pixels of a lower confidence are unknown, 255 (0)
- *             smoothing        share of the newest image in the average over images, above 0 to 1 (1)
+ *             smoothing        share of the newest image in the average, above 0 to 1 (1)
  *             alpha            opacity of the overlay's colours, 0 to 1 (0.4)
  *             outline          width of the overlay's outlines in pixels, 0 to 64 (2)
  *             image_transport  raw (default), compressed or another transport of the images */

@@ -1,7 +1,7 @@
 /* What the node promises to Nav2's costmap layer for semantic segmentation
  * (https://docs.nav2.org/tutorials/docs/navigation2_with_semantic_segmentation.html): names of
- * topics, contents of messages, parameters. Nothing here depends on ROS: `Image` and `LabelInfo` are
- * any structs with the messages' fields. */
+ * topics, contents of messages, parameters. Nothing here depends on ROS: `Image` and `LabelInfo`
+ * are any structs with the messages' fields. */
 
 #ifndef FCN_ROS_CONTRACT_HPP
 #define FCN_ROS_CONTRACT_HPP

@@ -37,8 +37,8 @@ fcn_frame frame(const Image &image) {
     return frame;
 }
 
-/* Blends class colours into a message of the mask's size in "rgb8", "bgr8", "rgba8" or "bgra8", with
- * outlines of `outline` pixels, 0 to 64. */
+/* Blends class colours into a message of the mask's size in "rgb8", "bgr8", "rgba8" or "bgra8",
+ * with outlines of `outline` pixels, 0 to 64. */
 template <typename Image>
 void overlay(const fcn::Segmenter &segmenter, const fcn::Mask &mask, float alpha, std::uint32_t outline, Image &image) {
     const fcn_frame checked = frame(image);
