@@ -113,7 +113,12 @@ impl Run {
     pub(crate) fn run(self) -> Result<()> {
         let (model, rest) = match &self.arguments[..] {
             [first, rest @ ..] if models::is_model(first) => (first.as_str(), rest),
-            rest => (models::DEFAULT, rest),
+            rest => {
+                if !self.json {
+                    eprintln!("no model is named, so {} is used", models::DEFAULT);
+                }
+                (models::DEFAULT, rest)
+            }
         };
         if rest.is_empty() {
             return Err("nothing to label: give photos, folders, videos or cameras after the model".into());
@@ -196,14 +201,19 @@ impl Run {
         let (photos, videos): (Vec<_>, Vec<_>) = todo.into_iter().partition(|job| matches!(job.input, Input::Photo(_)));
         let context = Context { segmenter, run: self, stopped, progress };
         let mut failed = photos::run(&context, &photos, workers as usize);
+        // A recording of a camera ends by being stopped, and is whole.
+        let mut whole = false;
         for job in &videos {
             if context.stopped.load(Ordering::Relaxed) {
                 break;
             }
-            failed += usize::from(!context.report(job, video::run(&context, job)));
+            let works = context.report(job, video::run(&context, job));
+            failed += usize::from(!works);
+            let is_last = videos.last() == Some(job);
+            whole = works && is_last && matches!(job.input, Input::Live(_));
         }
         context.progress.finish_and_clear();
-        if context.stopped.load(Ordering::Relaxed) {
+        if context.stopped.load(Ordering::Relaxed) && !whole {
             return Err("stopped; the same command goes on with what is missing".into());
         }
         if failed > 0 {

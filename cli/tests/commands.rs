@@ -312,3 +312,50 @@ fn the_installed_command_needs_no_settings() {
     installed(&["run", "photos", "--out", "out", "--write", "labels"]);
     assert_eq!(indices(&at("out/p0.png")), labels(&read_image(at("photos/p0.png")).unwrap()));
 }
+
+/// A program that is killed at the end, also of a test that fails.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_live_source_is_recorded_until_ctrl_c() {
+    if !common::have("live sources", &["ffmpeg", "ffprobe"]) {
+        return;
+    }
+    let folder = folder(0);
+    let at = |name: &str| folder.path().join(name);
+    // A port that is free now.
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("udp://127.0.0.1:{port}");
+    let _sender = Killed(
+        Command::new("ffmpeg")
+            .args(["-v", "error", "-nostdin", "-re", "-f", "lavfi", "-i", "testsrc2=size=96x64:rate=10"])
+            .args(["-c:v", "mpeg2video", "-g", "5", "-f", "mpegts", &address])
+            .spawn()
+            .unwrap(),
+    );
+    let mut run = Command::new(env!("CARGO_BIN_EXE_fcn"))
+        .args(["run", "m.onnx", &address, "--out", "out", "--write", "labels", "--json"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let parts = || fs::read_dir(at("out")).ok()?.flatten().find(|entry| entry.path().is_dir());
+    common::wait_for(|| parts().is_some_and(|part| part.path().join("000003.png").exists()));
+    // SAFETY: the process was started above and has not been waited for.
+    assert_eq!(unsafe { libc::kill(run.id() as i32, libc::SIGINT) }, 0);
+    assert!(run.wait().unwrap().success());
+    let mut line = String::new();
+    std::io::Read::read_to_string(run.stdout.as_mut().unwrap(), &mut line).unwrap();
+    let report: Value = serde_json::from_str(line.trim()).unwrap();
+    let frames = report["figures"]["frames"].as_u64().unwrap();
+    let labels = Path::new(report["outputs"][0].as_str().unwrap());
+    assert!(frames >= 3);
+    assert_eq!(fs::read_dir(at("").join(labels)).unwrap().count() as u64, frames);
+}
