@@ -27,8 +27,8 @@ pub enum fcn_provider {
     /// OpenVINO on a CPU, or on a GPU or NPU of Intel's: fcn_options_set_openvino_device(). Needs
     /// an ONNX Runtime that contains it.
     ///
-    /// Models: only those that you trust. OpenVINO does not check whether shapes fit each other when
-    /// it runs, and writes outside its memory if they do not.
+    /// Models: only those that you trust. OpenVINO does not check whether shapes fit each other
+    /// when it runs, and writes outside its memory if they do not.
     ///
     /// Ending early: OpenVINO computes the network as one step, so fcn_segmenter_cancel() and time
     /// limits end a frame between runs, not within one.

@@ -381,7 +381,8 @@ impl Loader<'_> {
             })
     }
 
-    /// Logs which part of the network OpenVINO left to the CPU provider. Fails if that is all of it.
+    /// Logs which part of the network OpenVINO left to the CPU provider. Fails if that is all of
+    /// it.
     fn tell_what_is_left(&self, session: &Session) -> Result<()> {
         let left = openvino::left(session).map_err(|error| unavailable(self.provider, &error))?;
         let Some(openvino::Left { all, nodes }) = left else { return Ok(()) };
