@@ -416,10 +416,8 @@ struct fcn_options;
 
 /// Execution providers: where the network runs.
 FCN_ENUM(fcn_provider, int32_t) {
-    /// CUDA if available, else the CPU (default). With FCN_PRECISION_FAST, OpenVINO comes before
-    /// the CPU where it is known to be faster: networks that are not quantized, on processors with
-    /// AVX512_BF16 instructions, if ONNX Runtime contains it. fcn_segmenter_provider_reason()
-    /// returns why a provider was not chosen.
+    /// CUDA if available, else the CPU (default). fcn_segmenter_provider_reason() returns why
+    /// CUDA is unavailable.
     FCN_PROVIDER_AUTO = 0,
     /// The CPU.
     FCN_PROVIDER_CPU = 1,
@@ -430,13 +428,15 @@ FCN_ENUM(fcn_provider, int32_t) {
     /// OpenVINO on a CPU, or on a GPU or NPU of Intel's: fcn_options_set_openvino_device(). Needs
     /// an ONNX Runtime that contains it.
     ///
+    /// Models: only those that you trust. OpenVINO does not check whether shapes fit each other
+    /// when it runs, and writes outside its memory if they do not.
+    ///
     /// Ending early: OpenVINO computes the network as one step, so fcn_segmenter_cancel() and time
     /// limits end a frame between runs, not within one.
     ///
     /// fork(): a child of a process that has used OpenVINO cannot use it. fcn_create() returns
-    /// FCN_ERROR_PROVIDER there, or uses the CPU provider with FCN_PROVIDER_AUTO. End the child
-    /// with _exit() or replace it with exec: exit() runs OpenVINO's destructors, which may abort
-    /// it.
+    /// FCN_ERROR_PROVIDER there; other providers work. End the child with _exit() or replace it
+    /// with exec: exit() runs OpenVINO's destructors, which may abort it.
     ///
     /// dlopen(): constructors of shared libraries must not use it. OpenVINO waits for its threads,
     /// which wait for the loader, forever.

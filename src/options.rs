@@ -12,10 +12,7 @@ use crate::{
 /// Execution providers: where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Provider {
-    /// The fastest available: CUDA, else OpenVINO where it is known to be faster than the CPU
-    /// provider, else the CPU (default). OpenVINO is known to be faster for networks that are not
-    /// quantized, in [`Precision::Fast`], on processors with AVX512_BF16 instructions, if the
-    /// loaded ONNX Runtime contains it.
+    /// CUDA if available, else the CPU (default).
     #[default]
     Auto,
     /// The CPU.
@@ -24,7 +21,8 @@ pub enum Provider {
     Cuda,
     /// An NVIDIA GPU through TensorRT; an error if it is unavailable.
     TensorRt,
-    /// OpenVINO on [`Options::openvino_device`]; an error if it is unavailable.
+    /// OpenVINO on [`Options::openvino_device`]; an error if it is unavailable. Only for models
+    /// that you trust: OpenVINO does not check a network's shapes.
     OpenVino,
 }
 
@@ -403,6 +401,44 @@ impl Options {
                 ))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_parsed_and_others_refused() {
+        for provider in [Provider::Auto, Provider::Cpu, Provider::Cuda, Provider::TensorRt, Provider::OpenVino] {
+            assert_eq!(provider.name().parse::<Provider>().ok(), Some(provider));
+        }
+        for precision in [Precision::Exact, Precision::Fast] {
+            assert_eq!(precision.to_string().parse::<Precision>().ok(), Some(precision));
+        }
+        assert!("OpenVINO".parse::<Provider>().is_err_and(|error| error.to_string().contains("'openvino'")));
+        assert!("half".parse::<Precision>().is_err_and(|error| error.to_string().contains("'exact' and 'fast'")));
+    }
+
+    #[test]
+    fn openvino_devices_are_single_devices() {
+        for (device, is_one) in [
+            ("CPU", true),
+            ("GPU", true),
+            ("NPU", true),
+            ("GPU.1", true),
+            ("GPU.1023", true),
+            ("", false),
+            ("cpu", false),
+            ("GPU.", false),
+            ("GPU.12345", false),
+            ("GPU.a", false),
+            ("GPU.1.2", false),
+            ("AUTO", false),
+            ("HETERO:GPU,CPU", false),
+        ] {
+            assert_eq!(check_openvino_device(device).is_ok(), is_one, "{device}");
         }
     }
 }

@@ -239,21 +239,10 @@ fn load_fastest(runtime: &Runtime, request: &Request<'_>) -> Result<(Loaded, Pro
         Ok(networks) => return Ok((networks, Provider::Cuda, String::new())),
         Err(error) => error.to_string(),
     };
-    let inform = |message: &str| log(request.options.log.as_ref(), LogLevel::Info, message);
     if openvino::is_built_in() {
-        let why_not = match openvino::objection(request.options, request.network) {
-            Some(objection) => objection.to_owned(),
-            None => match load_all(runtime, request, Provider::OpenVino) {
-                Ok(networks) => {
-                    inform(&format!("the network runs on OpenVINO: {reason}"));
-                    return Ok((networks, Provider::OpenVino, reason));
-                }
-                Err(error) => error.to_string(),
-            },
-        };
-        reason = format!("{reason}; {why_not}");
+        reason = format!("{reason}; {}", openvino::OBJECTION);
     }
-    inform(&format!("the network runs on the CPU: {reason}"));
+    log(request.options.log.as_ref(), LogLevel::Info, &format!("the network runs on the CPU: {reason}"));
     Ok((load_all(runtime, request, Provider::Cpu)?, Provider::Cpu, reason))
 }
 
@@ -393,14 +382,13 @@ impl Loader<'_> {
     }
 
     /// Logs which part of the network OpenVINO left to the CPU provider. Fails if that is all of
-    /// it; with [`Provider::Auto`] also if it is any part, because only whole networks are known to
-    /// be faster.
+    /// it.
     fn tell_what_is_left(&self, session: &Session) -> Result<()> {
         let left = openvino::left(session).map_err(|error| unavailable(self.provider, &error))?;
         let Some(openvino::Left { all, nodes }) = left else { return Ok(()) };
         let options = self.request.options;
         let message = format!("OpenVINO does not run {nodes} of the network");
-        if all || options.provider == Provider::Auto {
+        if all {
             return Err(Error::Provider(format!("the openvino provider is unavailable: {message}")));
         }
         log(options.log.as_ref(), LogLevel::Warning, &format!("{message}; the CPU provider runs them"));

@@ -1,5 +1,4 @@
-//! OpenVINO as a provider of ONNX Runtime: its settings, the nodes that it does not take, and when
-//! `Auto` chooses it.
+//! OpenVINO as a provider of ONNX Runtime: its settings, and the nodes that it does not take.
 //!
 //! Unsafe code: ONNX Runtime's list of the nodes of each provider, which `ort` does not offer.
 
@@ -156,22 +155,8 @@ pub(super) fn is_built_in() -> bool {
     ep::OpenVINO::is_available().unwrap_or(false)
 }
 
-/// Why [`Provider::Auto`](crate::Provider) does not choose OpenVINO for a network; `None` if it
-/// does. docs/providers.md has the measurements.
-pub(super) fn objection(options: &Options, network: &ModelProto) -> Option<&'static str> {
-    let mut nodes = network.graph.iter().flat_map(|graph| &graph.node);
-    if options.precision == Precision::Exact {
-        Some("OpenVINO is not faster in the precision exact")
-    } else if device(options).0 != "CPU" {
-        Some("OpenVINO's GPUs and NPUs are used only if the provider openvino is requested")
-    } else if nodes.any(|node| node.op_type() == "QuantizeLinear") {
-        Some("OpenVINO is not faster with quantized networks")
-    } else if !x86_has_bfloat16() {
-        Some("OpenVINO is not faster on processors without AVX512_BF16")
-    } else {
-        None
-    }
-}
+/// Why [`Provider::Auto`](crate::Provider) does not choose OpenVINO: SECURITY.md.
+pub(super) const OBJECTION: &str = "OpenVINO is used only if it is requested, because it does not check networks";
 
 /// The nodes that OpenVINO left to the CPU provider.
 pub(super) struct Left {

@@ -27,6 +27,8 @@ static void null_arguments(const char *folder) {
     FAILS(fcn_segment(NULL, &frame, mask), null, "segmenter is NULL");
     FAILS(fcn_options_set_provider(NULL, FCN_PROVIDER_CPU), null, "options is NULL");
     FAILS(fcn_options_set_device(NULL, 0), null, "options is NULL");
+    FAILS(fcn_options_set_openvino_device(NULL, "CPU"), null, "options is NULL");
+    FAILS(fcn_options_set_precision(NULL, FCN_PRECISION_EXACT), null, "options is NULL");
     FAILS(fcn_options_set_threads(NULL, 1), null, "options is NULL");
     FAILS(fcn_options_set_sessions(NULL, 1), null, "options is NULL");
     FAILS(fcn_options_set_gpu_memory_limit(NULL, 1), null, "options is NULL");
@@ -89,6 +91,7 @@ static void null_arguments(const char *folder) {
     CHECK(fcn_contours_is_hole(NULL, 0) == -1 && fcn_contours_parent(NULL, 0) == -1);
     CHECK(fcn_segmenter_class_count(NULL) == 0 && fcn_segmenter_class_name(NULL, 0) == NULL && fcn_segmenter_model_stride(NULL) == 0);
     CHECK(fcn_segmenter_provider_name(NULL) == NULL && fcn_segmenter_provider_reason(NULL) == NULL);
+    CHECK(fcn_segmenter_precision_name(NULL) == NULL);
     CHECK(fcn_segmenter_runtime_version(NULL) == NULL && fcn_segmenter_model_card_json(NULL) == NULL);
     CHECK(fcn_image_width(NULL) == 0 && fcn_image_height(NULL) == 0 && fcn_image_pixels(NULL) == NULL);
     /* A mask without a result. */
@@ -109,6 +112,7 @@ static void option_values(const char *folder) {
     fcn_segmenter *segmenter = NULL;
     const float good[3] = {0.5f, 0.5f, 0.5f}, not_finite[3] = {0.5f, NAN, 0.5f}, zero[3] = {0.5f, 0.5f, 0.0f};
     const char *names[300], *not_utf8[2] = {"a", "\xff"}, *empty[2] = {"a", ""}, *three[3] = {"a", "b", "c"};
+    static const char *const devices[] = {"", "cpu", "GPU.", "AUTO", "HETERO:GPU,CPU"};
     const fcn_status invalid = FCN_ERROR_INVALID_ARGUMENT;
     size_t i;
     for (i = 0; i < 300; i++) names[i] = "a";
@@ -116,6 +120,12 @@ static void option_values(const char *folder) {
     FAILS(fcn_options_set_provider(options, 5), invalid, "unknown provider 5; supported are FCN_PROVIDER_AUTO (0)");
     FAILS(fcn_options_set_provider(options, -1), invalid, "provider -1");
     FAILS(fcn_options_set_device(options, 1024), invalid, "1024");
+    FAILS(fcn_options_set_precision(options, 2), invalid, "unknown precision 2; supported are FCN_PRECISION_EXACT (0)");
+    FAILS(fcn_options_set_precision(options, -1), invalid, "precision -1");
+    WORKS(fcn_options_set_openvino_device(options, "GPU.1"));
+    WORKS(fcn_options_set_openvino_device(options, NULL));
+    for (i = 0; i < sizeof devices / sizeof devices[0]; i++)
+        FAILS(fcn_options_set_openvino_device(options, devices[i]), invalid, "'CPU', 'GPU' and 'NPU' are possible");
     FAILS(fcn_options_set_threads(options, 257), invalid, "257");
     FAILS(fcn_options_set_threads(options, UINT32_MAX), invalid, "4294967295");
     FAILS(fcn_options_set_sessions(options, 65), invalid, "65");
