@@ -410,8 +410,15 @@ impl Segmenter {
         self.inner().provider()
     }
 
-    /// ONNX Runtime's reason why "auto" did not choose a better provider; "" if there is none
-    /// better or a provider was requested by name.
+    /// The format in which the network's float32 layers are computed: "float32", "tf32", "bfloat16"
+    /// or "float16". Layers that the file has quantized are computed in integers.
+    #[getter]
+    fn precision(&self) -> &'static str {
+        self.inner().precision()
+    }
+
+    /// Why "auto" did not choose another provider; "" if there is none better or a provider was
+    /// requested by name.
     #[getter]
     fn provider_reason(&self) -> &str {
         self.inner().provider_reason()
