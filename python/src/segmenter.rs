@@ -100,8 +100,8 @@ impl Settings {
 ///     model's folder (external data), if it is a path.
 /// provider:
 ///     Where the network runs: "auto", "cpu", "cuda", "tensorrt" or "openvino". A provider
-///     requested by name is never silently replaced. "auto" is CUDA if available, else the CPU;
-///     with precision="fast", OpenVINO comes before the CPU where it is known to be faster.
+///     requested by name is never silently replaced. "auto" is CUDA if available, else the CPU,
+///     and never OpenVINO.
 /// device:
 ///     The GPU of "cuda" and "tensorrt", 0 to 1023. Ignored by other providers.
 /// openvino_device:
