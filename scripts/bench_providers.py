@@ -30,7 +30,8 @@ ROWS = [("cpu", "exact"), ("openvino", "exact"), ("openvino", "fast")]
 
 
 def dequantized(model):
-    """The model with float32 weights and without quantized activations."""
+    """The model with float32 weights and activations. A Clip to the range of the integers, which is also the
+    activation function (ReLU6), takes the place of each QuantizeLinear."""
     graph = model.graph
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     renamed, nodes = {}, []
@@ -43,7 +44,16 @@ def dequantized(model):
                 shape = [-1 if place == axis % values.ndim else 1 for place in range(values.ndim)]
                 scale, zero = scale.reshape(shape), zero.reshape(shape)
             graph.initializer.append(onnx.numpy_helper.from_array((values - zero) * scale, node.output[0]))
-        elif node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        elif node.op_type == "QuantizeLinear":
+            scale, zero = (arrays[name] for name in node.input[1:])
+            limits, bounds = np.iinfo(zero.dtype), []
+            for name, limit in (("low", limits.min), ("high", limits.max)):
+                bounds.append(f"{node.output[0]}.{name}")
+                bound = np.float32((limit - int(zero)) * float(scale))
+                graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(bound), bounds[-1]))
+            source = renamed.get(node.input[0], node.input[0])
+            nodes.append(onnx.helper.make_node("Clip", [source, *bounds], [node.output[0]]))
+        elif node.op_type == "DequantizeLinear":
             renamed[node.output[0]] = renamed.get(node.input[0], node.input[0])
         else:
             node.input[:] = [renamed.get(name, name) for name in node.input]
