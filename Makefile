@@ -19,8 +19,9 @@
 # make gpu-check  runs the checks that need a GPU and writes to target/gpu/out; needs CUDA 13, cuDNN 9 and
 #                 python3 with numpy, onnx and pillow (and torch, to compare with); docs/gpu.md
 # make install    the command fcn, libfcn, headers, fcn.pc, CMake's files, models, ONNX Runtime and, if
-#                 its headers are there, the GStreamer element, below PREFIX (/usr/local) and DESTDIR. LIBDIR=lib64 sets the library folder; WITHOUT_ORT=1
-#                 leaves ONNX Runtime out; FROM=target/release installs without building (for sudo), and
+#                 GStreamer's headers are there, its element, below PREFIX (/usr/local) and DESTDIR. GStreamer
+#                 finds the element by itself if PREFIX is its own, mostly /usr, and else by GST_PLUGIN_PATH.
+#                 LIBDIR=lib64 sets the library folder; WITHOUT_ORT=1 leaves ONNX Runtime out; FROM=target/release installs without building (for sudo), and
 #                 without the command if it was not built; RUNTIME=openvino installs ONNX Runtime with
 #                 OpenVINO, 157 MB (docs/providers.md)
 # make deb        Debian packages in target/debian (OUT): libfcn0.1, with ONNX Runtime and models,
@@ -130,6 +131,8 @@ gpu-check: deps
 install: INSTALL_LIB = $(DESTDIR)$(PREFIX)/$(LIBDIR)
 install: INSTALL_MODELS = $(DESTDIR)$(PREFIX)/share/fcn-$(SOVERSION)/models
 install: INSTALL_DOC = $(DESTDIR)$(PREFIX)/share/doc/fcn
+# The folder where GStreamer looks for plugins, if it has this prefix.
+install: PLUGINS = $(if $(filter $(PREFIX),$(shell pkg-config --variable=prefix gstreamer-1.0 2>/dev/null)),$(shell pkg-config --variable=pluginsdir gstreamer-1.0),$(PREFIX)/$(LIBDIR)/gstreamer-1.0)
 install: FILL_IN = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 	-e 's|@UP@|$(shell echo $(LIBDIR) | sed 's|[^/][^/]*|..|g')|g'
 install: $(if $(FROM),,build-cli)
@@ -141,9 +144,13 @@ install: $(if $(FROM),,build-cli)
 	ln -sf libfcn.so.$(SOVERSION) "$(INSTALL_LIB)/libfcn.so"
 	install -m 644 include/fcn.h include/fcn.hpp "$(DESTDIR)$(PREFIX)/include"
 	if $(if $(MACHINE),false,pkg-config --exists gstreamer-video-1.0); then \
-		install -d "$(INSTALL_LIB)/gstreamer-1.0" && \
-		$(CC) -std=c11 -O2 -shared -fPIC -Iinclude examples/gstreamer/gstfcn.c -o "$(INSTALL_LIB)/gstreamer-1.0/libgstfcn.so" \
-			$$(pkg-config --cflags --libs gstreamer-video-1.0) "$(INSTALL_LIB)/libfcn.so" -Wl,-rpath,'$$ORIGIN/..'; \
+		install -d "$(DESTDIR)$(PLUGINS)" && \
+		$(CC) -std=c11 -O2 -shared -fPIC -Iinclude examples/gstreamer/gstfcn.c -o "$(DESTDIR)$(PLUGINS)/libgstfcn.so" \
+			$$(pkg-config --cflags --libs gstreamer-video-1.0) "$(INSTALL_LIB)/libfcn.so" \
+			-Wl,-rpath,'$$ORIGIN/'"$$(realpath -ms --relative-to="$(DESTDIR)$(PLUGINS)" "$(INSTALL_LIB)")" && \
+		if [ "$(PLUGINS)" != "$$(pkg-config --variable=pluginsdir gstreamer-1.0)" ]; then \
+			echo "GStreamer finds its element fcn with GST_PLUGIN_PATH=$(PLUGINS)"; \
+		fi; \
 	else echo "without the GStreamer element, which needs libgstreamer-plugins-base1.0-dev"; fi
 	$(FILL_IN) scripts/fcn.pc.in > "$(INSTALL_LIB)/pkgconfig/fcn.pc"
 	$(FILL_IN) scripts/fcn-config.cmake.in > "$(INSTALL_LIB)/cmake/fcn/fcn-config.cmake"

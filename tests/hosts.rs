@@ -11,13 +11,23 @@ use std::{
 };
 
 use common::{build_with, have, have_packages, make, root, run};
-use fcn::{ColorMatrix, ColorRange, Frame, Image, Mask, Options, OverlayStyle, PixelFormat, Segmenter, overlay_styled};
-use models::{Spec, network, random_bytes};
+use fcn::{
+    ColorMatrix, ColorRange, Frame, Image, Mask, Options, OverlayStyle, PixelFormat, Precision, Provider, Segmenter,
+    SizeMode, overlay_styled,
+};
+use models::{Spec, random_bytes};
+use prost::Message;
 
-/// Writes the tests' model to `folder`: 5 classes, stride 8, a card.
+/// Writes the tests' model to `folder`: 5 classes, two of them pure red and blue, stride 8, a card.
 fn model(folder: &Path) -> PathBuf {
+    let mut model = models::model(Spec::default());
+    let [card] = &mut model.metadata_props[..] else { panic!("one entry") };
+    let value = card.value.as_mut().unwrap();
+    let bright = value.replace("[128,0,0]", "[255,0,0]").replace("[0,0,128]", "[0,0,255]");
+    assert_eq!(bright.matches("255").count(), value.matches("255").count() + 2, "{bright}");
+    *value = bright;
     let path = folder.join("model.onnx");
-    fs::write(&path, network(Spec::default())).unwrap();
+    fs::write(&path, model.encode_to_vec()).unwrap();
     path
 }
 
@@ -122,6 +132,34 @@ fn opencv_example_is_built_with_cmake_alone() {
 fn ros_messages_are_frames_and_labels() {
     let more = ["-I".to_owned(), root().join("examples/ros2/include").display().to_string()];
     check_in_cpp("ROS 2's messages", "tests/c/ros2.cpp", &more);
+}
+
+/// The words in quotes of a line like `  name: ["one", "two"]`.
+fn list(line: &str) -> impl Iterator<Item = &str> {
+    line.split('"').skip(1).step_by(2)
+}
+
+#[test]
+fn costmap_parameters_name_the_classes_of_street() {
+    let path = root().join("examples/ros2/config/costmap.yaml");
+    let text = fs::read_to_string(path).unwrap();
+    let lines = |key: &str| text.lines().map(str::trim).filter(move |line| line.starts_with(key)).collect::<Vec<_>>();
+    let types: Vec<&str> = lines("class_types:").into_iter().flat_map(list).collect();
+    let mut classes: Vec<&str> = lines("classes:").into_iter().flat_map(list).collect();
+    assert_eq!(lines("classes:").len(), types.len());
+    for name in types {
+        assert_eq!(lines(&format!("{name}:")).len(), 1, "{name}");
+    }
+    // The sky has no points that could cost anything.
+    classes.push("sky");
+    classes.sort_unstable();
+    let segmenter = Segmenter::from_file(root().join("models/street.onnx"), &Options::default()).unwrap();
+    let mut names: Vec<&str> = segmenter.classes().iter().map(|class| class.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(classes, names);
+    for topic in ["mask", "confidence", "label_info"] {
+        assert_eq!(text.matches(&format!("\"/segmentation/{topic}\"")).count(), 1, "{topic}");
+    }
 }
 
 /// GStreamer with the element of examples/gstreamer.
@@ -328,8 +366,11 @@ fn gstreamer_element_tells_what_is_wrong() {
         let pipeline = "videotestsrc num-buffers=3 ! video/x-raw,format=RGB,width=64,height=48 ! FCN ! fakesink";
         run(&mut gstreamer.launch(valgrind, pipeline));
     }
-    // A frame that is too large stops the pipeline, not the process. No sink that waits for the
-    // state PLAYING: gst-launch 1.22 may miss an error that comes while the pipeline starts.
+    // A frame that is too large stops the pipeline, not the process. With a sink that waits for its
+    // first frame, gst-launch 1.22 hangs at times: the thread that fails quits the main loop, which
+    // has no effect if the main thread has not entered it yet, and the sink waits forever. On a
+    // busy machine, 20 of 265 runs of this pipeline hung, and 17 of 264 with GStreamer's own
+    // `identity error-after=1` instead; with async=false, none of 200.
     let output = gstreamer
         .command(
             "videotestsrc num-buffers=1 ! video/x-raw,format=RGB,width=40000,height=2 ! FCN ! fakesink async=false",
@@ -350,26 +391,30 @@ struct Nv12 {
     /// Bytes of a frame.
     size: usize,
     matrix: ColorMatrix,
+    range: ColorRange,
 }
 
 impl Nv12 {
-    /// A class's Y, Cb and Cr in limited range, by the formulas of ITU-R BT.601 and BT.709.
+    /// A class's Y, Cb and Cr, by the formulas of ITU-R BT.601 and BT.709.
     fn color(&self, [r, g, b]: [u8; 3]) -> [f64; 3] {
         let (kr, kb) = if self.matrix == ColorMatrix::Bt709 { (0.2126, 0.0722) } else { (0.299, 0.114) };
         let [r, g, b] = [r, g, b].map(|value| f64::from(value) / 255.0);
         let y = kr * r + (1.0 - kr - kb) * g + kb * b;
-        [16.0 + 219.0 * y, 128.0 + 112.0 * (b - y) / (1.0 - kb), 128.0 + 112.0 * (r - y) / (1.0 - kr)]
+        let (black, white, chroma) =
+            if self.range == ColorRange::Full { (0.0, 255.0, 127.5) } else { (16.0, 219.0, 112.0) };
+        [black + white * y, 128.0 + chroma * (b - y) / (1.0 - kb), 128.0 + chroma * (r - y) / (1.0 - kr)]
+            .map(|value| value.min(255.0))
     }
 
     /// As [`Layout::check`]; chroma samples follow the first of the pixels that share them.
     fn check(&self, segmenter: &Segmenter, before: &[u8], after: &[u8], frames: usize) {
-        let Nv12 { width, height, offsets, strides, size, matrix } = *self;
+        let Nv12 { width, height, offsets, strides, size, matrix, range } = *self;
         assert_eq!((before.len(), after.len()), (frames * size, frames * size), "{frames} frames of {size} bytes");
         let mut mask = Mask::new();
         for (number, (before, after)) in before.chunks_exact(size).zip(after.chunks_exact(size)).enumerate() {
             let planes = [0, 1].map(|plane| (&before[offsets[plane]..], strides[plane]));
             let frame = Frame::planar(PixelFormat::Nv12, &planes, width as u32, height as u32).unwrap();
-            segmenter.segment(&frame.color(matrix, ColorRange::Limited), &mut mask).unwrap();
+            segmenter.segment(&frame.color(matrix, range), &mut mask).unwrap();
             let mut expected: Vec<f64> = before.iter().copied().map(f64::from).collect();
             let mut drawn = 0;
             for (pixel, &label) in mask.labels().iter().enumerate() {
@@ -415,6 +460,7 @@ fn gstreamer_element_takes_nv12_as_it_lies() {
         strides: [64, 72],
         size: 2600 + 72 * 19,
         matrix: ColorMatrix::Bt601,
+        range: ColorRange::Limited,
     };
     let before = random_bytes(9, 3 * layout.size);
     fs::write(gstreamer.path("before"), &before).unwrap();
@@ -425,12 +471,16 @@ fn gstreamer_element_takes_nv12_as_it_lies() {
     layout.check(&segmenter, &before, &gstreamer.read("after"), 3);
 
     let (offsets, strides, size) = ([0, 96 * 64], [96, 96], 96 * 96);
-    let layout = Nv12 { width: 96, height: 64, offsets, strides, size, matrix: ColorMatrix::Bt709 };
-    gstreamer.run(
-        "videotestsrc num-buffers=2 pattern=smpte75 ! video/x-raw,format=NV12,width=96,height=64,colorimetry=bt709 ! tee name=t \
-         t. ! queue ! filesink location=FOLDER/before t. ! queue ! FCN ! filesink location=FOLDER/after",
-    );
-    layout.check(&segmenter, &gstreamer.read("before"), &gstreamer.read("after"), 2);
+    for (colorimetry, matrix, range) in
+        [("bt709", ColorMatrix::Bt709, ColorRange::Limited), ("1:4:0:0", ColorMatrix::Bt601, ColorRange::Full)]
+    {
+        let layout = Nv12 { width: 96, height: 64, offsets, strides, size, matrix, range };
+        gstreamer.run(&format!(
+            "videotestsrc num-buffers=2 pattern=smpte75 ! video/x-raw,format=NV12,width=96,height=64,colorimetry={colorimetry} \
+             ! tee name=t t. ! queue ! filesink location=FOLDER/before t. ! queue ! FCN ! filesink location=FOLDER/after"
+        ));
+        layout.check(&segmenter, &gstreamer.read("before"), &gstreamer.read("after"), 2);
+    }
 }
 
 #[test]
@@ -464,6 +514,51 @@ fn gstreamer_element_gives_labels() {
     // Colours cannot be drawn into grey frames.
     let pipeline = "videotestsrc num-buffers=1 ! video/x-raw,format=GRAY8 ! FCN ! fakesink";
     assert!(!gstreamer.command(pipeline).output().unwrap().status.success());
+}
+
+#[test]
+fn gstreamer_element_takes_the_librarys_settings() {
+    type Case = (&'static str, Options, fn(&mut Mask));
+    let Some(gstreamer) = Gstreamer::new() else { return };
+    let (resize, tile) =
+        (SizeMode::Resize { width: 48, height: 40 }, SizeMode::Tile { width: 48, height: 40, overlap: 16 });
+    let cpu = Options::default().with_provider(Provider::Cpu);
+    let mode = |mode| Options::default().with_size_mode(mode);
+    let cases: [Case; 6] = [
+        ("size-mode=pad", mode(SizeMode::Pad), |_| ()),
+        ("size-mode=resize width=48 height=40", mode(resize), |_| ()),
+        ("size-mode=tile width=48 height=40 overlap=16", mode(tile), |_| ()),
+        ("smoothing=0.3", cpu.clone(), |mask| mask.set_smoothing(0.3).unwrap()),
+        ("min-region=40", cpu.clone(), |mask| mask.set_min_region(40)),
+        ("provider=cpu precision=fast threads=2", cpu.with_precision(Precision::Fast).with_threads(2), |_| ()),
+    ];
+    let (width, height, stride) = (90, 61, 92);
+    let layout = Layout::plain(PixelFormat::Bgr8, width, height);
+    let mut found = Vec::new();
+    for (settings, options, set) in cases {
+        gstreamer.run(&format!(
+            "videotestsrc num-buffers=3 pattern=ball ! video/x-raw,format=BGR,width=90,height=61 ! tee name=t \
+             t. ! queue ! filesink location=FOLDER/before \
+             t. ! queue ! FCN output=labels {settings} ! filesink location=FOLDER/after"
+        ));
+        let (before, after) = (gstreamer.read("before"), gstreamer.read("after"));
+        assert_eq!(after.len(), 3 * stride * height);
+        let segmenter = Segmenter::from_file(&gstreamer.model, &options).unwrap();
+        let mut mask = Mask::new();
+        set(&mut mask);
+        for (before, after) in before.chunks_exact(layout.size).zip(after.chunks_exact(stride * height)) {
+            let frame = Frame::packed(PixelFormat::Bgr8, before, width as u32, height as u32, layout.stride).unwrap();
+            segmenter.segment(&frame, &mut mask).unwrap();
+            let rows = after.chunks_exact(stride).map(|row| &row[..width]);
+            assert!(rows.eq(mask.labels().chunks_exact(width)), "{settings}");
+        }
+        found.push(after);
+    }
+    // Each of these changes the labels, so one that is ignored is noticed.
+    let plain = found.pop().unwrap();
+    for (index, other) in found.iter().enumerate().skip(1) {
+        assert!(*other != plain, "case {index} is the default's labels");
+    }
 }
 
 #[test]

@@ -117,9 +117,9 @@ fn installed_library_works_from_any_prefix() {
     }
     let folder = tempfile::tempdir().unwrap();
     let first = folder.path().join("first");
-    make("install", &[format!("PREFIX={}", first.display())]);
+    let said = make("install", &[format!("PREFIX={}", first.display())]);
     let prefix = folder.path().join("moved");
-    fs::rename(first, &prefix).unwrap();
+    fs::rename(&first, &prefix).unwrap();
 
     let lib = prefix.join("lib");
     let full = format!("libfcn.so.{}", env!("CARGO_PKG_VERSION"));
@@ -137,8 +137,35 @@ fn installed_library_works_from_any_prefix() {
         let mut command = installed.command("gst-launch-1.0");
         command.env("GST_PLUGIN_PATH", lib.join("gstreamer-1.0")).env("GST_REGISTRY", folder.path().join("registry"));
         run(label_video(&mut command, &prefix.join("share/fcn-0.1/models/animals.onnx")));
+        let expected = format!("{HINT}{}/lib/gstreamer-1.0", first.display());
+        assert!(said.lines().any(|line| line == expected), "{said}");
     }
 }
+
+#[test]
+fn element_is_installed_where_gstreamer_looks() {
+    let what = "the GStreamer element below GStreamer's prefix";
+    if !have(what, &["make", "cc", "gst-launch-1.0"]) || !have_packages(what, &["gstreamer-video-1.0"]) {
+        return;
+    }
+    let variable =
+        |name: &str| run(Command::new("pkg-config").args(["--variable", name, "gstreamer-1.0"])).trim().to_owned();
+    let (system, plugins) = (variable("prefix"), variable("pluginsdir"));
+    let folder = tempfile::tempdir().unwrap();
+    let said = make("install", &[format!("PREFIX={system}"), format!("DESTDIR={}", folder.path().display())]);
+    assert!(!said.lines().any(|line| line.starts_with(HINT)), "{said}");
+
+    // Because of DESTDIR only, the folder is not the one in which GStreamer looks.
+    let below = |path: &str| folder.path().join(path.trim_start_matches('/'));
+    let (prefix, plugins) = (below(&system), below(&plugins));
+    assert!(plugins.join("libgstfcn.so").is_file());
+    let mut command = Installed::at(&prefix, "lib").command("gst-launch-1.0");
+    command.env("GST_PLUGIN_PATH", plugins).env("GST_REGISTRY", folder.path().join("registry"));
+    run(label_video(&mut command, &prefix.join("share/fcn-0.1/models/animals.onnx")));
+}
+
+/// What `make install` says if GStreamer does not find the element by itself, before the folder.
+const HINT: &str = "GStreamer finds its element fcn with GST_PLUGIN_PATH=";
 
 /// Adds the arguments of gst-launch-1.0 for labelling three frames.
 fn label_video<'a>(command: &'a mut Command, model: &Path) -> &'a mut Command {

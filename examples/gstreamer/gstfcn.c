@@ -30,7 +30,7 @@ typedef enum { OUTPUT_OVERLAY, OUTPUT_LABELS } output_mode;
 /* Guarded by the object lock. */
 typedef struct {
     gchar *model;
-    gint provider, size_mode, output, outline;
+    gint provider, precision, size_mode, output, outline;
     guint threads, width, height, overlap, min_region;
     gdouble alpha, threshold, smoothing;
 } settings;
@@ -41,6 +41,9 @@ struct _GstFcn {
     /* Valid from start to stop; only the streaming thread uses the mask. */
     fcn_segmenter *segmenter;
     fcn_mask *mask;
+    /* Whether each pixel is part of an outline, with the capacity; for Y'CbCr only. */
+    uint8_t *outlined;
+    gsize capacity;
     /* The class that is not drawn; -1 for none. */
     gint background;
     output_mode output;
@@ -51,6 +54,7 @@ G_DEFINE_TYPE(GstFcn, gst_fcn, GST_TYPE_VIDEO_FILTER)
 enum {
     PROPERTY_MODEL = 1,
     PROPERTY_PROVIDER,
+    PROPERTY_PRECISION,
     PROPERTY_THREADS,
     PROPERTY_SIZE_MODE,
     PROPERTY_WIDTH,
@@ -70,10 +74,22 @@ static GType provider_type(void) {
         {FCN_PROVIDER_CPU, "CPU", "cpu"},
         {FCN_PROVIDER_CUDA, "NVIDIA GPU through CUDA, or an error", "cuda"},
         {FCN_PROVIDER_TENSORRT, "NVIDIA GPU through TensorRT, or an error", "tensorrt"},
+        {FCN_PROVIDER_OPENVINO, "CPU through OpenVINO, or an error", "openvino"},
         {0, NULL, NULL},
     };
     static gsize type = 0;
     if (g_once_init_enter(&type)) g_once_init_leave(&type, g_enum_register_static("GstFcnProvider", values));
+    return type;
+}
+
+static GType precision_type(void) {
+    static const GEnumValue values[] = {
+        {FCN_PRECISION_EXACT, "As the file says", "exact"},
+        {FCN_PRECISION_FAST, "float32 layers in a shorter format, if the provider has one", "fast"},
+        {0, NULL, NULL},
+    };
+    static gsize type = 0;
+    if (g_once_init_enter(&type)) g_once_init_leave(&type, g_enum_register_static("GstFcnPrecision", values));
     return type;
 }
 
@@ -110,6 +126,7 @@ static void gst_fcn_set_property(GObject *object, guint property, const GValue *
         to->model = g_value_dup_string(value);
         break;
     case PROPERTY_PROVIDER: to->provider = g_value_get_enum(value); break;
+    case PROPERTY_PRECISION: to->precision = g_value_get_enum(value); break;
     case PROPERTY_THREADS: to->threads = g_value_get_uint(value); break;
     case PROPERTY_SIZE_MODE: to->size_mode = g_value_get_enum(value); break;
     case PROPERTY_WIDTH: to->width = g_value_get_uint(value); break;
@@ -132,6 +149,7 @@ static void gst_fcn_get_property(GObject *object, guint property, GValue *value,
     switch (property) {
     case PROPERTY_MODEL: g_value_set_string(value, from->model); break;
     case PROPERTY_PROVIDER: g_value_set_enum(value, from->provider); break;
+    case PROPERTY_PRECISION: g_value_set_enum(value, from->precision); break;
     case PROPERTY_THREADS: g_value_set_uint(value, from->threads); break;
     case PROPERTY_SIZE_MODE: g_value_set_enum(value, from->size_mode); break;
     case PROPERTY_WIDTH: g_value_set_uint(value, from->width); break;
@@ -174,6 +192,7 @@ static gboolean gst_fcn_start(GstBaseTransform *transform) {
     gst_base_transform_set_in_place(transform, self->output == OUTPUT_OVERLAY);
 
     status = fcn_options_set_provider(options, now.provider);
+    if (status == FCN_OK) status = fcn_options_set_precision(options, now.precision);
     if (status == FCN_OK) status = fcn_options_set_threads(options, now.threads);
     if (status == FCN_OK) status = set_size(options, &now);
     if (model == NULL) {
@@ -199,6 +218,8 @@ static gboolean gst_fcn_start(GstBaseTransform *transform) {
 
 static gboolean gst_fcn_stop(GstBaseTransform *transform) {
     GstFcn *self = GST_FCN(transform);
+    g_clear_pointer(&self->outlined, g_free);
+    self->capacity = 0;
     g_clear_pointer(&self->mask, fcn_mask_free);
     g_clear_pointer(&self->segmenter, fcn_free);
     return TRUE;
@@ -252,7 +273,8 @@ static fcn_status describe(const GstVideoFrame *video, fcn_frame *frame) {
     return fcn_format_from_name(gst_video_format_to_string(GST_VIDEO_FRAME_FORMAT(video)), &frame->format);
 }
 
-/* A class colour as the video's Y, Cb and Cr. */
+/* A class colour as the video's Y, Cb and Cr. In full range, the chroma of pure blue and red is
+ * 255.5. */
 static void yuv_of(const GstVideoFrame *video, const uint8_t *rgb, gdouble *yuv) {
     gint offset[GST_VIDEO_MAX_COMPONENTS], scale[GST_VIDEO_MAX_COMPONENTS];
     gdouble kr = 0.299, kb = 0.114, y;
@@ -263,48 +285,86 @@ static void yuv_of(const GstVideoFrame *video, const uint8_t *rgb, gdouble *yuv)
     yuv[0] = offset[0] + scale[0] * y;
     yuv[1] = offset[1] + scale[1] * (rgb[2] / 255.0 - y) / (2 * (1 - kb));
     yuv[2] = offset[2] + scale[2] * (rgb[0] / 255.0 - y) / (2 * (1 - kr));
+    for (guint component = 0; component < 3; component++) yuv[component] = CLAMP(yuv[component], 0, 255);
 }
 
-/* Whether another label lies within `reach` pixels to the left, right, top or bottom. */
-static gboolean is_border(const uint8_t *labels, gint width, gint height, gint x, gint y, gint reach) {
-    const uint8_t *here = labels + (gsize)y * (gsize)width + x;
-
-    for (gint step = 1; step <= reach; step++) {
-        if (x >= step && here[-step] != *here) return TRUE;
-        if (x + step < width && here[step] != *here) return TRUE;
-        if (y >= step && *(here - (gssize)step * width) != *here) return TRUE;
-        if (y + step < height && here[(gssize)step * width] != *here) return TRUE;
+/* Marks the pixels with another label within `reach` pixels to the left, right, top or bottom:
+ * those within `reach` of a step from one label to the next, which are few. */
+static void mark_outlines(const uint8_t *labels, gsize width, gsize height, gsize reach, uint8_t *marks) {
+    memset(marks, 0, width * height);
+    if (reach == 0) return;
+    for (gsize y = 0; y < height; y++) {
+        const uint8_t *row = labels + y * width, *next = row + width;
+        for (gsize x = 1; x < width; x++) {
+            if (row[x - 1] != row[x]) {
+                gsize first = x - MIN(x, reach), end = MIN(x + reach, width);
+                memset(marks + y * width + first, 1, end - first);
+            }
+        }
+        if (y + 1 == height || memcmp(row, next, width) == 0) continue;
+        for (gsize x = 0; x < width; x++) {
+            if (row[x] != next[x]) {
+                gsize first = y + 1 - MIN(y + 1, reach), end = MIN(y + 1 + reach, height);
+                for (gsize near = first; near < end; near++) marks[near * width + x] = 1;
+            }
+        }
     }
-    return FALSE;
+}
+
+/* What becomes of a sample: (sample * keep + add) / 65536. */
+typedef struct {
+    guint32 keep, add;
+} blend;
+
+/* A sample moved by a share of the way to a value. */
+static blend blend_to(gdouble value, gdouble share) {
+    blend to;
+    to.keep = (guint32)((1 - share) * 65536 + 0.5);
+    to.add = (guint32)((value * share + 0.5) * 65536);
+    return to;
 }
 
 /* fcn_overlay_styled() for Y'CbCr of any plane layout: a shared sample takes the class of its
  * first pixel. */
-static void overlay_yuv(const GstFcn *self, gdouble alpha, gint outline, GstVideoFrame *video) {
+static void overlay_yuv(GstFcn *self, gdouble alpha, gint outline, GstVideoFrame *video) {
     const uint8_t *labels = fcn_mask_labels(self->mask);
-    const gint width = GST_VIDEO_FRAME_WIDTH(video), height = GST_VIDEO_FRAME_HEIGHT(video);
+    const gsize width = (gsize)GST_VIDEO_FRAME_WIDTH(video), height = (gsize)GST_VIDEO_FRAME_HEIGHT(video);
     const GstVideoFormatInfo *info = video->info.finfo;
     const uint32_t classes = fcn_segmenter_class_count(self->segmenter);
-    gdouble yuv[256][3];
+    /* By component, part of an outline or not, label. */
+    blend blends[3][2][256];
 
-    for (uint32_t index = 0; index < classes; index++) {
+    if (width * height > self->capacity) {
+        g_free(self->outlined);
+        self->capacity = width * height;
+        self->outlined = g_malloc(self->capacity);
+    }
+    mark_outlines(labels, width, height, (gsize)outline, self->outlined);
+    for (guint component = 0; component < 3; component++)
+        for (guint label = 0; label < 256; label++)
+            blends[component][0][label] = blends[component][1][label] = blend_to(0, 0);
+    for (uint32_t label = 0; label < classes; label++) {
         uint8_t rgb[3] = {0, 0, 0};
-        fcn_segmenter_class_display_color(self->segmenter, index, rgb);
-        yuv_of(video, rgb, yuv[index]);
+        gdouble yuv[3];
+        if ((gint)label == self->background) continue;
+        fcn_segmenter_class_display_color(self->segmenter, label, rgb);
+        yuv_of(video, rgb, yuv);
+        for (guint component = 0; component < 3; component++) {
+            blends[component][0][label] = blend_to(yuv[component], alpha);
+            blends[component][1][label] = blend_to(yuv[component], 1);
+        }
     }
     for (guint component = 0; component < 3; component++) {
         guint8 *data = GST_VIDEO_FRAME_COMP_DATA(video, component);
         gint stride = GST_VIDEO_FRAME_COMP_STRIDE(video, component), step = GST_VIDEO_FRAME_COMP_PSTRIDE(video, component);
         guint right = GST_VIDEO_FORMAT_INFO_W_SUB(info, component), down = GST_VIDEO_FORMAT_INFO_H_SUB(info, component);
-        for (gint y = 0; y < GST_VIDEO_FRAME_COMP_HEIGHT(video, component); y++) {
-            const uint8_t *row = labels + (gsize)(y << down) * (gsize)width;
-            for (gint x = 0; x < GST_VIDEO_FRAME_COMP_WIDTH(video, component); x++) {
-                guint8 *sample = data + (gssize)y * stride + x * step;
-                uint8_t label = row[x << right];
-                gdouble share = alpha;
-                if (label == self->background || label >= classes) continue;
-                if (is_border(labels, width, height, x << right, y << down, outline)) share = 1;
-                *sample = (guint8)(*sample + (yuv[label][component] - *sample) * share + 0.5);
+        gint columns = GST_VIDEO_FRAME_COMP_WIDTH(video, component), rows = GST_VIDEO_FRAME_COMP_HEIGHT(video, component);
+        for (gint y = 0; y < rows; y++) {
+            const uint8_t *row = labels + (gsize)(y << down) * width, *marks = self->outlined + (gsize)(y << down) * width;
+            guint8 *sample = data + (gssize)y * stride;
+            for (gint x = 0; x < columns; x++, sample += step) {
+                const blend to = blends[component][marks[x << right]][row[x << right]];
+                *sample = (guint8)((*sample * to.keep + to.add) >> 16);
             }
         }
     }
@@ -403,6 +463,10 @@ static void gst_fcn_class_init(GstFcnClass *klass) {
         object, PROPERTY_PROVIDER,
         g_param_spec_enum("provider", "Provider", "Where the network runs", provider_type(), FCN_PROVIDER_AUTO, once));
     g_object_class_install_property(
+        object, PROPERTY_PRECISION,
+        g_param_spec_enum("precision", "Precision", "How precisely layers are computed", precision_type(),
+                          FCN_PRECISION_EXACT, once));
+    g_object_class_install_property(
         object, PROPERTY_THREADS,
         g_param_spec_uint("threads", "Threads", "Threads for a frame; 0: one for each CPU", 0, 256, 0, once));
     g_object_class_install_property(
@@ -455,6 +519,7 @@ static void gst_fcn_class_init(GstFcnClass *klass) {
 
 static void gst_fcn_init(GstFcn *self) {
     self->settings.provider = FCN_PROVIDER_AUTO;
+    self->settings.precision = FCN_PRECISION_EXACT;
     self->settings.overlap = 32;
     self->settings.alpha = 0.4;
     self->settings.smoothing = 1;

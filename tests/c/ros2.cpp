@@ -116,6 +116,12 @@ int main(int argc, char **argv) {
     CHECK(std::string(fcn_ros::mask_topic) == "segmentation/mask");
     CHECK(std::string(fcn_ros::confidence_topic) == "segmentation/confidence");
     CHECK(std::string(fcn_ros::label_info_topic) == "segmentation/label_info");
+    // It takes images as they come and keeps 10 of them; it gets label information however late it
+    // starts. A camera's publisher may be best effort.
+    const fcn_ros::Qos images = fcn_ros::published_images, info_qos = fcn_ros::label_info, camera = fcn_ros::subscribed_images;
+    CHECK(!images.reliable && !images.latched && images.depth >= 1 && images.depth <= 10);
+    CHECK(info_qos.reliable && info_qos.latched && info_qos.depth == 1);
+    CHECK(!camera.reliable && !camera.latched && camera.depth == 1);
 
     // Parameters out of range, and the ones just within.
     const auto wrong = [&](const char *words, void (*change)(fcn_ros::Parameters &)) {
@@ -131,6 +137,10 @@ int main(int argc, char **argv) {
     };
     CHECK(wrong("must name an ONNX file", [](fcn_ros::Parameters &it) { it.model.clear(); }));
     CHECK(wrong("provider is 'gpu'", [](fcn_ros::Parameters &it) { it.provider = "gpu"; }));
+    CHECK(wrong("precision is 'half'; it must be exact or fast", [](fcn_ros::Parameters &it) { it.precision = "half"; }));
+    CHECK(wrong("", [](fcn_ros::Parameters &it) { it.precision = "fast"; }));
+    CHECK(fcn_ros::precision("fast") == FCN_PRECISION_FAST && fcn_ros::precision("exact") == FCN_PRECISION_EXACT);
+    CHECK(fcn_ros::provider("openvino") == FCN_PROVIDER_OPENVINO && fcn_ros::provider("tensorrt") == FCN_PROVIDER_TENSORRT);
     CHECK(wrong("threads is 257; it must be from 0 to 256", [](fcn_ros::Parameters &it) { it.threads = 257; }));
     CHECK(wrong("width is -1", [](fcn_ros::Parameters &it) { it.width = -1; }));
     CHECK(wrong("height is 32768", [](fcn_ros::Parameters &it) { it.height = 32768; }));

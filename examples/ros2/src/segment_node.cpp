@@ -7,10 +7,11 @@
  *             segmentation/confidence    sensor_msgs/Image, mono8: 0 to 255
  *             segmentation/overlay       sensor_msgs/Image: the image with class colours, if
  *                                        subscribed
+ *             (these have the image's stamp and frame)
  *             segmentation/label_info    vision_msgs/LabelInfo, latched: the names of the classes
- *             (all with the image's stamp and frame)
  * Parameters  model            the ONNX file (required)
- *             provider         auto (default), cpu, cuda or tensorrt
+ *             provider         auto (default), cpu, cuda, tensorrt or openvino
+ *             precision        exact (default), or fast: layers in a shorter format than float32
  *             threads          threads per image; 0 (default): one per CPU
  *             width, height    the size at which images are labelled; 0 (default): the model's own
  *             threshold        pixels of a lower confidence are unknown, 255 (0)
@@ -36,25 +37,35 @@ namespace fcn_ros {
 using sensor_msgs::msg::Image;
 using vision_msgs::msg::LabelInfo;
 
+inline rclcpp::QoS to_ros(const Qos &from) {
+    rclcpp::QoS qos(from.depth);
+    if (from.reliable)
+        qos.reliable();
+    else
+        qos.best_effort();
+    if (from.latched) qos.transient_local();
+    return qos;
+}
+
 class SegmentNode : public rclcpp::Node {
 public:
     explicit SegmentNode(const rclcpp::NodeOptions &options = rclcpp::NodeOptions())
         : Node("segment", options), parameters_(declare()), segmenter_(segmenter(parameters_)), labels_(mask(parameters_)) {
-        const rclcpp::QoS sensor = rclcpp::SensorDataQoS();
-        mask_ = create_publisher<Image>(mask_topic, sensor);
-        confidence_ = create_publisher<Image>(confidence_topic, sensor);
-        overlay_ = create_publisher<Image>(overlay_topic, sensor);
-        info_ = create_publisher<LabelInfo>(label_info_topic, rclcpp::QoS(1).reliable().transient_local());
+        const rclcpp::QoS images = to_ros(published_images);
+        mask_ = create_publisher<Image>(mask_topic, images);
+        confidence_ = create_publisher<Image>(confidence_topic, images);
+        overlay_ = create_publisher<Image>(overlay_topic, images);
+        /* Humble refuses latched topics within a process. */
+        rclcpp::PublisherOptions between_processes;
+        between_processes.use_intra_process_comm = rclcpp::IntraProcessSetting::Disable;
+        info_ = create_publisher<LabelInfo>(label_info_topic, to_ros(label_info), between_processes);
         auto info = std::make_unique<LabelInfo>();
         label_info_message(segmenter_, *info);
         info->header.stamp = now();
         info_->publish(std::move(info));
-        /* A queue of one: while an image is being labelled, only the latest is kept. */
-        rmw_qos_profile_t latest = rmw_qos_profile_sensor_data;
-        latest.depth = 1;
         images_ = image_transport::create_subscription(
             this, image_topic, [this](const Image::ConstSharedPtr &image) { segment(*image); },
-            declare_parameter("image_transport", "raw"), latest);
+            declare_parameter("image_transport", "raw"), to_ros(subscribed_images).get_rmw_qos_profile());
     }
 
 private:
@@ -62,6 +73,7 @@ private:
         Parameters parameters;
         parameters.model = declare_parameter("model", parameters.model);
         parameters.provider = declare_parameter("provider", parameters.provider);
+        parameters.precision = declare_parameter("precision", parameters.precision);
         parameters.threads = declare_parameter("threads", parameters.threads);
         parameters.width = declare_parameter("width", parameters.width);
         parameters.height = declare_parameter("height", parameters.height);

@@ -15,18 +15,33 @@
 
 namespace fcn_ros {
 
-/* Topics, relative to the node's namespace. Mask, confidence and overlay are best effort, as the
- * layer subscribes to them; label information is reliable and transient local. */
+/* Topics, relative to the node's namespace. */
 constexpr const char *image_topic = "image";
 constexpr const char *mask_topic = "segmentation/mask";
 constexpr const char *confidence_topic = "segmentation/confidence";
 constexpr const char *label_info_topic = "segmentation/label_info";
 constexpr const char *overlay_topic = "segmentation/overlay";
 
+/* Quality of service. */
+struct Qos {
+    std::size_t depth;
+    bool reliable;
+    /* Transient local: late subscribers get the last message, too. */
+    bool latched;
+};
+
+/* Of images, as for all sensor data. The layer subscribes best effort, too. */
+constexpr Qos published_images = {5, false, false};
+/* While an image is being labelled, only the latest one waits. */
+constexpr Qos subscribed_images = {1, false, false};
+/* The layer requires both. */
+constexpr Qos label_info = {1, true, true};
+
 /* The node's parameters. The library checks the ranges of those that it gets. */
 struct Parameters {
     std::string model;
     std::string provider = "auto";
+    std::string precision = "exact";
     std::int64_t threads = 0;
     std::int64_t width = 0;
     std::int64_t height = 0;
@@ -48,16 +63,27 @@ inline fcn_provider provider(const std::string &name) {
     const struct {
         const char *name;
         fcn_provider provider;
-    } all[] = {{"auto", FCN_PROVIDER_AUTO}, {"cpu", FCN_PROVIDER_CPU}, {"cuda", FCN_PROVIDER_CUDA}, {"tensorrt", FCN_PROVIDER_TENSORRT}};
+    } all[] = {{"auto", FCN_PROVIDER_AUTO},
+               {"cpu", FCN_PROVIDER_CPU},
+               {"cuda", FCN_PROVIDER_CUDA},
+               {"tensorrt", FCN_PROVIDER_TENSORRT},
+               {"openvino", FCN_PROVIDER_OPENVINO}};
     for (const auto &it : all)
         if (name == it.name) return it.provider;
-    throw std::invalid_argument("the parameter provider is '" + name + "'; it must be auto, cpu, cuda or tensorrt");
+    throw std::invalid_argument("the parameter provider is '" + name + "'; it must be auto, cpu, cuda, tensorrt or openvino");
+}
+
+inline fcn_precision precision(const std::string &name) {
+    if (name == "exact") return FCN_PRECISION_EXACT;
+    if (name == "fast") return FCN_PRECISION_FAST;
+    throw std::invalid_argument("the parameter precision is '" + name + "'; it must be exact or fast");
 }
 
 inline fcn::Segmenter segmenter(const Parameters &parameters) {
     if (parameters.model.empty()) throw std::invalid_argument("the parameter model must name an ONNX file");
     fcn::Options options;
-    options.provider(provider(parameters.provider)).threads(checked("threads", parameters.threads, 256));
+    options.provider(provider(parameters.provider)).precision(precision(parameters.precision));
+    options.threads(checked("threads", parameters.threads, 256));
     const std::uint32_t width = checked("width", parameters.width, 32767), height = checked("height", parameters.height, 32767);
     if (width > 0 || height > 0) options.resize(width, height);
     return fcn::Segmenter(parameters.model, options);
