@@ -27,6 +27,14 @@ fn options(provider: Provider, size_mode: Option<SizeMode>) -> Options {
     options
 }
 
+/// The CPU in the form that a GPU gets: an int8 file's weights as float32. Its own integer
+/// arithmetic rounds otherwise.
+fn on_cpu(size_mode: SizeMode) -> Options {
+    let mut options = options(Provider::Cpu, Some(size_mode));
+    options.device_graph = true;
+    options
+}
+
 fn model(name: &str) -> PathBuf {
     common::root().join("models").join(name)
 }
@@ -69,8 +77,8 @@ fn the_models_label_photos_as_on_the_cpu() {
     }
     for name in ["street.onnx", "animals.onnx"] {
         for mode in [SizeMode::Pad, SizeMode::Auto, SizeMode::Tile { width: 320, height: 320, overlap: 32 }] {
-            let on = |provider| Segmenter::from_file(model(name), &options(provider, Some(mode))).unwrap();
-            let (gpu, cpu) = (on(provider()), on(Provider::Cpu));
+            let on = |options| Segmenter::from_file(model(name), &options).unwrap();
+            let (gpu, cpu) = (on(options(provider(), Some(mode))), on(on_cpu(mode)));
             for picture in ["chelsea.png", "china.jpg"] {
                 let image = photo(picture);
                 let mut truth = Mask::new();
@@ -177,8 +185,8 @@ fn frames_of_many_sizes_and_formats_take_the_same_way() {
     if !have_gpu("frames_of_many_sizes_and_formats_take_the_same_way") {
         return;
     }
-    let on = |provider| Segmenter::from_file(model("street.onnx"), &options(provider, Some(SizeMode::Pad))).unwrap();
-    let (gpu, cpu) = (on(provider()), on(Provider::Cpu));
+    let on = |options| Segmenter::from_file(model("street.onnx"), &options).unwrap();
+    let (gpu, cpu) = (on(options(provider(), Some(SizeMode::Pad))), on(on_cpu(SizeMode::Pad)));
     let pixels = random_bytes(5, 4 * 640 * 480);
     let (mut found, mut truth) = (Mask::new(), Mask::new());
     let mut worst: f64 = 1.0;
@@ -196,5 +204,5 @@ fn frames_of_many_sizes_and_formats_take_the_same_way() {
         }
     }
     tell(&format!("street.onnx on noise of many sizes and formats: at least {worst:.4} of labels equal"));
-    assert!(worst > 0.95, "{worst}");
+    assert!(worst > 0.99, "{worst}");
 }

@@ -380,7 +380,11 @@ fn pixels_whose_scores_are_no_numbers_are_unknown() {
                 let mut pairs = alone.labels().iter().zip(mask.labels());
                 // ONNX Runtime's interpolation includes values with weight 0, so it yields more NaN
                 // pixels.
-                if uncut {
+                if models::provider() != fcn::Provider::Cpu {
+                    // A GPU's interpolation differs from libfcn's in the pixels around NaN.
+                    let unlike = pairs.filter(|(a, b)| (**a == UNKNOWN) != (**b == UNKNOWN)).count();
+                    assert!(unlike * 20 < width * height, "{name}: {unlike} of {} pixels", width * height);
+                } else if uncut {
                     assert!(pairs.all(|(a, b)| (*a == UNKNOWN) == (*b == UNKNOWN)), "{name}")
                 } else {
                     assert!(pairs.all(|(a, b)| *a == UNKNOWN || *b != UNKNOWN), "{name}")

@@ -99,7 +99,7 @@ def trainer(torch, data):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
     # libtorch's own dependencies come from the other machine.
-    run("cargo", "build", "--release", "--package", "trainer", "--manifest-path", copy / "Cargo.toml",
+    run("cargo", "build", "--release", "--package", "fcn-trainer", "--manifest-path", copy / "Cargo.toml",
         "--config", f"patch.crates-io.torch-sys.path='{torch_sys(torch)}'", LIBTORCH=str(torch), LIBTORCH_BYPASS_VERSION_CHECK="1",
         RUSTFLAGS="-C link-arg=-Wl,--allow-shlib-undefined", **QUICK)
     shutil.copy(GPU / "build/release/trainer", BUNDLE / "bin")
@@ -134,7 +134,7 @@ def runtime(python):
 def models():
     folder = BUNDLE / "models"
     (ROOT / "target/gpu/calibration").mkdir(exist_ok=True)
-    run("cargo", "run", "--package", "trainer", "--example", "bench_models", "--", folder,
+    run("cargo", "run", "--package", "fcn-trainer", "--example", "bench_models", "--", folder,
         ".deps/weights/efficientnet-lite0-57934424.pth", ".deps/photos/chelsea.png")
     shutil.rmtree(folder / "calibration", ignore_errors=True)
     (folder / "resnet18-fcn32s-frozen.onnx").unlink()

@@ -268,7 +268,7 @@ fn load_all(runtime: &Runtime, request: &Request<'_>, provider: Provider) -> Res
     };
     // ONNX Runtime has no integer arithmetic for CUDA and would convert values back and forth.
     let (network, on_device) = match provider {
-        Provider::Cuda => (
+        _ if provider == Provider::Cuda || options.device_graph => (
             Cow::Owned(onnx::without_integers(network)?),
             on_device.map(|network| onnx::without_integers(&network)).transpose()?,
         ),

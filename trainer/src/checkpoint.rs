@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::labelmap::MAX_CLASSES;
-use crate::model::{Network, Spec, weights};
+use crate::model::{FlatParameters, Network, Spec, weights};
 use crate::optimizer::Optimizer;
 
 /// The key of the JSON in the file's metadata.
@@ -121,7 +121,9 @@ impl std::fmt::Display for EpochSums {
 /// The state that a run needs to continue, in addition to its parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainingState<'a> {
-    /// The optimizer's buffers.
+    /// The trained network's parameters.
+    pub parameters: &'a FlatParameters,
+    /// Their optimizer.
     pub optimizer: &'a Optimizer,
     /// The averaged parameters, if the run keeps them.
     pub average: Option<&'a Network>,
@@ -148,9 +150,9 @@ pub fn save(path: &Path, network: &Network, training: Option<TrainingState>, sta
     for parameter in network.graph.parameters() {
         tensors.push(encode(parameter.name, &parameter.tensor)?);
     }
-    if let Some(TrainingState { optimizer, average }) = training {
-        for (name, buffer) in optimizer.buffers() {
-            tensors.push(encode(name, buffer)?);
+    if let Some(TrainingState { parameters, optimizer, average }) = training {
+        for (name, buffer) in optimizer.buffers(parameters)? {
+            tensors.push(encode(name, &buffer)?);
         }
         for parameter in average.iter().flat_map(|network| network.graph.parameters()) {
             tensors.push(encode(format!("{AVERAGE}{}", parameter.name), &parameter.tensor)?);
@@ -250,10 +252,10 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Overwrites the buffers of an optimizer for a network of the same kind.
-    pub fn restore_optimizer(&self, optimizer: &Optimizer) -> Result<()> {
-        for (name, buffer) in optimizer.buffers() {
-            self.copy(&name, &mut buffer.shallow_clone())?;
+    /// Overwrites the buffers of an optimizer for the parameters of a network of the same kind.
+    pub fn restore_optimizer(&self, optimizer: &Optimizer, parameters: &FlatParameters) -> Result<()> {
+        for (name, mut buffer) in optimizer.buffers(parameters)? {
+            self.copy(&name, &mut buffer)?;
         }
         Ok(())
     }

@@ -99,6 +99,7 @@ pub fn onnx(network: &Network, precision: &Precision, card: &ModelCard) -> Resul
             Op::Relu => writer.node("Relu", &inputs, &output, vec![]),
             Op::Relu6 => writer.clip(half, inputs[0], &output),
             Op::Add => writer.node("Add", &inputs, &output, vec![]),
+            Op::Double => writer.double(inputs[0], &output),
             Op::MaxPool(pool) => writer.max_pool(pool, inputs[0], &output),
             Op::ConvTranspose(up) if is_last && half => {
                 let scores = writer.cast(DataType::Float, inputs[0], "scores.low");

@@ -9,8 +9,8 @@ use crate::ema::Ema;
 use crate::error::{Error, Result};
 use crate::loader::Batch;
 use crate::loss::Loss;
-use crate::model::{Network, Spec, channels_last};
-use crate::optimizer::{Optimizer, OptimizerSettings};
+use crate::model::{FlatParameters, Network, Spec, channels_last};
+use crate::optimizer::{Optimizer, OptimizerSettings, clip_norm};
 
 /// Loss scale that lifts float16 gradients above their smallest number (Micikevicius et al. 2018,
 /// section 3.2).
@@ -20,6 +20,7 @@ const LOSS_SCALE: f64 = 1024.0;
 #[derive(Debug)]
 pub struct Learner {
     network: Network,
+    parameters: FlatParameters,
     average: Option<Ema>,
     optimizer: Optimizer,
     loss: Loss,
@@ -28,8 +29,8 @@ pub struct Learner {
     sum_over_batch: bool,
     clip: Option<f64>,
     autocast: bool,
-    /// Whether gradients have been computed since the last optimizer step.
-    pending: bool,
+    /// The sum of the gradients since the last optimizer step.
+    gradients: Option<Tensor>,
     /// Optimizer steps so far, over the whole run.
     updates: u64,
 }
@@ -67,7 +68,7 @@ impl Learner {
         let mut learner = Learner::of(Network::new(checkpoint.state.spec, 0, device), &checkpoint.state.config)?;
         learner.updates = checkpoint.state.progress.updates;
         checkpoint.restore(&learner.network)?;
-        checkpoint.restore_optimizer(&learner.optimizer)?;
+        checkpoint.restore_optimizer(&learner.optimizer, &learner.parameters)?;
         if let Some(average) = &learner.average {
             checkpoint.restore_average(&average.network)?;
         }
@@ -83,18 +84,18 @@ impl Learner {
         if config.autocast && !device.is_cuda() {
             return Err(Error::new("--autocast is for CUDA devices; leave it out, or choose --device cuda"));
         }
+        let parameters = FlatParameters::new(&network.graph)?;
+        let settings = OptimizerSettings { method, momentum, beta2, weight_decay, head_factor };
         Ok(Learner {
-            optimizer: Optimizer::new(
-                &network.graph,
-                OptimizerSettings { method, momentum, beta2, weight_decay, head_factor },
-            ),
+            optimizer: Optimizer::new(&parameters, settings)?,
+            parameters,
             average: config.ema.map(|decay| Ema::new(&network, decay)).transpose()?,
             loss: Loss::new(config, device),
             labels: labels(config),
             sum_over_batch: config.sum_over_batch,
             clip: config.clip,
             autocast: config.autocast,
-            pending: false,
+            gradients: None,
             updates: 0,
             network,
         })
@@ -117,7 +118,8 @@ impl Learner {
 
     /// A checkpoint's state in addition to the trained network.
     pub fn training_state(&self) -> TrainingState<'_> {
-        TrainingState { optimizer: &self.optimizer, average: self.average.as_ref().map(|average| &average.network) }
+        let average = self.average.as_ref().map(|average| &average.network);
+        TrainingState { parameters: &self.parameters, optimizer: &self.optimizer, average }
     }
 
     /// Restarts the average after the network's parameters were overwritten.
@@ -159,8 +161,10 @@ impl Learner {
             0 => None,
             _ => Some(self.descend(&batch, &labels, total, step)?),
         };
-        if step.is_last && std::mem::take(&mut self.pending) {
-            self.update(step)?;
+        if step.is_last
+            && let Some(gradients) = self.gradients.take()
+        {
+            self.update(step, gradients)?;
         }
         Ok(outcome)
     }
@@ -174,20 +178,21 @@ impl Learner {
             self.network.graph.forward(&images, true)?
         };
         let loss = self.loss.of(&scores, labels)?;
+        let crops = if self.sum_over_batch { batch.n as f64 } else { 1.0 };
+        let gradients = match self.loss_scale() * crops / step.window as f64 {
+            1.0 => self.parameters.gradients(&loss)?,
+            factor => self.parameters.gradients(&loss.f_mul_scalar(factor)?)?,
+        };
+        self.gradients = Some(match self.gradients.take() {
+            None => gradients,
+            Some(mut sum) => sum.f_add_(&gradients)?,
+        });
+        let correct = scores.detach().f_argmax(1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Int64)?;
+        // Only now does the CPU wait for a GPU.
         let value = loss.f_double_value(&[])?;
         if !value.is_finite() {
             return Err(Error::new(format!("the loss became {value}")));
         }
-        if !self.pending {
-            self.optimizer.zero_grad();
-            self.pending = true;
-        }
-        let crops = if self.sum_over_batch { batch.n as f64 } else { 1.0 };
-        match self.loss_scale() * crops / step.window as f64 {
-            1.0 => loss.f_backward()?,
-            factor => loss.f_mul_scalar(factor)?.f_backward()?,
-        }
-        let correct = scores.detach().f_argmax(1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Int64)?;
         Ok(StepOutcome { loss: value, correct: correct.f_int64_value(&[])?, total })
     }
 
@@ -204,32 +209,23 @@ impl Learner {
     }
 
     /// One optimizer step.
-    fn update(&mut self, step: Step) -> Result<()> {
+    fn update(&mut self, step: Step, mut gradients: Tensor) -> Result<()> {
+        let _guard = tch::no_grad_guard();
         if self.autocast {
-            self.optimizer.scale_gradients(1.0 / LOSS_SCALE)?;
+            let _ = gradients.f_mul_scalar_(1.0 / LOSS_SCALE)?;
         }
-        let norm = self.optimizer.gradient_norm()?;
+        let norm = clip_norm(&mut gradients, self.clip.unwrap_or(f64::INFINITY))?;
         if !norm.is_finite() {
             return Err(Error::new(format!("the gradients' norm became {norm}")));
         }
-        if let Some(clip) = self.clip.filter(|clip| norm > *clip) {
-            self.optimizer.scale_gradients(clip / (norm + 1e-6))?;
-        }
         self.updates += 1;
-        self.optimizer.step(step.learning_rate, self.updates)?;
-        if !self.largest_weight()?.is_finite() {
-            return Err(Error::new("the weights overflowed"));
+        self.optimizer.step(&self.parameters, &gradients, step.learning_rate, self.updates)?;
+        if let Some(average) = &self.average {
+            average.follow(&self.parameters, self.updates)?;
         }
-        self.average.as_ref().map_or(Ok(()), |average| average.follow(&self.network, self.updates))
-    }
-
-    /// The largest magnitude of all parameters, running statistics included; NaN if one is NaN.
-    fn largest_weight(&self) -> Result<f64> {
-        let _guard = tch::no_grad_guard();
-        let parameters = self.network.graph.parameters();
-        let largest = parameters.iter().map(|parameter| parameter.tensor.f_abs()?.f_max());
-        let largest = largest.collect::<std::result::Result<Vec<Tensor>, _>>()?;
-        Ok(Tensor::f_stack(&largest, 0)?.f_max()?.f_double_value(&[])?)
+        // NaN if one is NaN. Running statistics are included.
+        let largest = self.parameters.values().f_abs()?.f_max()?.f_double_value(&[])?;
+        if largest.is_finite() { Ok(()) } else { Err(Error::new("the weights overflowed")) }
     }
 }
 

@@ -3,10 +3,10 @@
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, no_grad};
+use tch::Tensor;
 
 use crate::error::Result;
-use crate::model::{Graph, graph::Parameter, is_head};
+use crate::model::FlatParameters;
 
 /// AdamW's epsilon.
 const EPSILON: f64 = 1e-8;
@@ -38,124 +38,109 @@ pub struct OptimizerSettings {
     pub head_factor: f64,
 }
 
-/// The optimizer.
+/// The optimizer of a network's learned parameters.
 #[derive(Debug)]
 pub struct Optimizer {
-    rates: OptimizerSettings,
-    slots: Vec<Slot>,
-}
-
-#[derive(Debug)]
-struct Slot {
-    parameter: Parameter,
+    settings: OptimizerSettings,
     /// Zero before the first step, which is equivalent to `torch.optim`.
     momentum: Option<Tensor>,
     /// AdamW's average of squared gradients.
     variance: Option<Tensor>,
-    factor: f64,
 }
 
 impl Optimizer {
-    /// An optimizer for the trainable parameters of `graph`.
-    pub fn new(graph: &Graph, rates: OptimizerSettings) -> Optimizer {
-        let adam = rates.method == Method::AdamW;
-        let learned = graph.parameters().into_iter().filter(|parameter| parameter.learned);
-        let slots = learned.map(|parameter| {
-            let zeros = || no_grad(|| parameter.tensor.zeros_like());
-            Slot {
-                momentum: (adam || rates.momentum > 0.0).then(zeros),
-                variance: adam.then(zeros),
-                factor: if is_head(&parameter.name) { rates.head_factor } else { 1.0 },
-                parameter,
-            }
-        });
-        Optimizer { rates, slots: slots.collect() }
+    /// An optimizer for `parameters`.
+    pub fn new(parameters: &FlatParameters, settings: OptimizerSettings) -> Result<Optimizer> {
+        let adam = settings.method == Method::AdamW;
+        let zeros = || -> Result<Tensor> { Ok(parameters.learned()?.f_zeros_like()?) };
+        let momentum = (adam || settings.momentum > 0.0).then(zeros).transpose()?;
+        Ok(Optimizer { settings, momentum, variance: adam.then(zeros).transpose()? })
     }
 
-    /// Clears the gradients, which otherwise accumulate.
-    pub fn zero_grad(&mut self) {
-        for slot in &mut self.slots {
-            slot.parameter.tensor.zero_grad();
-        }
-    }
-
-    /// The norm of all gradients together.
-    pub fn gradient_norm(&self) -> Result<f64> {
+    /// Updates every learned parameter by `gradients`, in their order. `number` counts the steps of
+    /// the run from 1: AdamW's averages start from zero, and it corrects for that.
+    pub fn step(
+        &mut self,
+        parameters: &FlatParameters,
+        gradients: &Tensor,
+        learning_rate: f64,
+        number: u64,
+    ) -> Result<()> {
         let _guard = tch::no_grad_guard();
-        let mut norms = Vec::with_capacity(self.slots.len());
-        for slot in &self.slots {
-            let gradient = slot.parameter.tensor.f_grad()?;
-            if gradient.defined() {
-                norms.push(gradient.f_norm()?);
-            }
-        }
-        if norms.is_empty() { Ok(0.0) } else { Ok(Tensor::f_stack(&norms, 0)?.f_norm()?.f_double_value(&[])?) }
-    }
-
-    /// Multiplies all gradients.
-    pub fn scale_gradients(&mut self, factor: f64) -> Result<()> {
-        let _guard = tch::no_grad_guard();
-        for slot in &self.slots {
-            let mut gradient = slot.parameter.tensor.f_grad()?;
-            if gradient.defined() {
-                let _ = gradient.f_mul_scalar_(factor)?;
+        let [backbone, head] = parameters.regions();
+        for (region, factor) in [(backbone, 1.0), (head, self.settings.head_factor)] {
+            let part = |whole: &Tensor| whole.f_narrow(0, region.start, region.end - region.start);
+            let update = Update {
+                weights: part(parameters.values())?,
+                gradients: part(gradients)?,
+                momentum: self.momentum.as_ref().map(part).transpose()?,
+                variance: self.variance.as_ref().map(part).transpose()?,
+                rate: learning_rate * factor,
+            };
+            match self.settings.method {
+                Method::Sgd => update.sgd(self.settings)?,
+                Method::AdamW => update.adamw(self.settings, number)?,
             }
         }
         Ok(())
     }
 
-    /// Updates every parameter. `number` counts the steps of the run from 1: AdamW's averages start
-    /// from zero, and it corrects for that.
-    pub fn step(&mut self, learning_rate: f64, number: u64) -> Result<()> {
-        let _guard = tch::no_grad_guard();
-        for slot in &mut self.slots {
-            let gradient = slot.parameter.tensor.f_grad()?;
-            if gradient.defined() {
-                let rate = learning_rate * slot.factor;
-                match self.rates.method {
-                    Method::Sgd => slot.sgd(gradient, rate, self.rates)?,
-                    Method::AdamW => slot.adamw(&gradient, rate, self.rates, number)?,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The buffers under their checkpoint names: `momentum/PARAMETER`, `variance/PARAMETER`.
-    pub fn buffers(&self) -> impl Iterator<Item = (String, &Tensor)> {
-        self.slots.iter().flat_map(|slot| {
-            let kinds = [("momentum", &slot.momentum), ("variance", &slot.variance)];
-            let name = slot.parameter.name.as_str();
-            kinds.into_iter().filter_map(move |(kind, buffer)| Some((format!("{kind}/{name}"), buffer.as_ref()?)))
-        })
+    /// The buffers under their checkpoint names: `momentum/PARAMETER`, `variance/PARAMETER`. They
+    /// share their memory with the optimizer.
+    pub fn buffers(&self, parameters: &FlatParameters) -> Result<Vec<(String, Tensor)>> {
+        let kinds = [("momentum", &self.momentum), ("variance", &self.variance)];
+        let kinds = kinds.into_iter().filter_map(|(kind, buffer)| Some((kind, buffer.as_ref()?)));
+        kinds
+            .flat_map(|(kind, buffer)| {
+                parameters.parts(buffer).map(move |part| part.map(|(name, part)| (format!("{kind}/{name}"), part)))
+            })
+            .collect()
     }
 }
 
-impl Slot {
-    fn sgd(&mut self, mut update: Tensor, rate: f64, rates: OptimizerSettings) -> Result<()> {
-        let weight = &mut self.parameter.tensor;
-        if rates.weight_decay > 0.0 {
-            update = update.f_addcmul(weight, &Tensor::from(rates.weight_decay))?;
+/// Returns the norm of all gradients together, and scales them down to `bound` if it is larger.
+pub fn clip_norm(gradients: &mut Tensor, bound: f64) -> Result<f64> {
+    let norm = gradients.f_norm()?.f_double_value(&[])?;
+    if norm > bound {
+        let _ = gradients.f_mul_scalar_(bound / (norm + 1e-6))?;
+    }
+    Ok(norm)
+}
+
+/// One step for parameters with the same learning rate.
+struct Update {
+    weights: Tensor,
+    gradients: Tensor,
+    momentum: Option<Tensor>,
+    variance: Option<Tensor>,
+    rate: f64,
+}
+
+impl Update {
+    fn sgd(self, settings: OptimizerSettings) -> Result<()> {
+        let Update { mut weights, gradients: mut update, momentum, rate, .. } = self;
+        if settings.weight_decay > 0.0 {
+            update = update.f_addcmul(&weights, &Tensor::from(settings.weight_decay))?;
         }
-        if let Some(buffer) = &mut self.momentum {
-            let _ = buffer.f_mul_scalar_(rates.momentum)?.f_add_(&update)?;
-            update = buffer.shallow_clone();
+        if let Some(mut momentum) = momentum {
+            let _ = momentum.f_mul_scalar_(settings.momentum)?.f_add_(&update)?;
+            update = momentum;
         }
-        let _ = weight.f_addcmul_(&update, &Tensor::from(-rate))?;
+        let _ = weights.f_addcmul_(&update, &Tensor::from(-rate))?;
         Ok(())
     }
 
-    fn adamw(&mut self, gradient: &Tensor, rate: f64, rates: OptimizerSettings, number: u64) -> Result<()> {
-        let (Some(momentum), Some(variance)) = (&mut self.momentum, &mut self.variance) else { return Ok(()) };
-        let OptimizerSettings { momentum: beta1, beta2, weight_decay, .. } = rates;
-        let weight = &mut self.parameter.tensor;
-        let _ = weight.f_mul_scalar_(1.0 - rate * weight_decay)?;
-        let _ = momentum.f_lerp_(gradient, 1.0 - beta1)?;
-        let _ = variance.f_mul_scalar_(beta2)?.f_add_(&gradient.f_square()?.f_mul_scalar_(1.0 - beta2)?)?;
+    fn adamw(self, settings: OptimizerSettings, number: u64) -> Result<()> {
+        let Update { mut weights, gradients, momentum, variance, rate } = self;
+        let (Some(mut momentum), Some(mut variance)) = (momentum, variance) else { return Ok(()) };
+        let OptimizerSettings { momentum: beta1, beta2, weight_decay, .. } = settings;
+        let _ = weights.f_mul_scalar_(1.0 - rate * weight_decay)?;
+        let _ = momentum.f_lerp_(&gradients, 1.0 - beta1)?;
+        let _ = variance.f_mul_scalar_(beta2)?.f_add_(&gradients.f_square()?.f_mul_scalar_(1.0 - beta2)?)?;
         let corrected = |beta: f64| 1.0 - beta.powf(number as f64);
         let deviation = variance.f_sqrt()?.f_div_scalar_(corrected(beta2).sqrt())?.f_add_scalar_(EPSILON)?;
         let update = momentum.f_div(&deviation)?.f_mul_scalar_(rate / corrected(beta1))?;
-        let _ = weight.f_sub_(&update)?;
+        let _ = weights.f_sub_(&update)?;
         Ok(())
     }
 }

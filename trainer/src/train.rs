@@ -217,7 +217,7 @@ impl Run {
             if self.is_validated(epoch) {
                 // The same crops each time, from epoch numbers that no run reaches.
                 let epochs = || (0..).map(|number| loader::epoch(&self.train, &augment, &plan, u64::MAX - number, 0));
-                if config.norm_crops > 0 && !config.freeze_norm {
+                if config.norm_crops > 0 && self.learner.network().graph.learns_norms() {
                     let crops = epochs().flatten();
                     self.learner.fit_norms(crops.take(config.norm_crops.div_ceil(config.batch)))?;
                 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+use clap::ValueEnum;
 use fcn::{Frame, Mask, Outputs, PixelFormat, Provider, Segmenter};
 use tch::{Device, Kind, Tensor};
 use trainer::augment::normalise_whole;
@@ -179,6 +180,8 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
         (Architecture::Fcn16s, Backbone::ResNet50, UpsampleTraining::Learned),
         (Architecture::Fcn8s, Backbone::ResNet34, UpsampleTraining::Learned),
         (Architecture::Fcn8s, Backbone::EfficientNetLite0, UpsampleTraining::Learned),
+        (Architecture::Fcn4s, Backbone::EfficientNetLite0, UpsampleTraining::Frozen),
+        (Architecture::TopDown, Backbone::EfficientNetLite0, UpsampleTraining::Frozen),
     ] {
         let network = network(architecture, backbone, upsample);
         let name = format!("{} {upsample:?}", network.spec.name());
@@ -215,10 +218,12 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
 fn integers_and_halves_score_close_to_floats() {
     let folder = tempfile::tempdir().unwrap();
     let dataset = Dataset::open(&small_dataset(folder.path()), "val").unwrap();
-    // All convolutions of the backbones: those that score stay in float32.
-    for (architecture, backbone, integer) in
-        [(Architecture::Fcn32s, Backbone::ResNet18, 20), (Architecture::Fcn8s, Backbone::EfficientNetLite0, 48)]
-    {
+    // All convolutions but those that score, which stay in float32.
+    for (architecture, backbone, integer) in [
+        (Architecture::Fcn32s, Backbone::ResNet18, 20),
+        (Architecture::Fcn8s, Backbone::EfficientNetLite0, 48),
+        (Architecture::TopDown, Backbone::EfficientNetLite0, 60),
+    ] {
         let network = network(architecture, backbone, UpsampleTraining::Learned);
         let name = network.spec.name();
         let photo = photo(&network);
@@ -261,7 +266,7 @@ fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
     let (width, height) = (120, 90);
     let picture = image::imageops::crop_imm(&picture, 150, 60, width as u32, height as u32).to_image();
     for backbone in [Backbone::ResNet18, Backbone::ResNet34, Backbone::ResNet50, Backbone::EfficientNetLite0] {
-        for architecture in [Architecture::Fcn32s, Architecture::Fcn16s, Architecture::Fcn8s] {
+        for &architecture in Architecture::value_variants() {
             let network = network(architecture, backbone, UpsampleTraining::Learned);
             let name = network.spec.name();
             let image = input(&network, None, picture.as_raw(), width, height).unwrap();
@@ -280,7 +285,7 @@ fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
             println!("{name}: compact {compact:.4}, float16 {half:.5} of the range");
             assert!(compact < 0.02, "{name}: compact weights change scores by {compact} of their range");
             assert!(half < 2e-3, "{name}: float16 changes scores by {half} of their range");
-            // The heads stay in float32, so one is enough for each backbone's rounding, which takes long.
+            // One head is enough for each backbone's rounding, which takes long.
             if architecture == Architecture::Fcn16s {
                 let int8 = error(
                     &scores(Precision::Int8(Calibration::new(&network, None, &dataset, 3, &mut |_| {}).unwrap())),

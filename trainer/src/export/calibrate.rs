@@ -76,8 +76,8 @@ impl Calibration {
             let node = value.checked_sub(1).map(|index| &graph.nodes[index]);
             scales.push(match (format, node) {
                 (ValueFormat::Float | ValueFormat::Inside, _) => None,
-                // Max pooling keeps its input's scale.
-                (_, Some(node)) if matches!(node.op, Op::MaxPool(_)) => scales[node.inputs[0].0],
+                // Neither computes: the scale is the input's.
+                (_, Some(node)) if matches!(node.op, Op::MaxPool(_) | Op::Double) => scales[node.inputs[0].0],
                 _ => Some(Scale::of(ranges[value].0, ranges[value].1)),
             });
         }

@@ -1,7 +1,7 @@
 //! Quantization in the ONNX graph: which values and weights are stored as integers, and the nodes
 //! that convert them.
 //!
-//! The backbone computes in integers; the head, a hundredth of the work, in float32. ReLU and ReLU6
+//! All computes in integers up to the scores of the classes, a hundredth of the work, which are float32. ReLU and ReLU6
 //! are not separate operations: the value before them is stored with the activation's range, which
 //! clips the rest.
 
@@ -12,7 +12,7 @@ use super::rounding::Rounded;
 use super::writer::{Writer, conv_attributes, values};
 use crate::error::Result;
 use crate::model::graph::{Conv, Graph, Op, Value};
-use crate::model::is_head;
+use crate::model::is_score;
 
 /// An affine quantization: `(number - zero) * scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,9 +50,9 @@ pub(super) fn value_formats(graph: &Graph) -> Vec<ValueFormat> {
         let inputs_are_integer = node.inputs.iter().all(|input| formats[input.0] != ValueFormat::Float);
         let is_integer = inputs_are_integer
             && match &node.op {
-                Op::Conv(conv) => !is_head(&conv.name),
+                Op::Conv(conv) => !is_score(&conv.name),
                 Op::ConvTranspose(_) | Op::BatchNorm(_) => false,
-                Op::Relu | Op::Relu6 | Op::Add | Op::MaxPool(_) => true,
+                Op::Relu | Op::Relu6 | Op::Add | Op::Double | Op::MaxPool(_) => true,
             };
         let computes = matches!(node.op, Op::Conv(_) | Op::Add);
         let limited = matches!(graph.only_user(Value(index + 1)), Some(Op::Relu | Op::Relu6));

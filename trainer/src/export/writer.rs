@@ -72,6 +72,19 @@ impl Writer {
         self.node("MaxPool", &[input], output, attributes)
     }
 
+    /// Repeats every pixel twice in each direction, with constant factors shared by all such nodes.
+    pub(super) fn double(&mut self, input: &str, output: &str) -> String {
+        if self.constants.iter().all(|tensor| tensor.name() != "double") {
+            self.constants.push(build::floats("double", &[4], &[1.0, 1.0, 2.0, 2.0]));
+        }
+        let attributes = vec![
+            build::string("coordinate_transformation_mode", "asymmetric"),
+            build::string("mode", "nearest"),
+            build::string("nearest_mode", "floor"),
+        ];
+        self.node("Resize", &[input, "", "double"], output, attributes)
+    }
+
     /// `min(max(x, 0), 6)`, with constant bounds shared by all such nodes.
     pub(super) fn clip(&mut self, half: bool, input: &str, output: &str) -> String {
         if self.constants.iter().all(|tensor| tensor.name() != "zero") {

@@ -25,9 +25,11 @@ pub struct Feature {
     pub channels: i64,
 }
 
-/// The backbone's features for the head, at strides 8, 16 and 32.
+/// The backbone's features for the head, at strides 4 to 32.
 #[derive(Debug, Clone, Copy)]
 pub struct Features {
+    /// One position per 4 x 4 pixels.
+    pub stride4: Feature,
     /// One position per 8 x 8 pixels.
     pub stride8: Feature,
     /// One position per 16 x 16 pixels.
@@ -117,6 +119,10 @@ impl Builder {
 
     pub(super) fn add(&mut self, a: Value, b: Value) -> Value {
         self.push(Op::Add, &[a, b])
+    }
+
+    pub(super) fn double(&mut self, input: Value) -> Value {
+        self.push(Op::Double, &[input])
     }
 
     pub(super) fn max_pool(&mut self, input: Value, kernel: i64, stride: i64, padding: i64) -> Value {

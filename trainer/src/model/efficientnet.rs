@@ -73,7 +73,7 @@ pub(super) fn build(b: &mut Builder, scaling: Scaling) -> Features {
         }
         Feature { value: x, channels }
     });
-    Features { stride8: stages[2], stride16: stages[4], stride32: stages[6] }
+    Features { stride4: stages[1], stride8: stages[2], stride16: stages[4], stride32: stages[6] }
 }
 
 /// Expand, filter each channel, project (Sandler et al. 2018, figure 3b).

@@ -23,6 +23,7 @@ impl Graph {
                 Op::Relu => Op::Relu,
                 Op::Relu6 => Op::Relu6,
                 Op::Add => Op::Add,
+                Op::Double => Op::Double,
                 Op::MaxPool(pool) => Op::MaxPool(*pool),
                 Op::ConvTranspose(up) => Op::ConvTranspose(ConvTranspose {
                     name: up.name.clone(),

@@ -3,6 +3,7 @@
 
 use tch::{Device, Tensor};
 
+use super::is_head;
 use crate::error::Result;
 
 /// A tensor that flows through the network: 0 is the image, `n` the result of node `n - 1`.
@@ -31,6 +32,8 @@ pub enum Op {
     Relu6,
     /// The sum of two values of the same shape.
     Add,
+    /// Every pixel repeated twice in each direction.
+    Double,
     /// The largest value of each window.
     MaxPool(MaxPool),
     /// Transposed convolution, which upsamples by its stride.
@@ -165,20 +168,30 @@ impl Graph {
                     push(&up.name, "weight", &up.weight, up.learned);
                     up.bias.iter().for_each(|bias| push(&up.name, "bias", bias, up.learned));
                 }
-                Op::Relu | Op::Relu6 | Op::Add | Op::MaxPool(_) => {}
+                Op::Relu | Op::Relu6 | Op::Add | Op::Double | Op::MaxPool(_) => {}
             }
         }
         all
     }
 
-    /// Freezes batch normalisation from now on.
+    /// Freezes the backbone's batch normalisation from now on; the head's has nothing to keep.
     pub fn freeze_norms(&mut self) {
         for node in &mut self.nodes {
             if let Op::BatchNorm(norm) = &mut node.op {
-                norm.learned = false;
+                norm.learned = is_head(&norm.name);
             }
         }
         self.mark_learned();
+    }
+
+    /// Whether the backbone's batch normalisation is frozen.
+    pub fn norms_are_frozen(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(&node.op, Op::BatchNorm(norm) if !norm.learned))
+    }
+
+    /// Whether training changes the statistics of a batch normalisation.
+    pub fn learns_norms(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(&node.op, Op::BatchNorm(norm) if norm.learned))
     }
 
     /// Sets the running statistics of batch normalisation to the mean over these images, N x 3 x H
@@ -294,6 +307,10 @@ impl Op {
             Op::Relu6 if spare => x.f_relu6_()?,
             Op::Relu6 => x.f_relu6()?,
             Op::Add => x.f_add(&inputs[0])?,
+            Op::Double => {
+                let (height, width) = (x.size()[2], x.size()[3]);
+                x.f_upsample_nearest2d([2 * height, 2 * width], None, None)?
+            }
             Op::MaxPool(MaxPool { kernel, stride, padding }) => {
                 x.f_max_pool2d([*kernel; 2], [*stride; 2], [*padding; 2], [1, 1], false)?
             }

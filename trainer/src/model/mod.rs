@@ -3,6 +3,7 @@
 mod build;
 mod efficientnet;
 mod fcn;
+mod flat;
 mod fold;
 pub mod graph;
 pub mod init;
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 pub use build::{Feature, Features};
-pub use fcn::is_head;
+pub use fcn::{is_head, is_score};
+pub use flat::FlatParameters;
 pub use graph::Graph;
 
 use crate::augment::Normalisation;
@@ -29,8 +31,13 @@ pub enum Architecture {
     Fcn32s,
     /// Strides 32 and 16.
     Fcn16s,
-    /// Strides 32, 16 and 8; the finest outlines.
+    /// Strides 32, 16 and 8; finer outlines.
     Fcn8s,
+    /// Strides 32, 16, 8 and 4; thin objects.
+    Fcn4s,
+    /// A light feature pyramid down to stride 4.
+    #[value(name = "topdown")]
+    TopDown,
 }
 
 /// The network that extracts features.

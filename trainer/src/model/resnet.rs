@@ -36,7 +36,7 @@ pub(super) fn build(b: &mut Builder, depth: Depth) -> Features {
         }
         Feature { value: x, channels }
     });
-    Features { stride8: stages[1], stride16: stages[2], stride32: stages[3] }
+    Features { stride4: stages[0], stride8: stages[1], stride16: stages[2], stride32: stages[3] }
 }
 
 /// One residual block; the numbers are input channels, inner width, output channels and stride.
