@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets and runs each of them, SECONDS in total: scripts/fuzz.sh [SECONDS] [TARGET].
+# Builds the fuzz targets and runs each of them, SECONDS in total: scripts/fuzz.sh [SECONDS] [TARGET]. TARGET
+# is one of them, or the folder of a crate, fuzz or fuzz/trainer, for all of its targets.
 # libFuzzer adds its finds to target/fuzz/corpus. Inputs that crash, hang or take too much memory are
 # written to target/fuzz/found, and the log of each target to target/fuzz/TARGET.log.
 #
@@ -47,24 +48,27 @@ run() {
     echo "fuzz $name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") executions in $each s"
 }
 
-# With --target, the options apply to the targets alone, not to build scripts and macros.
-for crate in fuzz fuzz/trainer; do
-    cargo build --release --target "$triple" --manifest-path "$crate/Cargo.toml" --bins
-done
-count=$({ names fuzz; names fuzz/trainer; } | wc -l)
-if [[ -n $only ]]; then count=1; fi
-each=$(((seconds + count - 1) / count))
-status=0 ran=0
+# Whether target $2 of crate $1 is wanted.
+wanted() { [[ -z $only || $only == "$1" || $only == "$2" ]]; }
+
+chosen=()
 for crate in fuzz fuzz/trainer; do
     for name in $(names "$crate"); do
-        if [[ -z $only || $only == "$name" ]]; then
-            run "$crate" "$name"
-            ran=$((ran + 1))
-        fi
+        if wanted "$crate" "$name"; then chosen+=("$crate $name"); fi
     done
 done
-if ((ran == 0)); then
+if ((${#chosen[@]} == 0)); then
     echo "there is no fuzz target $only" >&2
     exit 1
 fi
+# With --target, the options apply to the targets alone, not to build scripts and macros.
+for crate in $(printf '%s\n' "${chosen[@]}" | cut -d ' ' -f 1 | uniq); do
+    cargo build --release --target "$triple" --manifest-path "$crate/Cargo.toml" --bins
+done
+each=$(((seconds + ${#chosen[@]} - 1) / ${#chosen[@]}))
+status=0
+for pair in "${chosen[@]}"; do
+    read -r crate name <<< "$pair"
+    run "$crate" "$name"
+done
 exit "$status"

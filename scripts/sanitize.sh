@@ -53,4 +53,4 @@ RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=$sanitizer cargo build --package fcn --l
     "${std[@]}" --target-dir "$target/$sanitizer"
 export FCN_TEST_SANITIZED=$target/$sanitizer/$triple/debug/libfcn.so FCN_TEST_FLAGS=$flags
 # ThreadSanitizer's shadow memory needs the addresses of a process that is not randomised.
-setarch --addr-no-randomize cargo test --package fcn --test c_api -- --exact "${tests[@]}"
+setarch --addr-no-randomize cargo test --workspace --test c_api -- --exact "${tests[@]}"
