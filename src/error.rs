@@ -1,4 +1,4 @@
-//! [`Error`]: one variant per status of the C API.
+//! [`Error`]: one variant per status of the C API, but for the one that only C can cause.
 
 use std::{fmt, sync::Arc};
 
@@ -9,9 +9,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A required pointer is NULL (C API only).
-    #[error("{0}")]
-    NullArgument(String),
     /// An argument is out of its documented range, or does not suit the model.
     #[error("{0}")]
     InvalidArgument(String),

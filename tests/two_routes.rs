@@ -239,7 +239,7 @@ fn checked(status: ffi::fcn_status) -> Result<()> {
     let message = unsafe { CStr::from_ptr(ffi::fcn_last_error()) }.to_str().expect("messages are UTF-8").to_owned();
     Err(match status {
         FCN_OK => return Ok(()),
-        FCN_ERROR_NULL_ARGUMENT => Error::NullArgument(message),
+        FCN_ERROR_NULL_ARGUMENT => panic!("{message}"),
         FCN_ERROR_INVALID_ARGUMENT => Error::InvalidArgument(message),
         FCN_ERROR_UNSUPPORTED_FORMAT => Error::UnsupportedFormat(message),
         FCN_ERROR_IO => Error::Io(message.into()),

@@ -21,7 +21,7 @@ mod classes {
 pub(crate) fn raise(error: fcn::Error) -> PyErr {
     use fcn::Error;
     match error {
-        Error::InvalidArgument(message) | Error::NullArgument(message) => invalid(message),
+        Error::InvalidArgument(message) => invalid(message),
         Error::UnsupportedFormat(message) => classes::UnsupportedFormatError::new_err(message),
         Error::Io(error) => classes::FileError::new_err(error.to_string()),
         Error::Model(message) => classes::ModelError::new_err(message),

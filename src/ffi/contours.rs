@@ -2,8 +2,8 @@
 
 use std::ptr;
 
-use super::{answer, fcn_mask, fcn_status, guard, required};
-use crate::{Contour, Error, LabelMap, Result};
+use super::{Result, answer, fcn_mask, fcn_status, guard, required};
+use crate::{Contour, Error, LabelMap};
 
 /// The borders of the pixels with one label, as closed polygons. Created by fcn_mask_contours() or
 /// fcn_mask_contours_filtered(), freed by fcn_contours_free(). Independent of the mask. Never
@@ -89,7 +89,7 @@ unsafe fn find(
     mask: Option<&fcn_mask>,
     label: u32,
     contours: *mut *mut fcn_contours,
-    find: impl FnOnce(LabelMap<'_>, u8) -> Result<Vec<Contour>>,
+    find: impl FnOnce(LabelMap<'_>, u8) -> crate::Result<Vec<Contour>>,
 ) -> Result<()> {
     let mask = required(mask, "mask")?;
     required((!contours.is_null()).then_some(()), "contours")?;

@@ -5,8 +5,8 @@ use std::{
     ptr, slice,
 };
 
-use super::{answer, fcn_status, guard, required};
-use crate::{ColorMatrix, ColorRange, Error, Frame, PixelFormat, Rect, Result, Rotation, frame::plane_layout};
+use super::{Result, answer, fcn_status, guard, invalid, required};
+use crate::{ColorMatrix, ColorRange, Error, Frame, PixelFormat, Rect, Rotation, frame::plane_layout};
 
 /// Pixel formats: the layout of an image's bytes. fcn_format_from_name() translates the names that
 /// other libraries use.
@@ -112,9 +112,11 @@ const FORMATS: [(fcn_format, PixelFormat, &CStr); 20] = [
 
 /// The format with this number.
 pub(super) fn pixel_format(number: u32) -> Result<PixelFormat> {
-    FORMATS.iter().find(|(format, ..)| *format as u32 == number).map(|&(_, format, _)| format).ok_or_else(|| {
+    let found = FORMATS.iter().find(|(format, ..)| *format as u32 == number).map(|&(_, format, _)| format);
+    found.ok_or_else(|| {
         let known = FORMATS.map(|(number, format, _)| format!("FCN_FORMAT_{} ({})", format.name(), number as u32));
-        Error::UnsupportedFormat(format!("unknown pixel format {number}; supported are {}", known.join(", ")))
+        let text = format!("unknown pixel format {number}; supported are {}", known.join(", "));
+        Error::UnsupportedFormat(text).into()
     })
 }
 
@@ -202,13 +204,13 @@ impl fcn_frame {
     pub(super) unsafe fn checked(&self) -> Result<Frame<'_>> {
         let format = pixel_format(self.format)?;
         if let Some(&value) = self.reserved.iter().find(|&&value| value != 0) {
-            return Err(Error::InvalidArgument(format!(
+            return Err(invalid(format!(
                 "frame.reserved contains {value}; it must be zero (set the frame to zero before assigning its fields)"
             )));
         }
         for plane in format.planes()..3 {
             if !self.planes[plane].is_null() || self.strides[plane] != 0 {
-                return Err(Error::InvalidArgument(format!(
+                return Err(invalid(format!(
                     "frame.planes[{plane}] must be NULL and frame.strides[{plane}] ({}) must be 0: {} has {} plane(s)",
                     self.strides[plane],
                     format.name(),
@@ -220,7 +222,7 @@ impl fcn_frame {
             number if number == FCN_MATRIX_BT601 as u32 => ColorMatrix::Bt601,
             number if number == FCN_MATRIX_BT709 as u32 => ColorMatrix::Bt709,
             other => {
-                return Err(Error::InvalidArgument(format!(
+                return Err(invalid(format!(
                     "frame.matrix is {other}; it must be FCN_MATRIX_BT601 (0) or FCN_MATRIX_BT709 (1)"
                 )));
             }
@@ -229,7 +231,7 @@ impl fcn_frame {
             number if number == FCN_RANGE_LIMITED as u32 => ColorRange::Limited,
             number if number == FCN_RANGE_FULL as u32 => ColorRange::Full,
             other => {
-                return Err(Error::InvalidArgument(format!(
+                return Err(invalid(format!(
                     "frame.range is {other}; it must be FCN_RANGE_LIMITED (0) or FCN_RANGE_FULL (1)"
                 )));
             }
@@ -240,13 +242,13 @@ impl fcn_frame {
             180 => Rotation::Half,
             270 => Rotation::CounterClockwise90,
             other => {
-                return Err(Error::InvalidArgument(format!(
+                return Err(invalid(format!(
                     "frame.rotation is {other}; it must be 0, 90, 180 or 270 degrees clockwise"
                 )));
             }
         };
         if self.mirror > 1 {
-            return Err(Error::InvalidArgument(format!("frame.mirror is {}; it must be 0 or 1", self.mirror)));
+            return Err(invalid(format!("frame.mirror is {}; it must be 0 or 1", self.mirror)));
         }
         let (mut planes, mut upwards) = ([(&[][..], 0); 3], [false; 3]);
         let planes = &mut planes[..format.planes()];
@@ -304,7 +306,7 @@ impl PlaneRows {
         let (rows, _) = format.plane_size(plane, width, height);
         let above = if upwards { (rows - 1) * distance } else { 0 };
         if above >= address {
-            return Err(Error::InvalidArgument(format!(
+            return Err(invalid(format!(
                 "{rows} rows with stride {signed} starting at address {address} reach below address 0"
             )));
         }

@@ -96,7 +96,7 @@ pub unsafe extern "C" fn fcn_image_write_png(image: Option<&fcn_image>, path: *c
         let image = required(image, "image")?;
         // SAFETY: the caller promises a NUL-terminated string.
         let path = unsafe { path_argument(path, "path") }?;
-        write_png(path, &image.0)
+        Ok(write_png(path, &image.0)?)
     })
 }
 
@@ -120,6 +120,6 @@ pub unsafe extern "C" fn fcn_mask_write_png(
         // SAFETY: the caller promises a NUL-terminated string.
         let path = unsafe { path_argument(path, "path") }?;
         let packed: Vec<u8> = labels.rows().flatten().copied().collect();
-        write_labels(path, &packed, labels.width(), labels.height(), segmenter.classes())
+        Ok(write_labels(path, &packed, labels.width(), labels.height(), segmenter.classes())?)
     })
 }

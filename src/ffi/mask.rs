@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use super::{answer, fcn_status, guard, required};
-use crate::{Error, Frame, LabelMap, Mask, Outputs, Result, Segmenter, Timings};
+use super::{Result, answer, fcn_status, guard, invalid, required};
+use crate::{Frame, LabelMap, Mask, Outputs, Segmenter, Timings};
 
 /// Optional outputs of a mask: bits for fcn_mask_set_outputs(). Each costs time and memory.
 #[repr(u32)]
@@ -117,9 +117,7 @@ impl fcn_mask {
             }
         };
         labels.ok_or_else(|| {
-            Error::InvalidArgument(
-                "the mask has no labels: it is empty, or its buffer was changed; call fcn_segment() first".into(),
-            )
+            invalid("the mask has no labels: it is empty, or its buffer was changed; call fcn_segment() first".into())
         })
     }
 }
@@ -157,7 +155,7 @@ pub unsafe extern "C" fn fcn_mask_set_outputs(mask: Option<&mut fcn_mask>, outpu
         let has = |output: fcn_output| outputs & output as u32 != 0;
         let unknown = OUTPUTS.iter().fold(outputs, |rest, (output, _)| rest & !(*output as u32));
         if unknown != 0 {
-            return Err(Error::InvalidArgument(format!(
+            return Err(invalid(format!(
                 "outputs {outputs:#x} has unknown bits {unknown:#x}; supported are {}",
                 OUTPUTS.map(|(_, name)| name).join(", ")
             )));
@@ -185,7 +183,7 @@ pub unsafe extern "C" fn fcn_mask_set_outputs(mask: Option<&mut fcn_mask>, outpu
 /// `mask` is NULL or a live mask that no other thread uses.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_mask_set_size(mask: Option<&mut fcn_mask>, width: u32, height: u32) -> fcn_status {
-    guard(|| required(mask, "mask")?.0.set_size(width, height))
+    guard(|| Ok(required(mask, "mask")?.0.set_size(width, height)?))
 }
 
 /// Makes later fcn_segment() calls write labels to the caller's memory. NULL (default) means the
@@ -217,10 +215,7 @@ pub unsafe extern "C" fn fcn_mask_set_buffer(
     guard(|| {
         let fcn_mask(_, buffers) = required(mask, "mask")?;
         if bytes > isize::MAX as usize {
-            return Err(Error::InvalidArgument(format!(
-                "a buffer of {bytes} bytes exceeds the addressable {}",
-                isize::MAX
-            )));
+            return Err(invalid(format!("a buffer of {bytes} bytes exceeds the addressable {}", isize::MAX)));
         }
         *buffers = Buffers { next: NonNull::new(labels).map(|labels| Buffer { labels, bytes, stride }), last: None };
         Ok(())
@@ -237,7 +232,7 @@ pub unsafe extern "C" fn fcn_mask_set_buffer(
 /// `mask` is NULL or a live mask that no other thread uses.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_mask_set_threshold(mask: Option<&mut fcn_mask>, confidence: f32) -> fcn_status {
-    guard(|| required(mask, "mask")?.0.set_threshold(confidence))
+    guard(|| Ok(required(mask, "mask")?.0.set_threshold(confidence)?))
 }
 
 /// Restricts labels to `count` of the model's classes, at most 256 indices less than 255 in any
@@ -261,9 +256,10 @@ pub unsafe extern "C" fn fcn_mask_set_classes(
         // SAFETY: the caller promises `count` numbers.
         let classes = unsafe { list(classes, count, "classes") }?;
         let index = |&class: &u32| {
-            u8::try_from(class).ok().filter(|&class| class < 255).ok_or_else(|| {
-                Error::InvalidArgument(format!("class {class} is out of range; class indices are less than 255"))
-            })
+            u8::try_from(class)
+                .ok()
+                .filter(|&class| class < 255)
+                .ok_or_else(|| invalid(format!("class {class} is out of range; class indices are less than 255")))
         };
         let classes = classes.iter().map(index).collect::<Result<Vec<u8>>>()?;
         mask.0.set_classes(&classes);
@@ -290,7 +286,7 @@ pub unsafe extern "C" fn fcn_mask_set_remap(
         let mask = required(mask, "mask")?;
         // SAFETY: the caller promises `count` bytes.
         let table = unsafe { list(labels, count, "labels") }?;
-        mask.0.set_remap((!labels.is_null()).then_some(table))
+        Ok(mask.0.set_remap((!labels.is_null()).then_some(table))?)
     })
 }
 
@@ -336,7 +332,7 @@ pub unsafe extern "C" fn fcn_mask_set_min_region(mask: Option<&mut fcn_mask>, pi
 /// `mask` is NULL or a live mask that no other thread uses.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_mask_set_smoothing(mask: Option<&mut fcn_mask>, share: f32) -> fcn_status {
-    guard(|| required(mask, "mask")?.0.set_smoothing(share))
+    guard(|| Ok(required(mask, "mask")?.0.set_smoothing(share)?))
 }
 
 /// Restarts smoothing: the next frame is not averaged with earlier ones. Changes nothing else.
@@ -543,7 +539,7 @@ unsafe fn list<'a, T>(values: *const T, count: usize, name: &str) -> Result<&'a 
     }
     required((!values.is_null()).then_some(()), name)?;
     if count > 256 {
-        return Err(Error::InvalidArgument(format!("{name} has {count} values; the maximum is 256")));
+        return Err(invalid(format!("{name} has {count} values; the maximum is 256")));
     }
     // SAFETY: not NULL, and the caller promises `count` values, at most 256.
     Ok(unsafe { slice::from_raw_parts(values, count) })

@@ -78,16 +78,19 @@ pub use stream::{
     fcn_stream_stop, fcn_stream_wait,
 };
 
-use crate::{Error, Result};
+use crate::Error;
+use status::Failure;
+
+type Result<T> = std::result::Result<T, Failure>;
 
 /// The body of a function that returns a status: an error or panic becomes a status, and the
 /// thread's message.
 fn guard(work: impl FnOnce() -> Result<()>) -> fcn_status {
-    match panics::caught(work).and_then(|result| result) {
+    match panics::caught(work).map_err(Failure::from).and_then(|result| result) {
         Ok(()) => fcn_status::FCN_OK,
-        Err(error) => {
-            status::remember(&error);
-            fcn_status::of(&error)
+        Err(failure) => {
+            status::remember(&failure);
+            fcn_status::of(&failure)
         }
     }
 }
@@ -105,7 +108,12 @@ fn answer<T>(otherwise: T, work: impl FnOnce() -> Option<T>) -> T {
 
 /// The argument called `name`, which must not be NULL.
 fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
-    argument.ok_or_else(|| Error::NullArgument(format!("the argument {name} is NULL")))
+    argument.ok_or_else(|| Failure::Null(format!("the argument {name} is NULL")))
+}
+
+/// An argument that does not suit.
+fn invalid(message: String) -> Failure {
+    Error::InvalidArgument(message).into()
 }
 
 /// A path in the bytes of the file system: on Unix, any bytes but 0.
@@ -117,7 +125,7 @@ unsafe fn path_argument<'a>(path: *const c_char, name: &str) -> Result<&'a Path>
     // SAFETY: not NULL, and the caller promises a NUL-terminated string that lives long enough.
     let bytes = unsafe { CStr::from_ptr(path) }.to_bytes();
     if bytes.is_empty() {
-        return Err(Error::InvalidArgument(format!("the argument {name} is an empty string; it must be a path")));
+        return Err(invalid(format!("the argument {name} is an empty string; it must be a path")));
     }
     Ok(Path::new(OsStr::from_bytes(bytes)))
 }

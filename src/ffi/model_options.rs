@@ -3,11 +3,11 @@
 use std::ffi::{CStr, c_char};
 
 use super::{
-    fcn_options, fcn_status, guard,
+    Result, fcn_options, fcn_status, guard,
     options::{change, one_of, text},
     required,
 };
-use crate::{ChannelOrder, Result, TensorLayout};
+use crate::{ChannelOrder, TensorLayout};
 
 /// Order of colours in the model's input.
 #[repr(i32)]

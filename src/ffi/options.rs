@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use super::{answer, c_string, fcn_status, guard, path_argument, required};
-use crate::{Error, LogCallback, LogLevel, Options, Precision, Provider, Result, SizeMode, palette::Palette};
+use super::{Result, answer, c_string, fcn_status, guard, invalid, path_argument, required};
+use crate::{LogCallback, LogLevel, Options, Precision, Provider, SizeMode, palette::Palette};
 
 /// Execution providers: where the network runs.
 #[repr(i32)]
@@ -435,9 +435,7 @@ pub unsafe extern "C" fn fcn_options_set_class_names(
         }
         required((!names.is_null()).then_some(()), "names")?;
         if !(2..=255).contains(&count) {
-            return Err(Error::InvalidArgument(format!(
-                "{count} class names are given; the number must be between 2 and 255"
-            )));
+            return Err(invalid(format!("{count} class names are given; the number must be between 2 and 255")));
         }
         // SAFETY: not NULL, and the caller promises `count` pointers, at most 255.
         let names = unsafe { slice::from_raw_parts(names, count) };
@@ -523,16 +521,16 @@ impl Log {
 /// The string argument `argument`, which must be UTF-8 and not empty.
 pub(super) fn text(text: &CStr, argument: &str) -> Result<String> {
     match text.to_str() {
-        Ok("") => Err(Error::InvalidArgument(format!("{argument} is an empty string"))),
+        Ok("") => Err(invalid(format!("{argument} is an empty string"))),
         Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err(Error::InvalidArgument(format!("{argument}, {text:?}, is not UTF-8"))),
+        Err(_) => Err(invalid(format!("{argument}, {text:?}, is not UTF-8"))),
     }
 }
 
 /// The meaning of a constant, or an error that lists the known ones.
 pub(super) fn one_of<T: Copy>(what: &str, number: i32, known: &[(i32, T)], names: &str) -> Result<T> {
     let found = known.iter().find(|(value, _)| *value == number).map(|(_, found)| *found);
-    found.ok_or_else(|| Error::InvalidArgument(format!("unknown {what} {number}; supported are {names}")))
+    found.ok_or_else(|| invalid(format!("unknown {what} {number}; supported are {names}")))
 }
 
 /// Changes the options if the result passes their check.

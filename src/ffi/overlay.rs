@@ -3,11 +3,11 @@
 use std::{ffi::c_void, slice};
 
 use super::{
-    fcn_mask, fcn_segmenter, fcn_status,
+    Result, fcn_mask, fcn_segmenter, fcn_status,
     frame::{PlaneRows, pixel_format},
-    guard, required,
+    guard, invalid, required,
 };
-use crate::{Error, OverlayStyle, Result};
+use crate::OverlayStyle;
 
 /// How fcn_overlay_styled() draws. Set it to zero, then assign the fields.
 ///
@@ -91,10 +91,10 @@ pub unsafe extern "C" fn fcn_overlay_styled(
     guard(|| {
         let &fcn_overlay_style { alpha, outline, legend, reserved } = required(style, "style")?;
         if legend > 1 {
-            return Err(Error::InvalidArgument(format!("style.legend is {legend}; it must be 0 or 1")));
+            return Err(invalid(format!("style.legend is {legend}; it must be 0 or 1")));
         }
         if let Some(value) = reserved.iter().find(|&&value| value != 0) {
-            return Err(Error::InvalidArgument(format!("style.reserved contains {value}; it must be zero")));
+            return Err(invalid(format!("style.reserved contains {value}; it must be zero")));
         }
         let style = OverlayStyle { alpha, outline, legend: legend == 1 };
         // SAFETY: the caller promises the pixels.
@@ -119,7 +119,7 @@ unsafe fn draw(
     let format = pixel_format(format)?;
     required((!pixels.is_null()).then_some(()), "pixels")?;
     if (width, height) != (mask.0.width(), mask.0.height()) {
-        return Err(Error::InvalidArgument(format!(
+        return Err(invalid(format!(
             "the image has {width} x {height} pixels, but the mask {} x {}; they must be equal",
             mask.0.width(),
             mask.0.height()
@@ -132,5 +132,6 @@ unsafe fn draw(
     // bottom-up images, the last row comes first.
     let pixels = unsafe { slice::from_raw_parts_mut(pixels.cast::<u8>().wrapping_sub(rows.above), rows.length) };
     let stride = (rows.stride, rows.upwards);
-    crate::overlay::overlay_rows(pixels, format, stride, labels, segmenter.classes(), segmenter.background(), style)
+    let (classes, background) = (segmenter.classes(), segmenter.background());
+    Ok(crate::overlay::overlay_rows(pixels, format, stride, labels, classes, background, style)?)
 }

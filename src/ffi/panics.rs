@@ -84,7 +84,7 @@ mod tests {
         let pool = Pool::new(2).unwrap();
         let caller = thread::current().id();
         for (work, words) in [
-            ((|| panic!("plain words")) as fn() -> Result<()>, "plain words"),
+            ((|| panic!("plain words")) as fn() -> crate::ffi::Result<()>, "plain words"),
             (|| panic!("index {}", 7), "index 7"),
             (|| panic::panic_any(1), "without a message"),
         ] {

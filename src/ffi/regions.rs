@@ -1,7 +1,7 @@
 //! `fcn_region`: areas, bounds and centroids of labels.
 
-use super::{fcn_mask, fcn_rect, fcn_status, guard, required};
-use crate::{Error, LabelMap, Rect, Region, Result};
+use super::{Result, fcn_mask, fcn_rect, fcn_status, guard, invalid, required};
+use crate::{LabelMap, Rect, Region};
 
 /// Area, centroid and bounds of the pixels with one label. Filled by fcn_mask_regions().
 ///
@@ -73,14 +73,12 @@ unsafe fn measure(
     mask: Option<&fcn_mask>,
     regions: *mut fcn_region,
     count: usize,
-    measure: impl FnOnce(LabelMap<'_>) -> Result<[Region; 256]>,
+    measure: impl FnOnce(LabelMap<'_>) -> crate::Result<[Region; 256]>,
 ) -> Result<()> {
     let mask = required(mask, "mask")?;
     required((!regions.is_null()).then_some(()), "regions")?;
     if !(1..=256).contains(&count) {
-        return Err(Error::InvalidArgument(format!(
-            "{count} regions are requested; the number must be between 1 and 256"
-        )));
+        return Err(invalid(format!("{count} regions are requested; the number must be between 1 and 256")));
     }
     for (index, region) in measure(mask.label_map()?)?.into_iter().take(count).enumerate() {
         let Rect { x, y, width, height } = region.bounds;

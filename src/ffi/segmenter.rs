@@ -6,8 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{answer, c_string, fcn_frame, fcn_mask, fcn_options, fcn_status, guard, path_argument, required};
-use crate::{Error, Options, Result, Segmenter, palette::Class};
+use super::{
+    Result, answer, c_string, fcn_frame, fcn_mask, fcn_options, fcn_status, guard, invalid, path_argument, required,
+};
+use crate::{Error, Options, Segmenter, palette::Class};
 
 /// A loaded model. Created by fcn_create() or fcn_create_from_memory(), freed by fcn_free(). Any
 /// number of threads may use it at once: fcn_segment() calls share its sessions
@@ -153,10 +155,7 @@ pub unsafe extern "C" fn fcn_create_from_memory(
         required((!model.is_null()).then_some(()), "model")?;
         required((!segmenter.is_null()).then_some(()), "segmenter")?;
         if length > isize::MAX as usize {
-            return Err(Error::InvalidArgument(format!(
-                "length is {length}; it exceeds the addressable {} bytes",
-                isize::MAX
-            )));
+            return Err(invalid(format!("length is {length}; it exceeds the addressable {} bytes", isize::MAX)));
         }
         // SAFETY: not NULL, not longer than isize::MAX, and the caller promises `length` bytes.
         let bytes = unsafe { slice::from_raw_parts(model.cast::<u8>(), length) };
@@ -232,7 +231,7 @@ pub unsafe extern "C" fn fcn_segment(
 /// `segmenter` is NULL or a live segmenter.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fcn_segmenter_cancel(segmenter: Option<&fcn_segmenter>) -> fcn_status {
-    guard(|| required(segmenter, "segmenter")?.segmenter.cancel())
+    guard(|| Ok(required(segmenter, "segmenter")?.segmenter.cancel()?))
 }
 
 /// Allocates buffers and runs one dummy inference per session, so that the first frame of `width` x
@@ -248,7 +247,7 @@ pub unsafe extern "C" fn fcn_segmenter_warm_up(
     width: u32,
     height: u32,
 ) -> fcn_status {
-    guard(|| required(segmenter, "segmenter")?.segmenter.warm_up(width, height))
+    guard(|| Ok(required(segmenter, "segmenter")?.segmenter.warm_up(width, height)?))
 }
 
 /// Returns the number of classes, 2 to 255; 0 for NULL.

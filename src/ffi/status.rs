@@ -68,11 +68,24 @@ const NAMES: [(fcn_status, &CStr); 12] = [
     (FCN_ERROR_TIMEOUT, c"FCN_ERROR_TIMEOUT"),
 ];
 
+/// Why a call failed: an error of the crate, or what only C can get wrong.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// A required pointer is NULL.
+    #[error("{0}")]
+    Null(String),
+    #[error(transparent)]
+    Error(#[from] Error),
+}
+
 impl fcn_status {
-    /// The status of an error.
-    pub(super) fn of(error: &Error) -> Self {
+    /// The status of a failure.
+    pub(super) fn of(failure: &Failure) -> Self {
+        let error = match failure {
+            Failure::Null(_) => return FCN_ERROR_NULL_ARGUMENT,
+            Failure::Error(error) => error,
+        };
         match error {
-            Error::NullArgument(_) => FCN_ERROR_NULL_ARGUMENT,
             Error::InvalidArgument(_) => FCN_ERROR_INVALID_ARGUMENT,
             Error::UnsupportedFormat(_) => FCN_ERROR_UNSUPPORTED_FORMAT,
             Error::Io(_) => FCN_ERROR_IO,
@@ -91,8 +104,8 @@ thread_local! {
     static LAST_ERROR: RefCell<CString> = RefCell::default();
 }
 
-/// Stores the error as this thread's message.
-pub(super) fn remember(error: &Error) {
+/// Stores the message of an error as this thread's.
+pub(super) fn remember(error: &dyn std::error::Error) {
     let message = c_string(&error.to_string());
     // A thread that is exiting has no message any more.
     let _ = LAST_ERROR.try_with(|last| last.replace(message));

@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use super::{answer, fcn_frame, fcn_mask, fcn_segmenter, fcn_status, guard, required, status};
-use crate::{Error, Frame, Mask, Polled, Result, Stream, StreamCounters, StreamResult};
+use super::{Result, answer, fcn_frame, fcn_mask, fcn_segmenter, fcn_status, guard, required, status};
+use crate::{Error, Frame, Mask, Polled, Stream, StreamCounters, StreamResult};
 
 /// Segments the latest frame of a camera on a thread of its own. Created by fcn_stream_create(),
 /// freed by fcn_stream_free(). Any number of threads may use it at once, including its callback,
@@ -149,8 +149,9 @@ impl HostCallback {
                 mem::swap(mask, &mut self.mask.0);
             }
             Err(error) => {
-                status::remember(&error);
-                say(fcn_status::of(&error), ptr::null());
+                let failure = status::Failure::from(error);
+                status::remember(&failure);
+                say(fcn_status::of(&failure), ptr::null());
             }
         }
     }
@@ -184,7 +185,7 @@ unsafe fn held(stream: *const fcn_stream) -> Result<Arc<Stream<User>>> {
         }
     });
     handle.entering.fetch_sub(1, Ordering::SeqCst);
-    held.ok_or_else(|| Error::Cancelled("the stream was freed; create another one".into()))
+    held.ok_or_else(|| Error::Cancelled("the stream was freed; create another one".into()).into())
 }
 
 /// Creates a stream for frames to be segmented by `segmenter`, and stores it in `*stream`.
@@ -254,7 +255,7 @@ pub unsafe extern "C" fn fcn_stream_push(
         // SAFETY: the caller promises that the frame's pixels stay valid and unchanged during the
         // call.
         let frame = unsafe { required(frame, "frame")?.checked() }?;
-        stream.push(&frame, timestamp, User { pointer: user, release: None })
+        Ok(stream.push(&frame, timestamp, User { pointer: user, release: None })?)
     })
 }
 
@@ -289,7 +290,7 @@ pub unsafe extern "C" fn fcn_stream_push_borrowed(
         let frame = unsafe { frame.checked() }?;
         // SAFETY: as above; the stream does not use a frame after releasing it.
         let frame = unsafe { mem::transmute::<Frame<'_>, Frame<'static>>(frame) };
-        stream.push_borrowed(frame, timestamp, User { pointer: user, release }, self::release)
+        Ok(stream.push_borrowed(frame, timestamp, User { pointer: user, release }, self::release)?)
     })
 }
 
@@ -307,7 +308,7 @@ pub unsafe extern "C" fn fcn_stream_push_borrowed(
 pub unsafe extern "C" fn fcn_stream_set_deadline(stream: *mut fcn_stream, milliseconds: u32) -> fcn_status {
     let deadline = (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()));
     // SAFETY: the caller promises a live stream.
-    guard(|| unsafe { held(stream) }?.set_deadline(deadline))
+    guard(|| Ok(unsafe { held(stream) }?.set_deadline(deadline)?))
 }
 
 /// fcn_stream_wait() without waiting.
@@ -372,7 +373,7 @@ fn fetch(
     if let Some(user) = user {
         *user = pointer;
     }
-    status
+    Ok(status?)
 }
 
 /// Stores the numbers of frames so far in `*counters`.

@@ -158,9 +158,8 @@ impl EpilogueForm {
     fn peel(&mut self, index: &Index<'_>, output: &str, rank: Option<usize>, opset: i64) -> String {
         let mut value = output.to_owned();
         let computed = |value: &String| index.producer(value).is_some();
-        if let Some((scores, rank, layout)) =
-            rank.and_then(|rank| before_argmax(index, output, rank)).filter(|f| computed(&f.0))
-        {
+        let scores = rank.and_then(|rank| before_argmax(index, output, rank));
+        if let Some(Argument { value: scores, rank, layout }) = scores.filter(|scores| computed(&scores.value)) {
             value = scores;
             (self.kind, self.layout, self.rank) = (PixelValues::Scores, layout, rank);
             (self.cast, self.argmax) = (true, true);
@@ -275,9 +274,15 @@ impl Nodes<'_> {
     }
 }
 
-/// The scores that `output`, of `rank` dimensions, is the argmax of over channels, with their rank
-/// and layout.
-fn before_argmax(index: &Index<'_>, output: &str, rank: usize) -> Option<(String, usize, TensorLayout)> {
+/// The input of an argmax over channels.
+struct Argument {
+    value: String,
+    rank: usize,
+    layout: TensorLayout,
+}
+
+/// The scores that `output`, of `rank` dimensions, is the argmax of over channels.
+fn before_argmax(index: &Index<'_>, output: &str, rank: usize) -> Option<Argument> {
     let (mut value, mut rank) = (output, rank as i64);
     loop {
         let node = index.producer(value)?;
@@ -295,7 +300,8 @@ fn before_argmax(index: &Index<'_>, output: &str, rank: usize) -> Option<(String
                     axis if axis == rank - 1 => TensorLayout::Nhwc,
                     _ => return None,
                 };
-                return matches!(rank, 3 | 4).then(|| (value.to_owned(), rank as usize, layout));
+                let argument = || Argument { value: value.to_owned(), rank: rank as usize, layout };
+                return matches!(rank, 3 | 4).then(argument);
             }
             _ => return None,
         }

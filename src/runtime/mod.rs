@@ -184,7 +184,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 /// The sessions of a network, and the provider that runs them.
 pub(crate) struct Networks {
     /// One network per session, and on a GPU also its form for GPUs.
-    pub(crate) networks: Loaded,
+    pub(crate) networks: SessionNetworks,
     pub(crate) provider: Provider,
     /// The format of float32 layers.
     pub(crate) format: Format,
@@ -210,9 +210,9 @@ impl Networks {
     /// Loads the network once for each requested session.
     pub(crate) fn new(runtime: &Runtime, request: &Request<'_>) -> Result<Networks> {
         let options = request.options;
-        let (networks, provider, reason) = match options.provider {
+        let Loaded { networks, provider, reason } = match options.provider {
             Provider::Auto => load_fastest(runtime, request)?,
-            provider => (load_all(runtime, request, provider)?, provider, String::new()),
+            provider => Loaded { networks: load_all(runtime, request, provider)?, provider, reason: String::new() },
         };
         let format = Format::new(provider, options);
         if options.precision == Precision::Fast {
@@ -230,23 +230,29 @@ impl Networks {
 }
 
 /// A network per session, and on a GPU also its form for GPUs.
-type Loaded = Vec<(SessionNetwork, Option<DeviceNetwork>)>;
+type SessionNetworks = Vec<(SessionNetwork, Option<DeviceNetwork>)>;
 
-/// Loads the network with the first provider of [`Provider::Auto`] that works. Returns the provider
-/// and why it is not a better one.
-fn load_fastest(runtime: &Runtime, request: &Request<'_>) -> Result<(Loaded, Provider, String)> {
+/// Networks with the provider that runs them, and why it is not a better one.
+struct Loaded {
+    networks: SessionNetworks,
+    provider: Provider,
+    reason: String,
+}
+
+/// Loads the network with the first provider of [`Provider::Auto`] that works.
+fn load_fastest(runtime: &Runtime, request: &Request<'_>) -> Result<Loaded> {
     let mut reason = match load_all(runtime, request, Provider::Cuda) {
-        Ok(networks) => return Ok((networks, Provider::Cuda, String::new())),
+        Ok(networks) => return Ok(Loaded { networks, provider: Provider::Cuda, reason: String::new() }),
         Err(error) => error.to_string(),
     };
     if openvino::is_built_in() {
         reason = format!("{reason}; {}", openvino::OBJECTION);
     }
     log(request.options.log.as_ref(), LogLevel::Info, &format!("the network runs on the CPU: {reason}"));
-    Ok((load_all(runtime, request, Provider::Cpu)?, Provider::Cpu, reason))
+    Ok(Loaded { networks: load_all(runtime, request, Provider::Cpu)?, provider: Provider::Cpu, reason })
 }
 
-fn load_all(runtime: &Runtime, request: &Request<'_>, provider: Provider) -> Result<Loaded> {
+fn load_all(runtime: &Runtime, request: &Request<'_>, provider: Provider) -> Result<SessionNetworks> {
     let Request { network, options, .. } = request;
     let loader = Loader { runtime, request, provider };
     match provider {
