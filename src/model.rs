@@ -38,6 +38,8 @@ pub(crate) struct PreparedModel {
     channels: Option<usize>,
     tail: Tail,
     card: Option<ModelCard>,
+    /// The class names in the metadata of a file without a card.
+    names: Option<Vec<String>>,
     normalise: Normaliser,
     /// Assumptions about the model, one phrase each.
     pub(crate) assumed: Vec<String>,
@@ -67,6 +69,7 @@ impl Model {
     /// `run` runs a network once if the file does not declare a shape that is needed.
     pub(crate) fn prepare(mut model: ModelProto, options: &Options, run: &mut TrialRun<'_>) -> Result<PreparedModel> {
         let card = ModelCard::of(&model)?;
+        let metadata_names = onnx::metadata_names(&model);
         if let (Some(card), Some(names)) = (&card, &options.class_names)
             && card.classes.len() != names.len()
         {
@@ -132,7 +135,11 @@ impl Model {
         }
         let input = adapted.ok_or_else(|| Error::Internal("the graph is missing".into()))?;
         let normalise = normalise(card.as_ref(), &input, options)?;
-        Ok(PreparedModel { network, whole, input, kind, channels, tail, card, normalise, assumed })
+        let names = metadata_names.filter(|_| card.is_none() && options.class_names.is_none());
+        if names.is_some() {
+            assumed.push("class names from the file's metadata, if there is one for each class".into());
+        }
+        Ok(PreparedModel { network, whole, input, kind, channels, tail, card, names, normalise, assumed })
     }
 
     /// The size of the network's input that a frame of this size is padded to.
@@ -275,7 +282,7 @@ impl PreparedModel {
 
     /// Combines the properties from the file, the session and the options.
     pub(crate) fn finish(self, output: OutputKind, options: &Options) -> Result<Model> {
-        let PreparedModel { input, kind, channels: declared, tail, card, normalise, .. } = self;
+        let PreparedModel { input, kind, channels: declared, tail, card, names: metadata_names, normalise, .. } = self;
         let channels = match output {
             OutputKind::Scores { channels } => channels.or(declared),
             OutputKind::Labels => declared,
@@ -304,7 +311,15 @@ impl PreparedModel {
             };
             (0..count).map(class).collect()
         };
-        let mut classes = match (&options.class_names, &card, channels) {
+        // The option multilabel adds the background.
+        let background = multilabel.then(|| BINARY[0].to_owned());
+        let metadata_names = metadata_names.map(|names| background.into_iter().chain(names).collect::<Vec<_>>());
+        let fitting = metadata_names.filter(|names| match channels {
+            _ if binary => names.len() == 2,
+            Some(count) => names.len() == count,
+            None => (2..=255).contains(&names.len()),
+        });
+        let mut classes = match (options.class_names.as_ref().or(fitting.as_ref()), &card, channels) {
             (Some(names), _, _) => named(names),
             (None, Some(card), _) => card.classes.clone(),
             (None, None, _) if binary => named(&BINARY.map(String::from).to_vec()),

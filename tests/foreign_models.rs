@@ -1025,3 +1025,33 @@ fn the_fuzzers_start_from_models_that_are_accepted() {
         Segmenter::from_memory(&bytes, &options()).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
+
+/// As in Ultralytics' exports.
+#[test]
+fn class_names_in_the_metadata_are_used_if_there_is_one_for_each_class() {
+    let named = |text: &str| {
+        let mut model = PLAIN.model();
+        let entry = fcn::onnx::types::StringStringEntryProto { key: Some("names".into()), value: Some(text.into()) };
+        model.metadata_props.push(entry);
+        model.encode_to_vec()
+    };
+    let all = |bytes: &[u8], options: &Options| {
+        let segmenter = Segmenter::from_memory(bytes, options).unwrap();
+        segmenter.classes().iter().map(|class| class.name.clone()).collect::<Vec<_>>()
+    };
+    let five = named("{0: 'road', 1: 'car', 2: 'bus', 3: 'sky', 4: 'tree'}");
+    let mut heard_options = options();
+    let heard = listen(&mut heard_options);
+    assert_eq!(all(&five, &heard_options), ["road", "car", "bus", "sky", "tree"]);
+    assert!(heard.lock().unwrap().iter().any(|(_, message)| message.contains("names from the file's metadata")));
+    // One too few.
+    let four = named("{0: 'road', 1: 'car', 2: 'bus', 3: 'sky'}");
+    assert_eq!(all(&four, &options()), ["class 0", "class 1", "class 2", "class 3", "class 4"]);
+    let mut chosen = options();
+    chosen.class_names = Some(["a", "b", "c", "d", "e"].map(String::from).to_vec());
+    assert_eq!(all(&five, &chosen), ["a", "b", "c", "d", "e"]);
+    // The option multilabel adds the background.
+    let mut multilabel = options();
+    multilabel.multilabel = Some(0.5);
+    assert_eq!(all(&five, &multilabel), ["background", "road", "car", "bus", "sky", "tree"]);
+}

@@ -16,6 +16,7 @@ mod graph;
 mod in_memory_weights;
 mod input;
 mod limits;
+mod metadata_names;
 mod output;
 
 mod shape;
@@ -36,6 +37,7 @@ pub(crate) use graph::hoist_constants;
 pub(crate) use in_memory_weights::{FILE, encode_without_weights};
 pub(crate) use input::{AdaptedInput, ImageInput, image_input};
 pub(crate) use limits::MAX_NODES;
+pub(crate) use metadata_names::metadata_names;
 pub(crate) use output::{Form, Hints, PixelValues, choose_output};
 pub use shape::TensorLayout;
 pub(crate) use trial::{TrialRun, sizes as trial_sizes};

@@ -4,6 +4,7 @@
 //! convolution, which libfcn computes itself.
 
 pub mod calibrate;
+pub mod freeze;
 mod quantize;
 mod rounding;
 mod writer;

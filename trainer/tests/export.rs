@@ -17,6 +17,7 @@ use trainer::config::Config;
 use trainer::data::Dataset;
 use trainer::evaluate::{Predictor, input};
 use trainer::export::calibrate::Calibration;
+use trainer::export::freeze::freeze_upsampling;
 use trainer::export::{Precision, card, onnx};
 use trainer::model::graph::Op;
 use trainer::model::{Architecture, Backbone, Init, Network, Spec, UpsampleTraining, weights};
@@ -296,6 +297,65 @@ fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
             }
         }
     }
+}
+
+#[test]
+fn a_learned_upsampling_becomes_bilinear_unless_it_changes_too_many_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = Dataset::open(&small_dataset(folder.path()), "val").unwrap();
+    let learned = || {
+        let network = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, UpsampleTraining::Learned);
+        // Classes 0 and 1 change places, and some noise frays the kernels.
+        tch::no_grad(|| {
+            let Some(Op::ConvTranspose(up)) = network.graph.nodes.last().map(|node| &node.op) else {
+                panic!("its end")
+            };
+            let mut weight = up.weight.shallow_clone();
+            let order: Vec<i64> = [1, 0].into_iter().chain(2..CLASSES).collect();
+            let swapped = weight.index_select(1, &Tensor::from_slice(&order));
+            let wave = (Tensor::arange(weight.numel() as i64, (Kind::Float, Device::Cpu)) * 12.9898).sin() * 0.002;
+            weight.copy_(&(swapped + wave.view_as(&weight)));
+        });
+        network
+    };
+    let photos = std::num::NonZeroUsize::new(3).unwrap();
+    let frozen = freeze_upsampling(&learned(), learned(), None, &dataset, photos, 1.0).unwrap();
+    assert!(frozen.changed > 0.0 && frozen.changed < 0.2, "{}", frozen.changed);
+    let error = freeze_upsampling(&learned(), learned(), None, &dataset, photos, frozen.changed - 1e-9).unwrap_err();
+    assert!(error.to_string().contains(&format!("{:.2} %", 100.0 * frozen.changed)), "{error}");
+    assert!(freeze_upsampling(&learned(), learned(), None, &dataset, photos, frozen.changed).is_ok());
+    let error = freeze_upsampling(&learned(), frozen.network, None, &dataset, photos, 1.0).unwrap_err();
+    assert!(error.to_string().contains("is bilinear already"), "{error}");
+
+    // For scores that do not vary, both ends are the same.
+    let network = learned();
+    let Some(Op::ConvTranspose(up)) = network.graph.nodes.last().map(|node| &node.op) else { panic!("its end") };
+    let frozen = freeze_upsampling(&network, learned(), None, &dataset, photos, 1.0).unwrap().network;
+    let [.., Op::Conv(mix), Op::ConvTranspose(bilinear)] =
+        &frozen.graph.nodes.iter().map(|node| &node.op).collect::<Vec<_>>()[..]
+    else {
+        panic!("a mix before the end")
+    };
+    let constant =
+        Tensor::arange(CLASSES, (Kind::Float, Device::Cpu)).view([1, CLASSES, 1, 1]).expand([1, CLASSES, 6, 6], true);
+    let end =
+        |x: &Tensor, weight: &Tensor| x.conv_transpose2d::<Tensor>(weight, None, [8, 8], [4, 4], [0, 0], 1, [1, 1]);
+    let inner =
+        |x: Tensor| x.detach().narrow(2, 20, 8).narrow(3, 20, 8).mean_dim([2i64, 3].as_slice(), false, Kind::Float);
+    let before = inner(end(&constant, &up.weight));
+    let mixed = constant.conv2d::<Tensor>(&mix.weight, None, [1, 1], [0, 0], [1, 1], 1);
+    let after = inner(end(&mixed, &bilinear.weight));
+    let worst = (before - after).abs().max().double_value(&[]);
+    assert!(worst < 1e-3, "{worst}");
+
+    let card = card(&state(&frozen), "test".into(), BTreeMap::new());
+    let bytes = fcn::onnx::encode(&onnx(&frozen, &Precision::Full, &card).unwrap()).unwrap();
+    let photo = photo(&frozen);
+    let image = Tensor::from_slice(&photo.image).view([1, 3, H as i64, W as i64]);
+    let truth = tch::no_grad(|| frozen.graph.forward(&image, false)).unwrap();
+    let truth = Vec::<f32>::try_from(truth.flatten(0, -1)).unwrap();
+    let worst = largest_difference(&libfcn(&bytes, &photo), &cut(&truth, &photo)) / range(&truth);
+    assert!(worst < 1e-4, "libfcn differs from libtorch by {worst} of the range");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use fcn::onnx;
 use tch::Device;
 
@@ -16,12 +16,14 @@ use crate::data::{MissingMasks, Place};
 use crate::error::Result;
 use crate::evaluate::Predictor;
 use crate::export::calibrate::Calibration;
+use crate::export::freeze::freeze_upsampling;
 use crate::export::{self, Precision};
 use crate::metrics::Confusion;
 use fcn::file;
 
 /// Options of `trainer export`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("calibrated").args(["int8", "freeze_upsampling"]).multiple(true))]
 pub(super) struct Export {
     /// A checkpoint file, or a run folder, whose best checkpoint is used.
     checkpoint: PathBuf,
@@ -48,9 +50,15 @@ pub(super) struct Export {
     #[arg(long, requires = "calibrate", conflicts_with = "compact")]
     int8: bool,
 
+    /// Replace a learned last upsampling by bilinear interpolation, which is cheaper and does not
+    /// fray outlines, unless more than this share of the labels of the photos of --calibrate change,
+    /// 0 to 1.
+    #[arg(long, value_name = "SHARE", requires = "calibrate", value_parser = share)]
+    freeze_upsampling: Option<f64>,
+
     /// The folder of a data set, as for `trainer train`, or of a run, whose photos determine ranges
-    /// and rounding for --int8.
-    #[arg(long, value_name = "FOLDER", requires = "int8")]
+    /// and rounding for --int8, and what --freeze-upsampling changes.
+    #[arg(long, value_name = "FOLDER", requires = "calibrated")]
     calibrate: Option<PathBuf>,
 
     /// The split to calibrate on; not the one to measure on.
@@ -62,7 +70,7 @@ pub(super) struct Export {
     calibrate_photos: NonZeroUsize,
 
     /// Store weights and compute in float16, intended for GPUs: half the file size. Input and
-    /// scores stay float32. It has never run on a GPU; it is slower on CPUs.
+    /// scores stay float32. Slower on CPUs.
     #[arg(long, conflicts_with_all = ["compact", "int8"])]
     fp16: bool,
 
@@ -91,15 +99,33 @@ pub(super) struct Export {
     missing_masks: MissingMasks,
 }
 
+/// A share, 0 to 1.
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("{text} is not a share from 0 to 1"))
+}
+
 impl Export {
     pub(super) fn run(self) -> Result<ExitCode> {
         let mut checkpoint = Checkpoint::best(&self.checkpoint)?;
         checkpoint.state.native_side = self.native_side.or(checkpoint.state.native_side);
-        let network = checkpoint.network(Device::Cpu)?;
+        let mut network = checkpoint.network(Device::Cpu)?;
         let state = &checkpoint.state;
-        let precision = match &self.calibrate {
-            Some(folder) => {
-                let dataset = Place::new(folder, self.missing_masks).open(&self.calibrate_split)?;
+        let open = |folder| Place::new(folder, self.missing_masks).open(&self.calibrate_split);
+        let dataset = self.calibrate.as_deref().map(open).transpose()?;
+        if let (Some(limit), Some(dataset)) = (self.freeze_upsampling, &dataset) {
+            let copy = checkpoint.network(Device::Cpu)?;
+            let photos = self.calibrate_photos;
+            let frozen = freeze_upsampling(&network, copy, state.native_side, dataset, photos, limit)?;
+            super::say(&format!(
+                "bilinear last upsampling: {:.2} % of the labels of {} photos change",
+                100.0 * frozen.changed,
+                photos.get().min(dataset.len())
+            ))?;
+            network = frozen.network;
+        }
+        let precision = match dataset.filter(|_| self.int8) {
+            Some(dataset) => {
                 let bar = Output::Text.bar(100).with_prefix("calibrate");
                 let mut progress = |share: f64| bar.set_position((100.0 * share) as u64);
                 let photos = self.calibrate_photos.get();

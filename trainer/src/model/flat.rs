@@ -1,6 +1,5 @@
-//! All parameters of a network in one tensor. An optimizer's step, a check, an average or an
-//! all-reduce is then a few operations, not a few per parameter; on a GPU, launching those took
-//! longer than the network.
+//! All parameters of a network in one tensor. An optimizer's step, a check or an average is then a
+//! few operations and not a few per parameter, each of which would be a kernel to launch on a GPU.
 
 use std::ops::Range;
 
