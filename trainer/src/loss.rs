@@ -41,8 +41,8 @@ impl Loss {
     pub fn of(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let (void, weights) = (i64::from(VOID), self.weights.as_ref());
         let classes = scores.size()[1];
-        // On CUDA, libtorch sums the losses of rows in a single block of threads, those of images in
-        // parallel.
+        // On CUDA, libtorch sums the losses of rows in a single block of threads, but those of
+        // images in parallel.
         if self.hard == Hard::default() && scores.device().is_cuda() {
             return Ok(scores.f_cross_entropy_loss(labels, weights, Reduction::Mean, void, self.smoothing)?);
         }

@@ -51,8 +51,8 @@ pub(super) struct Export {
     int8: bool,
 
     /// Replace a learned last upsampling by bilinear interpolation, which is cheaper and does not
-    /// fray outlines, unless more than this share of the labels of the photos of --calibrate change,
-    /// 0 to 1.
+    /// fray outlines, unless more than this share (0 to 1) of the labels of the photos of
+    /// --calibrate change.
     #[arg(long, value_name = "SHARE", requires = "calibrate", value_parser = share)]
     freeze_upsampling: Option<f64>,
 

@@ -1,9 +1,9 @@
 //! Quantization in the ONNX graph: which values and weights are stored as integers, and the nodes
 //! that convert them.
 //!
-//! All computes in integers up to the scores of the classes, a hundredth of the work, which are float32. ReLU and ReLU6
-//! are not separate operations: the value before them is stored with the activation's range, which
-//! clips the rest.
+//! The network computes in integers up to the score layers, a hundredth of the work, which stay in
+//! float32. ReLU and ReLU6 are not separate operations: the value before them is stored with the
+//! activation's range, which clips the rest.
 
 use fcn::onnx::build;
 use tch::Tensor;

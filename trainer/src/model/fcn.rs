@@ -40,9 +40,9 @@ pub(super) fn build(b: &mut Builder, spec: &Spec, features: Features) -> Value {
     b.enlarge(scores, Enlarge { name: "upsample", weight, bias: true, stride, learned })
 }
 
-/// The scores of FCN-32s, 16s and 8s (Long et al. 2015, section 4.2), and of one step further, and
-/// their stride. The first score layer has Xavier initialisation as in d2l 13.11; those of the skips
-/// start from zero, so that training begins with the coarse network.
+/// The scores of FCN-32s, 16s and 8s (Long et al. 2015, section 4.2) and of the next step, 4s, and
+/// their stride. The first score layer has Xavier initialisation as in d2l 13.11; those of the
+/// skips start from zero, so that training begins with the coarse network.
 fn skip_scores(b: &mut Builder, spec: &Spec, features: Features) -> (Value, i64) {
     let classes = spec.classes;
     let weight = xavier_uniform([classes, features.stride32.channels, 1, 1], b.device());
