@@ -13,7 +13,7 @@ use crate::{
     pool::{Pool, Queue},
     preprocess,
     resample::Axis,
-    runtime::{Answer, Call, DeviceNetwork, FrameLayout, Labels, SessionNetwork},
+    runtime::{Answer, Call, FrameLayout, GpuNetwork, Labels, SessionNetwork},
     tiles::{Band, TileSide},
 };
 
@@ -44,7 +44,7 @@ pub(super) struct TileGrid {
 pub(super) struct SessionSlot {
     network: SessionNetwork,
     /// The network in the form for GPUs, on a GPU.
-    pub(super) device: Option<DeviceNetwork>,
+    pub(super) device: Option<GpuNetwork>,
     vertical: Axis,
     horizontal: Axis,
     head: Workspace,
@@ -57,7 +57,7 @@ pub(super) struct SessionSlot {
 }
 
 impl SessionSlot {
-    pub(super) fn new((network, device): (SessionNetwork, Option<DeviceNetwork>)) -> SessionSlot {
+    pub(super) fn new((network, device): (SessionNetwork, Option<GpuNetwork>)) -> SessionSlot {
         SessionSlot {
             network,
             device,
@@ -194,7 +194,7 @@ impl SessionSlot {
 
 /// Labels a frame with a network in the form for GPUs, which includes all steps.
 pub(super) fn on_device(
-    device: &mut DeviceNetwork,
+    device: &mut GpuNetwork,
     context: &FrameContext<'_>,
     padded: Size,
     mask: &mut MaskData,

@@ -16,7 +16,7 @@ use super::{
 use crate::{Error, Result, Size, onnx::names, options::Provider};
 
 /// A network that includes all steps from frame to labels.
-pub(crate) struct DeviceNetwork {
+pub(crate) struct GpuNetwork {
     session: Session,
     /// Allocates the frames' memory.
     memory: Allocator,
@@ -46,8 +46,8 @@ struct BoundFrame {
     has_run: bool,
 }
 
-impl DeviceNetwork {
-    pub(super) fn new(session: Session, provider: Provider, device: u32) -> ort::Result<DeviceNetwork> {
+impl GpuNetwork {
+    pub(super) fn new(session: Session, provider: Provider, device: u32) -> ort::Result<GpuNetwork> {
         let memory = match provider {
             Provider::Cuda | Provider::TensorRt => {
                 let device = device.cast_signed();
@@ -57,11 +57,11 @@ impl DeviceNetwork {
             }
             Provider::Cpu | Provider::OpenVino | Provider::Auto => Allocator::default(),
         };
-        Ok(DeviceNetwork { session, memory, bound: None })
+        Ok(GpuNetwork { session, memory, bound: None })
     }
 
     /// The buffer for a frame's bytes, row by row without padding; fill it before
-    /// [`DeviceNetwork::run`].
+    /// [`GpuNetwork::run`].
     pub(crate) fn frame(&mut self, layout: FrameLayout) -> Result<&mut [u8]> {
         if self.bound.as_ref().is_none_or(|bound| bound.layout != layout) {
             self.bound = None;
