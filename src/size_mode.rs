@@ -6,10 +6,11 @@ use crate::{Error, MAX_SIDE, Result};
 /// [`Mask::set_size`](crate::Mask::set_size)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SizeMode {
-    /// Pads frames close to the model's native size ([`Options::native_side`](crate::Options::native_side)), and resamples
-    /// others to that size, keeping their aspect ratio except for rounding both sides to multiples
-    /// of the stride. A frame's size is the square root of width times height; frames from 4/5 to
-    /// 5/4 of the native size are padded. If the native size is unknown, all frames are padded.
+    /// Pads frames close to the model's native size
+    /// ([`Options::native_side`](crate::Options::native_side)), and resamples others to that size,
+    /// keeping their aspect ratio except for rounding both sides to multiples of the stride. A
+    /// frame's size is the square root of width times height; frames from 4/5 to 5/4 of the native
+    /// size are padded. If the native size is unknown, all frames are padded.
     Auto,
     /// Pads frames on the right and at the bottom to the next multiple of the stride, with the
     /// colour that normalises to 0 (black for models with uint8 input), and crops the labels back.
