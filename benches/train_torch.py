@@ -3,10 +3,11 @@
     train_torch.py ARCH BACKBONE CLASSES BATCH HEIGHT WIDTH THREADS SECONDS [contiguous]
 
 Tensors are channels last unless "contiguous" is given. Prints a JSON object: the seconds of each step and
-the process's peak memory in KiB.
+the process's peak memory in KiB. Ranks, started by torchrun, divide BATCH (DistributedDataParallel, Gloo).
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -136,10 +137,16 @@ def main():
     architecture, backbone = sys.argv[1:3]
     classes, batch, height, width, threads, seconds = map(int, sys.argv[3:9])
     layout = torch.contiguous_format if sys.argv[9:] == ["contiguous"] else torch.channels_last
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    if ranks > 1:
+        torch.distributed.init_process_group("gloo")
+    batch //= ranks
     torch.manual_seed(1)
     torch.set_num_threads(threads)
     network = Fcn(architecture, {"resnet18": ResNet18, "efficientnet_lite0": EfficientNetLite0}[backbone](), classes)
     network = network.train().to(memory_format=layout)
+    if ranks > 1:
+        network = nn.parallel.DistributedDataParallel(network)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9, weight_decay=1e-4)
     images = (torch.rand(batch, 3, height, width) * 2 - 1).to(memory_format=layout)
     labels = torch.randint(0, classes, (batch, height, width))
@@ -154,7 +161,10 @@ def main():
         loss.item()
         if index >= WARM_UP:
             times.append(time.perf_counter() - start)
-        if sum(times) >= seconds:
+        done = torch.tensor(float(sum(times) >= seconds))
+        if ranks > 1:
+            torch.distributed.all_reduce(done)
+        if done > 0:
             break
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     print(json.dumps({"steps": times, "peak": int(peak.split()[1])}))

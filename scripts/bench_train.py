@@ -13,6 +13,7 @@ import argparse
 import datetime
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -31,29 +32,53 @@ ROWS = {
     "trainer": "the trainer, one batch in memory: scores, loss, accuracy, gradients, optimizer, and its NaN checks",
     "trainer, photos": "the trainer on photos: decoded and augmented (scale, crop, share of classes, mirror, colours, blur) by "
                        "two additional threads",
+    "trainer, 2 ranks": "the trainer by two processes of one thread, each with half of the batch; memory is that of both together",
     "PyTorch": "PyTorch's eager mode, channels last, one batch in memory: scores, loss, gradients, optimizer",
     "PyTorch, contiguous": "the same in PyTorch's default memory layout",
     "PyTorch, memory kept": "PyTorch, channels last, with glibc set to keep freed memory (MALLOC_MMAP_MAX_, "
                             "MALLOC_TRIM_THRESHOLD_), as the trainer does by default",
+    "PyTorch DDP, 2 ranks": "DistributedDataParallel with Gloo, started by torchrun: two processes of one thread, each with half of "
+                            "the batch, channels last; memory is that of both together",
+    "PyTorch DDP, 2 ranks, memory kept": "the same with glibc set to keep freed memory",
 }
 
 
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
 def measure(row, architecture, backbone, options):
-    numbers = map(str, (CLASSES, BATCH, HEIGHT, WIDTH, THREADS, options.seconds))
+    ranks = 2 if "2 ranks" in row else 1
+    threads = THREADS // ranks
+    numbers = map(str, (CLASSES, BATCH, HEIGHT, WIDTH, threads, options.seconds))
     network = [architecture, backbone, *numbers]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     if row.startswith("trainer"):
         source = str(options.data) if row.endswith("photos") else "memory"
         command = [str(TARGET / "release" / "examples" / "bench_train"), source, *network]
     else:
         python = str(ROOT / ".deps" / "bench-torch" / "bin" / "python")
         command = [python, str(ROOT / "benches" / "train_torch.py"), *network, *(["contiguous"] if "contiguous" in row else [])]
+        if ranks > 1:
+            command[1:1] = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
         if row.endswith("kept"):
             environment |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"scripts/bench_train.py: {row} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    environments = [environment]
+    if row == "trainer, 2 ranks":
+        launch = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        environments = [environment | launch | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    started = [
+        subprocess.Popen(command, env=each, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for each in environments]
+    results = []
+    for process in started:
+        output, errors = process.communicate()
+        if process.returncode != 0:
+            sys.exit(f"scripts/bench_train.py: {row} failed:\n{errors[-2000:]}")
+        results += [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    return {"steps": results[0]["steps"], "peak": sum(result["peak"] for result in results)}
 
 
 def rows_of(options, architecture, backbone):

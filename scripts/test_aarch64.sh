@@ -74,7 +74,7 @@ FCN_TEST_ARRAYS=1 "${cargo[@]:0:4}" --lib --target "$triple" --target-dir "$targ
 demo=$target/demo
 mkdir -p "$demo"
 soname=$(sed -n 's/^version = "\([0-9]*\.[0-9]*\)\..*/libfcn.so.\1/p' Cargo.toml | head -n 1)
-ln -sf "$built/libfcn.so" "$demo/$soname"
+ln -sf "$built/deps/libfcn.so" "$demo/$soname"
 "$compilers/cc" -O2 -Wall -Wextra -Iinclude examples/segment.c -o "$demo/segment" "$demo/$soname" -Wl,-rpath,'$ORIGIN'
 "$demo/segment" models/animals.onnx .deps/photos/chelsea.png "$demo/cat.png" 1 | grep -v '^time' || status=$?
 "$demo/segment" models/street.onnx .deps/photos/china.jpg "$demo/pagoda.png" 1 | grep -v '^time' || status=$?

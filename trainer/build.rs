@@ -8,6 +8,7 @@ use std::{
 };
 
 fn main() {
+    println!("cargo:rerun-if-changed=src/distributed");
     println!("cargo:rerun-if-env-changed=ORT_DYLIB_PATH");
     let runtime = env::var_os("ORT_DYLIB_PATH").and_then(|path| std::path::absolute(PathBuf::from(path)).ok());
     println!("cargo:rerun-if-env-changed=TRAINER_RPATH");
@@ -36,7 +37,31 @@ fn main() {
     if cuda.exists() {
         println!("cargo:rustc-link-arg=-Wl,--no-as-needed,{},--as-needed", cuda.display());
     }
+    compile_c10d(&libtorch, cuda.exists());
     println!("cargo:rustc-env=LIBTORCH_VERSION={}", version(&libtorch).unwrap_or("unknown".to_owned()));
+}
+
+/// Compiles the interface to libtorch's process groups; with NCCL if libtorch has CUDA and the
+/// headers of both are there.
+fn compile_c10d(libtorch: &Path, cuda: bool) {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++20").file("src/distributed/c10d.cpp").include("src/distributed/include");
+    // As system headers, whose warnings are libtorch's.
+    for folder in ["include", "include/torch/csrc/api/include"] {
+        build.flag("-isystem").flag(libtorch.join(folder));
+    }
+    build.define("USE_C10D_GLOO", None);
+    let headers = |variable: &str, usual: &str, header: &str| {
+        println!("cargo:rerun-if-env-changed={variable}");
+        let folder = env::var_os(variable).map_or(PathBuf::from(usual), PathBuf::from).join("include");
+        folder.join(header).exists().then_some(folder)
+    };
+    let folders =
+        (headers("CUDA_HOME", "/usr/local/cuda", "cuda_runtime_api.h"), headers("NCCL_HOME", "/usr", "nccl.h"));
+    if let (true, (Some(runtime), Some(nccl))) = (cuda, folders) {
+        build.define("USE_C10D_NCCL", None).flag("-isystem").flag(runtime).flag("-isystem").flag(nccl);
+    }
+    build.compile("fcn_trainer_c10d");
 }
 
 /// libtorch's version, from its header.

@@ -3,10 +3,11 @@
 //!
 //!     bench_train memory|DATASET ARCH BACKBONE CLASSES BATCH HEIGHT WIDTH THREADS SECONDS
 //!
-//! Prints a JSON object: the seconds of each step and the process's peak memory in KiB.
+//! Prints a JSON object: the seconds of each step and the process's peak memory in KiB. Ranks, told
+//! by the environment as by torchrun, divide BATCH.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
@@ -14,6 +15,7 @@ use tch::Device;
 use trainer::augment::{Augment, Jitter};
 use trainer::config::Config;
 use trainer::data::Dataset;
+use trainer::distributed::{Launch, Rank, Ranks};
 use trainer::error::{Error, Result};
 use trainer::learner::{Learner, Step};
 use trainer::loader::{self, Batch, Plan};
@@ -51,19 +53,29 @@ fn main() -> Result<()> {
     let Config { upsample, init, .. } = config;
     let spec = Spec { architecture, backbone, classes: classes as i64, upsample, init };
     let mut learner = Learner::new(spec, &config, Device::Cpu)?;
+    let ranks = match Launch::from_environment()? {
+        Some(launch) => Ranks::join(&launch, Device::Cpu, Duration::from_secs(60))?,
+        None => Ranks::alone(),
+    };
+    learner.join(&ranks)?;
     let times = match source.as_str() {
         "memory" => {
-            let batch = random_batch(classes, batch, (height, width));
-            measure(&mut learner, seconds, std::iter::repeat_with(|| Ok(batch.clone())))?
+            let batch = random_batch(classes, ranks.rank().share(batch).len(), (height, width));
+            measure(&mut learner, &ranks, seconds, std::iter::repeat_with(|| Ok(batch.clone())))?
         }
-        folder => measure(&mut learner, seconds, photos(folder, &config)?)?,
+        folder => measure(&mut learner, &ranks, seconds, photos(folder, &config)?)?,
     };
     println!("{}", serde_json::json!({"steps": times, "peak": peak()?}));
     Ok(())
 }
 
 /// Seconds of each step, including the wait for its batch.
-fn measure(learner: &mut Learner, seconds: usize, batches: impl Iterator<Item = Result<Batch>>) -> Result<Vec<f64>> {
+fn measure(
+    learner: &mut Learner,
+    ranks: &Ranks,
+    seconds: usize,
+    batches: impl Iterator<Item = Result<Batch>>,
+) -> Result<Vec<f64>> {
     let mut times: Vec<f64> = Vec::new();
     let mut since = Instant::now();
     for (index, batch) in batches.enumerate() {
@@ -72,7 +84,7 @@ fn measure(learner: &mut Learner, seconds: usize, batches: impl Iterator<Item = 
             times.push(since.elapsed().as_secs_f64());
         }
         since = Instant::now();
-        if times.iter().sum::<f64>() >= seconds as f64 {
+        if ranks.any(times.iter().sum::<f64>() >= seconds as f64, Device::Cpu)? {
             break;
         }
     }
@@ -91,7 +103,7 @@ fn photos(folder: &str, config: &Config) -> Result<impl Iterator<Item = Result<B
         blur: 1.0,
         normalise: config.backbone.normalise(),
     });
-    let plan = Plan { batch: config.batch, workers: 2, seed: 1, drop_small: false, drop_last: true };
+    let plan = Plan { batch: config.batch, workers: 2, seed: 1, drop_small: false, drop_last: true, rank: Rank::ALONE };
     Ok((0..).flat_map(move |epoch| loader::epoch(&dataset, &augment, &plan, epoch, 0)))
 }
 

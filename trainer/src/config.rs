@@ -119,6 +119,9 @@ pub struct Config {
     /// Whether batch normalisation is frozen.
     #[serde(default)]
     pub freeze_norm: bool,
+    /// Whether batch normalisation takes its statistics from the batches of all ranks.
+    #[serde(default)]
+    pub sync_norm: bool,
     /// Crops over which batch normalisation statistics are estimated before each validation; 0
     /// keeps the running ones.
     #[serde(default)]
@@ -200,6 +203,7 @@ impl Config {
             lr_gamma: gamma(),
             warmup: 100,
             freeze_norm: false,
+            sync_norm: false,
             norm_crops: 96,
             accumulate: one_batch(),
             clip: None,

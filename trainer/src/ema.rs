@@ -26,6 +26,11 @@ impl Ema {
         Ok(average)
     }
 
+    /// The average's parameters.
+    pub fn parameters(&self) -> &FlatParameters {
+        &self.parameters
+    }
+
     /// Restarts from `network`.
     pub fn restart(&self, network: &Network) -> Result<()> {
         let own = self.network.graph.parameters();

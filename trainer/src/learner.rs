@@ -5,6 +5,7 @@ use tch::{Device, Kind, Tensor};
 use crate::checkpoint::{Checkpoint, TrainingState};
 use crate::config::Config;
 use crate::data::VOID;
+use crate::distributed::Ranks;
 use crate::ema::Ema;
 use crate::error::{Error, Result};
 use crate::loader::Batch;
@@ -29,6 +30,8 @@ pub struct Learner {
     sum_over_batch: bool,
     clip: Option<f64>,
     autocast: bool,
+    sync_norm: bool,
+    ranks: Ranks,
     /// The sum of the gradients since the last optimizer step.
     gradients: Option<Tensor>,
     /// Optimizer steps so far, over the whole run.
@@ -46,11 +49,13 @@ pub struct Step {
     pub is_last: bool,
 }
 
-/// The result of a batch with pixels to train on.
+/// The result of a batch with pixels to train on, of all ranks together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepOutcome {
     /// The loss.
     pub loss: f64,
+    /// The number of crops.
+    pub crops: usize,
     /// Pixels labelled correctly.
     pub correct: i64,
     /// Pixels counted.
@@ -95,10 +100,48 @@ impl Learner {
             sum_over_batch: config.sum_over_batch,
             clip: config.clip,
             autocast: config.autocast,
+            sync_norm: config.sync_norm,
+            ranks: Ranks::alone(),
             gradients: None,
             updates: 0,
             network,
         })
+    }
+
+    /// Trains together with other ranks from now on, which must do the same; all continue with the
+    /// weights of rank 0.
+    pub fn join(&mut self, ranks: &Ranks) -> Result<()> {
+        self.ranks = ranks.clone();
+        let networks = [Some(&mut self.network), self.average.as_mut().map(|average| &mut average.network)];
+        for network in networks.into_iter().flatten() {
+            network.graph.sync = (ranks.are_several() && self.sync_norm).then(|| ranks.clone());
+        }
+        let _guard = tch::no_grad_guard();
+        ranks.broadcast(&mut self.parameters.values().shallow_clone())?;
+        self.average
+            .as_ref()
+            .map_or(Ok(()), |average| ranks.broadcast(&mut average.parameters().values().shallow_clone()))
+    }
+
+    /// Replaces the running statistics of batch normalisation, which each rank takes from its own
+    /// crops, by their mean over the ranks.
+    pub fn share_statistics(&self) -> Result<()> {
+        if !self.ranks.are_several() {
+            return Ok(());
+        }
+        let _guard = tch::no_grad_guard();
+        let averaged = self.average.as_ref().map(Ema::parameters);
+        for parameters in [Some(&self.parameters), averaged].into_iter().flatten() {
+            // Values that are the same on all ranks, such as frozen statistics, stay the same bit
+            // for bit: the mean of their differences is 0.
+            let mut statistics = parameters.not_learned()?;
+            let mut mean = statistics.copy();
+            self.ranks.broadcast(&mut statistics)?;
+            let _ = mean.f_sub_(&statistics)?;
+            self.ranks.sum(&mut mean)?;
+            let _ = statistics.f_add_(&mean.f_div_scalar(self.ranks.rank().of as f64)?)?;
+        }
+        Ok(())
     }
 
     /// The network being trained.
@@ -127,11 +170,13 @@ impl Learner {
         self.average.as_ref().map_or(Ok(()), |average| average.restart(&self.network))
     }
 
-    /// Estimates the statistics of the measured network over these batches.
+    /// Estimates the statistics of the measured network over these batches, of which each rank has
+    /// its part.
     pub fn fit_norms(&mut self, batches: impl Iterator<Item = Result<Batch>>) -> Result<()> {
         let network = self.average.as_mut().map_or(&mut self.network, |average| &mut average.network);
         let device = network.graph.device;
-        network.graph.fit_norms(batches.map(|batch| images(&batch?, device)))
+        network.graph.fit_norms(batches.map(|batch| images(&batch?, device)))?;
+        self.share_statistics()
     }
 
     /// The share of these batches' pixels that the measured network labels correctly in evaluation
@@ -148,7 +193,8 @@ impl Learner {
             correct += scores.f_argmax(1, false)?.f_eq_tensor(&labels)?.f_sum(Kind::Int64)?.f_int64_value(&[])?;
             total += batch.labels.iter().filter(|label| **label != VOID).count();
         }
-        Ok((total > 0).then(|| correct as f64 / total as f64))
+        let [correct, total] = self.ranks.sum_numbers([correct as f64, total as f64], device)?;
+        Ok((total > 0.0).then(|| correct / total))
     }
 
     /// Trains on a batch; `None` if all its pixels are void. If a loss, a gradient or a weight
@@ -156,29 +202,34 @@ impl Learner {
     pub fn learn(&mut self, mut batch: Batch, step: Step) -> Result<Option<StepOutcome>> {
         let labels = self.labels(&mut batch, self.network.graph.device)?;
         let total = batch.labels.iter().filter(|label| **label != VOID).count() as i64;
-        let outcome = match total {
+        let device = self.network.graph.device;
+        // Counts of pixels are whole numbers far below 2^53.
+        let [total, crops] = self.ranks.sum_numbers([total as f64, batch.n as f64], device)?;
+        let outcome = match total as i64 {
             // The mean over no pixels is NaN.
             0 => None,
-            _ => Some(self.descend(&batch, &labels, total, step)?),
+            total => Some(self.descend(&batch, &labels, total, crops as usize, step)?),
         };
         if step.is_last
-            && let Some(gradients) = self.gradients.take()
+            && let Some(mut gradients) = self.gradients.take()
         {
+            self.ranks.sum(&mut gradients)?;
             self.update(step, gradients)?;
         }
         Ok(outcome)
     }
 
-    /// Adds a batch's gradients.
-    fn descend(&mut self, batch: &Batch, labels: &Tensor, total: i64, step: Step) -> Result<StepOutcome> {
+    /// Adds a batch's gradients. The batch has `total` pixels to train on and `all` crops, of all
+    /// ranks together.
+    fn descend(&mut self, batch: &Batch, labels: &Tensor, total: i64, all: usize, step: Step) -> Result<StepOutcome> {
         let images = images(batch, self.network.graph.device)?;
         let scores = if self.autocast {
             tch::autocast(true, || self.network.graph.forward(&images, true))?.f_to_kind(Kind::Float)?
         } else {
             self.network.graph.forward(&images, true)?
         };
-        let loss = self.loss.of(&scores, labels)?;
-        let crops = if self.sum_over_batch { batch.n as f64 } else { 1.0 };
+        let loss = self.loss.of(&scores, labels, &self.ranks, all.div_ceil(self.ranks.rank().of))?;
+        let crops = if self.sum_over_batch { all as f64 } else { 1.0 };
         let gradients = match self.loss_scale() * crops / step.window as f64 {
             1.0 => self.parameters.gradients(&loss)?,
             factor => self.parameters.gradients(&loss.f_mul_scalar(factor)?)?,
@@ -193,7 +244,9 @@ impl Learner {
         if !value.is_finite() {
             return Err(Error::new(format!("the loss became {value}")));
         }
-        Ok(StepOutcome { loss: value, correct: correct.f_int64_value(&[])?, total })
+        let correct = correct.f_int64_value(&[])?;
+        let [loss, correct] = self.ranks.sum_numbers([value, correct as f64], self.network.graph.device)?;
+        Ok(StepOutcome { loss, crops: all, correct: correct as i64, total })
     }
 
     /// A batch's targets, written back to the batch as well.

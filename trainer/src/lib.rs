@@ -9,6 +9,7 @@ pub mod config;
 pub mod console;
 pub mod data;
 pub mod dataset;
+pub mod distributed;
 pub mod ema;
 pub mod error;
 pub mod evaluate;

@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::augment::Augment;
 use crate::data::Dataset;
+use crate::distributed::Rank;
 use crate::error::{Error, Result};
 
 /// The bounds of scale factors; beyond them nothing is recognisable.
@@ -40,7 +41,7 @@ pub struct Batch {
 /// How a split is divided into batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Crops per batch, at least 1.
+    /// Crops per batch, of all ranks together; at least 1 for each.
     pub batch: usize,
     /// Threads that decode and augment, at least 1. Each works on its own batch, so as many batches
     /// are in progress.
@@ -51,6 +52,8 @@ pub struct Plan {
     pub drop_small: bool,
     /// Skip the last batch of an epoch if it is not full.
     pub drop_last: bool,
+    /// Whose part of each batch is made.
+    pub rank: Rank,
 }
 
 impl Plan {
@@ -69,6 +72,12 @@ pub fn select(dataset: &Dataset, augment: &Augment, plan: &Plan) -> Result<Vec<u
         return Err(Error::new(format!(
             "a batch of {} on {} workers cannot be made; both must be at least 1",
             plan.batch, plan.workers
+        )));
+    }
+    if plan.batch < plan.rank.of {
+        return Err(Error::new(format!(
+            "a batch of {} cannot be divided among {} ranks; choose a batch of at least {}, or fewer devices",
+            plan.batch, plan.rank.of, plan.rank.of
         )));
     }
     if height == 0 || width == 0 {
@@ -104,7 +113,8 @@ pub fn select(dataset: &Dataset, augment: &Augment, plan: &Plan) -> Result<Vec<u
 
 /// Starts epoch number `epoch` at step `first_step`. The order of the photos and every random
 /// choice depend only on the plan's seed, the epoch and the photo: batches are the same for any
-/// number of workers and any first step. If starting fails, the error is the only item.
+/// number of workers, any number of ranks that divide them, and any first step. If starting fails,
+/// the error is the only item.
 pub fn epoch(dataset: &Arc<Dataset>, augment: &Arc<Augment>, plan: &Plan, epoch: u64, first_step: usize) -> Epoch {
     Epoch::start(dataset, augment, plan, epoch, first_step).unwrap_or_else(|error| Epoch {
         photos: 0,
@@ -167,10 +177,10 @@ impl Epoch {
                 epoch,
                 stop: started.stop.clone(),
             };
-            let (order, batch) = (order.clone(), plan.batch);
+            let (order, batch, rank) = (order.clone(), plan.batch, plan.rank);
             let run = move || {
                 let batches = order.chunks(batch).skip(first_step + number).step_by(workers);
-                worker.run(batches, &sender);
+                worker.run(batches.map(|photos| &photos[rank.share(photos.len())]), &sender);
             };
             let thread = std::thread::Builder::new().name(format!("loader {number}")).spawn(run);
             let thread = thread.map_err(|error| Error::new(format!("worker thread {number} cannot start: {error}")))?;

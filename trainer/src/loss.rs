@@ -5,6 +5,7 @@ use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
 use crate::config::Config;
 use crate::data::VOID;
+use crate::distributed::Ranks;
 use crate::error::Result;
 
 /// Computes the loss of a batch. Void pixels do not count.
@@ -37,10 +38,19 @@ impl Loss {
     }
 
     /// The mean loss of the counted pixels, weighted by their classes' weights: `scores` are N x
-    /// classes x H x W, `labels` N x H x W class indices or [`VOID`].
-    pub fn of(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    /// classes x H x W, `labels` N x H x W class indices or [`VOID`]. If there are several `ranks`,
+    /// the mean is that of all of them, and the result is this one's part of it; each has at most
+    /// `crops` of the batch.
+    pub fn of(&self, scores: &Tensor, labels: &Tensor, ranks: &Ranks, crops: usize) -> Result<Tensor> {
         let (void, weights) = (i64::from(VOID), self.weights.as_ref());
         let classes = scores.size()[1];
+        if self.hard == Hard::default() && ranks.are_several() {
+            let sum = scores.f_cross_entropy_loss(labels, weights, Reduction::Sum, void, self.smoothing)?;
+            let counted = labels.f_ne(void)?;
+            let weight = self.of_labels(labels, classes)?.f_mul(&counted)?.f_sum(Kind::Double)?;
+            let [weight] = ranks.sum_numbers([weight.f_double_value(&[])?], scores.device())?;
+            return Ok(sum.f_div_scalar(weight)?);
+        }
         // On CUDA, libtorch sums the losses of rows in a single block of threads, but those of
         // images in parallel.
         if self.hard == Hard::default() && scores.device().is_cuda() {
@@ -48,6 +58,7 @@ impl Loss {
         }
         // One row per pixel, the memory layout of channels last: libtorch computes softmax and
         // gradients of rows three times as fast as across a strided axis.
+        let own = scores.size()[0] as usize;
         let scores = scores.f_permute([0, 2, 3, 1])?.f_reshape([-1, classes])?;
         let labels = labels.f_flatten(0, -1)?;
         if self.hard == Hard::default() {
@@ -71,14 +82,27 @@ impl Loss {
                 .f_sub(&spread.f_mul_scalar(self.smoothing / classes as f64)?)?;
         }
         let counted = labels.f_ne(void)?;
-        let bound = self.hard.bound(&hardness.f_masked_select(&counted)?)?;
+        let pixels = crops * labels.numel() / own;
+        let bound = self.hard.bound(&ranks.gather(&hardness.f_masked_select(&counted)?, pixels)?)?;
         let chosen = hardness.f_ge(bound)?.f_logical_and(&counted)?.f_to_kind(Kind::Float)?;
-        let share = match weights {
-            // Void has no weight; the value used in its place does not count.
-            Some(weights) => weights.f_index_select(0, &labels.f_clamp_max(classes - 1)?)?.f_mul(&chosen)?,
-            None => chosen.shallow_clone(),
-        };
-        Ok(losses.f_mul(&chosen)?.f_sum(Kind::Float)?.f_div(&share.f_sum(Kind::Float)?)?)
+        let share = self.of_labels(&labels, classes)?.f_mul(&chosen)?.f_sum(Kind::Float)?;
+        let sum = losses.f_mul(&chosen)?.f_sum(Kind::Float)?;
+        if !ranks.are_several() {
+            return Ok(sum.f_div(&share)?);
+        }
+        let [share] = ranks.sum_numbers([share.f_double_value(&[])?], share.device())?;
+        Ok(sum.f_div_scalar(share)?)
+    }
+
+    /// The weight of each label's class. Void has none; the value used in its place does not count.
+    fn of_labels(&self, labels: &Tensor, classes: i64) -> Result<Tensor> {
+        match &self.weights {
+            Some(weights) => {
+                let classes = labels.f_clamp_max(classes - 1)?.f_flatten(0, -1)?;
+                Ok(weights.f_index_select(0, &classes)?.f_view_as(labels)?)
+            }
+            None => Ok(labels.f_ones_like()?.f_to_kind(Kind::Float)?),
+        }
     }
 }
 

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use fcn::palette::Class;
+use tch::{Device, Tensor};
 
 use crate::data::VOID;
+use crate::distributed::Ranks;
+use crate::error::Result;
 
 /// Pixel counts by true and predicted class. All rates are fractions, 0 to 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,20 @@ impl Confusion {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }
+    }
+
+    /// Adds the counts of all ranks.
+    pub fn sum(&mut self, ranks: &Ranks, device: Device) -> Result<()> {
+        if !ranks.are_several() {
+            return Ok(());
+        }
+        let counts: Vec<i64> = self.counts.iter().map(|count| count.cast_signed()).collect();
+        let mut tensor = Tensor::f_from_slice(&counts)?.f_to_device(device)?;
+        ranks.sum(&mut tensor)?;
+        let mut sums = vec![0i64; counts.len()];
+        tensor.f_to_device(Device::Cpu)?.f_copy_data(&mut sums, counts.len())?;
+        self.counts = sums.into_iter().map(i64::cast_unsigned).collect();
+        Ok(())
     }
 
     /// The share of correct pixels. NaN if none were counted.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -16,9 +16,10 @@ use crate::config::Config;
 use crate::data::Dataset;
 use crate::data::of_run::{self, Photos};
 use crate::dataset::doubts::{Doubts, Tally};
+use crate::distributed::Ranks;
 use crate::error::{Error, Result};
 use crate::evaluate::{background_or_first, label, read};
-use crate::execution::{Execution, device_name};
+use crate::execution::Execution;
 use crate::learner::{Learner, Step};
 use crate::loader::{self, Batch, Plan};
 use crate::logging::{self, Recorder, Validation};
@@ -49,6 +50,7 @@ pub struct Run {
     val: Dataset,
     photos: Photos,
     state: CheckpointState,
+    ranks: Ranks,
 }
 
 impl Run {
@@ -74,7 +76,7 @@ impl Run {
             spec,
             config,
         };
-        Ok(Run { learner, train: Arc::new(train), val, photos, state })
+        Ok(Run { learner, train: Arc::new(train), val, photos, state, ranks: Ranks::alone() })
     }
 
     /// Resumes a run from a checkpoint, with its original photos.
@@ -99,7 +101,25 @@ impl Run {
                 state.config.data.display()
             )));
         }
-        Ok(Run { learner, train: Arc::new(train), val, photos, state })
+        Ok(Run { learner, train: Arc::new(train), val, photos, state, ranks: Ranks::alone() })
+    }
+
+    /// Trains together with other ranks from now on. All must have the same photos, settings and
+    /// progress, and `checkpoint_every`; they continue with the weights of rank 0.
+    pub fn join(&mut self, ranks: &Ranks, checkpoint_every: usize) -> Result<()> {
+        let CheckpointState { config, progress, classes, .. } = &self.state;
+        // Each machine may have the photos in a folder of its own.
+        let anywhere = Config { data: PathBuf::new(), masks: None, ..config.clone() };
+        let text = |value: serde_json::Result<String>| value.map_err(|error| Error::new(error.to_string()));
+        ranks.compare(&[
+            ("classes", text(serde_json::to_string(classes))?),
+            ("photos", self.photos.names()),
+            ("settings", format!("{} {checkpoint_every}", text(serde_json::to_string(&anywhere))?)),
+            ("progress", text(serde_json::to_string(&(progress.epoch, progress.step)))?),
+        ])?;
+        self.learner.join(ranks)?;
+        self.ranks = ranks.clone();
+        Ok(())
     }
 
     /// Initialises parameters from a file: a backbone's, or those of a run with the same backbone.
@@ -139,14 +159,16 @@ impl Run {
     }
 
     /// Trains until the last epoch is done, writes one line per epoch to `out`, and records in the
-    /// run's folder.
+    /// run's folder. Of several ranks, only the first one writes.
     pub fn train(&mut self, execution: &Execution, out: &mut dyn Write) -> Result<End> {
-        remove_leftovers(&execution.folder)?;
-        self.photos.write(&execution.folder)?;
+        if self.ranks.is_first() {
+            remove_leftovers(&execution.folder)?;
+            self.photos.write(&execution.folder)?;
+        }
         if !self.state.is_complete() && self.run_epochs(execution, out)? == End::Stopped {
             return Ok(End::Stopped);
         }
-        if self.state.is_out_of_patience() {
+        if self.state.is_out_of_patience() && self.ranks.is_first() {
             let Progress { epoch, stale, .. } = self.state.progress;
             let text = format!("ended after epoch {epoch}: {stale} validations brought no better mIoU");
             let object = json!({"event": "out_of_patience", "epoch": epoch, "stale_validations": stale});
@@ -172,6 +194,7 @@ impl Run {
             seed: config.seed,
             drop_small: config.drop_small,
             drop_last: true,
+            rank: self.ranks.rank(),
         };
         let steps = plan.steps(loader::select(&self.train, &augment, &plan)?.len());
         let drops: Vec<u64> = config.lr_steps.iter().map(|epochs| epochs * steps as u64).collect();
@@ -186,7 +209,9 @@ impl Run {
         // first one's rate.
         let first_of = |step: usize| step - step % config.accumulate;
         let rate = |epoch: u64, step: usize| config.lr * factor.at(epoch * steps as u64 + first_of(step) as u64);
-        let recorder = &mut Recorder::open(execution, &self.state, steps, out)?;
+        let first = self.ranks.is_first();
+        let mut recorder = first.then(|| Recorder::open(execution, &self.state, steps, out)).transpose()?;
+        let recorder = &mut recorder;
         while !self.state.is_complete() {
             let epoch = self.state.progress.epoch;
             let mut since = Instant::now();
@@ -201,9 +226,12 @@ impl Run {
                 let progress = &mut self.state.progress;
                 progress.step += 1;
                 progress.running.seconds += seconds;
-                recorder.step(progress, learning_rate, seconds)?;
+                if let Some(recorder) = recorder {
+                    recorder.step(progress, learning_rate, seconds)?;
+                }
+                let progress = &self.state.progress;
                 // Gradients are not saved, so accumulated ones are applied first.
-                let stop = is_last && execution.stop.load(Ordering::Relaxed);
+                let stop = is_last && self.is_stopped(execution)?;
                 since_save += 1;
                 if stop || is_last && since_save >= execution.checkpoint_every || progress.step == steps {
                     self.save(execution, recorder)?;
@@ -222,7 +250,9 @@ impl Run {
                     self.learner.fit_norms(crops.take(config.norm_crops.div_ceil(config.batch)))?;
                 }
                 let seen = self.learner.accuracy(epochs().flatten().take(COMPARED_CROPS.div_ceil(config.batch)))?;
-                if let Some(warning) = gap(&self.state.progress.running, seen) {
+                if let Some(warning) = gap(&self.state.progress.running, seen)
+                    && let Some(recorder) = recorder
+                {
                     recorder.warn(&warning)?;
                 }
             }
@@ -235,7 +265,7 @@ impl Run {
 
     /// Trains on a batch.
     fn step(&mut self, batch: Batch, step: Step) -> Result<()> {
-        let (crops, ids) = (batch.n, batch.ids.clone());
+        let ids = batch.ids.clone();
         let outcome = self.learner.learn(batch, step).map_err(|error| {
             let Progress { epoch, step: number, .. } = self.state.progress;
             Error::new(format!(
@@ -253,22 +283,27 @@ impl Run {
         progress.updates = self.learner.updates();
         if let Some(outcome) = outcome {
             let running = &mut progress.running;
-            running.loss += outcome.loss * crops as f64;
-            running.crops += crops;
+            running.loss += outcome.loss * outcome.crops as f64;
+            running.crops += outcome.crops;
             running.correct += outcome.correct;
             running.total += outcome.total;
         }
         Ok(())
     }
 
+    /// Whether the run is to stop, on any rank.
+    fn is_stopped(&self, execution: &Execution) -> Result<bool> {
+        self.ranks.any(execution.stop.load(Ordering::Relaxed), execution.device)
+    }
+
     /// Validates, records the epoch, whose last step had this learning rate, and writes
     /// checkpoints.
-    fn end_epoch(&mut self, execution: &Execution, learning_rate: f64, recorder: &mut Recorder) -> Result<End> {
+    fn end_epoch(&mut self, execution: &Execution, learning_rate: f64, recorder: &mut Option<Recorder>) -> Result<End> {
         let epoch = self.state.progress.epoch + 1;
         let (mut val, mut best) = (None, false);
         if self.is_validated(epoch - 1) {
             let since = Instant::now();
-            let Some(confusion) = self.validate(execution, recorder)? else { return Ok(End::Stopped) };
+            let Some(confusion) = self.validate(execution, recorder.as_mut())? else { return Ok(End::Stopped) };
             let measured = Validation::new(&confusion, self.state.classes.len(), since.elapsed().as_secs_f64());
             let progress = &mut self.state.progress;
             // The mean over all classes would jump with pixels predicted as a class that no photo
@@ -281,13 +316,16 @@ impl Run {
             progress.stale = if best { 0 } else { progress.stale + 1 };
             val = Some(measured);
         }
-        recorder.epoch(&mut self.state, learning_rate, val, best, &device_name(execution.device))?;
+        if let Some(recorder) = recorder {
+            let devices = self.ranks.devices(execution.device);
+            recorder.epoch(&mut self.state, learning_rate, val, best, &devices)?;
+        }
         let progress = &mut self.state.progress;
         progress.epoch = epoch;
         progress.step = 0;
         progress.running = EpochSums::default();
         progress.logged = EpochSums::default();
-        if best {
+        if best && self.ranks.is_first() {
             checkpoint::save(&checkpoint::best(&execution.folder), self.learner.measured(), None, &self.state)?;
         }
         self.save(execution, recorder)?;
@@ -300,25 +338,40 @@ impl Run {
         (epoch + 1).is_multiple_of(val_every) || epoch + 1 == epochs
     }
 
-    /// `None` if it was stopped.
-    fn validate(&self, execution: &Execution, recorder: &mut Recorder) -> Result<Option<Confusion>> {
+    /// Measures on the validation split, of which each rank labels its part; `None` if it was
+    /// stopped.
+    fn validate(&self, execution: &Execution, mut recorder: Option<&mut Recorder>) -> Result<Option<Confusion>> {
+        self.learner.share_statistics()?;
         let photos = self.val.len();
+        let rank = self.ranks.rank();
+        // The first rank labels the samples that it records.
+        let is_own = |index: &usize| {
+            if logging::is_sample(*index, photos) { rank.number == 0 } else { index % rank.of == rank.number }
+        };
         let mut confusion = Confusion::new(self.val.classes().len());
-        for index in 0..photos {
+        for index in (0..photos).filter(is_own) {
             if execution.stop.load(Ordering::Relaxed) {
-                return Ok(None);
+                break;
             }
             let sample = read(&self.val, index, self.state.config.void_is_background)?;
             let labels =
                 label(self.learner.measured(), self.state.native_side, &sample.image, sample.width, sample.height)?;
             confusion.add(&sample.mask, &labels);
-            recorder.sample(index, photos, sample, labels)?;
-            recorder.validating(index + 1, photos);
+            if let Some(recorder) = &mut recorder {
+                recorder.sample(index, photos, sample, labels)?;
+                recorder.validating(index + 1, photos);
+            }
         }
+        if self.is_stopped(execution)? {
+            return Ok(None);
+        }
+        confusion.sum(&self.ranks, execution.device)?;
         Ok(Some(confusion))
     }
 
-    fn save(&self, execution: &Execution, recorder: &Recorder) -> Result<()> {
+    fn save(&self, execution: &Execution, recorder: &Option<Recorder>) -> Result<()> {
+        self.learner.share_statistics()?;
+        let Some(recorder) = recorder else { return Ok(()) };
         recorder.sync()?;
         let path = checkpoint::last(&execution.folder);
         checkpoint::save(&path, self.learner.network(), Some(self.learner.training_state()), &self.state)

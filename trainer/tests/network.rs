@@ -6,7 +6,8 @@ use clap::ValueEnum;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
 use trainer::augment::{Normalisation, normalise_whole};
-use trainer::model::graph::{Conv, Graph, Node, Op, Padding, Value as At};
+use trainer::distributed::Ranks;
+use trainer::model::graph::{BatchNorm, Conv, Graph, Node, Op, Padding, Value as At};
 use trainer::model::{Architecture, Backbone, FlatParameters, Init, Network, Spec, UpsampleTraining, init, weights};
 use trainer::optimizer::{Method, Optimizer, OptimizerSettings};
 
@@ -91,6 +92,44 @@ fn fitted_statistics_are_the_mean_over_the_batches() {
     let frozen = value(&network, "bn1.running_mean");
     network.graph.fit_norms(batches.iter().map(|batch| Ok(batch.shallow_clone()))).expect("the network computes");
     assert_eq!(value(&network, "bn1.running_mean"), frozen);
+}
+
+#[test]
+fn statistics_over_ranks_are_those_of_batch_normalisation() {
+    let options = (Kind::Float, Device::Cpu);
+    let (image, factors) = (Tensor::rand([3, 4, 6, 10], options) * 3 + 5, Tensor::rand([3, 4, 6, 10], options));
+    let start = Tensor::rand([4, 4], options);
+    let run = |sync: Option<Ranks>| {
+        let part = |row: i64, learned: bool| start.get(row).copy().set_requires_grad(learned);
+        let norm = BatchNorm {
+            name: "norm".into(),
+            weight: part(0, true),
+            bias: part(1, true),
+            running_mean: part(2, false),
+            running_var: part(3, false),
+            eps: 1e-3,
+            momentum: 0.1,
+            learned: true,
+        };
+        let nodes = vec![Node { op: Op::BatchNorm(norm), inputs: vec![At(0)] }];
+        let graph = Graph { nodes, output: At(1), device: Device::Cpu, sync };
+        let input = image.copy().set_requires_grad(true);
+        let output = graph.forward(&input, true).expect("it computes");
+        (&output * &output * &factors).sum(Kind::Float).backward();
+        let mut all = vec![output.detach(), input.grad()];
+        for parameter in graph.parameters() {
+            all.push(parameter.tensor.detach());
+            if parameter.learned {
+                all.push(parameter.tensor.grad());
+            }
+        }
+        all
+    };
+    let (plain, synchronised) = (run(None), run(Some(Ranks::alone())));
+    assert_eq!(plain.len(), 8);
+    for (index, (one, other)) in plain.iter().zip(&synchronised).enumerate() {
+        assert!(one.allclose(other, 1e-4, 1e-4, false), "value {index}: {one} and {other}");
+    }
 }
 
 #[test]
@@ -248,6 +287,7 @@ fn sgd_is_that_of_torch_optim() {
         ],
         output: At(2),
         device: Device::Cpu,
+        sync: None,
     };
     let rates =
         OptimizerSettings { method: Method::Sgd, momentum: 0.9, beta2: 0.999, weight_decay: 0.01, head_factor: 3.0 };

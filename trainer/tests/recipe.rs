@@ -14,6 +14,7 @@ use trainer::checkpoint::{Checkpoint, Progress, best, last};
 use trainer::class_weights::{ClassWeights, WeightSource};
 use trainer::config::Config;
 use trainer::data::of_run::Photos;
+use trainer::distributed::Ranks;
 use trainer::ema::Ema;
 use trainer::execution::Execution;
 use trainer::loss::Loss;
@@ -65,7 +66,7 @@ fn losses_and_their_gradients_are_those_of_pytorch() {
             ..Config::standard()
         };
         let scores = Tensor::from_slice(&numbers(&reference["scores"])).view([2, 4, 3, 5]).set_requires_grad(true);
-        let loss = Loss::new(&config, Device::Cpu).of(&scores, &labels).unwrap();
+        let loss = Loss::new(&config, Device::Cpu).of(&scores, &labels, &Ranks::alone(), 2).unwrap();
         loss.backward();
         let expected = case["loss"].as_f64().unwrap() as f32;
         assert_close(&floats(&loss), &[expected], 1e-5, &what);
@@ -90,6 +91,7 @@ fn small_graph() -> Graph {
         ],
         output: At(2),
         device: Device::Cpu,
+        sync: None,
     }
 }
 
@@ -121,7 +123,7 @@ fn gradients_are_clipped_as_by_pytorch() {
     };
     let tensors = [leaf(&[0.0; 4], &[4]), leaf(&[0.0; 3], &[3])];
     let nodes = tensors.iter().map(|tensor| conv("c", tensor.shallow_clone())).collect();
-    let graph = Graph { nodes, output: At(1), device: Device::Cpu };
+    let graph = Graph { nodes, output: At(1), device: Device::Cpu, sync: None };
     let parameters = FlatParameters::new(&graph).unwrap();
     // The gradient of a sum of products is the other factor.
     let products = tensors.iter().zip(&before).map(|(tensor, gradient)| tensor * Tensor::from_slice(gradient));
@@ -399,6 +401,7 @@ fn checkpoints_from_before_the_options_load() {
         "lr_gamma",
         "warmup",
         "freeze_norm",
+        "sync_norm",
         "norm_crops",
         "accumulate",
         "clip",

@@ -204,6 +204,11 @@ pub(super) struct Setup {
     #[arg(long, value_name = "YES|NO", num_args = 0..=1, default_missing_value = "yes", value_parser = yes_or_no)]
     freeze_norm: Option<bool>,
 
+    /// With several --devices, normalise by the statistics of all ranks' batches instead of each
+    /// rank's own, as with one device; slower. For few crops per rank.
+    #[arg(long)]
+    sync_norm: bool,
+
     /// Training crops over which batch normalisation statistics are estimated before each
     /// validation, with the current weights: the running ones lag behind weights that change fast,
     /// as in small runs. 0 uses the running ones [default: 96].
@@ -358,6 +363,7 @@ impl Setup {
             lr_gamma: self.lr_gamma.unwrap_or(recipe.lr_gamma),
             warmup: self.warmup.unwrap_or(recipe.warmup),
             freeze_norm: self.freeze_norm.unwrap_or(recipe.freeze_norm),
+            sync_norm: self.sync_norm || recipe.sync_norm,
             norm_crops: self.norm_crops.unwrap_or(recipe.norm_crops),
             accumulate: self.accumulate.unwrap_or(recipe.accumulate),
             clip: self.clip.or(recipe.clip),

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -15,7 +17,9 @@ use super::setup::Setup;
 use super::{Audience, DeviceChoice};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
+use crate::console::Output;
 use crate::data::of_run::Photos;
+use crate::distributed::{self, Devices, Launch, Ranks};
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::train::{End, Run};
@@ -34,6 +38,17 @@ pub(super) struct Train {
     /// The device to compute on.
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
+
+    /// Train on several devices of this machine, one process (rank) each: `all` (all CUDA devices,
+    /// or the CPU without one), numbers of CUDA devices such as 0,1, or cpu:2 for two ranks that
+    /// divide the cores. They divide each batch. Ranks that torchrun, srun or mpirun starts need no
+    /// --devices; see docs/training.md.
+    #[arg(long, value_name = "DEVICES", conflicts_with = "device")]
+    devices: Option<Devices>,
+
+    /// With several ranks, the seconds that one waits for another before all end.
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    rank_timeout: u64,
 
     /// CPU threads of the network's arithmetic [default: one per physical core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
@@ -58,11 +73,59 @@ pub(super) struct Train {
 
 impl Train {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let (out, output) = (&mut std::io::stdout(), self.audience.output());
-        if let Some(threads) = self.threads {
+        let launch = Launch::from_environment()?;
+        let devices = self.devices.as_ref().map(Devices::list).transpose()?;
+        if let (None, Some(devices)) = (&launch, &devices)
+            && devices.len() > 1
+        {
+            return distributed::launch_here(devices.len());
+        }
+        let device = self.choose_device(launch.as_ref(), devices)?;
+        self.set_threads(launch.as_ref());
+        let stop = stop_flag()?;
+        let ranks = match &launch {
+            Some(launch) => Ranks::join(launch, device, Duration::from_secs(self.rank_timeout))?,
+            None => Ranks::alone(),
+        };
+        if let Some(launch) = launch {
+            watch_starter(launch, stop.clone())?;
+        }
+        self.run_as(&ranks, device, stop).inspect_err(|error| ranks.fail(error))
+    }
+
+    /// This rank's device.
+    fn choose_device(&self, launch: Option<&Launch>, devices: Option<Vec<Device>>) -> Result<Device> {
+        let local = launch.map_or(0, |launch| launch.local.number);
+        match devices {
+            Some(devices) => devices.get(local).copied().ok_or_else(|| {
+                Error::new(format!(
+                    "--devices names {} devices, but rank {local} of this machine needs one more",
+                    devices.len()
+                ))
+            }),
+            None => Ok(match self.device.device()? {
+                Device::Cuda(_) if launch.is_some() => Devices::Cuda(vec![local]).list()?[0],
+                device => device,
+            }),
+        }
+    }
+
+    /// Divides the cores among this machine's ranks, unless their number of threads is given.
+    fn set_threads(&self, launch: Option<&Launch>) {
+        let share = |launch: &Launch| (tch::get_num_threads() / launch.local.of as i32).max(1);
+        let threads = match launch {
+            Some(launch) if std::env::var_os("OMP_NUM_THREADS").is_none() => Some(share(launch)),
+            _ => None,
+        };
+        if let Some(threads) = self.threads.or(threads) {
             tch::set_num_threads(threads);
         }
-        let device = self.device.device()?;
+    }
+
+    fn run_as(&self, ranks: &Ranks, device: Device, stop: Arc<AtomicBool>) -> Result<ExitCode> {
+        let out = &mut std::io::stdout();
+        let output = if ranks.is_first() { self.audience.output() } else { Output::Quiet };
+        let lock = |folder: &Path| ranks.is_first().then(|| Lock::take(folder)).transpose();
         let mut said = None;
         let (folder, mut run, _lock) = match (
             &self.resume,
@@ -72,11 +135,13 @@ impl Train {
             (Some(folder), ..) => {
                 check_old(folder)?;
                 // Before the checkpoint is read.
-                let lock = Lock::take(folder)?;
+                let lock = lock(folder)?;
                 (folder, self.resume(folder, device)?, lock)
             }
             (None, Some(data), Some(folder)) => {
-                check_new(folder)?;
+                if ranks.is_first() {
+                    check_new(folder)?;
+                }
                 let weights = self.setup.start()?;
                 let (recipe, config) = self.setup.config(data)?;
                 said = Some((recipe.name(), config.clone()));
@@ -93,10 +158,14 @@ impl Train {
                     });
                     output.say(out, &format!("{}: {report}", weights.display()), &object)?;
                 }
-                crate::folder::make(folder)?;
-                let lock = Lock::take(folder)?;
-                // Another one may have started in the meantime.
-                check_new(folder)?;
+                if ranks.is_first() {
+                    crate::folder::make(folder)?;
+                }
+                let lock = lock(folder)?;
+                if ranks.is_first() {
+                    // Another one may have started in the meantime.
+                    check_new(folder)?;
+                }
                 (folder, run, lock)
             }
             _ => {
@@ -105,9 +174,10 @@ impl Train {
                 ));
             }
         };
+        run.join(ranks, self.checkpoint_every as usize)?;
         let description = run.describe();
         output.say(out, &description.to_string(), &description.json(folder))?;
-        if let Some((recipe, config)) = said {
+        if let Some((recipe, config)) = said.filter(|_| ranks.is_first()) {
             let Config { epochs, batch, val_every, .. } = config;
             let text = format!(
                 "recipe {recipe}: {epochs} epochs, batches of {batch}, validation after every {val_every} epochs"
@@ -120,6 +190,8 @@ impl Train {
                 output.say(out, &format!("{kind}: training photos: {sentence}"), &object)?;
             }
         }
+        // The first rank has read all masks.
+        ranks.wait_for_first()?;
         let execution = Execution {
             folder: folder.clone(),
             device,
@@ -127,7 +199,7 @@ impl Train {
             checkpoint_every: self.checkpoint_every as usize,
             log_every: self.log_every.into(),
             output,
-            stop: stop_flag()?,
+            stop,
         };
         Ok(match run.train(&execution, out)? {
             End::Complete => {
@@ -151,7 +223,7 @@ impl Train {
         if self.setup != Setup::default() {
             return Err(Error::new(format!(
                 "--resume {shown}: a run continues with the settings it was begun with; leave out all other options but \
-                 --device, --threads, --workers, --checkpoint-every, --log-every, --quiet and --json"
+                 --device, --devices, --rank-timeout, --threads, --workers, --checkpoint-every, --log-every, --quiet and --json"
             )));
         }
         Run::resume(Checkpoint::read(folder)?, Photos::read(folder)?, device)
@@ -181,6 +253,18 @@ fn check_new(folder: &Path) -> Result<()> {
             "--out {folder}: it holds a run already; continue it with --resume {folder}, or choose another folder"
         )));
     }
+    Ok(())
+}
+
+/// Stops a rank whose starter has ended without stopping it.
+fn watch_starter(launch: Launch, stop: Arc<AtomicBool>) -> Result<()> {
+    let watch = move || {
+        while !launch.is_orphan() {
+            thread::sleep(Duration::from_secs(1));
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    thread::Builder::new().name("starter".into()).spawn(watch)?;
     Ok(())
 }
 

@@ -57,6 +57,13 @@ impl Photos {
         })
     }
 
+    /// The names of all photos, wherever they are.
+    pub fn names(&self) -> String {
+        let names: Vec<&str> =
+            [&self.train, &self.val].into_iter().flat_map(|list| &list.ids).map(String::as_str).collect();
+        format!("{} {}", self.train.ids.len(), names.join("\n"))
+    }
+
     /// Reads a run's list; `None` for runs without one.
     pub fn read(run: &Path) -> Result<Option<Photos>> {
         let path = path(run);

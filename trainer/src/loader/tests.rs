@@ -25,7 +25,7 @@ fn augment() -> Arc<Augment> {
     Arc::new(Augment { scale: (0.5, 2.0), flip: true, ..Augment::crops((6, 8), normalise) })
 }
 
-const PLAN: Plan = Plan { batch: 2, workers: 1, seed: 5, drop_small: false, drop_last: false };
+const PLAN: Plan = Plan { batch: 2, workers: 1, seed: 5, drop_small: false, drop_last: false, rank: Rank::ALONE };
 
 fn batches(dataset: &Arc<Dataset>, plan: &Plan, number: u64, first_step: usize) -> Vec<Batch> {
     epoch(dataset, &augment(), plan, number, first_step).map(|batch| batch.unwrap()).collect()
@@ -61,6 +61,26 @@ fn batches_depend_on_seed_and_epoch_alone() {
     }
     assert_ne!(ids(&batches(&dataset, &PLAN, 4, 0)), ids(&whole), "another epoch, another order");
     assert_ne!(ids(&batches(&dataset, &Plan { seed: 6, ..PLAN }, 3, 0)), ids(&whole), "another seed, another order");
+}
+
+#[test]
+fn ranks_divide_each_batch() {
+    let folder = seven();
+    let dataset = open(&folder);
+    // Batches of 3, 3 and 1 photos.
+    let whole = Plan { batch: 3, ..PLAN };
+    let all = batches(&dataset, &whole, 2, 0);
+    for of in [2, 3] {
+        let parts: Vec<Vec<Batch>> = (0..of)
+            .map(|number| batches(&dataset, &Plan { rank: Rank { number, of }, ..whole.clone() }, 2, 0))
+            .collect();
+        for (step, batch) in all.iter().enumerate() {
+            let ids: Vec<&String> = parts.iter().flat_map(|part| &part[step].ids).collect();
+            assert_eq!(ids, batch.ids.iter().collect::<Vec<_>>(), "step {step} of {of} ranks");
+            let images: Vec<f32> = parts.iter().flat_map(|part| &part[step].images).copied().collect();
+            assert_eq!(images, batch.images, "step {step} of {of} ranks");
+        }
+    }
 }
 
 #[test]
@@ -116,6 +136,11 @@ fn plans_that_cannot_work_say_why() {
             "7 photos do not fill one batch of 8; choose a smaller batch",
         ),
         (augment, Plan { batch: 0, ..PLAN }, "a batch of 0 on 1 workers cannot be made; both must be at least 1"),
+        (
+            augment,
+            Plan { rank: Rank { number: 0, of: 3 }, ..PLAN },
+            "a batch of 2 cannot be divided among 3 ranks; choose a batch of at least 3, or fewer devices",
+        ),
         (augment, Plan { workers: 0, ..PLAN }, "a batch of 2 on 0 workers cannot be made; both must be at least 1"),
         (Augment { crop: (0, 8), ..augment }, PLAN, "the crop is 0 x 8 pixels; both sides must be at least 1"),
         (

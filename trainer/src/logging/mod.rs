@@ -37,6 +37,12 @@ pub fn whole_files(run: &Path) -> [PathBuf; 2] {
     [table_path(run), sessions_path(run)]
 }
 
+/// Whether photo `index` of `photos` is one of the samples for TensorBoard.
+pub(crate) fn is_sample(index: usize, photos: usize) -> bool {
+    let samples = SAMPLES.min(photos);
+    (0..samples).any(|number| number * photos / samples == index)
+}
+
 /// A line of `metrics.csv`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetricsRow {
@@ -204,8 +210,7 @@ impl<'a> Recorder<'a> {
 
     /// Keeps photo `index` of `photos` for TensorBoard if it is one of the samples.
     pub fn sample(&mut self, index: usize, photos: usize, sample: Sample, labels: Vec<u8>) -> Result<()> {
-        let samples = SAMPLES.min(photos);
-        if !(0..samples).any(|number| number * photos / samples == index) {
+        if !is_sample(index, photos) {
             return Ok(());
         }
         let shown = Shown::new(sample.width, sample.height, SAMPLE_SIDE);

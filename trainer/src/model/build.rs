@@ -58,7 +58,7 @@ impl Builder {
     }
 
     pub(super) fn finish(self, output: Value) -> Graph {
-        let graph = Graph { nodes: self.nodes, output, device: self.device };
+        let graph = Graph { nodes: self.nodes, output, device: self.device, sync: None };
         graph.mark_learned();
         graph
     }

@@ -67,6 +67,12 @@ impl FlatParameters {
         Ok(self.values.f_narrow(0, 0, self.regions[1].end)?)
     }
 
+    /// The others, such as running statistics, which end [`values`](FlatParameters::values).
+    pub fn not_learned(&self) -> Result<Tensor> {
+        let start = self.regions[1].end;
+        Ok(self.values.f_narrow(0, start, self.values.numel() as i64 - start)?)
+    }
+
     /// The backbone's and the head's part of the learned parameters.
     pub fn regions(&self) -> [Range<i64>; 2] {
         self.regions.clone()

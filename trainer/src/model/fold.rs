@@ -35,7 +35,7 @@ impl Graph {
             nodes.push(Node { op, inputs });
             places.push(Value(nodes.len()));
         }
-        Ok(Graph { nodes, output: places[self.output.0], device: self.device })
+        Ok(Graph { nodes, output: places[self.output.0], device: self.device, sync: None })
     }
 
     /// The batch normalisation that is the only user of a convolution's result.

@@ -1,9 +1,10 @@
 //! A network as a list of operations. Training, inference and the ONNX writer walk the same list,
 //! so they cannot diverge.
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::is_head;
+use crate::distributed::Ranks;
 use crate::error::Result;
 
 /// A tensor that flows through the network: 0 is the image, `n` the result of node `n - 1`.
@@ -143,6 +144,9 @@ pub struct Graph {
     pub output: Value,
     /// The device of the parameters.
     pub device: Device,
+    /// The ranks whose batches batch normalisation takes its statistics from; by default, this
+    /// one's alone.
+    pub sync: Option<Ranks>,
 }
 
 impl Graph {
@@ -267,7 +271,10 @@ impl Graph {
             // Activations work in place on values with no other user. Value 0 belongs to the
             // caller.
             let spare = node.inputs.iter().all(|v| v.0 > 0 && uses[v.0] == 0);
-            let result = node.op.apply(inputs, spare, training)?;
+            let result = match (&node.op, &self.sync) {
+                (Op::BatchNorm(norm), Some(ranks)) if training && norm.learned => norm.of_ranks(&inputs[0], ranks)?,
+                (op, _) => op.apply(inputs, spare, training)?,
+            };
             see(Value(index + 1), &result)?;
             values[index + 1] = Some(result);
         }
@@ -277,6 +284,36 @@ impl Graph {
 
 fn shared(values: &[Option<Tensor>], value: Value) -> Tensor {
     values[value.0].as_ref().expect("a value is computed before its use and kept until its last").shallow_clone()
+}
+
+impl BatchNorm {
+    /// Normalises by the statistics of all ranks' batches, and updates the running ones, as
+    /// PyTorch's `SyncBatchNorm`. The mean comes first, because a variance from sums of squares
+    /// would be lost in rounding.
+    fn of_ranks(&self, x: &Tensor, ranks: &Ranks) -> Result<Tensor> {
+        let channels = x.size()[1];
+        let x = x.f_to_kind(Kind::Float)?;
+        let own = (x.numel() as i64 / channels) as f64;
+        let sums = x.f_sum_dim_intlist([0, 2, 3].as_slice(), false, Kind::Float)?;
+        let count = Tensor::f_full([1], own, (Kind::Float, x.device()))?;
+        let totals = ranks.learned_sum(&Tensor::f_cat(&[sums, count], 0)?)?;
+        let count = totals.f_narrow(0, channels, 1)?.detach();
+        let mean = totals.f_narrow(0, 0, channels)?.f_div(&count)?;
+        let shape = [1, channels, 1, 1];
+        let centred = x.f_sub(&mean.f_view(shape)?)?;
+        let squares = centred.f_square()?.f_sum_dim_intlist([0, 2, 3].as_slice(), false, Kind::Float)?;
+        let squares = ranks.learned_sum(&squares)?;
+        let scale = squares.f_div(&count)?.f_add_scalar(self.eps)?.f_rsqrt()?.f_mul(&self.weight)?;
+        tch::no_grad(|| -> Result<()> {
+            let unbiased = squares.detach().f_div(&count.f_sub_scalar(1.0)?.f_clamp_min(1.0)?)?;
+            let (mut running_mean, mut running_var) =
+                (self.running_mean.shallow_clone(), self.running_var.shallow_clone());
+            let _ = running_mean.f_lerp_(&mean.detach(), self.momentum)?;
+            let _ = running_var.f_lerp_(&unbiased, self.momentum)?;
+            Ok(())
+        })?;
+        Ok(centred.f_mul(&scale.f_view(shape)?)?.f_add(&self.bias.f_view(shape)?)?)
+    }
 }
 
 impl Op {
