@@ -3,7 +3,8 @@
     train_torch.py ARCH BACKBONE CLASSES BATCH HEIGHT WIDTH THREADS SECONDS [contiguous]
 
 Tensors are channels last unless "contiguous" is given. Prints a JSON object: the seconds of each step and
-the process's peak memory in KiB. Ranks, started by torchrun, divide BATCH (DistributedDataParallel, Gloo).
+the process's peak memory in KiB. Ranks, started by torchrun, divide BATCH
+(DistributedDataParallel, Gloo); the first one prints its seconds and the memory of all.
 """
 
 import json
@@ -167,7 +168,13 @@ def main():
         if done > 0:
             break
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    print(json.dumps({"steps": times, "peak": int(peak.split()[1])}))
+    peak = torch.tensor(int(peak.split()[1]))
+    if ranks > 1:
+        torch.distributed.all_reduce(peak)
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(json.dumps({"steps": times, "peak": int(peak)}))
+    if ranks > 1:
+        torch.distributed.destroy_process_group()
 
 
 main()

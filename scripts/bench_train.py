@@ -77,7 +77,7 @@ def measure(row, architecture, backbone, options):
         output, errors = process.communicate()
         if process.returncode != 0:
             sys.exit(f"scripts/bench_train.py: {row} failed:\n{errors[-2000:]}")
-        results += [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+        results.append(json.loads(output.splitlines()[-1]))
     return {"steps": results[0]["steps"], "peak": sum(result["peak"] for result in results)}
 
 

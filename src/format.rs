@@ -83,6 +83,14 @@ impl PixelFormat {
         self.samples()[2].plane.max(self.samples()[1].plane) + 1
     }
 
+    /// The number of columns and of rows that share chroma samples, for example (2, 2) for NV12; (1,
+    /// 1) if each pixel has its own, or none.
+    #[must_use]
+    pub fn chroma_block(self) -> (usize, usize) {
+        let [columns, rows] = self.shift();
+        (1 << columns, 1 << rows)
+    }
+
     /// Rows of a plane, and bytes used per row, of an image of `width` x `height` pixels.
     pub(crate) fn plane_size(self, plane: usize, width: u32, height: u32) -> (usize, usize) {
         let shared = |side: u32, shift: u32| (side as usize).div_ceil(1 << shift);

@@ -63,6 +63,11 @@ pub(crate) struct Model {
 }
 
 impl Model {
+    /// The factor on scores in the softmax of confidences: see [`ModelCard::temperature`].
+    pub(crate) fn sharpness(&self) -> f32 {
+        self.card.as_ref().and_then(|card| card.temperature).map_or(1.0, f32::recip)
+    }
+
     /// Dequantizes weights, converts input and output to the one form that `preprocess` and `head`
     /// expect, and cuts off the last upsampling.
     ///

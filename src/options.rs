@@ -27,6 +27,10 @@ pub enum Provider {
 }
 
 impl Provider {
+    /// Every provider.
+    pub const ALL: [Provider; 5] =
+        [Provider::Auto, Provider::Cpu, Provider::Cuda, Provider::TensorRt, Provider::OpenVino];
+
     /// The name: `auto`, `cpu`, `cuda`, `tensorrt` or `openvino`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -51,9 +55,7 @@ impl FromStr for Provider {
 
     /// The provider with this [name](Provider::name).
     fn from_str(name: &str) -> Result<Provider> {
-        const ALL: [Provider; 5] =
-            [Provider::Auto, Provider::Cpu, Provider::Cuda, Provider::TensorRt, Provider::OpenVino];
-        ALL.into_iter().find(|provider| provider.name() == name).ok_or_else(|| {
+        Provider::ALL.into_iter().find(|provider| provider.name() == name).ok_or_else(|| {
             Error::InvalidArgument(format!(
                 "the provider '{}' does not exist; there are 'auto', 'cpu', 'cuda', 'tensorrt' and 'openvino'",
                 plain(name)

@@ -305,7 +305,8 @@ impl Segmenter {
     ) -> Result<()> {
         let frame = context.frame.size();
         let (settings, size) = (&mask.settings, mask.settings.size(frame));
-        let rules = settings.rules(self.model.classes.len())?;
+        let mut rules = settings.rules(self.model.classes.len())?;
+        rules.sharpness = self.model.sharpness();
         let tiled = matches!(self.mode, SizeMode::Tile { .. });
         // Labels of tiles are copied to the caller after the last tile has succeeded.
         let direct = if tiled { None } else { labels.as_mut().map(LabelBuffer::reborrow) };
@@ -358,6 +359,13 @@ impl Segmenter {
     /// background; without a card, class 0 if it has such a name.
     pub fn background(&self) -> Option<u8> {
         self.model.background
+    }
+
+    /// Whether the model outputs scores, so that masks may have confidence, margin and scores, and
+    /// settings that need them. Models that end in an argmax do not.
+    #[must_use]
+    pub fn has_scores(&self) -> bool {
+        !self.model.answers_labels
     }
 
     /// The model card.

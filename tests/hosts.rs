@@ -354,6 +354,8 @@ fn gstreamer_element_tells_what_is_wrong() {
         ("fcn model=FOLDER/missing.onnx", "missing.onnx' cannot be opened"),
         ("fcn model=FOLDER/libgstfcn.so", "The model cannot be used"),
         ("FCN width=64", "need size-mode=resize"),
+        ("FCN short-side=64", "needs size-mode=short-side"),
+        ("FCN size-mode=short-side", "short side"),
         ("FCN size-mode=tile width=32 overlap=32", "overlap"),
     ];
     for (element, words) in wrong {
@@ -524,9 +526,10 @@ fn gstreamer_element_takes_the_librarys_settings() {
         (SizeMode::Resize { width: 48, height: 40 }, SizeMode::Tile { width: 48, height: 40, overlap: 16 });
     let cpu = Options::default().with_provider(Provider::Cpu);
     let mode = |mode| Options::default().with_size_mode(mode);
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
         ("size-mode=pad", mode(SizeMode::Pad), |_| ()),
         ("size-mode=resize width=48 height=40", mode(resize), |_| ()),
+        ("size-mode=short-side short-side=40", mode(SizeMode::ShortSide(40)), |_| ()),
         ("size-mode=tile width=48 height=40 overlap=16", mode(tile), |_| ()),
         ("smoothing=0.3", cpu.clone(), |mask| mask.set_smoothing(0.3).unwrap()),
         ("min-region=40", cpu.clone(), |mask| mask.set_min_region(40)),

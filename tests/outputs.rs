@@ -12,9 +12,11 @@ mod truth;
 
 use std::{sync::Arc, time::Duration};
 
+use fcn::onnx::{ModelCard, build};
 use fcn::{Error, Frame, Mask, Outputs, Rect, Rotation, Segmenter, SizeMode, Stream, UNKNOWN};
 use models::{End, Spec, network, random, random_bytes};
 use ndarray::{Array3, ArrayView3, s};
+use prost::Message;
 use regions::without_specks;
 use truth::{argmax, assert_same, bilinear, everything, options, probabilities, rgb, segmenter};
 
@@ -106,6 +108,103 @@ fn what_is_clear_beforehand_is_what_computing_it_gives() {
         let area = u64::from(size.0 * size.1);
         let large = labels.pixels().iter().filter(|&&count| count > area / 70).count();
         assert!(large >= 2, "{size:?}, {classes:?}: {:?}", labels.pixels());
+    }
+}
+
+/// A network that ends in one transposed convolution per class, with these weights and biases.
+fn with_upsampling(stride: usize, weight: impl Fn(usize, usize) -> f32, bias: [f32; 5]) -> Vec<u8> {
+    let mut model = models::model(Spec { stride, end: End::Grouped, ..Spec::default() });
+    let taps = 4 * stride * stride;
+    for tensor in &mut model.graph.as_mut().unwrap().initializer {
+        match tensor.name() {
+            "upsample.weight" => {
+                let weights: Vec<f32> = (0..5 * taps).map(|index| weight(index / taps, index % taps)).collect();
+                *tensor = build::floats("upsample.weight", &[5, 1, 2 * stride as i64, 2 * stride as i64], &weights);
+            }
+            "upsample.bias" => *tensor = build::floats("upsample.bias", &[5], &bias),
+            _ => {}
+        }
+    }
+    model.encode_to_vec()
+}
+
+#[test]
+fn bilinear_ends_label_as_their_scores_say() {
+    // Labels alone of a bilinear end are found without computing most scores.
+    let pixels = random_bytes(77, 3 * 150 * 97);
+    let frame = rgb(&pixels, 150, 97);
+    for stride in [2, 4, 8, 16, 32] {
+        let tent = |tap: usize| {
+            let line = |at: usize| 1.0 - (at as f32 - (stride as f32 - 0.5)).abs() / stride as f32;
+            line(tap / (2 * stride)) * line(tap % (2 * stride))
+        };
+        let resize = Spec { stride, end: End::Resize, ..Spec::default() };
+        let ends = [
+            ("tents", with_upsampling(stride, |_, tap| tent(tap), [0.0; 5])),
+            ("tents and one bias", with_upsampling(stride, |_, tap| tent(tap), [7.0; 5])),
+            ("Resize", network(resize)),
+            // Just not bilinear: the zeros around the scores now matter, or one class is larger.
+            ("biases", with_upsampling(stride, |_, tap| tent(tap), [0.0, 0.3, -0.2, 0.0, 0.1])),
+            (
+                "one class",
+                with_upsampling(stride, |class, tap| tent(tap) * if class == 3 { 1.3 } else { 1.0 }, [0.0; 5]),
+            ),
+            (
+                "one weight",
+                with_upsampling(stride, |class, tap| tent(tap) + f32::from(class == 1 && tap == 0), [0.0; 5]),
+            ),
+        ];
+        for (name, model) in ends {
+            for mode in MODES.into_iter().chain([SizeMode::Resize { width: 150, height: 97 }]) {
+                let name = format!("{name}, stride {stride}, {mode:?}");
+                let segmenter = Segmenter::from_memory(&model, &options(Some(mode))).unwrap();
+                let everything = everything(&segmenter, rgb(&pixels, 150, 97));
+                let labels = mask(&segmenter, &frame, Outputs::default(), |_| ());
+                assert_best(&name, labels.labels(), everything.scores().unwrap());
+                let counts: u64 = labels.pixels().iter().sum();
+                assert_eq!((counts, labels.not_finite()), (150 * 97, 0), "{name}");
+                // At the network's own size, too.
+                if let SizeMode::Resize { width, height } = mode {
+                    let size = |mask: &mut Mask| mask.set_size(width, height).unwrap();
+                    let scores = mask(&segmenter, &frame, ALL, size);
+                    let labels = mask(&segmenter, &frame, Outputs::default(), size);
+                    assert_best(&name, labels.labels(), scores.scores().unwrap());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_temperature_changes_confidence_and_no_label() {
+    let pixels = random_bytes(78, 3 * 90 * 61);
+    let with = |temperature: Option<f32>| {
+        let mut model = models::model(Spec::default());
+        let card = ModelCard { temperature, ..models::card(5, 8) };
+        model.metadata_props[0].value = Some(card.to_json());
+        Segmenter::from_memory(&model.encode_to_vec(), &options(Some(SizeMode::Pad)))
+    };
+    let plain = everything(&with(None).unwrap(), rgb(&pixels, 90, 61));
+    let scores = plain.scores().unwrap();
+    for temperature in [0.05f32, 0.4, 1.0, 2.5, 20.0] {
+        let mask = everything(&with(Some(temperature)).unwrap(), rgb(&pixels, 90, 61));
+        assert!(mask.labels() == plain.labels() && mask.scores().unwrap() == scores, "{temperature}");
+        for place in 0..90 * 61 {
+            let pixel = scores.slice(s![.., place / 90, place % 90]);
+            let best = pixel.fold(f32::MIN, |a, &b| a.max(b));
+            let mut chances: Vec<f64> =
+                pixel.iter().map(|score| (f64::from(score - best) / f64::from(temperature)).exp()).collect();
+            let sum: f64 = chances.iter().sum();
+            chances.sort_by(f64::total_cmp);
+            let [.., second, first] = chances[..] else { panic!("five classes") };
+            let (confidence, margin) = (mask.confidence().unwrap()[place], mask.margin().unwrap()[place]);
+            assert!((f64::from(confidence) - first / sum).abs() < 1e-5, "{temperature}: {confidence}");
+            assert!((f64::from(margin) - (first - second) / sum).abs() < 1e-4, "{temperature}: {margin}");
+        }
+    }
+    for temperature in [0.049, 20.1, 0.0, -1.0] {
+        let error = with(Some(temperature)).unwrap_err().to_string();
+        assert!(error.contains("0.05 to 20 is supported"), "{error}");
     }
 }
 

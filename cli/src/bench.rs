@@ -19,9 +19,6 @@ use crate::{
     settings::{Settings, size},
 };
 
-/// The providers that are tried, first the one whose labels the others are compared with.
-const PROVIDERS: [Provider; 4] = [Provider::Cpu, Provider::OpenVino, Provider::Cuda, Provider::TensorRt];
-
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     /// An ONNX file, or the name of an installed model.
@@ -139,7 +136,8 @@ impl Bench {
         let cpus = thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32);
         let threads = if self.threads.is_empty() { powers(cpus) } else { self.threads.clone() };
         let mut variants = Vec::new();
-        for provider in PROVIDERS {
+        // The CPU's labels come first: the others are compared with them.
+        for provider in Provider::ALL.into_iter().filter(|provider| *provider != Provider::Auto) {
             // A GPU's time hardly depends on the threads.
             let on_cpu = matches!(provider, Provider::Cpu | Provider::OpenVino);
             let threads = if on_cpu { threads.clone() } else { vec![0] };

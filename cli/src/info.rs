@@ -39,6 +39,9 @@ impl Info {
                 if let Some(side) = card.native_side {
                     println!("native size {side} x {side} pixels, or another rectangle of that area");
                 }
+                if let Some(temperature) = card.temperature {
+                    println!("temperature {temperature:.3}, which divides scores for confidence and margin");
+                }
                 println!("trained on  {}", fcn::plain(&card.dataset));
                 for (name, value) in card.metrics.iter().filter(|(name, _)| !name.starts_with("iou/")) {
                     println!("  {:<24}{value:.4}", fcn::plain(name));

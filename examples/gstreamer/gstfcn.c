@@ -24,14 +24,14 @@
 
 G_DECLARE_FINAL_TYPE(GstFcn, gst_fcn, GST, FCN, GstVideoFilter)
 
-typedef enum { SIZE_AUTO, SIZE_PAD, SIZE_RESIZE, SIZE_TILE } size_mode;
+typedef enum { SIZE_AUTO, SIZE_PAD, SIZE_RESIZE, SIZE_SHORT_SIDE, SIZE_TILE } size_mode;
 typedef enum { OUTPUT_OVERLAY, OUTPUT_LABELS } output_mode;
 
 /* Guarded by the object lock. */
 typedef struct {
     gchar *model;
     gint provider, precision, size_mode, output, outline;
-    guint threads, width, height, overlap, min_region;
+    guint threads, width, height, short_side, overlap, min_region;
     gdouble alpha, threshold, smoothing;
 } settings;
 
@@ -59,6 +59,7 @@ enum {
     PROPERTY_SIZE_MODE,
     PROPERTY_WIDTH,
     PROPERTY_HEIGHT,
+    PROPERTY_SHORT_SIDE,
     PROPERTY_OVERLAP,
     PROPERTY_THRESHOLD,
     PROPERTY_SMOOTHING,
@@ -98,6 +99,7 @@ static GType size_mode_type(void) {
         {SIZE_AUTO, "The model's native size", "auto"},
         {SIZE_PAD, "The frame's own size, padded", "pad"},
         {SIZE_RESIZE, "Resampled to width x height; 0 is the frame's own", "resize"},
+        {SIZE_SHORT_SIDE, "Resampled: the shorter side has short-side pixels", "short-side"},
         {SIZE_TILE, "Tiles of width x height; 0 is the model's training crop", "tile"},
         {0, NULL, NULL},
     };
@@ -131,6 +133,7 @@ static void gst_fcn_set_property(GObject *object, guint property, const GValue *
     case PROPERTY_SIZE_MODE: to->size_mode = g_value_get_enum(value); break;
     case PROPERTY_WIDTH: to->width = g_value_get_uint(value); break;
     case PROPERTY_HEIGHT: to->height = g_value_get_uint(value); break;
+    case PROPERTY_SHORT_SIDE: to->short_side = g_value_get_uint(value); break;
     case PROPERTY_OVERLAP: to->overlap = g_value_get_uint(value); break;
     case PROPERTY_THRESHOLD: to->threshold = g_value_get_double(value); break;
     case PROPERTY_SMOOTHING: to->smoothing = g_value_get_double(value); break;
@@ -154,6 +157,7 @@ static void gst_fcn_get_property(GObject *object, guint property, GValue *value,
     case PROPERTY_SIZE_MODE: g_value_set_enum(value, from->size_mode); break;
     case PROPERTY_WIDTH: g_value_set_uint(value, from->width); break;
     case PROPERTY_HEIGHT: g_value_set_uint(value, from->height); break;
+    case PROPERTY_SHORT_SIDE: g_value_set_uint(value, from->short_side); break;
     case PROPERTY_OVERLAP: g_value_set_uint(value, from->overlap); break;
     case PROPERTY_THRESHOLD: g_value_set_double(value, from->threshold); break;
     case PROPERTY_SMOOTHING: g_value_set_double(value, from->smoothing); break;
@@ -171,6 +175,7 @@ static fcn_status set_size(fcn_options *options, const settings *from) {
     switch (from->size_mode) {
     case SIZE_PAD: return fcn_options_set_pad(options);
     case SIZE_RESIZE: return fcn_options_set_resize(options, from->width, from->height);
+    case SIZE_SHORT_SIDE: return fcn_options_set_short_side(options, from->short_side);
     case SIZE_TILE: return fcn_options_set_tile(options, from->width, from->height, from->overlap);
     default: return FCN_OK;
     }
@@ -201,6 +206,9 @@ static gboolean gst_fcn_start(GstBaseTransform *transform) {
     } else if (now.size_mode != SIZE_RESIZE && now.size_mode != SIZE_TILE && (now.width > 0 || now.height > 0)) {
         GST_ELEMENT_ERROR(self, RESOURCE, SETTINGS,
                           ("The properties \"width\" and \"height\" need size-mode=resize or size-mode=tile"), (NULL));
+        status = FCN_ERROR_INVALID_ARGUMENT;
+    } else if (now.size_mode != SIZE_SHORT_SIDE && now.short_side > 0) {
+        GST_ELEMENT_ERROR(self, RESOURCE, SETTINGS, ("The property \"short-side\" needs size-mode=short-side"), (NULL));
         status = FCN_ERROR_INVALID_ARGUMENT;
     } else {
         if (status == FCN_OK) status = fcn_create(model, options, &self->segmenter);
@@ -480,6 +488,10 @@ static void gst_fcn_class_init(GstFcnClass *klass) {
     g_object_class_install_property(
         object, PROPERTY_HEIGHT,
         g_param_spec_uint("height", "Height", "Rows for size-mode=resize and size-mode=tile", 0, 32767, 0, once));
+    g_object_class_install_property(
+        object, PROPERTY_SHORT_SIDE,
+        g_param_spec_uint("short-side", "Short side", "Pixels of the shorter side for size-mode=short-side", 0, 32767, 0,
+                          once));
     g_object_class_install_property(
         object, PROPERTY_OVERLAP,
         g_param_spec_uint("overlap", "Overlap", "Columns and rows that tiles share at least", 0, 32766, 32, once));

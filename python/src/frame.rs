@@ -482,7 +482,7 @@ fn one_plane(array: &Bound<'_, PyUntypedArray>, asked: PixelFormat) -> PyResult<
 
 /// Planes on top of each other in one array, as OpenCV has them.
 fn stacked(array: &Bound<'_, PyUntypedArray>, format: PixelFormat) -> PyResult<Layout> {
-    let (columns, rows) = chroma(format);
+    let (columns, rows) = format.chroma_block();
     let wrong = |expected: &str| {
         invalid(format!(
             "planes of a frame in {} on top of each other have the shape ({expected}, width){}, not {}; for others, give a list of \
@@ -527,16 +527,6 @@ fn stacked(array: &Bound<'_, PyUntypedArray>, format: PixelFormat) -> PyResult<L
         width,
         height,
     })
-}
-
-/// The number of columns and rows that share a chroma sample.
-fn chroma(format: PixelFormat) -> (usize, usize) {
-    match format {
-        PixelFormat::Nv12 | PixelFormat::Nv21 | PixelFormat::I420 | PixelFormat::J420 => (2, 2),
-        PixelFormat::I422 | PixelFormat::J422 => (2, 1),
-        PixelFormat::I440 | PixelFormat::J440 => (1, 2),
-        _ => (1, 1),
-    }
 }
 
 /// Any block of memory with the planes one after the other.
@@ -585,7 +575,7 @@ fn separate(planes: &[Bound<'_, PyAny>], format: Option<PixelFormat>) -> PyResul
         if samples(&array)?.0 != Sample::U8 {
             return Err(PyTypeError::new_err("the samples of planes are uint8"));
         }
-        let (columns, rows) = chroma(format);
+        let (columns, rows) = format.chroma_block();
         // The two samples of NV12 may be a dimension of their own.
         let pair = if format.planes() == 2 { 2 } else { 1 };
         let (lines, bytes) = match *array.shape() {

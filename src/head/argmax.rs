@@ -149,7 +149,7 @@ impl Sink for Argmax<'_, '_> {
             return self.part.put(y, x, step, labels, self.pixels);
         }
         let BestTwo { best, mut second, places } = kernel::best_two::<V>(competing);
-        let mut confidence = softmax(competing, &best);
+        let mut confidence = softmax(competing, &best, rules.sharpness);
         let mut labels = rules.labels(places);
         for lane in 0..BLOCK {
             labels[lane] = rules.known(labels[lane], confidence[lane]);
@@ -173,7 +173,7 @@ impl Sink for Argmax<'_, '_> {
             // The second best class's probability is exp(second - best) times the best one's.
             let mut ahead = confidence;
             for lane in 0..BLOCK {
-                ahead[lane] *= 1.0 - exp(second[lane] - best[lane]);
+                ahead[lane] *= 1.0 - exp((second[lane] - best[lane]) * rules.sharpness);
             }
             each(x, step, width, |lane, x| margin[row + x] = ahead[lane]);
         }
@@ -208,13 +208,13 @@ fn each(x: usize, step: usize, width: usize, mut put: impl FnMut(usize, usize)) 
         x = x.wrapping_add(step);
     }
 }
-/// The highest softmax probability: 1 / sum(exp(score - best)).
+/// The highest softmax probability: 1 / sum(exp((score - best) * sharpness)).
 #[inline(always)]
-fn softmax(scores: &[Block], best: &Block) -> Block {
+fn softmax(scores: &[Block], best: &Block, sharpness: f32) -> Block {
     let mut sum = [0.0; BLOCK];
     for scores in scores {
         for lane in 0..BLOCK {
-            sum[lane] += exp(scores[lane] - best[lane]);
+            sum[lane] += exp((scores[lane] - best[lane]) * sharpness);
         }
     }
     sum.map(f32::recip)

@@ -24,8 +24,8 @@ use crate::{
 use argmax::{MaskPart, MaskParts, parts};
 use kernel::{Block, Sink};
 use resample::{Columns, LabelCounts, RowResampling, Scratch};
+use upsample::{Bands, Prepared, ScoreRows};
 pub(crate) use upsample::{NetworkOutput, Upsampling};
-use upsample::{Prepared, ScoreRows};
 
 /// How the network's input relates to the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,14 +80,29 @@ impl Workspace {
         target: &mut Target<'_>,
         pool: &Pool,
     ) -> Result<()> {
-        let rows = self.prepared.rows(output, pool)?;
-        // The low-resolution scores are few enough to check in advance; full-size ones are checked
-        // block by block.
-        target.rules.checks_scores = rows.are_materialized() || !are_small(output.scores.data);
         let region = match fit {
             Fit::Crop => frame,
             Fit::Resample => output.size,
         };
+        let are_small = || are_small(output.scores.data);
+        // NaN would spread to other pixels here than in the upsampling: 0 times NaN is NaN.
+        if target.rules.labels_only
+            && region == mask.size
+            && let Some(rows) = output.rows_to_interpolate()
+            && are_small()
+        {
+            target.rules.checks_scores = false;
+            mask.pixels.fill(0);
+            let own = output.scores.size;
+            // Several parts per thread, so that no thread waits long for the last one.
+            let bands = Bands { height: own.height.div_ceil(PARTS * pool.threads()), offset: 0 };
+            let job = Resampling { rows: &rows, bands, done: 0..own.height, from: own, to: output.size };
+            return self.workers.resample(&job, mask, target, pool);
+        }
+        let rows = self.prepared.rows(output, pool)?;
+        // The low-resolution scores are few enough to check in advance; full-size ones are checked
+        // block by block.
+        target.rules.checks_scores = rows.are_materialized() || !are_small();
         mask.pixels.fill(0);
         self.workers.fill(&rows, 0..region.height, region, mask, target, pool)
     }
@@ -143,38 +158,69 @@ impl Workers {
         target: &mut Target<'_>,
         pool: &Pool,
     ) -> Result<()> {
+        if region != mask.size {
+            let job = Resampling { rows, bands: rows.bands(), done, from: region, to: mask.size };
+            return self.resample(&job, mask, target, pool);
+        }
+        let threads = &mut self.threads;
+        prepare(threads, pool, mask.classes)?;
+        let share = done.len().div_ceil(threads.len());
+        each_part(
+            mask,
+            target,
+            done,
+            |start| start + share,
+            threads,
+            pool,
+            |scratch, rules, part| {
+                scratch.copy(rows, rules, part);
+            },
+        );
+        Ok(())
+    }
+
+    /// Fills the rows of a mask of another size than the score rows.
+    fn resample(
+        &mut self,
+        job: &Resampling<'_>,
+        mask: &mut MaskData,
+        target: &mut Target<'_>,
+        pool: &Pool,
+    ) -> Result<()> {
+        let &Resampling { rows, bands, ref done, from, to } = job;
         let Workers { vertical, horizontal, columns, threads } = self;
         prepare(threads, pool, mask.classes)?;
-        if region == mask.size {
-            let share = done.len().div_ceil(threads.len());
-            each_part(
-                mask,
-                target,
-                done,
-                |start| start + share,
-                threads,
-                pool,
-                |scratch, rules, part| {
-                    scratch.copy(rows, rules, part);
-                },
-            );
-            return Ok(());
-        }
-        vertical.prepare(region.height, mask.size.height);
-        horizontal.prepare(region.width, mask.size.width);
-        columns.prepare(horizontal, region.width);
-        let bands = rows.bands();
+        vertical.prepare(from.height, to.height);
+        horizontal.prepare(from.width, to.width);
+        columns.prepare(horizontal, from.width);
         threads.iter_mut().try_for_each(|scratch| scratch.prepare_rows(rows, bands.height + 1))?;
         let vertical = vertical.taps();
-        let known = |row: usize| vertical.partition_point(|tap| tap.second < row);
+        let known = |row: usize| vertical.partition_point(|tap| tap.second < row).min(mask.size.height);
         let resize = RowResampling { rows, vertical, columns };
+        let lines = known(done.start)..known(done.end);
         // Each part depends on the rows of one band and the last row before it.
-        let end = |line: usize| known(bands.end(vertical[line].second));
-        each_part(mask, target, known(done.start)..known(done.end), end, threads, pool, |scratch, rules, part| {
+        let end = |line: usize| vertical.partition_point(|tap| tap.second < bands.end(vertical[line].second));
+        each_part(mask, target, lines, end, threads, pool, |scratch, rules, part| {
             scratch.resample(&resize, rules, part);
         });
         Ok(())
     }
+}
+
+/// Parts of a mask per thread.
+const PARTS: usize = 4;
+
+/// Score rows, and the size to which they are resampled.
+struct Resampling<'a> {
+    rows: &'a ScoreRows<'a>,
+    /// Rows that are computed together.
+    bands: Bands,
+    /// The newest rows.
+    done: Range<usize>,
+    /// The size of all score rows.
+    from: Size,
+    /// At least the size of the mask, whose rows and columns are the first ones.
+    to: Size,
 }
 
 /// Whether all scores are finite, and small enough that no upsampling can overflow.

@@ -12,6 +12,9 @@ pub(crate) struct Transposed {
     pub(super) weights: Vec<f32>,
     pub(super) bias: Vec<f32>,
     pub(super) border: Border,
+    /// Whether the argmax of the result is that of bilinear interpolation: tent kernels, and the
+    /// same bias for all classes. A border of zeros scales the scores of all classes alike.
+    pub(super) is_bilinear: bool,
 }
 
 /// The values around the low-resolution scores.
@@ -32,6 +35,7 @@ impl Transposed {
             weights: tent(factor).into_iter().flat_map(|tap| std::iter::repeat_n(tap, classes)).collect(),
             bias: vec![0.0; classes],
             border: Border::Edge,
+            is_bilinear: true,
         }
     }
 
@@ -47,7 +51,8 @@ impl Transposed {
         let blocks = if separate { classes } else { classes * classes };
         // from x to x row x column => row x column x from x to
         let weights = transpose(weights, taps, blocks)?;
-        Ok(Transposed { stride, separate, weights, bias, border: Border::Zero })
+        let is_bilinear = separate && bias.iter().all(|one| *one == bias[0]) && is_tent(stride, classes, &weights);
+        Ok(Transposed { stride, separate, weights, bias, border: Border::Zero, is_bilinear })
     }
 
     /// The weights of one phase for each pair of classes: for the scores at the upper left, above,
@@ -76,6 +81,14 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Result<Vec<f32>> {
         }
     }
     Ok(result)
+}
+
+/// Whether the kernel of every class is that of bilinear interpolation, up to rounding.
+fn is_tent(stride: usize, classes: usize, weights: &[f32]) -> bool {
+    weights
+        .chunks_exact(classes)
+        .zip(tent(stride))
+        .all(|(weights, tap)| weights.iter().all(|weight| (weight - tap).abs() <= f32::EPSILON))
 }
 
 /// The kernel of bilinear interpolation, 2 s x 2 s (`bilinear_kernel` of d2l 13.11).

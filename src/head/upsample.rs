@@ -56,6 +56,22 @@ pub(crate) struct NetworkOutput<'a> {
     pub(crate) size: Size,
 }
 
+impl<'a> NetworkOutput<'a> {
+    /// The rows of the low-resolution scores, if bilinear interpolation between them has the same
+    /// argmax as the upsampled scores.
+    pub(super) fn rows_to_interpolate(&self) -> Option<ScoreRows<'a>> {
+        let NetworkOutput { scores: Scores { channels, size: own, data }, upsampling, size } = *self;
+        let is_bilinear = match upsampling {
+            Upsampling::Interpolate => own != size,
+            Upsampling::Transposed(Transposed { stride, bias, is_bilinear, .. }) => {
+                *is_bilinear && bias.len() == channels && Size::new(own.width * stride, own.height * stride) == size
+            }
+        };
+        let kind = RowSource::Materialized { data, class: own.pixels(), row: own.width };
+        is_bilinear.then_some(ScoreRows { first: 0, channels, width: own.width, kind })
+    }
+}
+
 /// Buffers that are kept between frames.
 #[derive(Default)]
 pub(crate) struct Prepared {
@@ -83,7 +99,7 @@ pub(super) struct ScoreRows<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Bands {
     pub(super) height: usize,
-    offset: usize,
+    pub(super) offset: usize,
 }
 
 impl Bands {

@@ -248,7 +248,8 @@ impl Mask {
     }
 
     /// The highest softmax probability of each pixel, row by row, greater than 0 and at most 1;
-    /// `None` if not selected.
+    /// `None` if not selected. Scores are divided by the temperature of the model card, if it has
+    /// one, before the softmax.
     #[must_use]
     pub fn confidence(&self) -> Option<&[f32]> {
         present(&self.data.confidence)

@@ -124,6 +124,7 @@ impl MaskSettings {
             labels_only: self.threshold == 0.0 && self.outputs == Outputs::default(),
             checks_scores: true,
             smoothing: self.smoothing(),
+            sharpness: 1.0,
         };
         if !rules.all {
             rules.count = self.classes.len();
@@ -152,6 +153,8 @@ pub(crate) struct Rules {
     pub(crate) checks_scores: bool,
     /// The weight of the newest frame, if frames are averaged.
     pub(crate) smoothing: Option<f32>,
+    /// The factor on scores in the softmax: 1 divided by the model's temperature.
+    pub(crate) sharpness: f32,
 }
 
 impl Rules {

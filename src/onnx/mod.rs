@@ -26,7 +26,7 @@ mod validate;
 
 use prost::Message;
 
-pub use card::{ModelCard, NATIVE_SIDES};
+pub use card::{ModelCard, NATIVE_SIDES, TEMPERATURES};
 pub(crate) use classes::label_classes;
 pub(crate) use cut::Tail;
 pub(crate) use dequantize::{dequantize_weights, without_integers};

@@ -124,6 +124,7 @@ pub fn card(classes: usize, stride: usize) -> ModelCard {
         stride: stride as u32,
         training_crop: [64, 96],
         native_side: None,
+        temperature: None,
         dataset: "none".into(),
         metrics: Default::default(),
     }

@@ -4,6 +4,7 @@ mod chapter;
 mod dataset;
 mod evaluate;
 mod export;
+mod fit_confidence;
 mod lock;
 mod predict;
 mod report;
@@ -43,6 +44,9 @@ enum Command {
     Predict(predict::Predict),
     /// Write a checkpoint as an ONNX file.
     Export(export::Export),
+    /// Fit an exported model's confidence: write the temperature to its card by which confidences say
+    /// how often they are right. `export --measure` does the same.
+    FitConfidence(fit_confidence::FitConfidence),
     /// Write a report on a run: curves, classes, confusions, best and worst photos, data, settings
     /// and versions.
     Report(report::ReportOptions),
@@ -61,6 +65,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Evaluate(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Export(command) => command.run(),
+        Command::FitConfidence(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Dataset(command) => command.run(),
         Command::Chapter(command) => command.run(),
@@ -93,6 +98,12 @@ impl Audience {
             _ => Output::Text,
         }
     }
+}
+
+/// A share, 0 to 1.
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("{text} is not a share from 0 to 1"))
 }
 
 /// The values of `--native-side`.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use fcn::palette::{Class, background};
 use fcn::{Frame, Mask, Outputs, PixelFormat, Provider, Segmenter, SizeMode};
+use ndarray::ArrayView3;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::augment::{Normalisation, normalise_whole};
@@ -164,6 +165,63 @@ impl Predictor {
         }
     }
 
+    /// Labels a photo, with the confidence of each pixel: the highest probability. `None` for an
+    /// ONNX file that outputs no scores.
+    pub fn label_with_confidence(
+        &mut self,
+        rgb: &[u8],
+        width: usize,
+        height: usize,
+    ) -> Result<(Vec<u8>, Option<Vec<f32>>)> {
+        match self {
+            Predictor::Checkpoint { network, checkpoint, views } => {
+                let native_side = checkpoint.state.native_side;
+                let chances = if *views == Views::default() {
+                    scores(network, native_side, rgb, width, height)?.f_softmax(1, Kind::Float)?
+                } else {
+                    let sum = views.probabilities(network, native_side, rgb, width, height)?;
+                    sum.f_div_scalar((views.scales.len() * (1 + usize::from(views.flip))) as f64)?
+                };
+                let highest =
+                    chances.f_narrow(2, 0, height as i64)?.f_narrow(3, 0, width as i64)?.f_amax([1], false)?;
+                let highest = highest.f_to_device(Device::Cpu)?.f_contiguous()?;
+                let mut confidence = vec![0.0; width * height];
+                highest.f_copy_data(&mut confidence, width * height)?;
+                Ok((labels(&chances, width, height)?, Some(confidence)))
+            }
+            Predictor::Onnx { segmenter, mask } => {
+                let frame = Frame::packed(PixelFormat::Rgb8, rgb, width as u32, height as u32, 0)?;
+                mask.set_outputs(Outputs { confidence: segmenter.has_scores(), ..Outputs::default() });
+                segmenter.segment(&frame, mask)?;
+                Ok((mask.labels().to_vec(), mask.confidence().map(<[f32]>::to_vec)))
+            }
+        }
+    }
+
+    /// Checks that a data set has the classes of an ONNX file, and passes all its photos with their
+    /// scores, classes x height x width, to `each`.
+    pub fn visit_scores(
+        &mut self,
+        dataset: &Dataset,
+        void_is_background: bool,
+        mut each: impl FnMut(&Sample, ArrayView3<'_, f32>),
+    ) -> Result<()> {
+        self.check_classes(dataset)?;
+        let Predictor::Onnx { segmenter, mask } = self else {
+            return Err(Error::new("scores are those of ONNX files"));
+        };
+        mask.set_outputs(Outputs { scores: true, ..Outputs::default() });
+        for index in 0..dataset.len() {
+            let sample = read(dataset, index, void_is_background)?;
+            let (width, height) = (sample.width as u32, sample.height as u32);
+            segmenter.segment(&Frame::packed(PixelFormat::Rgb8, &sample.image, width, height, 0)?, mask)?;
+            if let Some(scores) = mask.scores() {
+                each(&sample, scores);
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that a data set has the predictor's classes, labels it, and counts.
     pub fn measure(&mut self, dataset: &Dataset, void_is_background: bool) -> Result<Confusion> {
         let mut confusion = Confusion::new(dataset.classes().len());
@@ -182,19 +240,39 @@ impl Predictor {
         void_is_background: bool,
         mut each: impl FnMut(usize, &Sample, &[u8]) -> Result<()>,
     ) -> Result<()> {
-        if dataset.classes().len() != self.classes().len() {
-            return Err(Error::new(format!(
-                "the dataset has {} classes, but the network has {}; measure on data with the classes it was trained on",
-                dataset.classes().len(),
-                self.classes().len()
-            )));
-        }
+        self.check_classes(dataset)?;
         for index in 0..dataset.len() {
             let sample = read(dataset, index, void_is_background)?;
             let labels = self.label(&sample.image, sample.width, sample.height)?;
             each(index, &sample, &labels)?;
         }
         Ok(())
+    }
+
+    /// As [`Predictor::visit`], with the confidence of each pixel if the predictor has one.
+    pub fn visit_with_confidence(
+        &mut self,
+        dataset: &Dataset,
+        void_is_background: bool,
+        mut each: impl FnMut(usize, &Sample, &[u8], Option<&[f32]>) -> Result<()>,
+    ) -> Result<()> {
+        self.check_classes(dataset)?;
+        for index in 0..dataset.len() {
+            let sample = read(dataset, index, void_is_background)?;
+            let (labels, confidence) = self.label_with_confidence(&sample.image, sample.width, sample.height)?;
+            each(index, &sample, &labels, confidence.as_deref())?;
+        }
+        Ok(())
+    }
+
+    fn check_classes(&self, dataset: &Dataset) -> Result<()> {
+        let (data, network) = (dataset.classes().len(), self.classes().len());
+        if data == network {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "the dataset has {data} classes, but the network has {network}; measure on data with the classes it was trained on"
+        )))
     }
 }
 

@@ -56,6 +56,7 @@ pub fn card(state: &CheckpointState, dataset: String, metrics: BTreeMap<String, 
         stride: Network::STRIDE as u32,
         training_crop: [height as u32, width as u32],
         native_side: state.native_side,
+        temperature: None,
         dataset,
         metrics,
     }

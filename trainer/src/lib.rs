@@ -5,6 +5,7 @@ pub mod augment;
 pub mod checkpoint;
 pub mod class_weights;
 pub mod cli;
+pub mod confidence;
 pub mod config;
 pub mod console;
 pub mod data;

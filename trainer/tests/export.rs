@@ -390,7 +390,14 @@ fn a_checkpoint_and_its_onnx_file_measure_the_same() {
     let said = trainer(&["export", run, "--onnx", onnx, "--measure", data]);
     let from_checkpoint = trainer(&["evaluate", run, "--data", data]);
     let from_onnx = trainer(&["evaluate", onnx, "--data", data]);
-    assert_eq!(from_checkpoint, from_onnx);
+    let split = |text: &str| {
+        let (table, error) = text.split_once("\ncalibration error ").unwrap();
+        (table.to_owned(), error.split(' ').next().unwrap().parse::<f64>().unwrap())
+    };
+    let (plain, fitted) = (split(&from_checkpoint), split(&from_onnx));
+    assert_eq!(plain.0, fitted.0);
+    // Any mask will do: an untrained network is far too certain.
+    assert!(fitted.1 < 0.03 && fitted.1 < plain.1, "{plain:?} and {fitted:?}");
     let Ok(Predictor::Onnx { segmenter, .. }) = Predictor::open(&file, None, Device::Cpu) else {
         panic!("an ONNX file")
     };
@@ -398,4 +405,22 @@ fn a_checkpoint_and_its_onnx_file_measure_the_same() {
     assert!(from_onnx.contains(&format!("mIoU              {:.4}", metrics["miou"])), "{from_onnx}");
     assert!(said.contains(&format!("mIoU {:.4} on val", metrics["miou"])), "{said}");
     assert!(metrics["pixel_accuracy"] > 0.0 && metrics["iou/cat"] >= 0.0);
+    let (temperature, error) = (segmenter.card().unwrap().temperature.unwrap(), metrics["expected_calibration_error"]);
+    assert!((error - fitted.1).abs() <= 5e-5, "{error}");
+
+    // The same for a file that was not measured, and again for one that has a temperature.
+    let other = folder.path().join("other.onnx");
+    let other = other.to_str().unwrap();
+    trainer(&["export", run, "--onnx", other]);
+    for _ in 0..2 {
+        let said = trainer(&["fit-confidence", other, "--data", data]);
+        let expected = format!("temperature {temperature:.3}, expected calibration error {error:.4} on val");
+        assert!(said.contains(&expected), "{said}, not {expected}");
+        assert_eq!(trainer(&["evaluate", other, "--data", data]), from_onnx);
+    }
+    let said = trainer(&["evaluate", other, "--data", data, "--unknown", "0.01"]);
+    assert!(said.contains("threshold         0.") && said.contains("% of those are right"), "{said}");
+    let said = trainer(&["evaluate", other, "--data", data, "--unknown", "1", "--json"]);
+    let object: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert!(object.get("threshold").is_some() && object["expected_calibration_error"].as_f64().unwrap() > 0.0);
 }

@@ -24,7 +24,8 @@ mod common;
 const COLORS: [[u8; 3]; 3] = [[10, 20, 30], [200, 100, 0], [0, 0, 250]];
 const VOID: [u8; 3] = [224, 224, 192];
 const WRONG: [u8; 3] = [235, 40, 60];
-const PLOTS: [&str; 6] = ["loss.png", "learning_rate.png", "accuracy.png", "miou.png", "classes.png", "confusion.png"];
+const PLOTS: [&str; 7] =
+    ["loss.png", "learning_rate.png", "accuracy.png", "miou.png", "classes.png", "confusion.png", "reliability.png"];
 
 /// With options of all parts of the recipe, which the page is to tell.
 const RUN: &str = "train --data {} --out {} --crop 64x64 --batch 2 --epochs 4 --backbone resnet18 --optimizer adamw --recipe standard \
@@ -276,7 +277,7 @@ fn what_is_missing_is_named() {
     let names = fs::read_dir(page.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names, ["classes.png", "confusion.png", "run.html"]);
+    assert_eq!(names, ["classes.png", "confusion.png", "reliability.png", "run.html"]);
 }
 
 fn browser() -> Option<PathBuf> {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::setup::Pair;
 use super::{Audience, DeviceChoice, native_sides};
+use crate::confidence::{Reliability, Threshold};
 use crate::console::Output;
 use crate::data::of_run;
 use crate::data::{Dataset, MissingMasks, Place};
@@ -94,6 +95,11 @@ pub(super) struct Evaluate {
     #[arg(long)]
     void_is_background: bool,
 
+    /// Suggest the lowest confidence below which pixels should be left unknown (libfcn's threshold),
+    /// so that this share of the others is right, for example 0.95.
+    #[arg(long, value_name = "SHARE", value_parser = super::share)]
+    unknown: Option<f64>,
+
     #[command(flatten)]
     audience: Audience,
 }
@@ -111,8 +117,12 @@ impl Evaluate {
         let void_is_background = self.void_is_background || predictor.void_is_background();
         let bar = self.audience.output().bar(dataset.len() as u64).with_prefix("evaluate");
         let mut confusion = Confusion::new(dataset.classes().len());
-        predictor.visit(&dataset, void_is_background, |_, sample, labels| {
+        let mut reliability = None;
+        predictor.visit_with_confidence(&dataset, void_is_background, |_, sample, labels, confidence| {
             confusion.add(&sample.mask, labels);
+            if let Some(confidence) = confidence {
+                reliability.get_or_insert_with(Reliability::default).add(&sample.mask, labels, confidence);
+            }
             bar.inc(1);
             bar.set_message(format!("{} left", indicatif::HumanDuration(bar.eta())));
             Ok(())
@@ -121,16 +131,44 @@ impl Evaluate {
         super::say(&match self.audience.output() {
             Output::Json => {
                 let provider = predictor.provider();
-                self.json(&confusion, &dataset, &place, void_is_background, provider).to_string()
-            }
-            Output::Text | Output::Quiet => match predictor.provider().filter(|_| self.names_arithmetic()) {
-                Some((provider, precision)) => {
-                    format!("computed by       {provider} in {precision}\n{}", table(&confusion, &dataset))
+                let mut object = self.json(&confusion, &dataset, &place, void_is_background, provider);
+                object["expected_calibration_error"] = json!(reliability.as_ref().map(Reliability::error));
+                if let Some(share) = self.unknown {
+                    let threshold = reliability.as_ref().and_then(|reliability| reliability.threshold(share));
+                    object["threshold"] = json!(threshold.map(|Threshold { confidence, kept, accuracy }| {
+                        json!({"confidence": confidence, "kept": kept, "accuracy": accuracy})
+                    }));
                 }
-                None => table(&confusion, &dataset),
-            },
+                object.to_string()
+            }
+            Output::Text | Output::Quiet => {
+                let provider = predictor.provider().filter(|_| self.names_arithmetic());
+                let computed = provider.map_or(String::new(), |(provider, precision)| {
+                    format!("computed by       {provider} in {precision}\n")
+                });
+                let confidence = reliability.map_or(String::new(), |reliability| self.confidence(&reliability));
+                format!("{computed}{}{confidence}", table(&confusion, &dataset))
+            }
         })?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The lines on confidence.
+    fn confidence(&self, reliability: &Reliability) -> String {
+        let mut text = format!("\ncalibration error {:.4} (expected, of confidences)", reliability.error());
+        if let Some(share) = self.unknown {
+            text += &match reliability.threshold(share) {
+                Some(Threshold { confidence, kept, accuracy }) => format!(
+                    "\nthreshold         {confidence:.3}: {:.1} % of the pixels are not below it, and {:.1} % of those are right",
+                    100.0 * kept,
+                    100.0 * accuracy
+                ),
+                None => {
+                    format!("\nthreshold         none: no confidence is right for {:.1} % of the pixels", 100.0 * share)
+                }
+            };
+        }
+        text
     }
 
     /// The location of the photos.

@@ -14,11 +14,9 @@ use crate::checkpoint::Checkpoint;
 use crate::console::Output;
 use crate::data::{MissingMasks, Place};
 use crate::error::Result;
-use crate::evaluate::Predictor;
 use crate::export::calibrate::Calibration;
 use crate::export::freeze::freeze_upsampling;
 use crate::export::{self, Precision};
-use crate::metrics::Confusion;
 use fcn::file;
 
 /// Options of `trainer export`.
@@ -53,7 +51,7 @@ pub(super) struct Export {
     /// Replace a learned last upsampling by bilinear interpolation, which is cheaper and does not
     /// fray outlines, unless more than this share (0 to 1) of the labels of the photos of
     /// --calibrate change.
-    #[arg(long, value_name = "SHARE", requires = "calibrate", value_parser = share)]
+    #[arg(long, value_name = "SHARE", requires = "calibrate", value_parser = super::share)]
     freeze_upsampling: Option<f64>,
 
     /// The folder of a data set, as for `trainer train`, or of a run, whose photos determine ranges
@@ -86,7 +84,8 @@ pub(super) struct Export {
     dataset: Option<String>,
 
     /// Measure the written file, through libfcn, on this data set, or on the photos of a run's
-    /// folder, and write the figures to the model card.
+    /// folder, and write the figures to the model card, with the temperature by which libfcn's
+    /// confidences say how often they are right (Guo et al. 2017).
     #[arg(long, value_name = "FOLDER")]
     measure: Option<PathBuf>,
 
@@ -97,12 +96,6 @@ pub(super) struct Export {
     /// How to treat photos to calibrate or measure on that have no mask.
     #[arg(long, value_name = "WHAT", value_enum, default_value = "refuse")]
     missing_masks: MissingMasks,
-}
-
-/// A share, 0 to 1.
-fn share(text: &str) -> std::result::Result<f64, String> {
-    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| format!("{text} is not a share from 0 to 1"))
 }
 
 impl Export {
@@ -143,16 +136,8 @@ impl Export {
         let mut bytes = onnx::encode(&export::onnx(&network, &precision, &card)?)?;
         if let Some(folder) = &self.measure {
             let dataset = Place::new(folder, self.missing_masks).open(&self.split)?;
-            let bar = Output::Text.bar(dataset.len() as u64).with_prefix("measure");
-            let mut confusion = Confusion::new(dataset.classes().len());
-            Predictor::from_onnx(&bytes)?.visit(&dataset, state.config.void_is_background, |_, sample, labels| {
-                confusion.add(&sample.mask, labels);
-                bar.inc(1);
-                Ok(())
-            })?;
-            bar.finish_and_clear();
-            card.metrics = confusion.metrics(dataset.classes());
-            bytes = onnx::encode(&export::onnx(&network, &precision, &card)?)?;
+            bytes = super::fit_confidence::fitted(&bytes, &dataset, state.config.void_is_background)?.bytes;
+            card = onnx::ModelCard::of(&onnx::parse(&bytes)?)?.unwrap_or(card);
         }
         file::write(&self.onnx, &bytes)?;
         super::say(&format!(

@@ -3,6 +3,8 @@
 
 use maud::{Markup, html};
 
+use crate::confidence::Bin;
+
 /// The size of a drawing in its own units, pixels on a phone.
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 250.0;
@@ -197,6 +199,42 @@ pub(super) fn matrix(title: &str, names: &[&str], shares: &[Vec<f64>]) -> Markup
                     }
                 }
             }
+        },
+    )
+}
+
+/// The accuracy of the pixels in each bin of confidence; a dashed line shows where both are equal.
+pub(super) fn reliability(title: &str, bins: &[Bin]) -> Markup {
+    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+    let (across, up) = (right - LEFT, bottom - TOP);
+    let all: u64 = bins.iter().map(|bin| bin.pixels).sum();
+    let width = across / bins.len() as f64;
+    let ticks = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
+    let text = format!("{title}: the accuracy of pixels by their confidence, in {} bins.", bins.len());
+    frame(
+        WIDTH,
+        HEIGHT,
+        &text,
+        html! {
+            text.title x="0" y="14" { (title) }
+            @for tick in ticks {
+                @let (x, y) = (LEFT + across * tick, bottom - up * tick);
+                line.grid x1=(LEFT) x2=(right) y1=(round(y)) y2=(round(y)) {}
+                text.end x=(LEFT - 6.0) y=(round(y + 4.0)) { (format!("{:.0} %", 100.0 * tick)) }
+                text.middle x=(round(x)) y=(bottom + 16.0) { (format!("{:.0} %", 100.0 * tick)) }
+            }
+            text.end x=(right) y=(HEIGHT - 6.0) { "confidence" }
+            @for (number, bin) in bins.iter().enumerate().filter(|(_, bin)| bin.pixels > 0) {
+                @let height = up * bin.accuracy();
+                rect.bar x=(round(LEFT + width * number as f64 + 1.0)) y=(round(bottom - height)) width=(round(width - 2.0))
+                    height=(round(height)) {
+                    title {
+                        "confidence " (percent(bin.confidence())) ": " (percent(bin.accuracy())) " right, "
+                        (percent(bin.pixels as f64 / all as f64)) " of the pixels"
+                    }
+                }
+            }
+            line.marked x1=(LEFT) y1=(bottom) x2=(right) y2=(TOP) {}
         },
     )
 }

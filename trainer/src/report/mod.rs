@@ -13,6 +13,7 @@ use maud::Markup;
 use tch::Device;
 
 use crate::checkpoint::{Checkpoint, CheckpointState, last};
+use crate::confidence::{Bin, Reliability};
 use crate::console::Output;
 use crate::data::of_run::Photos;
 use crate::data::{Dataset, Place, VOID};
@@ -20,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::{Predictor, void_to_background};
 use crate::logging::{self, MetricsRow, Session};
 use crate::metrics::Confusion;
-use chart::{Curves, Series, bars, matrix};
+use chart::{Curves, Series, bars, matrix, reliability};
 use photos::Photo;
 use png::Painter;
 
@@ -41,6 +42,8 @@ pub struct PageFacts {
     sessions: Vec<Session>,
     /// The confusion matrix of the best checkpoint on the validation split.
     confusion: Confusion,
+    /// Its confidence on the same pixels.
+    reliability: Reliability,
     train: SplitPixels,
     val: SplitPixels,
     /// The best photos, best first.
@@ -99,7 +102,9 @@ impl PageFacts {
         let mut predictor = Predictor::from_checkpoint(checkpoint, device)?;
         let mut confusion = Confusion::new(val.classes().len());
         let mut ranks = Vec::new();
-        predictor.visit(&val, void_is_background, |index, sample, labels| {
+        let mut reliability = Reliability::default();
+        predictor.visit_with_confidence(&val, void_is_background, |index, sample, labels, confidence| {
+            reliability.add(&sample.mask, labels, confidence.unwrap_or_default());
             let mut of_photo = Confusion::new(val.classes().len());
             of_photo.add(&sample.mask, labels);
             confusion.merge(&of_photo);
@@ -122,6 +127,7 @@ impl PageFacts {
             rows: if logging::table_path(run).exists() { logging::read_table(run, &best.classes)? } else { Vec::new() },
             sessions: logging::sessions(run),
             confusion,
+            reliability,
             train: SplitPixels::count(&train, void_is_background, &bar)?,
             val: SplitPixels::count(&val, void_is_background, &ProgressBar::hidden())?,
             best,
@@ -132,11 +138,12 @@ impl PageFacts {
     pub fn write(&self, page: &Path) -> Result<Vec<PathBuf>> {
         let folder = page.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         crate::folder::make(folder)?;
-        let (curves, classes, confusions) = (self.curves(), self.bars(), self.matrix());
-        let html = page::page(self, &curves, &classes.drawing, &confusions.drawing);
+        let (curves, classes, confusions, confidence) =
+            (self.curves(), self.bars(), self.matrix(), self.reliability_diagram());
+        let html = page::page(self, &curves, &classes.drawing, &confusions.drawing, &confidence.drawing);
         fcn::file::write(page, html.into_string().as_bytes())?;
         let painter = Painter::new();
-        let plots = curves.into_iter().chain([classes, confusions]);
+        let plots = curves.into_iter().chain([classes, confusions, confidence]);
         let write = |plot: Plot| {
             let path = folder.join(plot.name);
             painter.write(&path, &plot.drawing)?;
@@ -199,6 +206,11 @@ impl PageFacts {
         let names: Vec<&str> = self.best.classes.iter().map(|class| class.name.as_str()).collect();
         let title = "Truth (rows) taken for (columns), in %";
         Plot { name: "confusion.png", drawing: matrix(title, &names, &self.shares()) }
+    }
+
+    fn reliability_diagram(&self) -> Plot {
+        let bins: Vec<Bin> = self.reliability.bins().collect();
+        Plot { name: "reliability.png", drawing: reliability("Right pixels by confidence", &bins) }
     }
 
     /// The confusion matrix as shares of each true class's pixels.

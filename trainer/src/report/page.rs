@@ -16,7 +16,7 @@ use crate::console::waiting;
 /// The number of confusions listed.
 const CONFUSIONS: usize = 10;
 
-pub(super) fn page(facts: &PageFacts, curves: &[Plot], bars: &Markup, matrix: &Markup) -> Markup {
+pub(super) fn page(facts: &PageFacts, curves: &[Plot], bars: &Markup, matrix: &Markup, diagram: &Markup) -> Markup {
     let name = run_name(&facts.run);
     let style = [&colors::definitions(), include_str!("page.css"), include_str!("chart.css")].concat();
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -43,6 +43,7 @@ pub(super) fn page(facts: &PageFacts, curves: &[Plot], bars: &Markup, matrix: &M
                     }
                     (classes(facts, bars))
                     (confusions(facts, matrix))
+                    (confidence(facts, diagram))
                     (photos(facts))
                     (data(facts))
                     (settings(facts))
@@ -90,7 +91,7 @@ fn header(facts: &PageFacts, name: &str) -> Markup {
             }
             nav aria-label="Sections" {
                 @for (id, title) in [
-                    ("curves", "Training"), ("classes", "Classes"), ("confusions", "Confusions"), ("photos", "Photos"),
+                    ("curves", "Training"), ("classes", "Classes"), ("confusions", "Confusions"), ("confidence", "Confidence"), ("photos", "Photos"),
                     ("data", "Data"), ("settings", "Settings"),
                 ] { a href={ "#" (id) } { (title) } }
             }
@@ -146,6 +147,42 @@ fn classes(facts: &PageFacts, bars: &Markup) -> Markup {
             p.soft style="margin-top:12px" {
                 "Accuracy: of the pixels that truly are of the class, those found. Precision: of the pixels labelled so, "
                 "those that are right. The last two columns: the class's share of the labelled pixels of each split."
+            }
+        }
+    }
+}
+
+fn confidence(facts: &PageFacts, diagram: &Markup) -> Markup {
+    let reliability = &facts.reliability;
+    html! {
+        section #confidence {
+            h2 { "Confidence" }
+            div.side.even {
+                div.panel { (diagram) }
+                div.panel {
+                    p {
+                        "Expected calibration error: " (percent(reliability.error())) ", the mean difference between the "
+                        "confidence of pixels and the share of them that is right."
+                    }
+                    table {
+                        caption { "If pixels below a threshold are left unknown" }
+                        thead { tr {
+                            th scope="col" { "Threshold" }
+                            th.n scope="col" { "Right" }
+                            th.n scope="col" { "Labelled" }
+                        } }
+                        tbody { @for share in [0.9, 0.95, 0.98, 0.99] {
+                            @if let Some(threshold) = reliability.threshold(share) { tr {
+                                th scope="row" { (format!("{:.3}", threshold.confidence)) }
+                                td.n { (percent(threshold.accuracy)) }
+                                td.n { (percent(threshold.kept)) }
+                            } }
+                        } }
+                    }
+                    p.soft style="margin-top:12px" {
+                        "Before the temperature that trainer export --measure puts into the model card."
+                    }
+                }
             }
         }
     }
