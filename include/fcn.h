@@ -1023,7 +1023,9 @@ const uint8_t *fcn_mask_labels(const fcn_mask *mask);
 size_t fcn_mask_stride(const fcn_mask *mask);
 
 /// Returns the highest softmax probability of each pixel, height x width floats row by row, greater
-/// than 0 and at most 1. NULL if the last frame was segmented without FCN_OUTPUT_CONFIDENCE.
+/// than 0 and at most 1. If the model card has a temperature, scores are divided by it before the
+/// softmax, so that a confidence of 0.8 is right for about 80 % of the pixels (Guo et al. 2017,
+/// section 4.2). NULL if the last frame was segmented without FCN_OUTPUT_CONFIDENCE.
 const float *fcn_mask_confidence(const fcn_mask *mask);
 
 /// Returns the same in height x width bytes: 255 times the probability, rounded. NULL if the last
