@@ -108,7 +108,7 @@ miri:
 	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --package fcn --lib -- pool:: interrupt::
 
 bench: deps-runtime build
-	$(PYTHON) scripts/deps.py libtorch weights bench $(if $(filter pytorch,$(PEERS)),bench-torch)
+	$(PYTHON) scripts/deps.py libtorch weights bench onnxruntime-openvino $(if $(filter pytorch,$(PEERS)),bench-torch)
 	mkdir -p $(TARGET)/bench
 	ln -sf ../release/libfcn.so $(TARGET)/bench/libfcn.so.$(SOVERSION)
 	$(CC) -std=c99 -O2 -Wall -Wextra -Iinclude examples/bench.c -o $(TARGET)/bench/bench \

@@ -118,6 +118,9 @@ class OnnxRuntimeNumpy(OnnxRuntime):
 class OpenVino(Peer):
     """Tensor in, scores out, in OpenVINO's own memory."""
 
+    # The default is bfloat16 on some processors.
+    precision = {"INFERENCE_PRECISION_HINT": "f32"}
+
     def __init__(self, job):
         import openvino
 
@@ -128,8 +131,7 @@ class OpenVino(Peer):
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": job.threads,
-            # The default is bfloat16 on some processors.
-            "INFERENCE_PRECISION_HINT": "f32",
+            **self.precision,
         }
         self.request = core.compile_model(self.model(core), "CPU", settings).create_infer_request()
         self.create = time.perf_counter() - start
@@ -179,8 +181,16 @@ class OpenVinoFrame(OpenVino):
         self.result = OpenVino.labels(self)
 
 
+class OpenVinoDefault(OpenVinoFrame):
+    """The same in the precision that OpenVINO chooses."""
+
+    precision = {}
+
+
 class Ncnn(Peer):
     """Frame in, labels out: its own conversion and normalisation, Winograd (its default), numpy's argmax."""
+
+    exact = True
 
     def __init__(self, job):
         import ncnn
@@ -193,9 +203,10 @@ class Ncnn(Peer):
         start = time.perf_counter()
         self.net = ncnn.Net()
         self.net.opt.num_threads = job.threads
-        # float32, as in every other row.
-        self.net.opt.use_fp16_packed = self.net.opt.use_fp16_storage = self.net.opt.use_fp16_arithmetic = False
-        self.net.opt.use_bf16_storage = self.net.opt.use_bf16_packed = False
+        if self.exact:
+            # float32
+            self.net.opt.use_fp16_packed = self.net.opt.use_fp16_storage = self.net.opt.use_fp16_arithmetic = False
+            self.net.opt.use_bf16_storage = self.net.opt.use_bf16_packed = False
         for status in (self.net.load_param(f"{stem}.param"), self.net.load_model(f"{stem}.bin")):
             if status != 0:
                 sys.exit(f"ncnn cannot load {stem}")
@@ -214,6 +225,12 @@ class Ncnn(Peer):
         extractor.input("in0", image)
         _, scores = extractor.extract("out0")
         self.result = job.labels_of(numpy.array(scores, copy=False))
+
+
+class NcnnDefault(Ncnn):
+    """The same with ncnn's own choice of storage and arithmetic."""
+
+    exact = False
 
 
 class OpenCv(Peer):
@@ -248,6 +265,8 @@ class OpenCv(Peer):
 class PyTorch(Peer):
     """Frame in, labels out: eager mode, channels last, inference mode, folded batch normalisation."""
 
+    autocast = False
+
     def __init__(self, job):
         import torch
         from torch_network import Network
@@ -265,7 +284,7 @@ class PyTorch(Peer):
 
     def run(self):
         torch, job = self.torch, self.job
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(job.device, torch.bfloat16, enabled=self.autocast):
             # HWC => NCHW as a view is channels last; BGR => RGB.
             image = torch.from_numpy(job.frame).to(job.device).permute(2, 0, 1)[None].flip(1).float()
             image = ((image - self.mean) / self.std).to(self.kind)
@@ -274,15 +293,24 @@ class PyTorch(Peer):
             self.result = scores[0, :, : job.height, : job.width].argmax(0).to(torch.uint8).cpu().numpy()
 
 
+class PyTorchAutocast(PyTorch):
+    """The same with bfloat16 where PyTorch considers it safe."""
+
+    autocast = True
+
+
 PEERS = {
     "ort": OnnxRuntime,
     "ort-device": OnnxRuntimeOnDevice,
     "ort-numpy": OnnxRuntimeNumpy,
     "openvino-whole": OpenVino,
     "openvino": OpenVinoFrame,
+    "openvino-default": OpenVinoDefault,
     "ncnn": Ncnn,
+    "ncnn-default": NcnnDefault,
     "opencv": OpenCv,
     "pytorch": PyTorch,
+    "pytorch-autocast": PyTorchAutocast,
 }
 
 

@@ -42,6 +42,7 @@ def bars(results):
     ours = resnet.get("libfcn")
     openvino = [resnet[name] for name in ("openvino", "openvino-whole") if name in resnet]
     fastest_openvino = min(openvino, key=lambda row: row["median"], default=None)
+    inference = lite0 and "ort-backbone" in lite0 and step(lite0["libfcn"], "inference") / lite0["ort-backbone"]["median"]
     pixels = (LARGE[0] * LARGE[1]) / (SMALL[0] * SMALL[1])
     result = [
         Bar("libfcn at most 1.08 x ort-backbone", quotient(ours, resnet.get("ort-backbone")), 1.08, True),
@@ -51,13 +52,27 @@ def bars(results):
             quotient(lite0.get("ort-whole"), lite0.get("libfcn")), 1.5, False),
         Bar("EfficientNet-Lite0: ort-whole at least 2 x libfcn-int8",
             quotient(lite0.get("ort-whole"), lite0.get("libfcn-int8")), 2, False),
-        Bar("head, learned 21 x 21", step(ours, "head"), 5, True, "ms"),
-        Bar("head, frozen bilinear", step(resnet.get("libfcn-frozen"), "head"), 1.5, True, "ms"),
+        Bar("EfficientNet-Lite0: inference at most 1.06 x ort-backbone", inference, 1.06, True),
+        Bar("EfficientNet-Lite0: libfcn at most 1.25 x ort-backbone",
+            quotient(lite0.get("libfcn"), lite0.get("ort-backbone")), 1.25, True),
+        Bar("head, learned, stride 32", step(ours, "head"), 1.8, True, "ms"),
+        Bar("head, learned, stride 8", step(lite0.get("libfcn"), "head"), 1.4, True, "ms"),
+        Bar("head, frozen bilinear", step(resnet.get("libfcn-frozen"), "head"), 0.4, True, "ms"),
         Bar("preprocess", step(ours, "preprocess"), 0.5, True, "ms"),
         Bar("libfcn at least 1.7 x libfcn-int8", quotient(ours, resnet.get("libfcn-int8")), 1.7, False),
         Bar("openvino-int8 at least 1 x libfcn-int8",
             quotient(resnet.get("openvino-int8"), resnet.get("libfcn-int8")), 1, False),
     ]
+    # OpenVINO's bfloat16 and int8 kernels are made for AMX.
+    if "amx_tile" in results["machine"]["has"]:
+        result += [
+            Bar("libfcn-openvino-int8 at most 0.45 x openvino-int8",
+                quotient(resnet.get("libfcn-openvino-int8"), resnet.get("openvino-int8")), 0.45, True),
+            Bar("libfcn-openvino-fast at most 0.35 x openvino-default",
+                quotient(resnet.get("libfcn-openvino-fast"), resnet.get("openvino-default")), 0.35, True),
+            Bar("EfficientNet-Lite0: libfcn-openvino-int8 at most 0.6 x openvino-int8",
+                quotient(lite0.get("libfcn-openvino-int8"), lite0.get("openvino-int8")), 0.6, True),
+        ]
     for model, small in ((RESNET, resnet), (LITE0, lite0)):
         large = find(results, model, LARGE)
         growth = quotient(large.get("libfcn"), small.get("libfcn"))
@@ -158,7 +173,9 @@ Each measurement runs in its own process: it loads the model (*create*), labels 
 take turns for {results['rounds']} rounds and never run concurrently. Times are medians over all frames of all rounds, in
 milliseconds; *create* excludes starting Python and its imports. *Peak* is the process's peak memory (VmHWM), including
 Python and numpy (about 40 MiB) for rows in Python. *Same labels* is the share of pixels with libfcn's label: it shows
-that the rows compute the same result; int8 rows may differ. A row slower than a second at 320 x 480 is skipped at other
+that the rows compute the same result; int8 rows may differ. The rows *-default*, *-fast* and *-autocast* may compute in
+bfloat16 where the processor has it, the others compute in float32 or in integers; bars on OpenVINO's bfloat16 and int8
+kernels need a processor with AMX{'' if 'amx_tile' in machine['has'] else ', which this one is not, and are not measured'}. A row slower than a second at 320 x 480 is skipped at other
 sizes.
 """]
     out.append("\n".join(f"- **{row.name}**: {row.what}." for row in ROWS if row.name in present))

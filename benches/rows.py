@@ -25,6 +25,8 @@ class Row:
     smallest_only: bool = False
     # Whether it uses a cache of optimized networks.
     cached: bool = False
+    # For libfcn: "exact" or "fast" on OpenVINO; None is the CPU provider.
+    openvino: str | None = None
 
 
 ROWS = [
@@ -34,6 +36,10 @@ ROWS = [
         cached=True),
     Row("libfcn-frozen", "libfcn", "libfcn on the network with a frozen bilinear upsampling",
         suffix="-frozen", labels=False, smallest_only=True),
+    Row("libfcn-openvino", "libfcn", "libfcn on its provider OpenVINO", openvino="exact"),
+    Row("libfcn-openvino-fast", "libfcn", "the same in the precision FAST", openvino="fast"),
+    Row("libfcn-openvino-int8", "libfcn", "libfcn on OpenVINO, the int8 file", suffix="-int8", labels=False,
+        openvino="exact"),
     Row("ort-backbone", "ort", "ONNX Runtime, the network without its last upsampling: tensor in, low-resolution "
         "scores out, both bound, so no allocation or copy per frame", "ort", "-backbone", labels=False),
     Row("ort-whole", "ort", "ONNX Runtime, the whole network: tensor in, scores out, both bound", "ort"),
@@ -42,12 +48,15 @@ ROWS = [
         "network, argmax in numpy, labels", "ort-numpy"),
     Row("openvino", "openvino", "OpenVINO, frame in, labels out: colours and normalisation compiled into the graph "
         "(PrePostProcessor), argmax in numpy", "openvino"),
+    Row("openvino-default", "openvino", "the row openvino in the precision that OpenVINO chooses", "openvino-default"),
     Row("openvino-whole", "openvino", "OpenVINO, the whole network: tensor in, scores out, in OpenVINO's own memory",
         "openvino-whole"),
     Row("openvino-int8", "openvino", "the same on the int8 file", "openvino-whole", "-int8", labels=False),
     Row("ncnn", "ncnn", "ncnn, frame in, labels out: converted by pnnx, its own normalisation and Winograd "
         "convolutions, argmax in numpy", "ncnn"),
+    Row("ncnn-default", "ncnn", "the same with ncnn's own choice of storage and arithmetic", "ncnn-default"),
     Row("opencv", "opencv", "OpenCV's dnn module with its default engine, frame in, labels out: "
         "blobFromImageWithParams, argmax in numpy", "opencv"),
     Row("pytorch", "pytorch", "PyTorch, frame in, labels out: eager and inference mode, channels last", "pytorch"),
+    Row("pytorch-autocast", "pytorch", "the same with `torch.autocast` in bfloat16", "pytorch-autocast"),
 ]

@@ -54,6 +54,9 @@ def measure(row, model, size, threads, seconds):
     if row.peer == "libfcn":
         command = [str(FOLDER / "bench"), *map(str, (path, frame, width, height, threads, seconds, labels))]
         command += [str(FOLDER / "cache")] if row.cached else []
+        if row.openvino:
+            command += ["", "openvino", row.openvino]
+            environment["ORT_DYLIB_PATH"] = str(DEPS / "onnxruntime-openvino" / "lib" / "libonnxruntime.so.1")
         environment.setdefault("ORT_DYLIB_PATH", str(DEPS / "onnxruntime" / "lib" / "libonnxruntime.so.1"))
     else:
         card = json.loads((FOLDER / f"{model}.json").read_text())
@@ -122,7 +125,7 @@ def machine():
         "processor": processor.get("model name", system.machine),
         "family": f"family {processor.get('cpu family')}, model {processor.get('model')}",
         "cores": len(os.sched_getaffinity(0)), "memory": round(memory), "system": f"{system.sysname} {system.release}",
-        "has": [flag for flag in ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni") if flag in flags]}
+        "has": [flag for flag in ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_bf16") if flag in flags]}
 
 
 def commit():

@@ -6,6 +6,8 @@
 #[derive(Debug, Default)]
 pub(crate) struct Axis {
     from: usize,
+    /// The factor of [`Axis::prepare_bordered`]; otherwise 0.
+    factor: usize,
     taps: Vec<Tap>,
 }
 
@@ -20,7 +22,7 @@ pub(crate) struct Tap {
 impl Axis {
     /// Builds the table from `from` positions to `to`, unless it exists already.
     pub(crate) fn prepare(&mut self, from: usize, to: usize) {
-        if self.from == from && self.taps.len() == to {
+        if (self.from, self.factor, self.taps.len()) == (from, 0, to) {
             return;
         }
         let scale = from as f64 / to as f64;
@@ -31,11 +33,31 @@ impl Axis {
         };
         self.taps.clear();
         self.taps.extend((0..to).map(tap));
-        self.from = from;
+        (self.from, self.factor) = (from, 0);
+    }
+
+    /// Builds the table from `from` positions with one more on either side to `from` times
+    /// `factor`, an even number, unless it exists already.
+    pub(crate) fn prepare_bordered(&mut self, from: usize, factor: usize) {
+        if (self.from, self.factor) == (from, factor) {
+            return;
+        }
+        let tap = |target: usize| {
+            let (first, rest) = ((target + factor / 2) / factor, (target + factor / 2) % factor);
+            Tap { first, second: first + 1, weight: (rest as f32 + 0.5) / factor as f32 }
+        };
+        self.taps.clear();
+        self.taps.extend((0..from * factor).map(tap));
+        (self.from, self.factor) = (from, factor);
     }
 
     pub(crate) fn taps(&self) -> &[Tap] {
         &self.taps
+    }
+
+    /// What the taps follow from.
+    pub(crate) fn key(&self) -> (usize, usize, usize) {
+        (self.from, self.factor, self.taps.len())
     }
 }
 
@@ -49,6 +71,28 @@ impl Tap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn positions_with_a_border_are_the_same_between_other_neighbours() {
+        for (from, factor) in [(1, 2), (3, 2), (5, 8), (4, 32)] {
+            let (mut plain, mut bordered) = (Axis::default(), Axis::default());
+            plain.prepare(from, from * factor);
+            bordered.prepare_bordered(from, factor);
+            assert_ne!(plain.key(), bordered.key());
+            // Positions as values; the border goes on beyond the first and the last one.
+            let place = |tap: &Tap| tap.first as f32 + (tap.second - tap.first) as f32 * tap.weight;
+            for (plain, bordered) in plain.taps().iter().zip(bordered.taps()) {
+                let inside = (place(bordered) - 1.0).clamp(0.0, from as f32 - 1.0);
+                assert!((place(plain) - inside).abs() < 1e-6, "{plain:?} {bordered:?}");
+                assert!(bordered.second <= from + 1);
+            }
+            // Another factor, and back.
+            bordered.prepare_bordered(from, 4);
+            assert_eq!(bordered.taps().len(), 4 * from);
+            bordered.prepare(from, from * factor);
+            assert_eq!(bordered.key(), plain.key());
+        }
+    }
 
     #[test]
     fn four_to_eight_is_what_pytorch_computes() {

@@ -24,7 +24,7 @@ use crate::{
 use argmax::{MaskPart, MaskParts, parts};
 use kernel::{Block, Sink};
 use resample::{Columns, LabelCounts, RowResampling, Scratch};
-use upsample::{Bands, Prepared, ScoreRows};
+use upsample::{Bands, Grid, Prepared, RowsToInterpolate, ScoreRows};
 pub(crate) use upsample::{NetworkOutput, Upsampling};
 
 /// How the network's input relates to the frame.
@@ -86,17 +86,13 @@ impl Workspace {
         };
         let are_small = || are_small(output.scores.data);
         // NaN would spread to other pixels here than in the upsampling: 0 times NaN is NaN.
-        if target.rules.labels_only
-            && region == mask.size
-            && let Some(rows) = output.rows_to_interpolate()
-            && are_small()
-        {
+        if target.rules.labels_only && region == mask.size && output.is_interpolated() && are_small() {
+            let RowsToInterpolate { rows, height, grid } = self.prepared.rows_to_interpolate(output)?;
             target.rules.checks_scores = false;
             mask.pixels.fill(0);
-            let own = output.scores.size;
             // Several parts per thread, so that no thread waits long for the last one.
-            let bands = Bands { height: own.height.div_ceil(PARTS * pool.threads()), offset: 0 };
-            let job = Resampling { rows: &rows, bands, done: 0..own.height, from: own, to: output.size };
+            let bands = Bands { height: height.div_ceil(PARTS * pool.threads()), offset: 0 };
+            let job = Resampling { rows: &rows, bands, done: 0..height, grid };
             return self.workers.resample(&job, mask, target, pool);
         }
         let rows = self.prepared.rows(output, pool)?;
@@ -159,7 +155,8 @@ impl Workers {
         pool: &Pool,
     ) -> Result<()> {
         if region != mask.size {
-            let job = Resampling { rows, bands: rows.bands(), done, from: region, to: mask.size };
+            let grid = Grid::Resize { from: region, to: mask.size };
+            let job = Resampling { rows, bands: rows.bands(), done, grid };
             return self.resample(&job, mask, target, pool);
         }
         let threads = &mut self.threads;
@@ -187,12 +184,20 @@ impl Workers {
         target: &mut Target<'_>,
         pool: &Pool,
     ) -> Result<()> {
-        let &Resampling { rows, bands, ref done, from, to } = job;
+        let &Resampling { rows, bands, ref done, grid } = job;
         let Workers { vertical, horizontal, columns, threads } = self;
         prepare(threads, pool, mask.classes)?;
-        vertical.prepare(from.height, to.height);
-        horizontal.prepare(from.width, to.width);
-        columns.prepare(horizontal, from.width);
+        match grid {
+            Grid::Resize { from, to } => {
+                vertical.prepare(from.height, to.height);
+                horizontal.prepare(from.width, to.width);
+            }
+            Grid::Bordered { from, factor } => {
+                vertical.prepare_bordered(from.height, factor);
+                horizontal.prepare_bordered(from.width, factor);
+            }
+        }
+        columns.prepare(horizontal);
         threads.iter_mut().try_for_each(|scratch| scratch.prepare_rows(rows, bands.height + 1))?;
         let vertical = vertical.taps();
         let known = |row: usize| vertical.partition_point(|tap| tap.second < row).min(mask.size.height);
@@ -210,17 +215,15 @@ impl Workers {
 /// Parts of a mask per thread.
 const PARTS: usize = 4;
 
-/// Score rows, and the size to which they are resampled.
+/// Score rows, and how they are resampled.
 struct Resampling<'a> {
     rows: &'a ScoreRows<'a>,
     /// Rows that are computed together.
     bands: Bands,
     /// The newest rows.
     done: Range<usize>,
-    /// The size of all score rows.
-    from: Size,
-    /// At least the size of the mask, whose rows and columns are the first ones.
-    to: Size,
+    /// The mask's rows and columns are the first ones of its target.
+    grid: Grid,
 }
 
 /// Whether all scores are finite, and small enough that no upsampling can overflow.

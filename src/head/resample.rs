@@ -27,23 +27,23 @@ const BEYOND: usize = 8;
 
 /// The positions of the mask's columns among the columns of the scores.
 pub(super) struct Columns {
-    from: usize,
-    to: usize,
+    /// The [`Axis::key`] of the columns.
+    key: (usize, usize, usize),
     windows: Vec<Window>,
     spread: Spread,
 }
 
 impl Default for Columns {
     fn default() -> Self {
-        Columns { from: 0, to: 0, windows: Vec::new(), spread: Spread::Wide }
+        Columns { key: (0, 0, 0), windows: Vec::new(), spread: Spread::Wide }
     }
 }
 
 impl Columns {
-    /// Prepares the columns for `axis`, which has `from` source positions, unless they already are.
-    pub(super) fn prepare(&mut self, axis: &Axis, from: usize) {
+    /// Prepares the columns for `axis`, unless they already are.
+    pub(super) fn prepare(&mut self, axis: &Axis) {
         let taps = axis.taps();
-        if (self.from, self.to) == (from, taps.len()) {
+        if self.key == axis.key() {
             return;
         }
         let fits = |columns| taps.chunks(columns).all(|taps| taps[taps.len() - 1].second - taps[0].first < 8);
@@ -55,7 +55,7 @@ impl Columns {
         let spread = self.spread;
         self.windows.clear();
         self.windows.extend(taps.chunks(BLOCK).map(|taps| Window::new(taps, spread)));
-        (self.from, self.to) = (from, taps.len());
+        self.key = axis.key();
     }
 }
 
@@ -393,7 +393,7 @@ mod tests {
         {
             let (mut axis, mut columns) = (Axis::default(), Columns::default());
             axis.prepare(from, to);
-            columns.prepare(&axis, from);
+            columns.prepare(&axis);
             spreads.push(columns.spread);
             let rows: [Vec<f32>; 2] = [0, 1].map(|_| (0..from + BEYOND).map(|_| random()).collect());
             let (mut fast, mut plain) = (Vec::new(), Vec::new());

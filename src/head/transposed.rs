@@ -12,8 +12,7 @@ pub(crate) struct Transposed {
     pub(super) weights: Vec<f32>,
     pub(super) bias: Vec<f32>,
     pub(super) border: Border,
-    /// Whether the argmax of the result is that of bilinear interpolation: tent kernels, and the
-    /// same bias for all classes. A border of zeros scales the scores of all classes alike.
+    /// Whether the kernel of every class is that of bilinear interpolation.
     pub(super) is_bilinear: bool,
 }
 
@@ -51,7 +50,7 @@ impl Transposed {
         let blocks = if separate { classes } else { classes * classes };
         // from x to x row x column => row x column x from x to
         let weights = transpose(weights, taps, blocks)?;
-        let is_bilinear = separate && bias.iter().all(|one| *one == bias[0]) && is_tent(stride, classes, &weights);
+        let is_bilinear = separate && is_tent(stride, classes, &weights);
         Ok(Transposed { stride, separate, weights, bias, border: Border::Zero, is_bilinear })
     }
 

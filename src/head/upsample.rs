@@ -56,20 +56,35 @@ pub(crate) struct NetworkOutput<'a> {
     pub(crate) size: Size,
 }
 
-impl<'a> NetworkOutput<'a> {
-    /// The rows of the low-resolution scores, if bilinear interpolation between them has the same
-    /// argmax as the upsampled scores.
-    pub(super) fn rows_to_interpolate(&self) -> Option<ScoreRows<'a>> {
-        let NetworkOutput { scores: Scores { channels, size: own, data }, upsampling, size } = *self;
-        let is_bilinear = match upsampling {
+impl NetworkOutput<'_> {
+    /// Whether the full-size scores are bilinear interpolations of the low-resolution ones:
+    /// [`Prepared::rows_to_interpolate`] has the rows.
+    pub(super) fn is_interpolated(&self) -> bool {
+        let NetworkOutput { scores: Scores { channels, size: own, .. }, upsampling, size } = *self;
+        match upsampling {
             Upsampling::Interpolate => own != size,
             Upsampling::Transposed(Transposed { stride, bias, is_bilinear, .. }) => {
                 *is_bilinear && bias.len() == channels && Size::new(own.width * stride, own.height * stride) == size
             }
-        };
-        let kind = RowSource::Materialized { data, class: own.pixels(), row: own.width };
-        is_bilinear.then_some(ScoreRows { first: 0, channels, width: own.width, kind })
+        }
     }
+}
+
+/// Low-resolution rows, and how the full-size ones lie between them.
+pub(super) struct RowsToInterpolate<'a> {
+    pub(super) rows: ScoreRows<'a>,
+    /// The number of rows.
+    pub(super) height: usize,
+    pub(super) grid: Grid,
+}
+
+/// How the rows and columns of one image lie between those of a smaller or larger one.
+#[derive(Clone, Copy)]
+pub(super) enum Grid {
+    /// Both cover the same area.
+    Resize { from: Size, to: Size },
+    /// The source has one more pixel on each side; without them, both cover the same area.
+    Bordered { from: Size, factor: usize },
 }
 
 /// Buffers that are kept between frames.
@@ -152,6 +167,26 @@ impl RowBuffers {
 }
 
 impl Prepared {
+    /// The rows between which the scores of an output are interpolated.
+    pub(super) fn rows_to_interpolate<'a>(&'a mut self, output: NetworkOutput<'a>) -> Result<RowsToInterpolate<'a>> {
+        let NetworkOutput { scores, upsampling, size } = output;
+        let Scores { channels, size: own, data } = scores;
+        let Upsampling::Transposed(Transposed { stride, bias, border, .. }) = upsampling else {
+            let kind = RowSource::Materialized { data, class: own.pixels(), row: own.width };
+            let rows = ScoreRows { first: 0, channels, width: own.width, kind };
+            return Ok(RowsToInterpolate { rows, height: own.height, grid: Grid::Resize { from: own, to: size } });
+        };
+        let columns = pad(scores, *border, &mut self.padded)?;
+        let (width, height) = (own.width + 2, own.height + 2);
+        for (plane, bias) in self.padded.chunks_exact_mut(height * columns).zip(bias) {
+            // The weights of a pixel add up to 1 if those of the border are counted.
+            plane.iter_mut().for_each(|score| *score += bias);
+        }
+        let kind = RowSource::Materialized { data: &self.padded, class: height * columns, row: columns };
+        let rows = ScoreRows { first: 0, channels, width, kind };
+        Ok(RowsToInterpolate { rows, height, grid: Grid::Bordered { from: own, factor: *stride } })
+    }
+
     /// The rows of a network's scores, upsampled.
     pub(super) fn rows<'a>(&'a mut self, output: NetworkOutput<'a>, pool: &Pool) -> Result<ScoreRows<'a>> {
         let NetworkOutput { scores, upsampling, size } = output;

@@ -90,6 +90,11 @@ impl Runtime {
         &self.version
     }
 
+    /// Whether ONNX Runtime can limit the time that its threads spin.
+    fn limits_spinning(&self) -> bool {
+        is_at_least(&self.version, (1, 32))
+    }
+
     fn find(library: Option<&Path>) -> Result<Runtime> {
         // If a path is given, no other one is tried.
         if let Some(library) = library {
@@ -165,6 +170,12 @@ thread_local! {
     static SAID: Cell<String> = const { Cell::new(String::new()) };
 }
 
+/// Whether a version such as `1.32.0` is this one or a newer one.
+fn is_at_least(version: &str, least: (u32, u32)) -> bool {
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= least
+}
+
 fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path)
         .map_err(|error| Error::Runtime(format!("the path '{}' of ONNX Runtime is unusable: {error}", path.display())))
@@ -178,4 +189,26 @@ pub(crate) fn log(callback: Option<&LogCallback>, level: LogLevel, message: &str
         Some(callback) => callback(level, message),
         None => log::log!(target: "fcn", level.into(), "{message}"),
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for (version, expected) in [
+            ("1.32.0", true),
+            ("1.32", true),
+            ("1.100.2", true),
+            ("2.0.0", true),
+            ("1.31.9", false),
+            ("0.99.0", false),
+            ("1", false),
+            ("", false),
+            ("dev", false),
+        ] {
+            assert_eq!(is_at_least(version, (1, 32)), expected, "{version}");
+        }
+    }
 }

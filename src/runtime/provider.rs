@@ -305,22 +305,26 @@ fn unavailable(provider: Provider, error: &ort::Error) -> Error {
 const MAX_FOLDED_BYTES: &str = "67108864";
 const FOLDED_BYTES: &str = "optimization.constant_folding_max_output_size_in_bytes";
 
-/// How long a thread without work looks for more before it sleeps, in microseconds.
+/// How long a thread without work looks for more before it sleeps: enough for the next operator of
+/// most networks.
 const SPIN_DURATION: &str = "session.intra_op.spin_duration_us";
+const SPIN_MICROSECONDS: &str = "20";
 
 /// The maximum number of nodes that a model's functions expand to.
 const EXPANDED_NODES: &str = "session.function_expansion_node_limit";
 
 fn session_builder(runtime: &Runtime, request: &Request<'_>) -> ort::Result<SessionBuilder> {
     let callback = request.options.log.clone();
-    let us = std::env::var("FCN_SPIN_US").unwrap_or("0".into());
-    let spins = us != "0";
     let builder = Session::builder(&runtime.environment)?;
-    let builder = if spins { builder.with_config_entry(SPIN_DURATION, &us)? } else { builder };
+    let builder = if runtime.limits_spinning() {
+        builder.with_intra_op_spinning(true)?.with_config_entry(SPIN_DURATION, SPIN_MICROSECONDS)?
+    } else {
+        // Older versions would spin without a limit.
+        builder.with_intra_op_spinning(false)?
+    };
     Ok(builder
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(request.threads)?
-        .with_intra_op_spinning(spins)?
         .with_config_entry(FOLDED_BYTES, MAX_FOLDED_BYTES)?
         .with_config_entry(EXPANDED_NODES, onnx::MAX_NODES.to_string())?
         .with_log_level(OrtLogLevel::Warning)?

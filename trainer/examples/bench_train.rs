@@ -1,9 +1,9 @@
 //! Measures training steps for `make bench-train`: on one batch in memory, or on a data set's
 //! photos with every augmentation.
 //!
-//!     bench_train memory|DATASET ARCH BACKBONE CLASSES BATCH HEIGHT WIDTH THREADS SECONDS
+//!     bench_train memory|sums|DATASET ARCH BACKBONE CLASSES BATCH HEIGHT WIDTH THREADS SECONDS
 //!
-//! Prints a JSON object: the seconds of each step and the process's peak memory in KiB. Ranks, told
+//! `sums` measures only the sum of the gradients over the ranks. Prints a JSON object: the seconds of each step and the process's peak memory in KiB. Ranks, told
 //! by the environment as by torchrun, divide BATCH.
 
 use std::sync::Arc;
@@ -30,7 +30,9 @@ fn main() -> Result<()> {
     trainer::memory::keep_freed();
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [source, architecture, backbone, numbers @ ..] = words.as_slice() else {
-        return Err(Error::new("arguments: memory|DATASET ARCH BACKBONE CLASSES BATCH HEIGHT WIDTH THREADS SECONDS"));
+        return Err(Error::new(
+            "arguments: memory|sums|DATASET ARCH BACKBONE CLASSES BATCH HEIGHT WIDTH THREADS SECONDS",
+        ));
     };
     let numbers: Vec<usize> = numbers.iter().map(|word| number(word)).collect::<Result<_>>()?;
     let [classes, batch, height, width, threads, seconds] = numbers[..] else {
@@ -63,6 +65,7 @@ fn main() -> Result<()> {
             let batch = random_batch(classes, ranks.rank().share(batch).len(), (height, width));
             measure(&mut learner, &ranks, seconds, std::iter::repeat_with(|| Ok(batch.clone())))?
         }
+        "sums" => measure_sums(&learner, &ranks, seconds)?,
         folder => measure(&mut learner, &ranks, seconds, photos(folder, &config)?)?,
     };
     println!("{}", serde_json::json!({"steps": times, "peak": peak()?}));
@@ -87,6 +90,21 @@ fn measure(
         if ranks.any(times.iter().sum::<f64>() >= seconds as f64, Device::Cpu)? {
             break;
         }
+    }
+    Ok(times)
+}
+
+/// Seconds of each sum of a network's gradients over the ranks.
+fn measure_sums(learner: &Learner, ranks: &Ranks, seconds: usize) -> Result<Vec<f64>> {
+    if !ranks.are_several() {
+        return Err(Error::new("a single rank has nothing to add up"));
+    }
+    let mut gradients = learner.training_state().parameters.learned()?.f_zeros_like()?;
+    let mut times: Vec<f64> = Vec::new();
+    while !ranks.any(times.iter().sum::<f64>() >= seconds as f64, Device::Cpu)? {
+        let since = Instant::now();
+        ranks.sum(&mut gradients)?;
+        times.push(since.elapsed().as_secs_f64());
     }
     Ok(times)
 }

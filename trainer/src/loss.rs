@@ -44,17 +44,10 @@ impl Loss {
     pub fn of(&self, scores: &Tensor, labels: &Tensor, ranks: &Ranks, crops: usize) -> Result<Tensor> {
         let (void, weights) = (i64::from(VOID), self.weights.as_ref());
         let classes = scores.size()[1];
-        if self.hard == Hard::default() && ranks.are_several() {
-            let sum = scores.f_cross_entropy_loss(labels, weights, Reduction::Sum, void, self.smoothing)?;
-            let counted = labels.f_ne(void)?;
-            let weight = self.of_labels(labels, classes)?.f_mul(&counted)?.f_sum(Kind::Double)?;
-            let [weight] = ranks.sum_numbers([weight.f_double_value(&[])?], scores.device())?;
-            return Ok(sum.f_div_scalar(weight)?);
-        }
         // On CUDA, libtorch sums the losses of rows in a single block of threads, but those of
         // images in parallel.
         if self.hard == Hard::default() && scores.device().is_cuda() {
-            return Ok(scores.f_cross_entropy_loss(labels, weights, Reduction::Mean, void, self.smoothing)?);
+            return self.mean(scores, labels, ranks);
         }
         // One row per pixel, the memory layout of channels last: libtorch computes softmax and
         // gradients of rows three times as fast as across a strided axis.
@@ -62,7 +55,7 @@ impl Loss {
         let scores = scores.f_permute([0, 2, 3, 1])?.f_reshape([-1, classes])?;
         let labels = labels.f_flatten(0, -1)?;
         if self.hard == Hard::default() {
-            return Ok(scores.f_cross_entropy_loss(&labels, weights, Reduction::Mean, void, self.smoothing)?);
+            return self.mean(&scores, &labels, ranks);
         }
         let log = scores.f_log_softmax(1, Kind::Float)?;
         let mut losses = log.f_nll_loss(&labels, weights, Reduction::None, void)?;
@@ -92,6 +85,23 @@ impl Loss {
         }
         let [share] = ranks.sum_numbers([share.f_double_value(&[])?], share.device())?;
         Ok(sum.f_div_scalar(share)?)
+    }
+
+    /// This rank's part of the mean over all pixels of all ranks.
+    fn mean(&self, scores: &Tensor, labels: &Tensor, ranks: &Ranks) -> Result<Tensor> {
+        let (void, weights) = (i64::from(VOID), self.weights.as_ref());
+        let loss = |reduction| scores.f_cross_entropy_loss(labels, weights, reduction, void, self.smoothing);
+        if !ranks.are_several() {
+            return Ok(loss(Reduction::Mean)?);
+        }
+        let counted = labels.f_ne(void)?;
+        let weight = match weights {
+            Some(_) => self.of_labels(labels, scores.size()[1])?.f_mul(&counted)?,
+            None => counted,
+        };
+        let weight = weight.f_sum(Kind::Double)?.f_double_value(&[])?;
+        let [weight] = ranks.sum_numbers([weight], scores.device())?;
+        Ok(loss(Reduction::Sum)?.f_div_scalar(weight)?)
     }
 
     /// The weight of each label's class. Void has none; the value used in its place does not count.

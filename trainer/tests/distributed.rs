@@ -202,6 +202,16 @@ fn the_others_end_when_a_rank_is_killed_and_the_run_resumes() {
             }
         }
     }
+    // One process alone goes on as well.
+    let mut alone = trainer("train --resume {} --threads 1 --log-every 1 --json", &[out.path()]);
+    let mut child = alone.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().any(|line| {
+        serde_json::from_str::<serde_json::Value>(&line.unwrap()).unwrap()["step"].as_u64() > Some(steps)
+    }));
+    signal(child.id(), "-TERM");
+    lines.for_each(drop);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
     let checkpoint = trainer::checkpoint::Checkpoint::read(out.path()).unwrap();
     let progress = checkpoint.state.progress;
     assert!(2 * progress.epoch + progress.step as u64 >= steps.saturating_sub(1), "{progress:?} after step {steps}");
@@ -284,10 +294,28 @@ fn ranks_that_do_not_meet_say_so_in_time() {
     assert!(text.contains("number 0 does not exist"), "{text}");
 }
 
-/// Sends SIGTERM.
-fn terminate(process: u32) {
-    let status = Command::new("kill").args(["-TERM", &process.to_string()]).status().unwrap();
+/// Sends a signal, for example `-TERM`.
+fn signal(process: u32, signal: &str) {
+    let status = Command::new("kill").args([signal, &process.to_string()]).status().unwrap();
     assert!(status.success());
+}
+
+#[test]
+fn a_rank_that_hangs_ends_all() {
+    let folder = Folder::new(12);
+    let out = tempfile::tempdir().unwrap();
+    let line = LONG.replace("--rank-timeout 20", "--rank-timeout 3");
+    let mut ranks = start(&line, &[folder.root(), out.path()], 2);
+    let mut lines = BufReader::new(ranks[0].stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().any(|line| line.unwrap().contains(r#""step":2"#)));
+    let hangs = ranks.pop().unwrap();
+    signal(hangs.id(), "-STOP");
+    std::thread::spawn(move || lines.for_each(drop));
+    let text = failure(&ended(ranks.pop().unwrap()));
+    assert!(text.contains(&format!("rank 1 (process {} on ", hangs.id())), "{text}");
+    assert!(text.contains("does not answer"), "{text}");
+    signal(hangs.id(), "-KILL");
+    ended(hangs);
 }
 
 #[test]
@@ -304,7 +332,7 @@ fn a_signal_to_one_stops_all() {
         };
         let mut lines = BufReader::new(ranks[0].stdout.take().unwrap()).lines();
         assert!(lines.by_ref().any(|line| line.unwrap().contains(r#""step":3"#)));
-        terminate(ranks.last().unwrap().id());
+        signal(ranks.last().unwrap().id(), "-TERM");
         let last = lines.map(Result::unwrap).last().unwrap();
         assert!(last.contains("stopped") && last.contains("--resume"), "{last}");
         for output in ranks.into_iter().map(ended) {
@@ -328,6 +356,24 @@ fn ranks_do_not_outlive_their_starter() {
     // stdout closes when the first rank has ended.
     let last = lines.map(Result::unwrap).last().unwrap();
     assert!(last.contains("stopped"), "{last}");
+}
+
+#[test]
+fn torchrun_starts_ranks() {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps/bench-torch/bin/python");
+    if !python.exists() {
+        return common::skip_data("torchrun", "PyTorch is missing; scripts/deps.py bench-torch installs it (3 GB)");
+    }
+    let folder = Folder::new(12);
+    let out = tempfile::tempdir().unwrap();
+    let line = LONG.replace("--epochs 40", "--epochs 2").replace("--json", "");
+    let ranks = trainer(&line, &[folder.root(), out.path()]);
+    let mut command = Command::new(python);
+    command.args(["-m", "torch.distributed.run", "--standalone", "--no-python", "--nproc-per-node", "2"]);
+    let output = command.arg(ranks.get_program()).args(ranks.get_args()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("examples/sec on 2 x cpu (1 threads)"), "{text}");
 }
 
 #[test]
