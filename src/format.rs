@@ -83,8 +83,8 @@ impl PixelFormat {
         self.samples()[2].plane.max(self.samples()[1].plane) + 1
     }
 
-    /// The number of columns and of rows that share chroma samples, for example (2, 2) for NV12; (1,
-    /// 1) if each pixel has its own, or none.
+    /// The number of columns and of rows that share chroma samples, for example (2, 2) for NV12;
+    /// one of each if every pixel has its own samples, or there are none.
     #[must_use]
     pub fn chroma_block(self) -> (usize, usize) {
         let [columns, rows] = self.shift();

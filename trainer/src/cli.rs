@@ -44,8 +44,8 @@ enum Command {
     Predict(predict::Predict),
     /// Write a checkpoint as an ONNX file.
     Export(export::Export),
-    /// Fit an exported model's confidence: write the temperature to its card by which confidences say
-    /// how often they are right. `export --measure` does the same.
+    /// Fit an exported model's confidence: write the temperature to its card by which confidences
+    /// say how often they are right. `export --measure` does the same.
     FitConfidence(fit_confidence::FitConfidence),
     /// Write a report on a run: curves, classes, confusions, best and worst photos, data, settings
     /// and versions.

@@ -14,7 +14,7 @@ pub const BINS: usize = 15;
 const FINE: usize = 100;
 /// Pixels of each photo that determine the temperature.
 const SAMPLED: usize = 1000;
-/// Halvings of the range of temperatures.
+/// Steps of the search for a temperature.
 const STEPS: usize = 40;
 
 /// Pixels by confidence. All values are fractions, 0 to 1.
@@ -154,8 +154,8 @@ impl ScoreSample {
         if self.truth.is_empty() {
             return None;
         }
-        // The loss is convex in the inverse of the temperature, so it has one minimum. Golden-section
-        // search (Kiefer 1953) halves the range about every 1.4 steps.
+        // The loss is convex in the inverse of the temperature, so it has one minimum.
+        // Golden-section search (Kiefer 1953) halves the range about every 1.4 steps.
         let ratio = (5f64.sqrt() - 1.0) / 2.0;
         let (mut low, mut high) = (f64::from(*TEMPERATURES.start()).ln(), f64::from(*TEMPERATURES.end()).ln());
         let loss = |place: f64| self.loss(place.exp());

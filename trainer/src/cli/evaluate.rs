@@ -95,8 +95,8 @@ pub(super) struct Evaluate {
     #[arg(long)]
     void_is_background: bool,
 
-    /// Suggest the lowest confidence below which pixels should be left unknown (libfcn's threshold),
-    /// so that this share of the others is right, for example 0.95.
+    /// Suggest the lowest confidence below which pixels should be left unknown (libfcn's
+    /// threshold), so that this share of the others is right, for example 0.95.
     #[arg(long, value_name = "SHARE", value_parser = super::share)]
     unknown: Option<f64>,
 

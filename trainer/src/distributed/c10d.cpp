@@ -118,8 +118,8 @@ char* fcn_trainer_group_open(
   });
 }
 
-// Connects all `size` ranks, of which this is number `rank`: by NCCL if `on_gpu`, else by Gloo, over
-// the loopback interface if `on_one_machine`.
+// Connects all `size` ranks, of which this is number `rank`: by NCCL if `on_gpu`, else by Gloo,
+// over the loopback interface if `on_one_machine`.
 char* fcn_trainer_group_connect(Group* group, int rank, int size, bool on_gpu, bool on_one_machine) {
   return guarded([&] {
     if (on_gpu) {
