@@ -88,7 +88,8 @@ impl Mask {
     }
 
     /// The highest softmax probability of each pixel, height x width of float32, greater than 0 and
-    /// at most 1. None if the frame was segmented without `confidence`.
+    /// at most 1. Scores are divided by the temperature of the model card, if it has one, before
+    /// the softmax. None if the frame was segmented without `confidence`.
     #[getter]
     fn confidence<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyArray2<f32>>> {
         Some(share(slf, slf.get().mask.confidence()?, slf.get().shape()))

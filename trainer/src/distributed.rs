@@ -32,6 +32,8 @@ const FAREWELL: Duration = Duration::from_secs(8);
 
 /// The key of the first failure in the ranks' store.
 const FAILURE: &str = "failure";
+/// The key that tells that a rank is to stop.
+const STOP: &str = "stop";
 /// The key that tells that rank 0 is ready to train.
 const READY: &str = "ready";
 
@@ -134,7 +136,7 @@ impl Ranks {
             let told = serde_json::from_slice(&text);
             introductions.push(told.map_err(|error| Error::new(format!("rank {other} is not a trainer: {error}")))?);
         }
-        let (first, host) = (&introductions[0], &own.host);
+        let first = &introductions[0];
         if let Some((other, told)) = introductions.iter().enumerate().find(|(_, told)| told.version != first.version) {
             return Err(Error::new(format!(
                 "{} is version {}, but {} is version {}; install the same one everywhere",
@@ -144,7 +146,18 @@ impl Ranks {
                 told.version
             )));
         }
-        let on_one_machine = introductions.iter().all(|told| told.host == *host);
+        let kind = |told: &Introduction| told.device.starts_with("cuda");
+        if let Some((other, told)) = introductions.iter().enumerate().find(|(_, told)| kind(told) != kind(first)) {
+            return Err(Error::new(format!(
+                "{} trains on {}, but {} on {}; choose the same kind of device for all ranks",
+                first.name(0),
+                first.device,
+                told.name(other),
+                told.device
+            )));
+        }
+        // Names of machines may be equal, and containers have loopback interfaces of their own.
+        let on_one_machine = ["localhost", "127.0.0.1", "::1"].contains(&host.as_str());
         group.connect(rank, device.is_cuda(), on_one_machine).map_err(|error| {
             Error::new(format!("{} cannot connect with the other ranks within {limit} s: {error}", named(rank)))
         })?;
@@ -216,6 +229,18 @@ impl Ranks {
     pub fn any(&self, holds: bool, device: Device) -> Result<bool> {
         let [count] = self.sum_numbers([f64::from(u8::from(holds))], device)?;
         Ok(count > 0.0)
+    }
+
+    /// Whether this rank or another one is to stop, outside of steps that all ranks do together: one
+    /// that is tells the others.
+    pub fn is_told_to_stop(&self, stops: bool) -> Result<bool> {
+        let Some(joined) = &self.group else { return Ok(stops) };
+        let failed = |error: String| self.explain(joined, &error);
+        if stops {
+            joined.group.set(STOP, &[]).map_err(failed)?;
+            return Ok(true);
+        }
+        Ok(joined.group.get(STOP, Duration::from_millis(1)).map_err(failed)?.is_some())
     }
 
     /// The values of all ranks, of which each has at most `most`, in one dimension.

@@ -118,6 +118,7 @@ impl Learner {
         }
         let _guard = tch::no_grad_guard();
         ranks.broadcast(&mut self.parameters.values().shallow_clone())?;
+        self.optimizer.tensors().try_for_each(|mut tensor| ranks.broadcast(&mut tensor))?;
         self.average
             .as_ref()
             .map_or(Ok(()), |average| ranks.broadcast(&mut average.parameters().values().shallow_clone()))

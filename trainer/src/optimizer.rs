@@ -57,6 +57,11 @@ impl Optimizer {
         Ok(Optimizer { settings, momentum, variance: adam.then(zeros).transpose()? })
     }
 
+    /// The buffers, each in the order of the parameters.
+    pub fn tensors(&self) -> impl Iterator<Item = Tensor> {
+        [&self.momentum, &self.variance].into_iter().flatten().map(Tensor::shallow_clone)
+    }
+
     /// Updates every learned parameter by `gradients`, in their order. `number` counts the steps of
     /// the run from 1: AdamW's averages start from zero, and it corrects for that.
     pub fn step(

@@ -115,7 +115,7 @@ impl Run {
             ("classes", text(serde_json::to_string(classes))?),
             ("photos", self.photos.names()),
             ("settings", format!("{} {checkpoint_every}", text(serde_json::to_string(&anywhere))?)),
-            ("progress", text(serde_json::to_string(&(progress.epoch, progress.step)))?),
+            ("progress", text(serde_json::to_string(progress))?),
         ])?;
         self.learner.join(ranks)?;
         self.ranks = ranks.clone();
@@ -165,7 +165,10 @@ impl Run {
             remove_leftovers(&execution.folder)?;
             self.photos.write(&execution.folder)?;
         }
-        if !self.state.is_complete() && self.run_epochs(execution, out)? == End::Stopped {
+        let stopped = !self.state.is_complete() && self.run_epochs(execution, out)? == End::Stopped;
+        // A rank that leaves would end what others on GPUs have queued.
+        self.ranks.any(false, execution.device)?;
+        if stopped {
             return Ok(End::Stopped);
         }
         if self.state.is_out_of_patience() && self.ranks.is_first() {
@@ -350,7 +353,7 @@ impl Run {
         };
         let mut confusion = Confusion::new(self.val.classes().len());
         for index in (0..photos).filter(is_own) {
-            if execution.stop.load(Ordering::Relaxed) {
+            if self.ranks.is_told_to_stop(execution.stop.load(Ordering::Relaxed))? {
                 break;
             }
             let sample = read(&self.val, index, self.state.config.void_is_background)?;
@@ -362,7 +365,8 @@ impl Run {
                 recorder.validating(index + 1, photos);
             }
         }
-        if self.is_stopped(execution)? {
+        let stops = self.ranks.is_told_to_stop(execution.stop.load(Ordering::Relaxed))?;
+        if self.ranks.any(stops, execution.device)? {
             return Ok(None);
         }
         confusion.sum(&self.ranks, execution.device)?;

@@ -319,6 +319,24 @@ fn a_rank_that_hangs_ends_all() {
 }
 
 #[test]
+fn the_first_rank_that_hangs_ends_all() {
+    let folder = Folder::new(12);
+    let out = tempfile::tempdir().unwrap();
+    let line = LONG.replace("--rank-timeout 20", "--rank-timeout 3");
+    let mut ranks = start(&line, &[folder.root(), out.path()], 2);
+    let mut lines = BufReader::new(ranks[0].stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().any(|line| line.unwrap().contains(r#""step":2"#)));
+    let other = ranks.pop().unwrap();
+    let hangs = ranks.pop().unwrap();
+    signal(hangs.id(), "-STOP");
+    let text = failure(&ended(other));
+    assert!(text.contains("rank 0") && text.contains("not answer any more"), "{text}");
+    signal(hangs.id(), "-KILL");
+    lines.for_each(drop);
+    ended(hangs);
+}
+
+#[test]
 fn a_signal_to_one_stops_all() {
     let folder = Folder::new(12);
     for devices in [true, false] {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use tch::Device;
+use tch::{Cuda, Device};
 
 use super::lock::Lock;
 use super::setup::Setup;
@@ -104,7 +104,10 @@ impl Train {
                 ))
             }),
             None => Ok(match self.device.device()? {
-                Device::Cuda(_) if launch.is_some() => Devices::Cuda(vec![local]).list()?[0],
+                // Slurm may show each task a GPU of its own.
+                Device::Cuda(_) if launch.is_some() && Cuda::device_count() > 1 => {
+                    Devices::Cuda(vec![local]).list()?[0]
+                }
                 device => device,
             }),
         }

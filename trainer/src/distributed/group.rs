@@ -1,9 +1,12 @@
 //! libtorch's store and process group of some ranks (`c10d.cpp`).
 //!
-//! Unsafe code: calls into C++, to which tensors are passed as tch's own handles.
+//! Unsafe code: calls into C++, to which tensors are passed as tch's own handles, and `_exit`.
 
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::io::Write;
 use std::ptr::{NonNull, null_mut};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
 use std::time::Duration;
 
 use tch::Tensor;
@@ -48,6 +51,34 @@ unsafe extern "C" {
     fn fcn_trainer_group_free(group: *mut CGroup);
 }
 
+type Result<T> = std::result::Result<T, String>;
+
+/// How much longer than its limit a call to the store may take. libtorch waits without a limit for
+/// the answer of a rank 0 that is stopped, or whose machine is gone.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// Ends the process if it is not dropped in time.
+struct Watchdog(#[expect(dead_code, reason = "the thread notices that it is dropped")] Sender<()>);
+
+impl Watchdog {
+    fn start(limit: Duration) -> Result<Watchdog> {
+        let (alive, end) = channel::<()>();
+        let watch = move || {
+            if end.recv_timeout(limit + MARGIN) == Err(RecvTimeoutError::Timeout) {
+                // There is no one to report a closed stderr to.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "trainer: rank 0, which keeps the ranks together, does not answer any more, so this rank ends, too"
+                );
+                // SAFETY: always safe; destructors would wait for the same answer.
+                unsafe { libc::_exit(1) }
+            }
+        };
+        let thread = thread::Builder::new().name("watchdog".into()).spawn(watch);
+        thread.map(|_| Watchdog(alive)).map_err(|error| format!("the watchdog's thread cannot start: {error}"))
+    }
+}
+
 /// Ranks that share a store and, once connected, collective operations. Errors are libtorch's
 /// sentences.
 #[derive(Debug)]
@@ -58,13 +89,12 @@ unsafe impl Send for Group {}
 // SAFETY: as above.
 unsafe impl Sync for Group {}
 
-type Result<T> = std::result::Result<T, String>;
-
 impl Group {
     /// Opens the store of a launch, or serves it. Waits at most `timeout`, now and in all later
     /// calls without a limit of their own.
     pub(super) fn open(launch: &Launch, timeout: Duration) -> Result<Group> {
         let (host, prefix) = (text(&launch.host)?, text(&launch.prefix)?);
+        let _watchdog = Watchdog::start(timeout)?;
         let mut opened = null_mut();
         // SAFETY: both texts end with NUL and outlive the call, which writes `opened`.
         check(unsafe {
@@ -117,6 +147,7 @@ impl Group {
     /// Stores a value for all ranks.
     pub(super) fn set(&self, key: &str, value: &[u8]) -> Result<()> {
         let key = text(key)?;
+        let _watchdog = Watchdog::start(Duration::ZERO)?;
         // SAFETY: the key ends with NUL, and the value has this length.
         check(unsafe { fcn_trainer_store_set(self.0.as_ptr(), key.as_ptr(), value.as_ptr(), value.len()) })
     }
@@ -124,6 +155,7 @@ impl Group {
     /// The value of `key`, once it is stored; `None` if it is not within `limit`.
     pub(super) fn get(&self, key: &str, limit: Duration) -> Result<Option<Vec<u8>>> {
         let key = text(key)?;
+        let _watchdog = Watchdog::start(limit)?;
         let (mut value, mut length) = (null_mut(), 0);
         // SAFETY: the call writes memory of its own and its length, or null.
         check(unsafe {

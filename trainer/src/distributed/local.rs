@@ -18,6 +18,8 @@ use crate::error::{Error, Result};
 
 /// How long the other ranks may take to end by themselves after one has failed.
 const GRACE: Duration = Duration::from_secs(30);
+/// The code of a rank that was stopped and has saved.
+const STOPPED: i32 = 130;
 /// Between looks at the ranks.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -34,7 +36,7 @@ pub fn run(count: usize) -> Result<ExitCode> {
         for rank in ranks.iter_mut().filter(|rank| rank.status.is_none()) {
             rank.status = rank.process.try_wait()?;
         }
-        if ranks.iter().any(|rank| rank.status.is_some_and(|status| !status.success())) {
+        if ranks.iter().any(Started::has_failed) {
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + GRACE);
             if Instant::now() >= deadline {
                 ranks.iter_mut().for_each(Started::kill);
@@ -69,6 +71,11 @@ impl Started {
             // SAFETY: sends a signal to a child that has not been waited for.
             unsafe { libc::kill(self.process.id().cast_signed(), SIGTERM) };
         }
+    }
+
+    /// Whether it ended neither at its end nor because it was stopped.
+    fn has_failed(&self) -> bool {
+        self.status.is_some_and(|status| !status.success() && status.code() != Some(STOPPED))
     }
 
     fn kill(&mut self) {
