@@ -231,8 +231,8 @@ impl Ranks {
         Ok(count > 0.0)
     }
 
-    /// Whether this rank or another one is to stop, outside of steps that all ranks do together: one
-    /// that is tells the others.
+    /// Whether this rank or another one is to stop, outside of steps that all ranks do together:
+    /// one that is tells the others.
     pub fn is_told_to_stop(&self, stops: bool) -> Result<bool> {
         let Some(joined) = &self.group else { return Ok(stops) };
         let failed = |error: String| self.explain(joined, &error);

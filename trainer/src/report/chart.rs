@@ -221,7 +221,9 @@ pub(super) fn reliability(title: &str, bins: &[Bin]) -> Markup {
                 @let (x, y) = (LEFT + across * tick, bottom - up * tick);
                 line.grid x1=(LEFT) x2=(right) y1=(round(y)) y2=(round(y)) {}
                 text.end x=(LEFT - 6.0) y=(round(y + 4.0)) { (format!("{:.0} %", 100.0 * tick)) }
-                text.middle x=(round(x)) y=(bottom + 16.0) { (format!("{:.0} %", 100.0 * tick)) }
+                // The last one would not fit if it were centred.
+                @let side = if tick == 1.0 { ("end", right) } else { ("middle", x) };
+                text.(side.0) x=(round(side.1)) y=(bottom + 16.0) { (format!("{:.0} %", 100.0 * tick)) }
             }
             text.end x=(right) y=(HEIGHT - 6.0) { "confidence" }
             @for (number, bin) in bins.iter().enumerate().filter(|(_, bin)| bin.pixels > 0) {

@@ -157,7 +157,7 @@ fn confidence(facts: &PageFacts, diagram: &Markup) -> Markup {
     html! {
         section #confidence {
             h2 { "Confidence" }
-            div.side.even {
+            div.side {
                 div.panel { (diagram) }
                 div.panel {
                     p {
