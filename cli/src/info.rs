@@ -44,7 +44,7 @@ impl Info {
                 }
                 println!("trained on  {}", fcn::plain(&card.dataset));
                 for (name, value) in card.metrics.iter().filter(|(name, _)| !name.starts_with("iou/")) {
-                    println!("  {:<24}{value:.4}", fcn::plain(name));
+                    println!("  {:<28}{value:.4}", fcn::plain(name));
                 }
             }
             None => println!("card        none: the model was not exported by this trainer"),
