@@ -178,7 +178,8 @@ impl Prepared {
         };
         let columns = pad(scores, *border, &mut self.padded)?;
         let (width, height) = (own.width + 2, own.height + 2);
-        for (plane, bias) in self.padded.chunks_exact_mut(height * columns).zip(bias) {
+        let planes = self.padded.chunks_exact_mut(height * columns).zip(bias);
+        for (plane, bias) in planes.filter(|(_, bias)| **bias != 0.0) {
             // The weights of a pixel add up to 1 if those of the border are counted.
             plane.iter_mut().for_each(|score| *score += bias);
         }

@@ -176,18 +176,21 @@ impl Predictor {
         match self {
             Predictor::Checkpoint { network, checkpoint, views } => {
                 let native_side = checkpoint.state.native_side;
-                let chances = if *views == Views::default() {
-                    scores(network, native_side, rgb, width, height)?.f_softmax(1, Kind::Float)?
+                let (scores, chances) = if *views == Views::default() {
+                    let scores = scores(network, native_side, rgb, width, height)?;
+                    let chances = scores.f_softmax(1, Kind::Float)?;
+                    (scores, chances)
                 } else {
                     let sum = views.probabilities(network, native_side, rgb, width, height)?;
-                    sum.f_div_scalar((views.scales.len() * (1 + usize::from(views.flip))) as f64)?
+                    let mean = sum.f_div_scalar((views.scales.len() * (1 + usize::from(views.flip))) as f64)?;
+                    (sum, mean)
                 };
                 let highest =
                     chances.f_narrow(2, 0, height as i64)?.f_narrow(3, 0, width as i64)?.f_amax([1], false)?;
                 let highest = highest.f_to_device(Device::Cpu)?.f_contiguous()?;
                 let mut confidence = vec![0.0; width * height];
                 highest.f_copy_data(&mut confidence, width * height)?;
-                Ok((labels(&chances, width, height)?, Some(confidence)))
+                Ok((labels(&scores, width, height)?, Some(confidence)))
             }
             Predictor::Onnx { segmenter, mask } => {
                 let frame = Frame::packed(PixelFormat::Rgb8, rgb, width as u32, height as u32, 0)?;

@@ -1,5 +1,6 @@
 //! `trainer train`.
 
+use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -87,8 +88,8 @@ impl Train {
             Some(launch) => Ranks::join(launch, device, Duration::from_secs(self.rank_timeout))?,
             None => Ranks::alone(),
         };
-        if let Some(launch) = launch {
-            watch_starter(launch, stop.clone())?;
+        if let Some(starter) = launch.and_then(|launch| launch.starter()) {
+            watch_starter(starter, stop.clone())?;
         }
         self.run_as(&ranks, device, stop).inspect_err(|error| ranks.fail(error))
     }
@@ -260,9 +261,9 @@ fn check_new(folder: &Path) -> Result<()> {
 }
 
 /// Stops a rank whose starter has ended without stopping it.
-fn watch_starter(launch: Launch, stop: Arc<AtomicBool>) -> Result<()> {
+fn watch_starter(starter: u32, stop: Arc<AtomicBool>) -> Result<()> {
     let watch = move || {
-        while !launch.is_orphan() {
+        while parent_id() == starter {
             thread::sleep(Duration::from_secs(1));
         }
         stop.store(true, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// The listening socket of rank 0's store, inherited from `trainer train --devices`.
 pub(super) const SOCKET: &str = "FCN_TRAINER_SOCKET";
-/// The process that started the ranks, for [`Launch::is_orphan`].
+/// The process that started the ranks, for [`Launch::starter`].
 pub(super) const STARTER: &str = "FCN_TRAINER_STARTER";
 
 /// A rank's start.
@@ -95,9 +95,9 @@ impl Launch {
         Ok(None)
     }
 
-    /// Whether the `trainer train --devices` that started this rank has ended.
-    pub fn is_orphan(&self) -> bool {
-        self.starter.is_some_and(|starter| std::os::unix::process::parent_id() != starter)
+    /// The `trainer train --devices` that started this rank, if it was one.
+    pub fn starter(&self) -> Option<u32> {
+        self.starter
     }
 }
 
