@@ -8,6 +8,8 @@ mod devices;
 mod group;
 mod launch;
 mod local;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -116,7 +118,7 @@ impl Ranks {
             host: host_name(),
             process: std::process::id(),
             device: crate::execution::device_name(device),
-            version: format!("{} with libtorch {}", env!("CARGO_PKG_VERSION"), env!("LIBTORCH_VERSION")),
+            version: version(),
         };
         let text = serde_json::to_vec(&own).map_err(|error| Error::new(error.to_string()))?;
         group.set(&format!("hello/{}", rank.number), &text).map_err(Error::new)?;
@@ -368,26 +370,13 @@ fn named(rank: Rank) -> String {
     format!("rank {} of {} (process {} on {})", rank.number, rank.of, std::process::id(), host_name())
 }
 
+/// fcn's version and libtorch's, which must be the same for all ranks.
+fn version() -> String {
+    format!("{} with libtorch {}", env!("CARGO_PKG_VERSION"), env!("LIBTORCH_VERSION"))
+}
+
 /// This machine's name.
 fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or("an unnamed machine".to_owned(), |name| name.trim().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_cover_a_batch_once() {
-        for of in 1..7 {
-            for length in 0..20 {
-                let shares: Vec<_> = (0..of).map(|number| Rank { number, of }.share(length)).collect();
-                let covered: Vec<usize> = shares.iter().cloned().flatten().collect();
-                assert_eq!(covered, (0..length).collect::<Vec<_>>(), "{length} of {of}");
-                let lengths: Vec<usize> = shares.iter().map(|share| share.len()).collect();
-                assert!(lengths.iter().max().unwrap() - lengths.iter().min().unwrap() <= 1, "{lengths:?}");
-            }
-        }
-    }
 }

@@ -37,7 +37,7 @@ impl Launch {
         Launch::read(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
 
-    fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Launch>> {
+    pub(super) fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Launch>> {
         let number = |name: &str| -> Result<Option<usize>> {
             variable(name)
                 .map(|value| {
