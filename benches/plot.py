@@ -8,7 +8,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plot  # noqa: E402
-from rows import MODELS  # noqa: E402
+from rows import MANY_CLASSES, MODELS  # noqa: E402
 
 COLOURS = {
     "libfcn": "#d1242f", "libfcn-int8": "#8250df", "ort-backbone": "#8c959f", "ort-whole": "#57606a",
@@ -37,8 +37,9 @@ def panel(axes, settings, title):
 
 def main():
     results = json.loads(Path(sys.argv[1]).read_text())
-    figure, panels = plot.subplots(1, len(MODELS), figsize=(11, 5), squeeze=False)
-    for axes, (model, title) in zip(panels[0], MODELS.items()):
+    models = {model: title for model, title in MODELS.items() if model != MANY_CLASSES}
+    figure, panels = plot.subplots(1, len(models), figsize=(11, 5), squeeze=False)
+    for axes, (model, title) in zip(panels[0], models.items()):
         panel(axes, [s for s in results["settings"] if s["model"] == model and s["threads"] == 2], title)
     panels[0][0].set_ylabel("milliseconds a frame, 2 threads")
     handles, labels = panels[0][0].get_legend_handles_labels()

@@ -4,7 +4,7 @@
 
 Each FOLDER/NAME.onnx, except the frozen ones that only libfcn measures, yields NAME.json (from its card),
 NAME-backbone.onnx (without the last upsampling), and ncnn/NAME.ncnn.param and .bin, in which pnnx
-replaces "-" by "_".
+replaces "-" by "_". The network with 150 classes gets a Resize as its last node.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy
 import onnx
 from PIL import Image
-from rows import MODELS
+from rows import MANY_CLASSES, MODELS
 
 
 def frame(photo, height, width):
@@ -26,20 +26,44 @@ def frame(photo, height, width):
     return numpy.ascontiguousarray(numpy.pad(rgb, pads, mode="symmetric")[:height, :width, ::-1])
 
 
-def cut(model):
-    """Removes the last node, an upsampling, and keeps the backbone and the score layers."""
-    graph = model.graph
+def take_last(graph, operator):
+    """Removes the last node, the output's upsampling, with its weights."""
     last = graph.node[-1]
-    if last.op_type != "ConvTranspose" or last.output[0] != graph.output[0].name:
-        sys.exit(f"prepare.py: the last node of {graph.name} is {last.op_type}, not the output's ConvTranspose")
+    if last.op_type != operator or last.output[0] != graph.output[0].name:
+        sys.exit(f"prepare.py: the last node of {graph.name} is {last.op_type}, not the output's {operator}")
+    last = onnx.NodeProto.FromString(graph.node.pop().SerializeToString())
+    # Quantized weights come from a node.
+    for weight in last.input[1:]:
+        for unused in [node for node in graph.node if weight in node.output]:
+            graph.node.remove(unused)
+    used = {name for node in graph.node for name in node.input}
+    for unused in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(unused)
+    return last
+
+
+def with_resize(model):
+    """Replaces the last node, a bilinear transposed convolution, by torch.nn.functional.interpolate as torch.onnx
+    exports it."""
+    graph = model.graph
+    last = take_last(graph, "ConvTranspose")
+    [strides] = [attribute.ints for attribute in last.attribute if attribute.name == "strides"]
+    graph.initializer.append(onnx.numpy_helper.from_array(numpy.array([1, 1, *strides], numpy.float32), "scales"))
+    graph.node.append(onnx.helper.make_node(
+        "Resize", [last.input[0], "", "scales"], list(last.output), mode="linear",
+        coordinate_transformation_mode="pytorch_half_pixel"))
+    onnx.checker.check_model(model)
+    return model
+
+
+def cut(model, operator):
+    """The backbone and the score layers, without the upsampling at the end."""
+    graph = model.graph
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    last = take_last(graph, operator)
     del graph.output[:]
     graph.output.append(
         onnx.helper.make_tensor_value_info(last.input[0], onnx.TensorProto.FLOAT, ["N", classes, "h", "w"]))
-    weights = set(last.input[1:])
-    del graph.node[-1]
-    for unused in [tensor for tensor in graph.initializer if tensor.name in weights]:
-        graph.initializer.remove(unused)
     return model
 
 
@@ -72,10 +96,15 @@ def main():
         (folder / f"{size}.bgr").write_bytes(frame(photo, height, width).tobytes())
     for name in MODELS:
         path = folder / f"{name}.onnx"
+        operator = "Resize" if name == MANY_CLASSES else "ConvTranspose"
+        if name == MANY_CLASSES:
+            for each in (path, folder / f"{name}-int8.onnx"):
+                if (model := onnx.load(each)).graph.node[-1].op_type != operator:
+                    onnx.save(with_resize(model), each)
         model = onnx.load(path)
         path.with_suffix(".json").write_text(json.dumps(describe(model)))
         ncnn(path, pnnx.resolve())
-        onnx.save(cut(model), folder / f"{name}-backbone.onnx")
+        onnx.save(cut(model, operator), folder / f"{name}-backbone.onnx")
 
 
 if __name__ == "__main__":

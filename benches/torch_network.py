@@ -45,6 +45,8 @@ def layer(node, weights):
     if node.op_type == "MaxPool":
         values = attributes(node)
         return nn.MaxPool2d(values["kernel_shape"], values["strides"], values["pads"][:2])
+    if node.op_type == "Resize":
+        return nn.Upsample(scale_factor=tuple(weights[node.input[2]][2:].tolist()), mode="bilinear")
     if node.op_type == "Relu":
         return nn.ReLU(inplace=True)
     if node.op_type == "Clip" and [float(weights[name]) for name in node.input[1:]] == [0, 6]:
@@ -61,7 +63,7 @@ class Network(nn.Module):
         self.steps = []
         self.input, self.output = graph.input[0].name, graph.output[0].name
         for node in graph.node:
-            inputs = [name for name in node.input if name not in weights]
+            inputs = [name for name in node.input if name and name not in weights]
             if node.op_type == "Add":
                 self.steps.append((None, inputs, node.output[0]))
             else:

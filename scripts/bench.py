@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benches"))
 
 import report  # noqa: E402
-from rows import MODELS, PEERS, ROWS, SIZES, THREADS  # noqa: E402
+from rows import MANY_CLASSES, MODELS, PEERS, ROWS, SIZES, THREADS  # noqa: E402
 
 FOLDER = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "bench"
 DEPS = ROOT / ".deps"
@@ -144,7 +144,7 @@ def run(options):
     sizes, counts = (SIZES[:1], (2,)) if options.quick else (SIZES, THREADS)
     slow = set()
     for model in MODELS:
-        for size in sizes:
+        for size in sizes[:1] if model == MANY_CLASSES else sizes:
             for threads in counts:
                 rows = [
                     row for row in ROWS

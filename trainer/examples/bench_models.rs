@@ -1,4 +1,4 @@
-//! Writes the networks of `make bench`: 21 classes and untrained weights, because they do not
+//! Writes the networks of `make bench`: 21 or 150 classes and untrained weights, because they do not
 //! affect the time.
 //!
 //!     bench_models FOLDER EFFICIENTNET_WEIGHTS.pth PHOTO
@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use fcn::palette::{Class, voc_color};
 use fcn::{file, onnx};
 use tch::Device;
 use trainer::checkpoint::{CheckpointState, Progress};
@@ -23,21 +24,29 @@ fn main() -> Result<()> {
         || arguments.next().ok_or_else(|| Error::new("usage: bench_models FOLDER EFFICIENTNET_WEIGHTS.pth PHOTO"));
     let (folder, pretrained, photo) = (next()?, next()?, next()?);
     let photos = one_photo(&folder.join("calibration"), &photo)?;
-    let resnet = |upsample| network(Architecture::Fcn32s, Backbone::ResNet18, upsample);
+    let resnet = |upsample| network(Architecture::Fcn32s, Backbone::ResNet18, 21, upsample);
     let learned = resnet(UpsampleTraining::Learned)?;
     save(&folder.join("resnet18-fcn32s.onnx"), &learned, &Precision::Full)?;
     let int8 = Precision::Int8(Calibration::new(&learned, None, &photos, 1, &mut |_| {})?);
     save(&folder.join("resnet18-fcn32s-int8.onnx"), &learned, &int8)?;
     save(&folder.join("resnet18-fcn32s-fp16.onnx"), &learned, &Precision::Half)?;
     save(&folder.join("resnet18-fcn32s-frozen.onnx"), &resnet(UpsampleTraining::Frozen)?, &Precision::Full)?;
-    let lite0 = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, UpsampleTraining::Learned)?;
-    // With random weights its activations fade to nothing; ImageNet weights keep them in the usual
-    // range.
-    weights::load(&lite0.graph, &weights::read(&pretrained)?)?;
+    let lite0 = |classes, upsample| {
+        let network = network(Architecture::Fcn8s, Backbone::EfficientNetLite0, classes, upsample)?;
+        // With random weights its activations fade to nothing; ImageNet weights keep them in the usual
+        // range.
+        weights::load(&network.graph, &weights::read(&pretrained)?)?;
+        Ok::<Network, Error>(network)
+    };
+    let many = lite0(150, UpsampleTraining::Frozen)?;
+    let lite0 = lite0(21, UpsampleTraining::Learned)?;
     save(&folder.join("efficientnet_lite0-fcn8s.onnx"), &lite0, &Precision::Full)?;
     let int8 = Precision::Int8(Calibration::new(&lite0, None, &photos, 1, &mut |_| {})?);
     save(&folder.join("efficientnet_lite0-fcn8s-int8.onnx"), &lite0, &int8)?;
-    save(&folder.join("efficientnet_lite0-fcn8s-fp16.onnx"), &lite0, &Precision::Half)
+    save(&folder.join("efficientnet_lite0-fcn8s-fp16.onnx"), &lite0, &Precision::Half)?;
+    save(&folder.join("efficientnet_lite0-fcn8s-150.onnx"), &many, &Precision::Full)?;
+    let int8 = Precision::Int8(Calibration::new(&many, None, &photos, 1, &mut |_| {})?);
+    save(&folder.join("efficientnet_lite0-fcn8s-150-int8.onnx"), &many, &int8)
 }
 
 /// A data set of one photo for calibration.
@@ -56,8 +65,13 @@ fn one_photo(folder: &Path, photo: &Path) -> Result<Dataset> {
 
 /// An initial network with noise in what training would change: the bilinear kernel of a learned
 /// upsampling is diagonal, and the zero-initialised skips have no effect.
-fn network(architecture: Architecture, backbone: Backbone, upsample: UpsampleTraining) -> Result<Network> {
-    let spec = Spec { architecture, backbone, classes: 21, upsample, init: Init::Bilinear };
+fn network(
+    architecture: Architecture,
+    backbone: Backbone,
+    classes: i64,
+    upsample: UpsampleTraining,
+) -> Result<Network> {
+    let spec = Spec { architecture, backbone, classes, upsample, init: Init::Bilinear };
     let network = Network::new(spec, 1, Device::Cpu);
     tch::no_grad(|| {
         for node in &network.graph.nodes {
@@ -83,7 +97,9 @@ fn save(path: &Path, network: &Network, form: &Precision) -> Result<()> {
         native_side: None,
         config: Config { arch: network.spec.architecture, backbone: network.spec.backbone, ..Config::standard() },
         spec: network.spec,
-        classes: fcn::palette::voc_classes(),
+        classes: (0..network.spec.classes)
+            .map(|index| Class { name: format!("class {index}"), color: voc_color(index as u8) })
+            .collect(),
         mean: normalise.mean,
         std: normalise.std,
         progress: Progress::default(),
