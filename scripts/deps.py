@@ -106,7 +106,7 @@ def native(machine):
         "libtorch": {
             f"torch{suffix}": [
                 ("torch/include/**", "include"),
-                ("torch/lib/libtorch.so", "lib"),
+                *([] if arm else [("torch/lib/libtorch.so", "lib")]),
                 ("torch/lib/libtorch_cpu.so", "lib"),
                 ("torch/lib/libc10.so", "lib"),
                 ("torch/lib/libshm.so", "lib"),
@@ -278,13 +278,21 @@ def finish_weights(folder):
             fail(f"{name} has SHA-256 {found} where {expected} was expected")
 
 
+def finish_libtorch(folder):
+    # On 64-bit Arm, the wheel's libtorch.so exports parts of the C++ library, so that programs would be linked
+    # with it, and it needs CUDA.
+    library = folder / "lib" / "libtorch.so"
+    if not library.exists():
+        library.symlink_to("libtorch_cpu.so")
+
+
 def finish_bench(folder):
     (folder / "bin" / "pnnx").chmod(0o755)
 
 
 FINISH = {
     "onnxruntime": finish_onnxruntime, "onnxruntime-openvino": finish_onnxruntime_openvino, "photos": finish_photos,
-    "weights": finish_weights, "bench": finish_bench}
+    "libtorch": finish_libtorch, "weights": finish_weights, "bench": finish_bench}
 
 
 def install_packages(part, temp, destination):

@@ -16,7 +16,6 @@ use std::{
 };
 
 use prost::bytes::Bytes;
-use sha2::{Digest, Sha256};
 use tempfile::TempPath;
 
 use crate::{Error, Result, file, process};
@@ -100,11 +99,11 @@ impl<'a> CacheEntry<'a> {
     /// Runtime optimizes it for this provider and processor. Options change the graph, so it is
     /// part of the key.
     pub(crate) fn new(folder: &'a Folder, model: &[u8], graph: &[u8], runtime: &str, provider: &str) -> CacheEntry<'a> {
-        let mut hash = Sha256::new();
-        hash.update((graph.len() as u64).to_le_bytes());
+        let mut hash = blake3::Hasher::new();
+        hash.update(&(graph.len() as u64).to_le_bytes());
         hash.update(graph);
         hash.update(model);
-        let hash = hex(&hash.finalize());
+        let hash = hash.finalize().to_hex();
         let header = format!(
             "fcn {} cache\nmodel {hash}\nONNX Runtime {runtime}\nprovider {provider}\nprocessor {}\n",
             env!("CARGO_PKG_VERSION"),
@@ -119,7 +118,7 @@ impl<'a> CacheEntry<'a> {
         let network = content.strip_prefix(self.header.as_bytes())?;
         let (checksum, network) = network.split_first_chunk::<32>()?;
         let start = content.len() - network.len();
-        (checksum[..] == Sha256::digest(network)[..]).then_some(Cached { content, start })
+        (blake3::hash(network) == *checksum).then_some(Cached { content, start })
     }
 
     fn content(&self) -> Result<Arc<[u8]>> {
@@ -154,14 +153,10 @@ impl<'a> CacheEntry<'a> {
         let read = file::open(&temporary).and_then(|mut opened| opened.read_to_end(&mut network));
         read.map_err(|error| self.error(error))?;
         drop(temporary);
-        let checksum = Sha256::digest(&network);
-        file::replace(&self.folder.join(&self.name), &[self.header.as_bytes(), &checksum, &network])
+        let checksum = blake3::hash(&network);
+        file::replace(&self.folder.join(&self.name), &[self.header.as_bytes(), checksum.as_bytes(), &network])
             .map_err(|error| self.error(error))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The processor features that the optimized network depends on: those that ONNX Runtime has own

@@ -283,7 +283,7 @@ pub unsafe extern "C" fn fcn_options_set_runtime_library(
 /// faster. `folder` must exist; NULL (default) disables the cache. Needs /proc.
 ///
 /// Entries are stored in its subfolder `fcn-cache-UID`, created with mode 0700. An entry is used
-/// only if its model, options, version, provider and processor match (by SHA-256), and if the
+/// only if its model, options, version, provider and processor match (by BLAKE3 hashes), and if the
 /// subfolder and the entry belong to the effective user and no other user can write them; otherwise
 /// the model itself is loaded. If no entry can be written, the log says why.
 ///
