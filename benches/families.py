@@ -237,6 +237,5 @@ def main():
             raise SystemExit(f"{name}: the class names are not those in the file")
 
 
-
 if __name__ == "__main__":
     main()
