@@ -6,6 +6,7 @@
 # make test-aarch64   builds libfcn for 64-bit Arm, and runs its tests, C and C++ programs and the demo with QEMU;
 #                 needs Debian's apt (not root) and Linux 6.7; downloads 300 MB. FCN_CPU=cortex-a72 imitates another processor
 # make deb-aarch64   the Debian packages for 64-bit Arm, in target/debian (OUT)
+# make trainer-aarch64   builds the trainer for 64-bit Arm; downloads 440 MB more
 # make fuzz       runs the fuzz targets in fuzz/ for SECONDS=60 in total; ONLY=frame selects one
 # make asan       runs the C tests with AddressSanitizer in libfcn and in the programs
 # make tsan       the same with ThreadSanitizer; needs rustup component add rust-src
@@ -59,7 +60,7 @@ MACHINE ?=
 ORT_FOLDER := .deps/$(if $(MACHINE),$(MACHINE)/)$(RUNTIME_PART)
 STRIP := $(if $(MACHINE),.deps/$(MACHINE)/bin/$(MACHINE)-linux-gnu-strip,strip)
 
-.PHONY: build build-cli demo picture test test-aarch64 deb-aarch64 fuzz asan tsan miri bench bench-train gpu-check install install-trainer deb deb-tools weights wheel header abi deps deps-runtime deps-torch deps-openvino clean
+.PHONY: build build-cli demo picture test test-aarch64 deb-aarch64 trainer-aarch64 fuzz asan tsan miri bench bench-train gpu-check install install-trainer deb deb-tools weights wheel header abi deps deps-runtime deps-torch deps-openvino clean
 
 build:
 	cargo build --release
@@ -190,13 +191,22 @@ deb: deb-tools $(if $(FROM),,build-cli)
 	if [ -e target/package/lib/gstreamer-1.0 ]; then $(CARGO_DEB) --multiarch same --variant gstreamer; fi
 
 # FROM names a folder with a libfcn.so for 64-bit Arm, to package it without building.
-deb-aarch64: ARM_TARGET = aarch64-unknown-linux-gnu
+deb-aarch64 trainer-aarch64: ARM_TARGET = aarch64-unknown-linux-gnu
 deb-aarch64: deb-tools
 	bash scripts/aarch64.sh
 	$(if $(FROM),,RUSTC="$(CURDIR)/.deps/aarch64/bin/rustc" \
 		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$(CURDIR)/.deps/aarch64/bin/aarch64-linux-gnu-gcc" \
 		cargo build --release --package fcn --package fcn-cli --target $(ARM_TARGET) --target-dir $(TARGET)/aarch64)
 	$(MAKE) deb MACHINE=aarch64 FROM=$(or $(FROM),$(TARGET)/aarch64/$(ARM_TARGET)/release)
+
+trainer-aarch64: ARM = $(CURDIR)/.deps/aarch64
+trainer-aarch64:
+	bash scripts/aarch64.sh
+	$(PYTHON) scripts/deps.py --machine aarch64 onnxruntime libtorch
+	RUSTC="$(ARM)/bin/rustc" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$(ARM)/bin/aarch64-linux-gnu-gcc" \
+		CXX_aarch64_unknown_linux_gnu="$(ARM)/bin/aarch64-linux-gnu-g++" LIBTORCH="$(ARM)/libtorch" \
+		ORT_DYLIB_PATH="$(ARM)/onnxruntime/lib/libonnxruntime.so.1" cargo build --package fcn-trainer --bin trainer \
+		--target $(ARM_TARGET) --target-dir $(TARGET)/aarch64
 
 # dpkg-shlibdeps, which cargo-deb calls, finds the packages of this machine's libraries only. These are what the
 # symbol versions of libfcn and ONNX Runtime stand for: GLIBC_2.34, GCC_4.5.0 and GLIBCXX_3.4.22.
