@@ -124,3 +124,82 @@ impl ModelCard {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(classes: usize) -> ModelCard {
+        let class = |index| Class { name: format!("class {index}"), color: [0; 3] };
+        ModelCard {
+            version: 1,
+            architecture: "fcn8s-resnet18".into(),
+            classes: (0..classes).map(class).collect(),
+            background: None,
+            void_index: 255,
+            mean: [0.5; 3],
+            std: [0.2; 3],
+            channels: "rgb".into(),
+            stride: 32,
+            training_crop: [320, 480],
+            native_side: None,
+            temperature: None,
+            dataset: "none".into(),
+            metrics: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn values_at_their_bounds_and_just_outside() {
+        struct Case {
+            change: fn(&mut ModelCard),
+            rejected: Option<&'static str>,
+        }
+        let just = |change, rejected| Case { change, rejected };
+        let cases = [
+            just(|_| (), None),
+            just(|card| card.version = 0, Some("has version 0")),
+            just(|card| card.version = 2, Some("has version 2")),
+            just(|card| card.classes.truncate(1), Some("lists 1 classes")),
+            just(|card| card.classes.truncate(2), None),
+            just(|card| card.background = Some(3), Some("names class 3 as the background; its classes are 0 to 2")),
+            just(|card| card.background = Some(2), None),
+            just(|card| card.mean[1] = f32::NAN, Some("both must be finite")),
+            just(|card| card.mean[2] = f32::INFINITY, Some("both must be finite")),
+            just(|card| card.mean = [-1.0, 0.0, 1.0], None),
+            just(|card| card.std[2] = f32::INFINITY, Some("both must be finite")),
+            just(|card| card.std[0] = 0.0, Some("std above 0")),
+            just(|card| card.std[0] = f32::MIN_POSITIVE, None),
+            just(|card| card.channels = "grb".into(), Some("has the channel order 'grb'")),
+            just(|card| card.channels = "bgr".into(), None),
+            just(|card| card.native_side = Some(15), Some("has the native side 15")),
+            just(|card| card.native_side = Some(16), None),
+            just(|card| card.native_side = Some(32_767), None),
+            just(|card| card.native_side = Some(32_768), Some("has the native side 32768")),
+            just(|card| card.temperature = Some(0.049), Some("has the temperature 0.049")),
+            just(|card| card.temperature = Some(0.05), None),
+            just(|card| card.temperature = Some(20.0), None),
+            just(|card| card.temperature = Some(20.01), Some("has the temperature 20.01")),
+            just(|card| card.training_crop[0] = 0, Some("has training crops of 480 x 0 pixels")),
+            just(|card| card.training_crop = [1, 32_767], None),
+            just(|card| card.training_crop[1] = 32_768, Some("has training crops of 32768 x 320 pixels")),
+            just(|card| card.stride = 0, Some("has the stride 0")),
+            just(|card| card.stride = 1, None),
+            just(|card| card.stride = 1024, None),
+            just(|card| card.stride = 1025, Some("has the stride 1025")),
+        ];
+        for (number, Case { change, rejected }) in cases.iter().enumerate() {
+            let mut changed = card(3);
+            change(&mut changed);
+            let error = changed.check().err().map(|error| error.to_string());
+            let as_expected = match (rejected, &error) {
+                (None, None) => true,
+                (Some(expected), Some(error)) => error.contains(expected),
+                _ => false,
+            };
+            assert!(as_expected, "case {number}: {error:?}");
+        }
+        assert!(card(255).check().is_ok());
+        assert!(card(256).check().unwrap_err().to_string().contains("lists 256 classes"));
+    }
+}
