@@ -242,6 +242,27 @@ fn videos_keep_their_frames_and_sound() {
 }
 
 #[test]
+fn videos_are_shown_in_a_window() {
+    if !common::have("a window with labelled frames", &["ffmpeg", "ffprobe", "ffplay"]) {
+        return;
+    }
+    let folder = folder(0);
+    let at = |name: &str| folder.path().join(name);
+    video(&at("clip.mp4"), 7);
+    let output = Command::new(env!("CARGO_BIN_EXE_fcn"))
+        .args(["run", "m.onnx", "clip.mp4", "--out", "labelled.mp4", "--show", "--json"])
+        .current_dir(folder.path())
+        // ffplay draws into memory.
+        .env("SDL_VIDEODRIVER", "dummy")
+        .output()
+        .unwrap();
+    // ffplay writes errors to the same stderr.
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success());
+    assert_eq!(probe(&at("labelled.mp4")).1, 7);
+}
+
+#[test]
 fn a_killed_run_leaves_no_half_video() {
     if !common::have("videos of runs that are killed", &["ffmpeg", "ffprobe"]) {
         return;
