@@ -35,7 +35,7 @@ OPTIONS = {
     "none": {},
 }
 IMAGENET, HALF, BGR, NONE = OPTIONS
-# A pixel is a tie if its two highest scores differ by less than this share of the range of all scores.
+# A pixel is a tie if its two highest scores differ by less than this share of all scores' range.
 TIE = 1e-3
 
 
@@ -93,7 +93,8 @@ def ultralytics(name):
     return model
 
 
-# Name, package, how to make the network, options for pyfcn, and whether the file leaves height and width open.
+# Name, package, how to make the network, options for pyfcn, and whether the file leaves height and
+# width open.
 CASES = (
     ("FCN, ResNet-50", "torchvision", lambda: torchvision("fcn_resnet50"), IMAGENET, False),
     ("DeepLabV3, MobileNetV3", "torchvision", lambda: torchvision("deeplabv3_mobilenet_v3_large"), IMAGENET, False),

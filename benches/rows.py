@@ -7,8 +7,8 @@ MODELS = {
     "efficientnet_lite0-fcn8s": "EfficientNet-Lite0 FCN-8s",
     "efficientnet_lite0-fcn8s-150": "EfficientNet-Lite0 FCN-8s, 150 classes",
 }
-# The network whose last upsampling is a bilinear Resize, as most exporters write it. Measured at the smallest
-# size only.
+# The network whose last upsampling is a bilinear Resize, as most exporters write it. It is measured
+# at the smallest size only.
 MANY_CLASSES = "efficientnet_lite0-fcn8s-150"
 SIZES = [(320, 480), (720, 1280), (1088, 1920)]
 THREADS = (1, 2)
