@@ -185,8 +185,8 @@ pub struct Options {
     /// The path of ONNX Runtime's library. `None` searches, in this order: the environment variable
     /// `ORT_DYLIB_PATH`, the folder of libfcn, the system's library path.
     pub runtime_library: Option<PathBuf>,
-    /// An existing folder in which optimized networks are cached, in a subfolder with mode 0700. When
-    /// the same segmenter is created again, they need not be optimized, but read and checked;
+    /// An existing folder in which optimized networks are cached, in a subfolder with mode 0700.
+    /// When the same segmenter is created again, they need not be optimized, but read and checked:
     /// measure which is faster. `None` disables the cache. Entries of
     /// other models, options, versions, providers or processors, and those that another user can
     /// write, are not used.

@@ -384,7 +384,18 @@ impl Encoder {
     /// ffplay, which shows frames in a window.
     fn player(source: &Source) -> Result<Encoder> {
         let mut command = Command::new("ffplay");
-        command.args(["-v", "error", "-autoexit", "-f", "image2pipe", "-framerate", &source.rate, "-vcodec", "ppm", "-"]);
+        command.args([
+            "-v",
+            "error",
+            "-autoexit",
+            "-f",
+            "image2pipe",
+            "-framerate",
+            &source.rate,
+            "-vcodec",
+            "ppm",
+            "-",
+        ]);
         Encoder::start(command, PathBuf::new(), "ffplay")
     }
 
