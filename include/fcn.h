@@ -532,8 +532,8 @@ fcn_status fcn_options_set_gpu_memory_limit(fcn_options *options, size_t bytes);
 /// FCN_ERROR_RUNTIME.
 fcn_status fcn_options_set_runtime_library(fcn_options *options, const char *path);
 
-/// Caches networks as optimized by ONNX Runtime. When the same segmenter is created again, they need
-/// not be optimized, but read and checked: measure which is faster. `folder` must exist; NULL
+/// Caches networks as optimized by ONNX Runtime. When the same segmenter is created again, they
+/// need not be optimized, but read and checked: measure which is faster. `folder` must exist; NULL
 /// (default) disables the cache. Needs /proc.
 ///
 /// Entries are stored in its subfolder `fcn-cache-UID`, created with mode 0700. An entry is used

@@ -279,8 +279,8 @@ pub unsafe extern "C" fn fcn_options_set_runtime_library(
     })
 }
 
-/// Caches networks as optimized by ONNX Runtime. When the same segmenter is created again, they need
-/// not be optimized, but read and checked: measure which is faster. `folder` must exist; NULL
+/// Caches networks as optimized by ONNX Runtime. When the same segmenter is created again, they
+/// need not be optimized, but read and checked: measure which is faster. `folder` must exist; NULL
 /// (default) disables the cache. Needs /proc.
 ///
 /// Entries are stored in its subfolder `fcn-cache-UID`, created with mode 0700. An entry is used
