@@ -32,6 +32,9 @@ const QUEUE: usize = 2;
 /// Larger sides are no frame of a camera or video that libfcn labels.
 const MAX_SIDE: u32 = fcn::MAX_SIDE;
 
+/// How long ffplay may go on showing frames when a video has ended.
+const SHOWN: Duration = Duration::from_secs(10);
+
 /// Fails if a program is missing.
 pub(crate) fn find_tools(show: bool) -> Result<()> {
     let tools = if show { &["ffmpeg", "ffprobe", "ffplay"][..] } else { &["ffmpeg", "ffprobe"] };
@@ -324,7 +327,7 @@ impl Sinks {
             rename(&temporary, &path)?;
         }
         if let Some(player) = self.player {
-            player.finish()?;
+            player.close()?;
         }
         Ok(())
     }
@@ -421,10 +424,26 @@ impl Encoder {
             pipe.into_inner().map_err(|error| format!("{} takes no more frames: {error}", self.name))?;
         }
         let status = self.child.wait().map_err(|error| format!("{}: {error}", self.name))?;
-        if !status.success() && self.name == "ffmpeg" {
+        if !status.success() {
             return Err(format!("ffmpeg cannot encode the overlays: it ended with {status}"));
         }
         Ok(std::mem::take(&mut self.output))
+    }
+
+    /// Waits until the player has shown what it has, and ends it if it does not end by itself: after
+    /// videos of a few frames, ffplay waits forever.
+    fn close(mut self) -> Result<()> {
+        // A closed window takes no more frames.
+        drop(self.pipe.take());
+        let end = Instant::now() + SHOWN;
+        while Instant::now() < end {
+            match self.child.try_wait() {
+                Ok(None) => thread::sleep(Duration::from_millis(20)),
+                Ok(Some(_)) => return Ok(()),
+                Err(error) => return Err(format!("{}: {error}", self.name)),
+            }
+        }
+        self.child.kill().map_err(|error| format!("{}: {error}", self.name))
     }
 }
 
