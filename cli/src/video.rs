@@ -430,8 +430,8 @@ impl Encoder {
         Ok(std::mem::take(&mut self.output))
     }
 
-    /// Waits until the player has shown what it has, and ends it if it does not end by itself: after
-    /// videos of a few frames, ffplay waits forever.
+    /// Waits until the player has shown what it has, and ends it if it does not end by itself:
+    /// after videos of a few frames, ffplay waits forever.
     fn close(mut self) -> Result<()> {
         // A closed window takes no more frames.
         drop(self.pipe.take());
