@@ -84,7 +84,7 @@ picture: demo
 	both.paste(photo, (0, 0)); both.paste(drawn, (photo.width + 8, 0)); both.save('docs/cat.jpg', quality=90)"
 
 test:
-	$(PYTHON) scripts/deps.py onnxruntime onnxruntime-openvino photos libtorch weights python wheels
+	$(PYTHON) scripts/deps.py onnxruntime onnxruntime-openvino photos libtorch weights python wheels ray
 	bash scripts/test.sh
 
 test-aarch64:

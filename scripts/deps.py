@@ -3,7 +3,7 @@
 
     scripts/deps.py [--machine MACHINE] PART...
         PART is one of: onnxruntime onnxruntime-openvino photos libtorch weights python
-        wheels bench bench-torch
+        wheels ray bench bench-torch
 
 MACHINE is the machine that the library is for, x86_64 or aarch64; for another one than this machine,
 onnxruntime and libtorch go to .deps/MACHINE/, where they serve cross-compilation and emulation.
@@ -35,6 +35,7 @@ DEPS = ROOT / ".deps"
 PACKAGES = {
     "python": (ROOT / "tests" / "requirements.txt", "the tests' Python packages", 90),
     "wheels": (ROOT / "python" / "tests" / "requirements.txt", "the wheels that the Python package is built and tested with", 60),
+    "ray": (ROOT / "examples" / "ray" / "requirements.txt", "Ray for the tests of its example", 160),
     "bench": (ROOT / "benches" / "requirements.txt", "the libraries that the benchmark compares with", 190),
     "bench-torch": (ROOT / "benches" / "requirements-torch.txt", "PyTorch with CUDA's libraries for the benchmark", 3000),
 }
@@ -166,6 +167,7 @@ COMMON = {
     },
     "python": {},
     "wheels": {},
+    "ray": {},
     "bench": {"pnnx": [("pnnx/pnnx", "bin")]},
     "bench-torch": {},
 }

@@ -4,6 +4,7 @@ mod jpeg_damage;
 mod png_chunks;
 
 use std::{
+    borrow::Cow,
     io::{self, Cursor, Read},
     path::Path,
 };
@@ -73,20 +74,12 @@ impl ImageLayout {
 /// [`MAX_SIDE`] pixels, and the decoded image 1 GiB. A truncated or otherwise damaged file is an
 /// error, even if part of it could be decoded.
 pub fn read_image(path: impl AsRef<Path>) -> Result<Image> {
-    let path = path.as_ref();
-    let file = ImageFile::read(path)?;
-    let (decoder, layout) = file.open()?;
-    file.check_damage()?;
-    // The crate `image` aborts the process if an allocation fails.
-    let check_available = |bytes: u64| memory::check_available(bytes as usize, "the decoded image");
-    let decoded = decoder.total_bytes();
-    check_available(decoded)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| decode_error(path, error))?;
-    check_available(decoded)?;
-    image.apply_orientation(Orientation::from_exif(layout.orientation).unwrap_or(Orientation::NoTransforms));
-    check_available(3 * u64::from(image.width()) * u64::from(image.height()))?;
-    let image = image.into_rgb8();
-    Ok(Image { width: image.width(), height: image.height(), pixels: image.into_raw() })
+    ImageFile::read(path.as_ref())?.decode()
+}
+
+/// Decodes the content of a JPEG or PNG file, as [`read_image`] does.
+pub fn decode_image(file: &[u8]) -> Result<Image> {
+    ImageFile::new("the image".to_owned(), file.into())?.decode()
 }
 
 /// Reads the size and orientation of a JPEG or PNG file without decoding it.
@@ -96,31 +89,52 @@ pub fn image_layout(path: impl AsRef<Path>) -> Result<ImageLayout> {
 
 /// The content of an image file.
 struct ImageFile<'a> {
-    path: &'a Path,
+    /// How messages name it.
+    name: String,
     format: ImageFormat,
-    bytes: Vec<u8>,
+    bytes: Cow<'a, [u8]>,
 }
 
-impl ImageFile<'_> {
+impl<'a> ImageFile<'a> {
+    fn new(name: String, bytes: Cow<'a, [u8]>) -> Result<ImageFile<'a>> {
+        match image::guess_format(&bytes) {
+            Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png)) => Ok(ImageFile { name, format, bytes }),
+            _ => {
+                let what = if bytes.is_empty() { "is empty" } else { "is neither a JPEG nor a PNG file" };
+                Err(Error::UnsupportedFormat(format!("{name} {what}")))
+            }
+        }
+    }
+
     fn read(path: &Path) -> Result<ImageFile<'_>> {
         let mut file = file::open(path).map_err(|error| io_error(path, "cannot be opened", error))?;
         let cannot_read = |error| io_error(path, "cannot be read", error);
-        let mut bytes = Vec::new();
-        (&mut file).take(16).read_to_end(&mut bytes).map_err(cannot_read)?;
-        let format = match image::guess_format(&bytes) {
-            Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png)) => format,
-            _ => {
-                let what = if bytes.is_empty() { "is empty" } else { "is neither a JPEG nor a PNG file" };
-                return Err(Error::UnsupportedFormat(format!("{} {what}", path.display())));
-            }
-        };
-        file.take(MAX_DECODED_BYTES).read_to_end(&mut bytes).map_err(cannot_read)?;
-        Ok(ImageFile { path, format, bytes })
+        let mut start = Vec::new();
+        // Files of other kinds are not read further.
+        (&mut file).take(16).read_to_end(&mut start).map_err(cannot_read)?;
+        let mut image = ImageFile::new(path.display().to_string(), start.into())?;
+        file.take(MAX_DECODED_BYTES).read_to_end(image.bytes.to_mut()).map_err(cannot_read)?;
+        Ok(image)
+    }
+
+    fn decode(&self) -> Result<Image> {
+        let (decoder, layout) = self.open()?;
+        self.check_damage()?;
+        // The crate `image` aborts the process if an allocation fails.
+        let check_available = |bytes: u64| memory::check_available(bytes as usize, "the decoded image");
+        let decoded = decoder.total_bytes();
+        check_available(decoded)?;
+        let mut image = DynamicImage::from_decoder(decoder).map_err(|error| self.decode_error(error))?;
+        check_available(decoded)?;
+        image.apply_orientation(Orientation::from_exif(layout.orientation).unwrap_or(Orientation::NoTransforms));
+        check_available(3 * u64::from(image.width()) * u64::from(image.height()))?;
+        let image = image.into_rgb8();
+        Ok(Image { width: image.width(), height: image.height(), pixels: image.into_raw() })
     }
 
     /// A decoder that has read the header, and the layout in the header.
     fn open(&self) -> Result<(impl ImageDecoder, ImageLayout)> {
-        let decode_error = |error| decode_error(self.path, error);
+        let decode_error = |error| self.decode_error(error);
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(MAX_DECODED_BYTES);
         let mut reader = ImageReader::with_format(Cursor::new(&self.bytes[..]), self.format);
@@ -130,14 +144,14 @@ impl ImageFile<'_> {
         if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
             return Err(Error::InvalidArgument(format!(
                 "{} has {width} x {height} pixels; each side must be between 1 and {MAX_SIDE}",
-                self.path.display()
+                self.name
             )));
         }
         let rgb = 3 * u64::from(width) * u64::from(height);
         if rgb > MAX_DECODED_BYTES {
             return Err(Error::OutOfMemory(format!(
                 "{} has {width} x {height} pixels, which take {rgb} bytes in RGB; at most {MAX_DECODED_BYTES} are read",
-                self.path.display()
+                self.name
             )));
         }
         limits.reserve(decoder.total_bytes()).map_err(decode_error)?;
@@ -157,14 +171,27 @@ impl ImageFile<'_> {
             ImageFormat::Png => png_chunks::check(&self.bytes),
             _ => jpeg_damage::check(&self.bytes),
         };
-        checked.map_err(|damage| Error::Io(format!("{} is damaged: {damage}", self.path.display()).into()))
+        checked.map_err(|damage| Error::Io(format!("{} is damaged: {damage}", self.name).into()))
+    }
+
+    fn decode_error(&self, error: ImageError) -> Error {
+        let name = &self.name;
+        match error {
+            ImageError::Limits(_) => Error::OutOfMemory(format!(
+                "{name} would take more than the {MAX_DECODED_BYTES} bytes that a decoded picture may take"
+            )),
+            ImageError::Unsupported(error) => {
+                Error::UnsupportedFormat(format!("{name} is of a kind that cannot be read: {error}"))
+            }
+            error => Error::io(format!("{name} cannot be decoded: {error}"), error),
+        }
     }
 }
 
 /// Writes an image to a PNG file. An existing file is replaced only when the new one is complete.
 pub fn write_png(path: impl AsRef<Path>, image: &Image) -> Result<()> {
     let path = path.as_ref();
-    check_length(path, image.width, image.height, 3, image.pixels.len())?;
+    check_length(&path.display().to_string(), image.width, image.height, 3, image.pixels.len())?;
     let mut file = Vec::new();
     PngEncoder::new(&mut file)
         .write_image(&image.pixels, image.width, image.height, ExtendedColorType::Rgb8)
@@ -177,7 +204,17 @@ pub fn write_png(path: impl AsRef<Path>, image: &Image) -> Result<()> {
 /// Pascal VOC's map. An existing file is replaced only when the new one is complete.
 pub fn write_labels(path: impl AsRef<Path>, labels: &[u8], width: u32, height: u32, classes: &[Class]) -> Result<()> {
     let path = path.as_ref();
-    check_length(path, width, height, 1, labels.len())?;
+    file::write(path, &labels_as_png(&path.display().to_string(), labels, width, height, classes)?)
+}
+
+/// Encodes labels as the content of the file that [`write_labels`] writes.
+pub fn encode_labels(labels: &[u8], width: u32, height: u32, classes: &[Class]) -> Result<Vec<u8>> {
+    labels_as_png("the image", labels, width, height, classes)
+}
+
+/// The content of a palette PNG file, which messages call `name`.
+fn labels_as_png(name: &str, labels: &[u8], width: u32, height: u32, classes: &[Class]) -> Result<Vec<u8>> {
+    check_length(name, width, height, 1, labels.len())?;
     let palette: Vec<u8> = (0..=255u8)
         .flat_map(|index| classes.get(index as usize).map_or_else(|| voc_color(index), |class| class.color))
         .collect();
@@ -191,23 +228,21 @@ pub fn write_labels(path: impl AsRef<Path>, labels: &[u8], width: u32, height: u
         writer.write_image_data(labels)?;
         writer.finish()
     };
-    encode().map_err(|error| Error::io(format!("{} cannot be encoded as PNG: {error}", path.display()), error))?;
-    file::write(path, &file)
+    encode().map_err(|error| Error::io(format!("{name} cannot be encoded as PNG: {error}"), error))?;
+    Ok(file)
 }
 
 /// Fails if the data does not fit the size, or the size is empty.
-fn check_length(path: &Path, width: u32, height: u32, channels: u64, length: usize) -> Result<()> {
+fn check_length(name: &str, width: u32, height: u32, channels: u64, length: usize) -> Result<()> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
         return Err(Error::InvalidArgument(format!(
-            "{} would have {width} x {height} pixels; each side must be at least 1",
-            path.display()
+            "{name} would have {width} x {height} pixels; each side must be at least 1"
         )));
     }
     if pixels.checked_mul(channels) != Some(length as u64) {
         return Err(Error::InvalidArgument(format!(
-            "{} would have {width} x {height} pixels of {channels} bytes, but the data holds {length} bytes",
-            path.display()
+            "{name} would have {width} x {height} pixels of {channels} bytes, but the data holds {length} bytes"
         )));
     }
     Ok(())
@@ -215,17 +250,4 @@ fn check_length(path: &Path, width: u32, height: u32, channels: u64, length: usi
 
 fn io_error(path: &Path, what: &str, error: io::Error) -> Error {
     Error::io(format!("{} {what}: {error}", path.display()), error)
-}
-
-fn decode_error(path: &Path, error: ImageError) -> Error {
-    let name = path.display();
-    match error {
-        ImageError::Limits(_) => Error::OutOfMemory(format!(
-            "{name} would take more than the {MAX_DECODED_BYTES} bytes that a decoded picture may take"
-        )),
-        ImageError::Unsupported(error) => {
-            Error::UnsupportedFormat(format!("{name} is of a kind that cannot be read: {error}"))
-        }
-        error => Error::io(format!("{name} cannot be decoded: {error}"), error),
-    }
 }

@@ -80,7 +80,9 @@ pub use error::{Error, IoError, Result, plain};
 pub use format::PixelFormat;
 pub use frame::{Frame, MAX_SIDE, Rect, Rotation};
 #[cfg(feature = "image")]
-pub use image_file::{Image, ImageLayout, image_layout, read_image, write_labels, write_png};
+pub use image_file::{
+    Image, ImageLayout, decode_image, encode_labels, image_layout, read_image, write_labels, write_png,
+};
 pub use mask::{Contour, LabelMap, Mask, Outputs, Region, Timings};
 pub use onnx::TensorLayout;
 pub use options::{ChannelOrder, LogCallback, LogLevel, Options, Precision, Provider};

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use fcn::{
-    Error, Image, Mask, image_layout,
+    Error, Image, Mask, decode_image, encode_labels, image_layout,
     palette::{Class, voc_color},
     read_image, write_labels, write_png,
 };
@@ -100,8 +100,15 @@ fn read_bytes(bytes: &[u8]) -> Result<Image, Error> {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), bytes).unwrap();
     let read = read_image(file.path());
-    if let Err(error) = &read {
-        assert!(error.to_string().starts_with(&file.path().display().to_string()), "{error}");
+    let decoded = decode_image(bytes);
+    match (&read, &decoded) {
+        (Ok(read), Ok(decoded)) => assert_eq!(read, decoded),
+        (Err(read), Err(decoded)) => {
+            let of_file = read.to_string().replace(&file.path().display().to_string(), "the image");
+            assert_eq!(of_file, decoded.to_string());
+            assert!(of_file.starts_with("the image"), "{read}");
+        }
+        _ => panic!("from the file: {read:?}, from its content: {decoded:?}"),
     }
     read
 }
@@ -261,6 +268,7 @@ fn labels_are_a_palette_png() {
     // Void has Pascal VOC's colour.
     assert_eq!(palette[765..], voc_color(255));
     assert_eq!(read_image(&path).unwrap().pixels[..9], [0, 0, 0, 1, 2, 3, 224, 224, 192]);
+    assert_eq!(encode_labels(&[0, 1, 255, 1, 1, 0], 3, 2, &classes).unwrap(), fs::read(&path).unwrap());
 }
 
 #[test]

@@ -6,7 +6,12 @@ mod common;
 #[path = "common/models.rs"]
 mod models;
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
 
 use common::{profile_dir, root, run, skip};
 use fcn::{Frame, Image, Mask, Options, Outputs, PixelFormat, Provider, Segmenter};
@@ -45,34 +50,61 @@ fn write_data(folder: &Path) {
     fcn::write_png(folder.join("photo.png"), &photo).unwrap();
 }
 
+/// A command that finds neither ONNX Runtime nor Python packages by environment variables.
+fn clean(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_remove("ORT_DYLIB_PATH").env_remove("PYTHONPATH");
+    command
+}
+
+/// The Python of an environment with the package as pip installs it, made once per run of the tests.
+/// `None` if wheels are missing.
+fn environment() -> Option<&'static Path> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let install = || {
+        let python = root().join(".deps/wheels/bin/python");
+        if !python.is_file() {
+            return None;
+        }
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pyfcn");
+        let _ = fs::remove_dir_all(&folder);
+        run(clean(&python).args(["-m", "venv", "--without-pip"]).arg(&folder));
+        let inside = folder.join("bin/python");
+        run(clean(&python)
+            .args(["-m", "pip", "--disable-pip-version-check", "--python"])
+            .arg(&inside)
+            .args(["install", "--quiet", "--no-index", "--find-links"])
+            .arg(root().join(".deps/wheels/files"))
+            // A folder of its own: the library's files have the same names with other features of its
+            // dependencies, and other tests are using them. Little optimisation, because it runs once.
+            .env("CARGO_TARGET_DIR", profile_dir().with_file_name("python"))
+            .envs([("CARGO_PROFILE_DEV_OPT_LEVEL", "1"), ("CARGO_PROFILE_DEV_DEBUG", "0")])
+            .args(["--config-settings", "build-args=--profile dev --locked", "pillow"])
+            .arg(root().join("python")));
+        Some(inside)
+    };
+    PYTHON.get_or_init(install).as_deref()
+}
+
+/// Runs unittest, which must find at least `least` tests.
+fn discover(python: &Path, least: u32, arguments: &[&str], folder: &Path, variables: &[(&str, &Path)]) {
+    let mut command = clean(python);
+    command.args(arguments).current_dir(folder).envs(variables.iter().copied());
+    let tested = command.output().unwrap();
+    let report = String::from_utf8_lossy(&tested.stderr);
+    assert!(tested.status.success(), "{}\n{report}", String::from_utf8_lossy(&tested.stdout));
+    // unittest succeeds if it finds no tests, or skips them.
+    let count = report.lines().find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse::<u32>().ok());
+    assert!(count.is_some_and(|count| count >= least) && !report.contains("skipped="), "{report}");
+}
+
 #[test]
 fn package_is_installed_by_pip_and_passes_its_tests() {
-    let python = root().join(".deps/wheels/bin/python");
-    if !python.is_file() {
+    let Some(python) = environment() else {
         return skip("the Python package", "its wheels are missing: run scripts/deps.py wheels");
-    }
+    };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let clean = |program: &Path| {
-        let mut command = Command::new(program);
-        // ONNX Runtime has to be found without its path.
-        command.current_dir(folder.path()).env_remove("ORT_DYLIB_PATH").env_remove("PYTHONPATH");
-        command
-    };
-    run(clean(&python).args(["-m", "venv", "--without-pip", "environment"]));
-    let inside = path("environment/bin/python");
-    run(clean(&python)
-        .args(["-m", "pip", "--disable-pip-version-check", "--python"])
-        .arg(&inside)
-        .args(["install", "--quiet", "--no-index", "--find-links"])
-        .arg(root().join(".deps/wheels/files"))
-        // A folder of its own: the library's files have the same names with other features of its
-        // dependencies, and other tests are using them. Little optimisation, because it runs once.
-        .env("CARGO_TARGET_DIR", profile_dir().with_file_name("python"))
-        .envs([("CARGO_PROFILE_DEV_OPT_LEVEL", "1"), ("CARGO_PROFILE_DEV_DEBUG", "0")])
-        .args(["--config-settings", "build-args=--profile dev --locked", "pillow"])
-        .arg(root().join("python")));
-
     fs::create_dir(path("data")).unwrap();
     write_data(&path("data"));
     for file in ["models/street.onnx", "include/fcn.h", "docs/python.md"] {
@@ -85,14 +117,28 @@ fn package_is_installed_by_pip_and_passes_its_tests() {
             fs::copy(file.path(), path("tests").join(file.file_name())).unwrap();
         }
     }
-    let tested = clean(&inside)
-        .args(["-I", "-X", "faulthandler", "-m", "unittest", "discover", "--start-directory", "tests"])
-        .env("PYFCN_TEST_DATA", path("data"))
-        .output()
-        .unwrap();
-    let report = String::from_utf8_lossy(&tested.stderr);
-    assert!(tested.status.success(), "{}\n{report}", String::from_utf8_lossy(&tested.stdout));
-    // unittest succeeds if it finds no tests.
-    let count = report.lines().find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse::<u32>().ok());
-    assert!(count.is_some_and(|count| count > 60), "{report}");
+    let arguments = ["-I", "-X", "faulthandler", "-m", "unittest", "discover", "--start-directory", "tests"];
+    discover(python, 60, &arguments, folder.path(), &[("PYFCN_TEST_DATA", &path("data"))]);
+}
+
+/// Two workers on a Ray of this machine. One of them is killed within a batch.
+#[test]
+fn photos_are_labelled_on_ray() {
+    let (ray, command) = (root().join(".deps/ray/site"), profile_dir().join("fcn"));
+    let Some(python) = environment() else {
+        return skip("Ray", "the wheels of the Python package are missing: run scripts/deps.py wheels");
+    };
+    if !ray.is_dir() {
+        return skip("Ray", "it is missing: run scripts/deps.py ray");
+    }
+    if !command.is_file() {
+        return skip("Ray", "the command fcn is missing: run cargo build --workspace");
+    }
+    let model = root().join("models/animals.onnx");
+    // Of the same version as the package's.
+    let library = PathBuf::from(env::var_os("ORT_DYLIB_PATH").expect("cargo sets it"));
+    let arguments = ["-m", "unittest", "discover", "--start-directory", "examples/ray"];
+    let variables =
+        [("PYTHONPATH", &ray), ("FCN_MODEL", &model), ("FCN_COMMAND", &command), ("ORT_DYLIB_PATH", &library)];
+    discover(python, 2, &arguments, &root(), &variables.map(|(name, path)| (name, &**path)));
 }

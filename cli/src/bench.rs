@@ -9,11 +9,11 @@ use std::{
 
 use clap::Args;
 use fcn::{Image, Precision, Provider, read_image};
+use fcn_cli::Result;
 use image::{RgbImage, imageops};
 use serde_json::json;
 
 use crate::{
-    Result,
     measure::Figures,
     models,
     settings::{Settings, size},

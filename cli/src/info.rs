@@ -8,7 +8,9 @@ use std::{
 use clap::Args;
 use fcn::{LogLevel, Segmenter};
 
-use crate::{Result, models, settings::Settings};
+use fcn_cli::Result;
+
+use crate::{models, settings::Settings};
 
 #[derive(Debug, Args)]
 pub(crate) struct Info {

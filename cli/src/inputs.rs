@@ -1,7 +1,7 @@
 //! The inputs of `fcn run`: photos, folders of photos, patterns, videos, cameras and addresses.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
@@ -12,9 +12,18 @@ use crate::Result;
 /// The extensions of photos, in either case.
 const PHOTOS: [&str; 3] = ["jpg", "jpeg", "png"];
 
+/// As [`inputs`], but all files are photos, and neither cameras nor addresses are allowed.
+pub fn photos<A: AsRef<OsStr>>(arguments: &[A]) -> Result<Vec<Input>> {
+    let photo = |input| match input {
+        Input::Photo(path) | Input::Video(path) => Ok(Input::Photo(path)),
+        Input::Live(source) => Err(format!("{source} is not a photo; give photos or folders of photos")),
+    };
+    inputs(arguments)?.into_iter().map(photo).collect()
+}
+
 /// A source of frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Input {
+pub enum Input {
     /// A JPEG or PNG file.
     Photo(PathBuf),
     /// A file with a video, which has an end.
@@ -25,8 +34,8 @@ pub(crate) enum Input {
 
 impl Input {
     /// The name of the outputs, without their extension.
-    pub(crate) fn id(&self) -> String {
-        let stem = |path: &Path| path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    pub fn id(&self) -> OsString {
+        let stem = |path: &Path| path.file_stem().unwrap_or(path.as_os_str()).to_owned();
         match self {
             Input::Photo(path) | Input::Video(path) => stem(path),
             Input::Live(source) => {
@@ -37,31 +46,37 @@ impl Input {
         }
     }
 
-    /// How messages name it.
-    pub(crate) fn name(&self) -> String {
+    /// The file, camera or address.
+    pub fn path(&self) -> &Path {
         match self {
-            Input::Photo(path) | Input::Video(path) => path.display().to_string(),
-            Input::Live(source) => source.clone(),
+            Input::Photo(path) | Input::Video(path) => path,
+            Input::Live(source) => Path::new(source),
         }
+    }
+
+    /// How messages name it.
+    pub fn name(&self) -> String {
+        self.path().display().to_string()
     }
 }
 
-/// The inputs behind the arguments, in their order; a folder's photos are sorted by name.
-pub(crate) fn inputs(arguments: &[String]) -> Result<Vec<Input>> {
+/// The inputs that the arguments name, in their order: a file, a folder with its photos sorted by
+/// name, a pattern with its files, a camera or an address.
+pub fn inputs<A: AsRef<OsStr>>(arguments: &[A]) -> Result<Vec<Input>> {
     let mut inputs = Vec::new();
-    for argument in arguments {
+    for path in arguments.iter().map(|argument| Path::new(argument.as_ref())) {
+        let argument = path.to_string_lossy();
         if argument.split_once("://").is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric())) {
-            inputs.push(Input::Live(argument.clone()));
+            inputs.push(Input::Live(argument.into_owned()));
             continue;
         }
-        let path = Path::new(argument);
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => inputs.extend(photos_in(path)?),
-            Ok(metadata) if metadata.file_type().is_char_device() => inputs.push(Input::Live(argument.clone())),
+            Ok(metadata) if metadata.file_type().is_char_device() => inputs.push(Input::Live(argument.into_owned())),
             Ok(metadata) if metadata.is_file() => inputs.push(file(path)),
             Ok(_) => return Err(format!("{argument} is not a file, a folder or a camera")),
             Err(error) => {
-                let matches = matches(argument)?;
+                let matches = matches(&argument)?;
                 if matches.is_empty() {
                     return Err(format!("{argument} cannot be read: {error}"));
                 }
@@ -98,7 +113,7 @@ fn photos_in(folder: &Path) -> Result<Vec<Input>> {
     }
     if photos.is_empty() {
         return Err(format!(
-            "{} has no photo; give a folder with .jpg, .jpeg or .png files, or name the videos",
+            "{} has no photo; give a folder with .jpg, .jpeg or .png files (those in its subfolders do not count)",
             folder.display()
         ));
     }
@@ -123,15 +138,15 @@ mod tests {
         }
         fs::create_dir(folder.path().join("empty")).unwrap();
         let at = |name: &str| folder.path().join(name);
-        let given = |name: &str| inputs(&[at(name).to_str().unwrap().to_owned()]);
+        let given = |name: &str| inputs(&[at(name)]);
         assert_eq!(given("").unwrap(), [Input::Photo(at("a.png")), Input::Photo(at("b.JPG"))]);
         assert_eq!(given("clip.mp4").unwrap(), [Input::Video(at("clip.mp4"))]);
         assert_eq!(given("*.JPG").unwrap(), [Input::Photo(at("b.JPG"))]);
         assert!(given("*.jpeg").unwrap_err().contains("cannot be read"));
         assert!(given("missing.png").unwrap_err().contains("cannot be read"));
         assert!(given("empty").unwrap_err().contains("has no photo"));
-        assert_eq!(inputs(&["rtsp://host/live".into()]).unwrap(), [Input::Live("rtsp://host/live".into())]);
-        assert_eq!(inputs(&["/dev/null".into()]).unwrap(), [Input::Live("/dev/null".into())]);
+        assert_eq!(inputs(&["rtsp://host/live"]).unwrap(), [Input::Live("rtsp://host/live".into())]);
+        assert_eq!(inputs(&["/dev/null"]).unwrap(), [Input::Live("/dev/null".into())]);
     }
 
     #[test]

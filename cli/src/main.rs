@@ -4,11 +4,9 @@
 
 mod bench;
 mod info;
-mod inputs;
 mod measure;
 mod models;
 mod photos;
-mod plan;
 mod run;
 mod settings;
 mod video;
@@ -16,9 +14,6 @@ mod video;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-/// Why a command failed, as one sentence for the user.
-type Result<T> = std::result::Result<T, String>;
 
 /// Semantic segmentation of photos and videos.
 #[derive(Debug, Parser)]

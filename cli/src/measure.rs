@@ -11,7 +11,9 @@ use clap::Args;
 use fcn::{Frame, Mask, PixelFormat, Segmenter};
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, settings::Settings};
+use fcn_cli::Result;
+
+use crate::settings::Settings;
 
 /// At most this many frames are timed.
 const MAX_FRAMES: usize = 500;

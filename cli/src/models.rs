@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::Result;
+use fcn_cli::Result;
 
 /// The model that is used if none is named.
 pub(crate) const DEFAULT: &str = "animals";

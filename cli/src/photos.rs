@@ -1,20 +1,17 @@
 //! Labels photos, several at once.
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Instant,
 };
 
 use fcn::{Frame, Mask, PixelFormat, read_image};
+use fcn_cli::{Result, plan::Job};
 use serde_json::{Value, json};
 
-use crate::{
-    Result,
-    inputs::Input,
-    plan::Job,
-    run::{Context, make_parent, write_image},
-};
+use crate::run::{Context, make_parent};
 
 /// Labels the photos with `workers` threads. Returns how many failed.
 pub(crate) fn run(context: &Context, jobs: &[Job], workers: usize) -> usize {
@@ -45,9 +42,8 @@ pub(crate) fn run(context: &Context, jobs: &[Job], workers: usize) -> usize {
 
 /// Labels a photo, rotated according to its EXIF data, and writes its outputs.
 fn label(context: &Context, job: &Job, mask: &mut Mask) -> Result<Value> {
-    let Input::Photo(photo) = &job.input else { return Err("this is not a photo".into()) };
     let plain = |error: fcn::Error| error.to_string();
-    let mut image = read_image(photo).map_err(plain)?;
+    let mut image = read_image(job.input.path()).map_err(plain)?;
     let start = Instant::now();
     let frame = Frame::packed(PixelFormat::Rgb8, &image.pixels, image.width, image.height, 0).map_err(plain)?;
     // No average over unrelated photos.
@@ -57,26 +53,8 @@ fn label(context: &Context, job: &Job, mask: &mut Mask) -> Result<Value> {
     if let Some(output) = job.outputs().next() {
         make_parent(output)?;
     }
-    if let Some(path) = &job.labels {
-        context.write_labels(path, mask)?;
-    }
-    if let Some(path) = &job.rle {
-        fcn::file::write(path, context.encode(mask).to_string().as_bytes()).map_err(plain)?;
-    }
-    if let Some(path) = &job.overlay {
-        context.draw(mask, &mut image)?;
-        write_image(path, &image)?;
-    }
-    Ok(json!({"milliseconds": milliseconds, "shares": shares(context, mask)}))
-}
-
-/// Each class that occurs, with its share of the pixels.
-fn shares(context: &Context, mask: &Mask) -> Value {
-    let total = f64::from(mask.width()) * f64::from(mask.height());
-    let classes = context.segmenter.classes().iter().zip(mask.pixels());
-    classes
-        .filter(|(_, pixels)| **pixels > 0)
-        .map(|(class, &pixels)| (class.name.clone(), json!(pixels as f64 / total)))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+    let results = context.results();
+    results.write(job, &mut image, mask.labels())?;
+    let shares = results.shares(mask.labels()).into_iter().collect::<BTreeMap<_, _>>();
+    Ok(json!({"milliseconds": milliseconds, "shares": shares}))
 }

@@ -16,7 +16,7 @@ const RECORD: &str = ".fcn-run.json";
 
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
-pub(crate) enum Product {
+pub enum Product {
     /// The photo or video with class colours and outlines.
     Overlay,
     /// Class indices as palette PNG; for videos, one per frame in a folder.
@@ -27,37 +27,58 @@ pub(crate) enum Product {
 
 /// An input with its outputs. `None` for what is not asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Job {
-    pub(crate) input: Input,
-    pub(crate) overlay: Option<PathBuf>,
-    pub(crate) labels: Option<PathBuf>,
-    pub(crate) rle: Option<PathBuf>,
+pub struct Job {
+    /// The photo or video.
+    pub input: Input,
+    /// The file of the overlay.
+    pub overlay: Option<PathBuf>,
+    /// The file of class indices; for videos, a folder.
+    pub labels: Option<PathBuf>,
+    /// The file of run lengths.
+    pub rle: Option<PathBuf>,
 }
 
 impl Job {
-    pub(crate) fn outputs(&self) -> impl Iterator<Item = &PathBuf> {
+    /// The files asked for.
+    pub fn outputs(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.overlay, &self.labels, &self.rle].into_iter().flatten()
     }
 
     /// Whether an earlier run has made all outputs. They are renamed to their names when they are
     /// whole.
-    pub(crate) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.outputs().all(|path| path.exists())
     }
 }
 
-/// The jobs for these inputs. `out` is a folder, or the overlay's file for a single video.
-pub(crate) fn jobs(inputs: Vec<Input>, out: &Path, products: &[Product]) -> Result<Vec<Job>> {
-    let is_file = out.extension().is_some() && !out.is_dir();
-    if is_file && (inputs.len() != 1 || matches!(inputs[0], Input::Photo(_)) || products != [Product::Overlay]) {
-        return Err(format!(
+/// The job for a single video whose overlay is the file `out`.
+pub fn job_for_file(inputs: Vec<Input>, out: &Path, products: &[Product]) -> Result<Job> {
+    match <[Input; 1]>::try_from(inputs) {
+        Ok([input @ (Input::Video(_) | Input::Live(_))]) if products == [Product::Overlay] => {
+            let job = Job { input, overlay: Some(out.to_owned()), labels: None, rle: None };
+            check(std::slice::from_ref(&job))?;
+            Ok(job)
+        }
+        _ => Err(format!(
             "--out {} is a file, which one video with --write overlay can have; give a folder",
             out.display()
-        ));
+        )),
     }
-    let jobs: Vec<Job> = inputs.into_iter().map(|input| job(input, out, products, is_file)).collect();
+}
+
+/// The jobs for these inputs, with their outputs in folder `out`.
+pub fn jobs(inputs: Vec<Input>, out: &Path, products: &[Product]) -> Result<Vec<Job>> {
+    let jobs: Vec<Job> = inputs.into_iter().map(|input| job(input, out, products)).collect();
+    check(&jobs)?;
+    Ok(jobs)
+}
+
+/// No output may replace another one or an input.
+fn check(jobs: &[Job]) -> Result<()> {
+    let inputs: HashMap<PathBuf, &Job> =
+        jobs.iter().filter_map(|job| Some((fs::canonicalize(job.input.path()).ok()?, job))).collect();
     let mut makers = HashMap::new();
-    for job in &jobs {
+    for job in jobs {
         for output in job.outputs() {
             if let Some(other) = makers.insert(output, job.input.name()) {
                 return Err(format!(
@@ -66,28 +87,26 @@ pub(crate) fn jobs(inputs: Vec<Input>, out: &Path, products: &[Product]) -> Resu
                     output.display()
                 ));
             }
+            if let Some(replaced) = fs::canonicalize(output).ok().and_then(|path| inputs.get(&path)) {
+                let (output, input) = (output.display(), replaced.input.name());
+                return Err(format!("{output} would replace the input {input}; choose another --out"));
+            }
         }
     }
-    for job in &jobs {
-        if let (Input::Photo(path) | Input::Video(path), Ok(input)) = (&job.input, fs::canonicalize(job.input.name()))
-            && let Some(output) =
-                makers.keys().find(|output| fs::canonicalize(output).is_ok_and(|output| output == input))
-        {
-            let (path, output) = (path.display(), output.display());
-            return Err(format!("{output} would replace the input {path}; choose another --out"));
-        }
-    }
-    Ok(jobs)
+    Ok(())
 }
 
-fn job(input: Input, out: &Path, products: &[Product], is_file: bool) -> Job {
+fn job(input: Input, out: &Path, products: &[Product]) -> Job {
     let id = input.id();
     let asked = |product, path: PathBuf| products.contains(&product).then_some(path);
-    let named = |end: &str| out.join(format!("{id}{end}"));
+    let named = |end: &str| {
+        let mut name = id.clone();
+        name.push(end);
+        out.join(name)
+    };
     let is_photo = matches!(input, Input::Photo(_));
-    let overlay = if is_file { out.to_owned() } else { named(if is_photo { "_overlay.png" } else { "_overlay.mp4" }) };
     Job {
-        overlay: asked(Product::Overlay, overlay),
+        overlay: asked(Product::Overlay, named(if is_photo { "_overlay.png" } else { "_overlay.mp4" })),
         labels: asked(Product::Labels, named(if is_photo { ".png" } else { "_labels" })),
         rle: asked(Product::Rle, named(if is_photo { ".json" } else { ".jsonl" })),
         input,
@@ -97,22 +116,23 @@ fn job(input: Input, out: &Path, products: &[Product], is_file: bool) -> Job {
 /// How the files of a folder were made: outputs of another model or other settings must not be
 /// taken for those of this run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub struct Record {
     /// The SHA-256 of the model's file.
-    pub(crate) model: String,
+    pub model: String,
     /// The settings that change outputs.
-    pub(crate) settings: Vec<String>,
+    pub settings: Vec<String>,
 }
 
 impl Record {
-    pub(crate) fn new(model: &Path, settings: Vec<String>) -> Result<Record> {
+    /// The record of a model's file.
+    pub fn new(model: &Path, settings: Vec<String>) -> Result<Record> {
         let bytes = fs::read(model).map_err(|error| format!("{} cannot be read: {error}", model.display()))?;
         Ok(Record { model: Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(), settings })
     }
 
     /// Writes the record into folder `out`. If another one is there, that is an error, unless
     /// `force` is set.
-    pub(crate) fn claim(&self, out: &Path, force: bool) -> Result<()> {
+    pub fn claim(&self, out: &Path, force: bool) -> Result<()> {
         fs::create_dir_all(out).map_err(|error| format!("cannot create the folder {}: {error}", out.display()))?;
         let path = out.join(RECORD);
         let earlier: Option<Record> = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -147,14 +167,15 @@ mod tests {
     fn a_file_as_output_takes_one_video_and_no_more() {
         let out = Path::new("labelled.mp4");
         let video = || Input::Video("clip.mkv".into());
-        let one = jobs(vec![video()], out, &[Product::Overlay]).unwrap();
-        assert_eq!(one[0].overlay.as_deref(), Some(out));
+        let one = job_for_file(vec![video()], out, &[Product::Overlay]).unwrap();
+        assert_eq!(one.overlay.as_deref(), Some(out));
+        assert_eq!(one.outputs().count(), 1);
         for (inputs, products) in [
             (vec![video(), Input::Video("b.mkv".into())], vec![Product::Overlay]),
             (vec![Input::Photo("x.png".into())], vec![Product::Overlay]),
             (vec![video()], vec![Product::Overlay, Product::Labels]),
         ] {
-            assert!(jobs(inputs, out, &products).unwrap_err().contains("is a file"));
+            assert!(job_for_file(inputs, out, &products).unwrap_err().contains("is a file"));
         }
     }
 

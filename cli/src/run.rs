@@ -12,19 +12,19 @@ use std::{
 };
 
 use clap::Args;
-use fcn::{Image, Mask, OverlayStyle, PixelFormat, Segmenter, overlay_styled, write_labels, write_png};
+use fcn::{Mask, Segmenter};
+use fcn_cli::{
+    Result,
+    inputs::{Input, inputs},
+    plan::{Job, Product, Record, job_for_file, jobs},
+    results::Results,
+    share,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::{
-    Result,
-    inputs::{Input, inputs},
-    models, photos,
-    plan::{Job, Product, Record, jobs},
-    settings::Settings,
-    video,
-};
+use crate::{models, photos, settings::Settings, video};
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
@@ -87,11 +87,6 @@ pub(crate) struct Run {
     settings: Settings,
 }
 
-/// A number from 0 to 1.
-fn share(text: &str) -> std::result::Result<f32, String> {
-    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "must be from 0 to 1".to_owned())
-}
-
 /// A number above 0 and at most 1.
 fn newest(text: &str) -> std::result::Result<f32, String> {
     text.parse()
@@ -124,13 +119,14 @@ impl Run {
             return Err("nothing to label: give photos, folders, videos or cameras after the model".into());
         }
         let model = models::find(model)?;
-        let all = jobs(inputs(rest)?, &self.out, &self.write)?;
+        let (out, inputs) = (&self.out, inputs(rest)?);
+        let is_file = out.extension().is_some() && !out.is_dir();
+        let all = if is_file { vec![job_for_file(inputs, out, &self.write)?] } else { jobs(inputs, out, &self.write)? };
         self.check(&all)?;
-        let folder = if self.out.extension().is_some() && !self.out.is_dir() { None } else { Some(&self.out) };
-        if let Some(folder) = folder {
-            Record::new(&model, self.settings_of_outputs())?.claim(folder, self.force)?;
-        } else if self.out.exists() && !self.force {
-            return Err(format!("{} exists already; replace it with --force", self.out.display()));
+        if !is_file {
+            Record::new(&model, self.settings_of_outputs())?.claim(out, self.force)?;
+        } else if out.exists() && !self.force {
+            return Err(format!("{} exists already; replace it with --force", out.display()));
         }
 
         let count = all.len();
@@ -238,41 +234,9 @@ impl Context {
         self.run.show
     }
 
-    /// Draws class colours and outlines into an RGB image of the mask's size.
-    pub(crate) fn draw(&self, mask: &Mask, image: &mut Image) -> Result<()> {
-        let visible = OverlayStyle::visible(image.width, image.height);
-        let outline = self.run.outline.unwrap_or(visible.outline);
-        let style = OverlayStyle { alpha: self.run.alpha, outline, ..visible };
-        let labels = mask.label_map().ok_or("the mask has no labels")?;
+    pub(crate) fn results(&self) -> Results<'_> {
         let (classes, background) = (self.segmenter.classes(), self.segmenter.background());
-        overlay_styled(&mut image.pixels, PixelFormat::Rgb8, 0, labels, classes, background, style)
-            .map_err(|error| error.to_string())
-    }
-
-    pub(crate) fn write_labels(&self, path: &Path, mask: &Mask) -> Result<()> {
-        write_labels(path, mask.labels(), mask.width(), mask.height(), self.segmenter.classes())
-            .map_err(|error| error.to_string())
-    }
-
-    /// Classes as COCO's run-length encoded masks: runs of pixels, column by column, that are not
-    /// and are of the class, alternating.
-    pub(crate) fn encode(&self, mask: &Mask) -> Value {
-        let (width, height) = (mask.width() as usize, mask.height() as usize);
-        let labels = mask.labels();
-        let classes = self.segmenter.classes().iter().enumerate().zip(mask.pixels());
-        let masks: Vec<Value> = classes
-            .filter(|(_, pixels)| **pixels > 0)
-            .map(|((index, class), &pixels)| {
-                let counts = runs(labels, width, height, index as u8);
-                json!({
-                    "category_id": index,
-                    "category": class.name,
-                    "area": pixels,
-                    "segmentation": {"size": [height, width], "counts": counts},
-                })
-            })
-            .collect();
-        json!({"width": width, "height": height, "classes": masks})
+        Results { classes, background, alpha: self.run.alpha, outline: self.run.outline }
     }
 
     /// Tells the outcome of an input; returns whether it worked.
@@ -293,42 +257,8 @@ impl Context {
     }
 }
 
-/// Writes an image to a PNG file.
-pub(crate) fn write_image(path: &Path, image: &Image) -> Result<()> {
-    write_png(path, image).map_err(|error| error.to_string())
-}
-
 /// Creates the folder of an output.
 pub(crate) fn make_parent(path: &Path) -> Result<()> {
     let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
     fs::create_dir_all(folder).map_err(|error| format!("cannot create the folder {}: {error}", folder.display()))
-}
-
-/// Lengths of alternating runs in column order, the first one of pixels without `label`.
-fn runs(labels: &[u8], width: usize, height: usize, label: u8) -> Vec<usize> {
-    let (mut counts, mut inside, mut length) = (Vec::new(), false, 0);
-    for x in 0..width {
-        for y in 0..height {
-            if (labels[y * width + x] == label) != inside {
-                counts.push(length);
-                (inside, length) = (!inside, 0);
-            }
-            length += 1;
-        }
-    }
-    counts.push(length);
-    counts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_go_down_the_columns_and_begin_outside() {
-        // pycocotools decodes the first counts to [[1, 0, 0], [1, 1, 0]].
-        assert_eq!(runs(&[1, 0, 0, 1, 1, 0], 3, 2, 1), [0, 2, 1, 1, 2]);
-        assert_eq!(runs(&[1, 0, 0, 1, 1, 0], 3, 2, 0), [2, 1, 1, 2]);
-        assert_eq!(runs(&[1, 1], 2, 1, 7), [2]);
-    }
 }

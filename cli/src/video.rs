@@ -18,14 +18,10 @@ use std::{
 };
 
 use fcn::{Frame, Image, Mask, PixelFormat};
+use fcn_cli::{Result, inputs::Input, plan::Job};
 use serde_json::{Value, json};
 
-use crate::{
-    Result,
-    inputs::Input,
-    plan::Job,
-    run::{Context, make_parent},
-};
+use crate::run::{Context, make_parent};
 
 /// Frames between ffmpeg and the network: one is being read while another is labelled.
 const QUEUE: usize = 2;
@@ -291,14 +287,17 @@ impl Sinks {
     }
 
     fn add(&mut self, context: &Context, mask: &Mask, image: &mut Image, number: u64) -> Result<()> {
+        let results = context.results();
         if let Some((folder, _)) = &self.labels {
-            context.write_labels(&folder.join(format!("{number:06}.png")), mask)?;
+            let path = folder.join(format!("{number:06}.png"));
+            results.write_labels(&path, mask.labels(), mask.width(), mask.height())?;
         }
         if let Some((file, temporary, _)) = &mut self.rle {
-            writeln!(file, "{}", context.encode(mask)).map_err(|error| format!("{}: {error}", temporary.display()))?;
+            let runs = results.encode(mask.labels(), mask.width(), mask.height());
+            writeln!(file, "{runs}").map_err(|error| format!("{}: {error}", temporary.display()))?;
         }
         if self.overlay.is_some() || self.player.is_some() {
-            context.draw(mask, image)?;
+            results.draw(image, mask.labels())?;
         }
         if let Some((encoder, _)) = &mut self.overlay {
             encoder.add(image)?;

@@ -7,16 +7,12 @@
 import argparse
 import glob
 import hashlib
-import io
 import json
 import math
 import os
 import pathlib
-import tempfile
 
 import numpy as np
-import PIL.Image
-import PIL.ImageOps
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.fs
@@ -32,14 +28,10 @@ SCHEMA = pa.schema([
     ("classes", pa.list_(pa.struct([("name", pa.string()), ("pixels", pa.int64())]))),
     ("error", pa.string()),
 ])
+#: What a photo itself can cause; other errors end the job.
+BROKEN = (pyfcn.FileError, pyfcn.InvalidArgumentError, pyfcn.OutOfMemoryError, pyfcn.UnsupportedFormatError)
 #: CPUs that Ray sets aside for a task that reads or writes.
 READING = 0.5
-
-
-def decode(photo):
-    """The photo as height x width x 3 of uint8 in RGB, rotated according to its EXIF data."""
-    with PIL.Image.open(io.BytesIO(photo)) as image:
-        return np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def encode_rle(mask, classes):
@@ -67,7 +59,6 @@ class Labeller:
         self.segmenter = pyfcn.Segmenter(model, **options)
         self.classes = self.segmenter.classes
         self.mask_format = mask_format
-        self.folder = tempfile.TemporaryDirectory()
 
     def __call__(self, batch):
         rows = [self.label(*row) for row in zip(batch["path"].to_pylist(), batch["bytes"].to_pylist())]
@@ -75,12 +66,9 @@ class Labeller:
 
     def label(self, path, photo):
         try:
-            image = decode(photo)
-        except PIL.UnidentifiedImageError:
-            # Pillow's message is the address of an object.
-            return {"path": path, "error": "not an image that Pillow can identify"}
-        except Exception as error:  # Pillow's decoders raise exceptions of many types.
-            return {"path": path, "error": f"{type(error).__name__}: {error}"}
+            image = pyfcn.decode_image(photo)
+        except BROKEN as error:
+            return {"path": path, "error": str(error)}
         try:
             mask = self.segmenter.segment(image)
         except pyfcn.InvalidArgumentError as error:
@@ -93,9 +81,7 @@ class Labeller:
 
     def encode(self, mask):
         if self.mask_format == "png":
-            file = pathlib.Path(self.folder.name, "mask.png")
-            mask.write_png(file)
-            return file.read_bytes()
+            return mask.encode_png()
         return encode_rle(mask, self.classes) if self.mask_format == "rle" else None
 
 

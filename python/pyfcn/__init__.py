@@ -22,7 +22,17 @@ from ._errors import (
     TimeoutError,
     UnsupportedFormatError,
 )
-from ._pyfcn import Frame, Mask, Segmenter, Smoothing, Stream, StreamResult, __version__
+from ._pyfcn import (
+    Frame,
+    Mask,
+    Segmenter,
+    Smoothing,
+    Stream,
+    StreamResult,
+    __version__,
+    decode_image,
+    read_image,
+)
 from ._types import Class, Contour, Rect, Region, StreamCounters, Timings
 
 # Messages are not printed unless the program asks for them.
@@ -57,4 +67,6 @@ __all__ = [
     "Timings",
     "UnsupportedFormatError",
     "__version__",
+    "decode_image",
+    "read_image",
 ]

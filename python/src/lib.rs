@@ -7,6 +7,7 @@
 
 mod error;
 mod frame;
+mod image_file;
 mod log;
 mod mask;
 mod options;
@@ -22,6 +23,8 @@ mod _pyfcn {
 
     #[pymodule_export]
     use super::frame::Frame;
+    #[pymodule_export]
+    use super::image_file::{decode_image, read_image};
     #[pymodule_export]
     use super::mask::Mask;
     #[pymodule_export]

@@ -11,7 +11,7 @@ use numpy::{
 use pyo3::{
     intern,
     prelude::*,
-    types::{PyAny, PyDict, PyList, PyModule},
+    types::{PyAny, PyBytes, PyDict, PyList, PyModule},
 };
 
 use crate::{
@@ -272,6 +272,13 @@ impl Mask {
     fn write_png(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         let (mask, classes) = (&self.mask, &self.classes.list);
         py.detach(|| fcn::write_labels(path, mask.labels(), mask.width(), mask.height(), classes)).map_err(raise)
+    }
+
+    /// Encodes the mask as the content of the file that write_png() writes.
+    fn encode_png<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let (mask, classes) = (&self.mask, &self.classes.list);
+        let file = py.detach(|| fcn::encode_labels(mask.labels(), mask.width(), mask.height(), classes));
+        Ok(PyBytes::new(py, &file.map_err(raise)?))
     }
 
     fn __repr__(&self) -> String {

@@ -304,6 +304,36 @@ class Others(unittest.TestCase):
         rgb.save(file, "PNG")
         np.testing.assert_array_equal(labels(PIL.Image.open(file)), labels(pixels))
 
+    def test_image_files(self):
+        image = pyfcn.read_image(DATA / "photo.png")
+        self.assertEqual((image.shape, image.dtype), ((360, 480, 3), np.uint8))
+        np.testing.assert_array_equal(image, np.asarray(PIL.Image.open(DATA / "photo.png")))
+        file = (DATA / "photo.png").read_bytes()
+        for content in (file, bytearray(file)):
+            np.testing.assert_array_equal(pyfcn.decode_image(content), image)
+        turned = io.BytesIO()
+        exif = PIL.Image.Exif()
+        exif[0x0112] = 6  # The camera was turned by 90 degrees.
+        PIL.Image.fromarray(image).save(turned, "PNG", exif=exif)
+        np.testing.assert_array_equal(pyfcn.decode_image(turned.getvalue()), np.rot90(image, -1))
+        # Nobody else holds the pixels.
+        image[0, 0] = 7
+        np.testing.assert_array_equal(image[0, 0], [7, 7, 7])
+
+    def test_files_that_are_no_images_are_refused(self):
+        file = (DATA / "photo.png").read_bytes()
+        for what, wrong, error, words in [
+            ("text", b"This is not a photo.", pyfcn.UnsupportedFormatError, "the image is neither a JPEG nor a PNG file"),
+            ("nothing", b"", pyfcn.UnsupportedFormatError, "the image is empty"),
+            ("the half", file[: len(file) // 2], pyfcn.FileError, "the image is damaged"),
+        ]:
+            with self.subTest(what), self.assertRaisesRegex(error, words):
+                pyfcn.decode_image(wrong)
+        with self.assertRaises(TypeError):
+            pyfcn.decode_image("photo.png")
+        with self.assertRaisesRegex(pyfcn.FileError, "missing.png"):
+            pyfcn.read_image("missing.png")
+
     def test_other_objects_are_refused_with_a_reason(self):
         whole = image(40, 50, 3)
         for what, wrong, error, words in [

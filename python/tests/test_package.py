@@ -21,6 +21,7 @@ from common import DATA, MODEL
 
 PACKAGE = pathlib.Path(pyfcn.__file__).parent
 CLASSES = [pyfcn.Frame, pyfcn.Mask, pyfcn.Segmenter, pyfcn.Smoothing, pyfcn.Stream, pyfcn.StreamResult]
+FUNCTIONS = [pyfcn.decode_image, pyfcn.read_image]
 
 #: The docstrings' sentences that are in fcn.h, word by word.
 SENTENCES_OF_THE_HEADER = 52
@@ -65,6 +66,11 @@ class Stubs(unittest.TestCase):
         tree = ast.parse((PACKAGE / "_pyfcn.pyi").read_text())
         stubs = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
         self.assertEqual(set(stubs), {c.__name__ for c in CLASSES})
+        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+        self.assertEqual({name for name in functions if not name.startswith("_")}, {f.__name__ for f in FUNCTIONS})
+        for function in FUNCTIONS:
+            stub = functions[function.__name__]
+            self.assertEqual([one.arg for one in stub.args.args], list(inspect.signature(function).parameters))
         compared = 0
         for c in CLASSES:
             stub = {node.name: node for node in stubs[c.__name__].body if isinstance(node, ast.FunctionDef)}

@@ -229,6 +229,7 @@ class Drawing(unittest.TestCase):
                 np.testing.assert_array_equal(np.asarray(read), mask.labels)
                 for index, c in enumerate(S.classes):
                     self.assertEqual(tuple(read.getpalette()[3 * index :][:3]), c.color)
+                self.assertEqual(mask.encode_png(), pathlib.Path(path).read_bytes())
             with self.assertRaisesRegex(pyfcn.FileError, "missing"):
                 mask.write_png(os.path.join(folder, "missing", "labels.png"))
 

@@ -96,3 +96,34 @@ fn reference(tensor: &TensorProto, file: &[u8]) -> TensorProto {
         ..tensor.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn large_tensors_inside_the_file_become_references() {
+        let memory = Bytes::from(vec![7; 4096]);
+        let file = &memory[..3000];
+        let tensor = |values: Bytes| TensorProto { raw_data: Some(values), ..TensorProto::default() };
+        for (start, end) in [(100, 100 + MIN_BYTES), (0, 3000), (1000, 3000)] {
+            let referring = reference(&tensor(memory.slice(start..end)), file);
+            let value = |index: usize| referring.external_data[index].value.as_deref().unwrap();
+            assert_eq!(referring.raw_data, None);
+            assert_eq!((value(0), value(1)), (FILE, start.to_string().as_str()));
+            assert_eq!(value(2), (end - start).to_string());
+        }
+        let other = Bytes::from(vec![7; 2048]);
+        for (what, values) in [
+            ("one byte too small", memory.slice(100..100 + MIN_BYTES - 1)),
+            ("one byte too far", memory.slice(1000..3001)),
+            ("behind the file", memory.slice(3000..4096)),
+            ("elsewhere", other),
+        ] {
+            let tensor = tensor(values);
+            assert_eq!(reference(&tensor, file), tensor, "{what}");
+        }
+    }
+}

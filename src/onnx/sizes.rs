@@ -239,7 +239,14 @@ mod tests {
                 node("Concat", &["channels", "end"], "sizes"),
             ]
         };
+        let from_the_first = vec![
+            node("Shape", &["image"], "shape"),
+            node("Slice", &["shape", "2", "4"], "both"),
+            node("Gather", &["both", "0, 1"], "sides"),
+            node("Concat", &["channels", "sides"], "sizes"),
+        ];
         let cases = vec![
+            case("indices from 0", true, from_the_first),
             case("a slice", true, slice(&["shape", "2", "4"])),
             case("one with axes and steps", true, slice(&["shape", "2", "4", "0", "1"])),
             case("one without names for them", true, slice(&["shape", "2", "4", "", ""])),

@@ -2,17 +2,16 @@
 
 mod compare;
 mod formats;
-mod jobs;
 mod outlines;
 
 use std::time::{Duration, Instant};
 
-use fcn::palette::Class;
-use fcn::{LabelMap, OverlayStyle, PixelFormat, overlay_styled, read_image, write_labels, write_png};
+use fcn::read_image;
+use fcn_cli::plan::Job;
+use fcn_cli::results::Results;
 
 pub use compare::{CELL, GAP, compare};
 pub use formats::{Annotations, Format, Labelled};
-pub use jobs::{PhotoJob, jobs};
 pub use outlines::{Detail, Outline, outlines};
 
 use crate::error::{Error, Result};
@@ -45,39 +44,31 @@ pub struct PhotoPredictor<'a> {
 
 impl PhotoPredictor<'_> {
     /// Labels a photo, rotated according to its EXIF data, and writes `format`'s files for it.
-    pub fn run(&mut self, job: &PhotoJob, annotations: &mut Annotations<'_>, format: Format) -> Result<PhotoResult> {
-        let mut image = read_image(&job.photo)?;
-        let (width, height) = (image.width, image.height);
-        let named = |error| Error::new(format!("{}: {error}", job.photo.display()));
+    pub fn run(&mut self, job: &Job, annotations: &mut Annotations<'_>, format: Format) -> Result<PhotoResult> {
+        let photo = job.input.path();
+        let mut image = read_image(photo)?;
+        let (width, height) = (image.width as usize, image.height as usize);
+        let named = |error| Error::new(format!("{}: {error}", photo.display()));
         let start = Instant::now();
         let (labels, margin) = if self.margin {
-            let labelled = self.predictor.label_with_margin(&image.pixels, width as usize, height as usize);
+            let labelled = self.predictor.label_with_margin(&image.pixels, width, height);
             labelled.map(|(labels, margin)| (labels, Some(margin))).map_err(named)?
         } else {
-            (self.predictor.label(&image.pixels, width as usize, height as usize).map_err(named)?, None)
+            (self.predictor.label(&image.pixels, width, height).map_err(named)?, None)
         };
         let time = start.elapsed();
-        let (classes, background) = (self.predictor.classes(), self.predictor.background());
+        let results = Results {
+            classes: self.predictor.classes(),
+            background: self.predictor.background(),
+            alpha: self.alpha,
+            outline: self.outline,
+        };
+        let shares =
+            results.shares(&labels).into_iter().map(|(name, share)| (name.to_owned(), 100.0 * share)).collect();
         if format == Format::Png {
-            write_labels(&job.labels, &labels, width, height, classes)?;
-            let visible = OverlayStyle::visible(width, height);
-            let outline = self.outline.unwrap_or(visible.outline);
-            let style = OverlayStyle { alpha: self.alpha, outline, ..visible };
-            let map = LabelMap::new(&labels, width, height, 0)?;
-            overlay_styled(&mut image.pixels, PixelFormat::Rgb8, 0, map, classes, background, style)?;
-            write_png(&job.overlay, &image)?;
+            results.write(job, &mut image, &labels).map_err(Error::new)?;
         }
-        let labelled = Labelled { photo: &job.photo, width: width as usize, height: height as usize, labels: &labels };
-        annotations.add(&labelled, &job.id)?;
-        Ok(PhotoResult { shares: shares(&labels, classes), margin, time })
+        annotations.add(&Labelled { photo, width, height, labels: &labels }, &job.input.id().to_string_lossy())?;
+        Ok(PhotoResult { shares, margin, time })
     }
-}
-
-/// The classes that occur, with their share of the pixels in percent, largest first.
-fn shares(labels: &[u8], classes: &[Class]) -> Vec<(String, f64)> {
-    let mut counts = [0usize; 256];
-    labels.iter().for_each(|&label| counts[label as usize] += 1);
-    let mut found: Vec<_> = classes.iter().zip(counts).filter(|(_, count)| *count > 0).collect();
-    found.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    found.into_iter().map(|(class, count)| (class.name.clone(), 100.0 * count as f64 / labels.len() as f64)).collect()
 }

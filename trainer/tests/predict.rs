@@ -311,14 +311,17 @@ fn errors_are_one_sentence_and_nothing_is_written() {
     let cases: [(&[&str], &str); 14] = [
         (
             &["run", "a.jpg", "more", "--out", "out"],
-            "a.jpg and more/a.JPEG would both be written as out/a.png; rename one, or label them into different folders",
+            "a.jpg and more/a.JPEG would both be written to out/a_overlay.png; rename one, or give them different --out",
         ),
         (
             &["run", "b.png", "b_overlay.jpg", "--out", "out"],
-            "b.png and b_overlay.jpg would both be written as out/b_o",
+            "b.png and b_overlay.jpg would both be written to out/b_o",
         ),
-        (&["run", "full/x.png", "--out", "full"], "full/x.png is one of the photos and would be replaced by a result"),
-        (&["run", "empty", "--out", "out"], "empty holds no photo; give a folder with"),
+        (
+            &["run", "full/x.png", "--out", "full"],
+            "full/x.png would replace the input full/x.png; choose another --out",
+        ),
+        (&["run", "empty", "--out", "out"], "empty has no photo; give a folder with"),
         (&["run", "nothing.jpg", "--out", "out"], "nothing.jpg cannot be read: No such file or directory"),
         (&["nothing", "a.jpg", "--out", "out"], "nothing cannot be read as a checkpoint: No such file"),
         (&["run", "a.jpg", "--out", "b.png"], "the folder b.png cannot be made: File exists"),

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use fcn_cli::inputs::photos;
+use fcn_cli::plan::{Product, jobs};
+use fcn_cli::share;
 
 use super::DeviceChoice;
 use crate::data::{MissingMasks, Place};
 use crate::error::{Error, Result};
 use crate::evaluate::Predictor;
-use crate::predict::{Annotations, Format, PhotoPredictor, compare, jobs};
+use crate::predict::{Annotations, Format, PhotoPredictor, compare};
 
 /// Options of `trainer predict`.
 #[derive(Debug, Args)]
@@ -93,11 +96,6 @@ enum Rank {
     Margin,
 }
 
-/// A number from 0 to 1.
-fn share(text: &str) -> std::result::Result<f32, String> {
-    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "must be from 0 to 1".to_owned())
-}
-
 impl Predict {
     pub(super) fn run(self) -> Result<ExitCode> {
         match &self.data {
@@ -108,7 +106,8 @@ impl Predict {
     }
 
     fn label(&self) -> Result<()> {
-        let jobs = jobs(&self.photos, &self.out)?;
+        let products = [Product::Labels, Product::Overlay];
+        let jobs = photos(&self.photos).and_then(|photos| jobs(photos, &self.out, &products)).map_err(Error::new)?;
         let mut predictor = self.predictor()?;
         make_folder(&self.out)?;
         let (classes, background) = (predictor.classes().to_vec(), predictor.background());
@@ -122,9 +121,9 @@ impl Predict {
         let mut ranking = Vec::new();
         for job in &jobs {
             let found = predictor.run(job, &mut annotations, self.format)?;
-            ranking.extend(found.margin.map(|margin| (margin, &job.photo)));
+            ranking.extend(found.margin.map(|margin| (margin, job.input.path())));
             let milliseconds = found.time.as_secs_f64() * 1e3;
-            super::say(&format!("{}: {}; {milliseconds:.0} ms", job.photo.display(), shares(&found.shares)))?;
+            super::say(&format!("{}: {}; {milliseconds:.0} ms", job.input.name(), shares(&found.shares)))?;
         }
         annotations.finish()?;
         if self.rank.is_some() {
@@ -134,7 +133,7 @@ impl Predict {
     }
 
     /// Lists photos, least certain first.
-    fn tell(&self, mut ranking: Vec<(f64, &PathBuf)>) -> Result<()> {
+    fn tell(&self, mut ranking: Vec<(f64, &Path)>) -> Result<()> {
         ranking.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
         let file = self.out.join("ranking.csv");
         let failed = |error: csv::Error| Error::new(format!("{}: {error}", file.display()));
