@@ -20,7 +20,8 @@
 # make gpu-check  runs the checks that need a GPU and writes to target/gpu/out; needs CUDA 13, cuDNN 9 and
 #                 python3 with numpy, onnx and pillow (and torch, to compare with); docs/gpu.md
 # make install    the command fcn, libfcn, headers, fcn.pc, CMake's files, models, ONNX Runtime and, if
-#                 GStreamer's headers are there, its element, below PREFIX (/usr/local) and DESTDIR. GStreamer
+#                 GStreamer's headers are there, its element, below PREFIX (/usr/local) and DESTDIR. The element
+#                 attaches labels as metadata if it is built with GStreamer 1.26's analytics library. GStreamer
 #                 finds the element by itself if PREFIX is its own, mostly /usr, and else by GST_PLUGIN_PATH.
 #                 LIBDIR=lib64 sets the library folder; WITHOUT_ORT=1 leaves ONNX Runtime out; FROM=target/release installs without building (for sudo), and
 #                 without the command if it was not built; RUNTIME=openvino installs ONNX Runtime with
@@ -134,6 +135,9 @@ install: INSTALL_MODELS = $(DESTDIR)$(PREFIX)/share/fcn-$(SOVERSION)/models
 install: INSTALL_DOC = $(DESTDIR)$(PREFIX)/share/doc/fcn
 # The folder where GStreamer looks for plugins, if it has this prefix.
 install: PLUGINS = $(if $(filter $(PREFIX),$(shell pkg-config --variable=prefix gstreamer-1.0 2>/dev/null)),$(shell pkg-config --variable=pluginsdir gstreamer-1.0),$(PREFIX)/$(LIBDIR)/gstreamer-1.0)
+# The flags for the element's property `metadata`, if this GStreamer has what it needs.
+install: ANALYTICS = $(shell pkg-config --exists 'gstreamer-analytics-1.0 >= 1.26' 2>/dev/null && \
+	echo -DHAVE_GST_ANALYTICS && pkg-config --cflags --libs gstreamer-analytics-1.0)
 install: FILL_IN = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 	-e 's|@UP@|$(shell echo $(LIBDIR) | sed 's|[^/][^/]*|..|g')|g'
 install: $(if $(FROM),,build-cli)
@@ -147,11 +151,11 @@ install: $(if $(FROM),,build-cli)
 	if $(if $(MACHINE),false,pkg-config --exists gstreamer-video-1.0); then \
 		install -d "$(DESTDIR)$(PLUGINS)" && \
 		$(CC) -std=c11 -O2 -shared -fPIC -Iinclude examples/gstreamer/gstfcn.c -o "$(DESTDIR)$(PLUGINS)/libgstfcn.so" \
-			$$(pkg-config --cflags --libs gstreamer-video-1.0) "$(INSTALL_LIB)/libfcn.so" \
+			$$(pkg-config --cflags --libs gstreamer-video-1.0) $(ANALYTICS) "$(INSTALL_LIB)/libfcn.so" \
 			-Wl,-rpath,'$$ORIGIN/'"$$(realpath -ms --relative-to="$(DESTDIR)$(PLUGINS)" "$(INSTALL_LIB)")" && \
 		if [ "$(PLUGINS)" != "$$(pkg-config --variable=pluginsdir gstreamer-1.0)" ]; then \
 			echo "GStreamer finds its element fcn with GST_PLUGIN_PATH=$(PLUGINS)"; \
-		fi; \
+		fi $(if $(ANALYTICS),,&& echo "without the element's property metadata, which needs gstreamer-analytics-1.0 1.26"); \
 	else echo "without the GStreamer element, which needs libgstreamer-plugins-base1.0-dev"; fi
 	$(FILL_IN) scripts/fcn.pc.in > "$(INSTALL_LIB)/pkgconfig/fcn.pc"
 	$(FILL_IN) scripts/fcn-config.cmake.in > "$(INSTALL_LIB)/cmake/fcn/fcn-config.cmake"
@@ -185,10 +189,12 @@ deb: deb-tools $(if $(FROM),,build-cli)
 	mkdir -p "$(OUT)"
 	$(STRIP) --strip-unneeded target/package/lib/libfcn.so.$(VERSION)
 	$(CARGO_DEB) --multiarch same --variant library
-	$(if $(MACHINE),$(call set_depends,"$(OUT)"/libfcn$(SOVERSION)_*_arm64.deb))
+	$(if $(MACHINE),$(call edit_control,"$(OUT)"/libfcn$(SOVERSION)_*_arm64.deb,'/^Depends:/d; s/^Architecture:.*/&\nDepends: $(ARM_DEPENDS)/'))
 	$(CARGO_DEB) --multiarch same --variant dev
 	if [ -e target/package/usr/bin/fcn ]; then $(CARGO_DEB) --variant command; fi
 	if [ -e target/package/lib/gstreamer-1.0 ]; then $(CARGO_DEB) --multiarch same --variant gstreamer; fi
+	if readelf -d target/package/lib/gstreamer-1.0/libgstfcn.so 2> /dev/null | grep -q libgstanalytics; then \
+		$(call edit_control,"$(OUT)"/gstreamer1.0-fcn_$(VERSION)-*.deb,'s/^Depends:.*/&$(ANALYTICS_DEPENDS)/'); fi
 
 # FROM names a folder with a libfcn.so for 64-bit Arm, to package it without building.
 deb-aarch64 trainer-aarch64: ARM_TARGET = aarch64-unknown-linux-gnu
@@ -211,9 +217,11 @@ trainer-aarch64:
 # dpkg-shlibdeps, which cargo-deb calls, finds the packages of this machine's libraries only. These are what the
 # symbol versions of libfcn and ONNX Runtime stand for: GLIBC_2.34, GCC_4.5.0 and GLIBCXX_3.4.22.
 ARM_DEPENDS := libc6 (>= 2.34), libgcc-s1 (>= 4.5), libstdc++6 (>= 6)
-set_depends = rm -rf target/deb && dpkg-deb --raw-extract $(1) target/deb \
-	&& sed -i '/^Depends:/d; s/^Architecture:.*/&\nDepends: $(ARM_DEPENDS)/' target/deb/DEBIAN/control \
-	&& dpkg-deb --root-owner-group --build target/deb $(1)
+# Cargo.toml cannot say that the element needs this only if it has the property `metadata`.
+ANALYTICS_DEPENDS := , libgstreamer-plugins-bad1.0-0 (>= 1.26)
+# Changes a package's control file with sed.
+edit_control = rm -rf target/deb && dpkg-deb --raw-extract $(1) target/deb \
+	&& sed -i $(2) target/deb/DEBIAN/control && dpkg-deb --root-owner-group --build target/deb $(1)
 
 # Checked before anything is built.
 deb-tools:

@@ -162,6 +162,13 @@ fn costmap_parameters_name_the_classes_of_street() {
     }
 }
 
+/// What the element's property `metadata` needs, for pkg-config.
+const ANALYTICS: &str = "gstreamer-analytics-1.0 >= 1.26";
+
+fn have_analytics() -> bool {
+    Command::new("pkg-config").args(["--exists", ANALYTICS]).status().unwrap().success()
+}
+
 /// GStreamer with the element of examples/gstreamer.
 struct Gstreamer {
     folder: tempfile::TempDir,
@@ -171,6 +178,11 @@ struct Gstreamer {
 impl Gstreamer {
     /// `None` if something is missing; the test is then listed as skipped.
     fn new() -> Option<Gstreamer> {
+        Gstreamer::build(false)
+    }
+
+    /// With the element's property `metadata`, if `analytics` is true.
+    fn build(analytics: bool) -> Option<Gstreamer> {
         let what = "GStreamer";
         if !have_packages(what, &["gstreamer-1.0", "gstreamer-video-1.0"]) || !have(what, &["cc", "gst-launch-1.0"]) {
             return None;
@@ -179,6 +191,10 @@ impl Gstreamer {
         let mut more = flags(&["gstreamer-1.0", "gstreamer-video-1.0"]);
         more.extend(["-shared", "-fPIC", "-o"].map(str::to_owned));
         more.push(folder.path().join("libgstfcn.so").display().to_string());
+        if analytics {
+            more.push("-DHAVE_GST_ANALYTICS".to_owned());
+            more.extend(flags(&[ANALYTICS]));
+        }
         build_with(folder.path(), "cc", "c11", "examples/gstreamer/gstfcn.c", &more);
         let model = model(folder.path());
         Some(Gstreamer { folder, model })
@@ -188,8 +204,8 @@ impl Gstreamer {
         self.folder.path().join(name)
     }
 
-    /// Adds gst-launch-1.0's arguments for this pipeline; FOLDER and FCN stand for the folder and
-    /// for the element with the model.
+    /// Adds a pipeline to a command as gst-launch-1.0's arguments; FOLDER and FCN stand for the
+    /// folder and for the element with the model.
     fn launch(&self, mut command: Command, pipeline: &str) -> Command {
         let pipeline = pipeline
             .replace("FOLDER", &self.folder.path().display().to_string())
@@ -197,13 +213,14 @@ impl Gstreamer {
         command
             .env("GST_PLUGIN_PATH", self.folder.path())
             .env("GST_REGISTRY", self.path("registry.bin"))
-            .arg("--quiet")
             .args(pipeline.split_whitespace());
         command
     }
 
     fn command(&self, pipeline: &str) -> Command {
-        self.launch(Command::new("gst-launch-1.0"), pipeline)
+        let mut command = Command::new("gst-launch-1.0");
+        command.arg("--quiet");
+        self.launch(command, pipeline)
     }
 
     fn run(&self, pipeline: &str) {
@@ -364,7 +381,7 @@ fn gstreamer_element_tells_what_is_wrong() {
         assert!(!output.status.success() && errors.contains(words), "{element}: {errors}");
     }
     if let Some(mut valgrind) = common::valgrind("GStreamer's element under valgrind") {
-        valgrind.arg("gst-launch-1.0");
+        valgrind.args(["gst-launch-1.0", "--quiet"]);
         let pipeline = "videotestsrc num-buffers=3 ! video/x-raw,format=RGB,width=64,height=48 ! FCN ! fakesink";
         run(&mut gstreamer.launch(valgrind, pipeline));
     }
@@ -516,6 +533,86 @@ fn gstreamer_element_gives_labels() {
     // Colours cannot be drawn into grey frames.
     let pipeline = "videotestsrc num-buffers=1 ! video/x-raw,format=GRAY8 ! FCN ! fakesink";
     assert!(!gstreamer.command(pipeline).output().unwrap().status.success());
+}
+
+#[test]
+fn gstreamer_element_attaches_labels_as_metadata() {
+    // The element, the threshold that it has, how often its labels are attached, and the bytes of a
+    // row of labels that it gives.
+    type Case = (&'static str, f32, usize, Option<usize>);
+    // Built without the library, the element has no such property.
+    let Some(plain) = Gstreamer::new() else { return };
+    let pipeline = "videotestsrc num-buffers=1 ! FCN metadata=true ! fakesink";
+    let output = plain.command(pipeline).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && errors.contains("no property \"metadata\""), "{errors}");
+    if !have_analytics() {
+        return common::skip_data("GStreamer's analytics metadata", &format!("pkg-config does not find {ANALYTICS}"));
+    }
+
+    let gstreamer = Gstreamer::build(true).expect("the other one was built");
+    let more = flags(&[ANALYTICS, "gstreamer-1.0", "gstreamer-video-1.0"]);
+    let program = build_with(gstreamer.folder.path(), "cc", "c11", "tests/c/analytics.c", &more);
+    let segmenter = Segmenter::from_file(&gstreamer.model, &Options::default()).unwrap();
+    let names = segmenter.classes().iter().enumerate().map(|(index, class)| format!("{index} {}\n", class.name));
+    let names: String = names.collect();
+
+    let cases: [Case; 4] = [
+        ("FCN alpha=0 outline=0 metadata=true", 0.0, 1, None),
+        ("FCN output=labels metadata=true", 0.0, 1, Some(92)),
+        ("FCN output=labels threshold=0.9 metadata=true", 0.9, 1, Some(92)),
+        ("FCN alpha=0 outline=0 metadata=true ! FCN alpha=0 outline=0 metadata=true", 0.0, 2, None),
+    ];
+    let (width, height) = (90, 61);
+    let layout = Layout::plain(PixelFormat::Bgr8, width, height);
+    for (element, threshold, times, labels) in cases {
+        let pipeline = format!(
+            "videotestsrc num-buffers=4 pattern=ball ! video/x-raw,format=BGR,width=90,height=61 ! tee name=t \
+             t. ! queue ! filesink location=FOLDER/before t. ! queue ! {element} ! filesink name=sink location=FOLDER/after"
+        );
+        let mut command = Command::new(&program);
+        command.arg(gstreamer.path("masks"));
+        let printed = run(&mut gstreamer.launch(command, &pipeline));
+        assert_eq!(printed, format!("90x61 for 90x61 at 0,0\n{names}").repeat(4 * times), "{element}");
+
+        let (before, after, masks) = (gstreamer.read("before"), gstreamer.read("after"), gstreamer.read("masks"));
+        assert_eq!((before.len(), masks.len()), (4 * layout.size, 4 * times * width * height), "{element}");
+        let mut mask = Mask::new();
+        mask.set_threshold(threshold).unwrap();
+        let frames = before.chunks_exact(layout.size).zip(masks.chunks_exact(times * width * height));
+        for (number, (before, masks)) in frames.enumerate() {
+            let frame = Frame::packed(layout.format, before, width as u32, height as u32, layout.stride).unwrap();
+            segmenter.segment(&frame, &mut mask).unwrap();
+            assert!(masks == mask.labels().repeat(times), "{element}: frame {number}");
+            assert_eq!(mask.labels().contains(&255), threshold > 0.0, "{element}: frame {number}");
+        }
+        let frame = times * width * height;
+        assert!(masks[..frame] != masks[3 * frame..], "{element}: the labels of all frames are the same");
+        // Labels that the element gives are those that it attaches; otherwise it left the frames
+        // alone.
+        if let Some(stride) = labels {
+            let rows: Vec<u8> = after.chunks_exact(stride).flat_map(|row| &row[..width]).copied().collect();
+            assert!(rows == masks, "{element}");
+        } else {
+            assert!(after == before, "{element}");
+        }
+    }
+
+    // Drawing goes on as without metadata, and masks follow the size of the frames.
+    let sources = [(64, 48), (40, 72)].map(|(width, height)| {
+        format!("videotestsrc num-buffers=2 ! video/x-raw,format=NV12,width={width},height={height} ! c. ")
+    });
+    let pipeline = |settings, file| {
+        format!("concat name=c ! FCN {settings} ! filesink name=sink location=FOLDER/{file} {}", sources.concat())
+    };
+    gstreamer.run(&pipeline("", "before"));
+    // Without valgrind, env only runs the program.
+    let mut command = common::valgrind("GStreamer's metadata under valgrind").unwrap_or_else(|| Command::new("env"));
+    command.args([&program, &gstreamer.path("masks")]);
+    let printed = run(&mut gstreamer.launch(command, &pipeline("metadata=true", "after")));
+    let sizes = ["64x48", "64x48", "40x72", "40x72"];
+    assert_eq!(printed, sizes.map(|size| format!("{size} for {size} at 0,0\n{names}")).concat());
+    assert!(gstreamer.read("before") == gstreamer.read("after"));
 }
 
 #[test]

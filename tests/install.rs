@@ -209,7 +209,7 @@ impl Drop for Purge {
 #[test]
 fn debian_packages_work() {
     let what = "Debian packages";
-    let tools = ["make", "cc", "pkg-config", "cmake", "cargo-deb", "dpkg", "dpkg-deb", "dpkg-architecture"];
+    let tools = ["make", "cc", "pkg-config", "cmake", "cargo-deb", "dpkg", "dpkg-deb", "dpkg-architecture", "readelf"];
     if !have(what, &tools) || !have_packages(what, &["gstreamer-video-1.0"]) {
         return;
     }
@@ -234,7 +234,9 @@ fn debian_packages_work() {
     assert!(field(&files[0], "Depends").contains("libc6 (>= "));
     assert!(field(&files[2], "Depends").contains(&format!("{library} (= {version})")));
     let element = root.join(format!("usr/lib/{}/gstreamer-1.0/libgstfcn.so", multiarch.trim()));
-    assert!(element.is_file());
+    let needed = run(Command::new("readelf").arg("--dynamic").arg(&element));
+    let depends = field(&files[2], "Depends");
+    assert_eq!(depends.contains("libgstreamer-plugins-bad1.0-0"), needed.contains("libgstanalytics"), "{depends}");
 
     // Really installed only in continuous integration, on a disposable machine.
     if env::var_os("FCN_NO_SKIP").is_none() || run(Command::new("id").arg("-u")).trim() != "0" {

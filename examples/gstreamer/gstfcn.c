@@ -9,6 +9,13 @@
  *         size-mode=resize width=480 height=320 ! x264enc ! mp4mux ! filesink location=labelled.mp4
  *     gst-launch-1.0 v4l2src ! fcn model=street.onnx output=labels ! appsink
  *
+ * With the flags of HAVE_GST_ANALYTICS, the element has the property `metadata`, which attaches
+ * the labels to the frames; this needs GStreamer 1.26:
+ *
+ *     cc -shared -fPIC -DHAVE_GST_ANALYTICS gstfcn.c -o libgstfcn.so \
+ *         $(pkg-config --cflags --libs fcn gstreamer-video-1.0 gstreamer-analytics-1.0)
+ *     gst-launch-1.0 v4l2src ! fcn model=street.onnx metadata=true alpha=0 outline=0 ! appsink
+ *
  * `make install` puts it into the plugins' folder. Programs use it by name in gst_parse_launch()
  * or gst_element_factory_make(). The base class handles caps, EOS, flushes and quality of service:
  * with a synchronised sink, late frames are dropped before they are labelled. */
@@ -17,6 +24,9 @@
 #include <gst/gst.h>
 #include <gst/video/gstvideofilter.h>
 #include <gst/video/video.h>
+#ifdef HAVE_GST_ANALYTICS
+#include <gst/analytics/analytics.h>
+#endif
 #include <string.h>
 
 /* Formats that class colours can be drawn into; labels are found in GRAY8 frames, too. */
@@ -31,6 +41,7 @@ typedef enum { OUTPUT_OVERLAY, OUTPUT_LABELS } output_mode;
 typedef struct {
     gchar *model;
     gint provider, precision, size_mode, output, outline;
+    gboolean metadata;
     guint threads, width, height, short_side, overlap, min_region;
     gdouble alpha, threshold, smoothing;
 } settings;
@@ -47,6 +58,16 @@ struct _GstFcn {
     /* The class that is not drawn; -1 for none. */
     gint background;
     output_mode output;
+#ifdef HAVE_GST_ANALYTICS
+    gboolean metadata;
+    /* Where masks for metadata come from, and their format; NULL without metadata or caps. */
+    GstBufferPool *masks;
+    GstVideoInfo mask_info;
+    /* By class; there are at most 255. */
+    guint region_ids[255];
+    GQuark class_names[255];
+    gfloat confidences[255];
+#endif
 };
 
 G_DEFINE_TYPE(GstFcn, gst_fcn, GST_TYPE_VIDEO_FILTER)
@@ -66,7 +87,8 @@ enum {
     PROPERTY_MIN_REGION,
     PROPERTY_OUTPUT,
     PROPERTY_ALPHA,
-    PROPERTY_OUTLINE
+    PROPERTY_OUTLINE,
+    PROPERTY_METADATA
 };
 
 static GType provider_type(void) {
@@ -141,6 +163,7 @@ static void gst_fcn_set_property(GObject *object, guint property, const GValue *
     case PROPERTY_OUTPUT: to->output = g_value_get_enum(value); break;
     case PROPERTY_ALPHA: to->alpha = g_value_get_double(value); break;
     case PROPERTY_OUTLINE: to->outline = g_value_get_int(value); break;
+    case PROPERTY_METADATA: to->metadata = g_value_get_boolean(value); break;
     default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, property, spec);
     }
     GST_OBJECT_UNLOCK(object);
@@ -165,6 +188,7 @@ static void gst_fcn_get_property(GObject *object, guint property, GValue *value,
     case PROPERTY_OUTPUT: g_value_set_enum(value, from->output); break;
     case PROPERTY_ALPHA: g_value_set_double(value, from->alpha); break;
     case PROPERTY_OUTLINE: g_value_set_int(value, from->outline); break;
+    case PROPERTY_METADATA: g_value_set_boolean(value, from->metadata); break;
     default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, property, spec);
     }
     GST_OBJECT_UNLOCK(object);
@@ -180,6 +204,56 @@ static fcn_status set_size(fcn_options *options, const settings *from) {
     default: return FCN_OK;
     }
 }
+
+#ifdef HAVE_GST_ANALYTICS
+
+/* Prepares what is the same in the metadata of all frames. The regions are all of the model's
+ * classes in its order, whether or not a frame shows them: a region's index and its id are the
+ * class index. GStreamer 1.28's segmentationoverlay relies on that: it takes pixels for indices.
+ * Unknown pixels (255) are in no region. */
+static void start_metadata(GstFcn *self, gboolean metadata) {
+    const uint32_t classes = fcn_segmenter_class_count(self->segmenter);
+
+    self->metadata = metadata;
+    if (!metadata) return;
+    for (uint32_t index = 0; index < classes; index++) {
+        self->region_ids[index] = index;
+        self->class_names[index] = g_quark_from_string(fcn_segmenter_class_name(self->segmenter, index));
+        /* Undefined: a region of a semantic segmentation has no confidence of its own. */
+        self->confidences[index] = -1;
+    }
+}
+
+/* Frames that still have masks of the pool keep it alive. */
+static void free_masks(GstFcn *self) {
+    if (self->masks != NULL) gst_buffer_pool_set_active(self->masks, FALSE);
+    gst_clear_object(&self->masks);
+}
+
+/* Makes a pool of masks of the frames' size: they are allocated for the first frames only. */
+static gboolean gst_fcn_set_info(GstVideoFilter *filter, GstCaps *in_caps, GstVideoInfo *in, GstCaps *out_caps,
+                                 GstVideoInfo *out) {
+    GstFcn *self = GST_FCN(filter);
+    GstStructure *config;
+    GstCaps *caps;
+
+    (void)in_caps, (void)out_caps, (void)out;
+    free_masks(self);
+    if (!self->metadata) return TRUE;
+    if (!gst_video_info_set_format(&self->mask_info, GST_VIDEO_FORMAT_GRAY8, (guint)GST_VIDEO_INFO_WIDTH(in),
+                                   (guint)GST_VIDEO_INFO_HEIGHT(in)))
+        return FALSE;
+    caps = gst_video_info_to_caps(&self->mask_info);
+    self->masks = gst_video_buffer_pool_new();
+    config = gst_buffer_pool_get_config(self->masks);
+    gst_buffer_pool_config_set_params(config, caps, (guint)GST_VIDEO_INFO_SIZE(&self->mask_info), 0, 0);
+    /* GstAnalyticsSegmentationMtd requires a GstVideoMeta. */
+    gst_buffer_pool_config_add_option(config, GST_BUFFER_POOL_OPTION_VIDEO_META);
+    gst_caps_unref(caps);
+    return gst_buffer_pool_set_config(self->masks, config) && gst_buffer_pool_set_active(self->masks, TRUE);
+}
+
+#endif
 
 /* Loads the model before the first frame, so that a bad one stops the pipeline at once. */
 static gboolean gst_fcn_start(GstBaseTransform *transform) {
@@ -220,6 +294,9 @@ static gboolean gst_fcn_start(GstBaseTransform *transform) {
     if (status == FCN_OK) {
         self->mask = fcn_mask_new();
         self->background = fcn_segmenter_background(self->segmenter);
+#ifdef HAVE_GST_ANALYTICS
+        start_metadata(self, now.metadata);
+#endif
     }
     return status == FCN_OK;
 }
@@ -228,6 +305,9 @@ static gboolean gst_fcn_stop(GstBaseTransform *transform) {
     GstFcn *self = GST_FCN(transform);
     g_clear_pointer(&self->outlined, g_free);
     self->capacity = 0;
+#ifdef HAVE_GST_ANALYTICS
+    free_masks(self);
+#endif
     g_clear_pointer(&self->mask, fcn_mask_free);
     g_clear_pointer(&self->segmenter, fcn_free);
     return TRUE;
@@ -391,6 +471,61 @@ static gboolean label(GstFcn *self, const settings *now, const GstVideoFrame *vi
     return status == FCN_OK;
 }
 
+/* Copies the labels into a frame of their size in GRAY8. */
+static void copy_labels(GstFcn *self, GstVideoFrame *out) {
+    const uint8_t *labels = fcn_mask_labels(self->mask);
+    const gsize width = (gsize)GST_VIDEO_FRAME_WIDTH(out);
+
+    for (gint y = 0; y < GST_VIDEO_FRAME_HEIGHT(out); y++) {
+        guint8 *row = (guint8 *)GST_VIDEO_FRAME_PLANE_DATA(out, 0) + (gssize)y * GST_VIDEO_FRAME_PLANE_STRIDE(out, 0);
+        memcpy(row, labels + (gsize)y * width, width);
+    }
+}
+
+#ifdef HAVE_GST_ANALYTICS
+
+/* Attaches the labels to a buffer as a GstAnalyticsSegmentationMtd, and the names of the classes as
+ * a GstAnalyticsClsMtd related to it, as GStreamer's documentation of the former describes: region
+ * `i` is class `i`. */
+static gboolean attach_labels(GstFcn *self, GstBuffer *buffer) {
+    const gsize classes = fcn_segmenter_class_count(self->segmenter);
+    const guint width = (guint)GST_VIDEO_INFO_WIDTH(&self->mask_info);
+    const guint height = (guint)GST_VIDEO_INFO_HEIGHT(&self->mask_info);
+    /* GStreamer's default size, and space for the classes: it need not grow. */
+    GstAnalyticsRelationMetaInitParams space = {5, 1024 + classes * (sizeof(guint) + sizeof(GQuark) + sizeof(gfloat))};
+    GstAnalyticsRelationMeta *relations;
+    GstAnalyticsSegmentationMtd regions;
+    GstAnalyticsClsMtd names;
+    GstBuffer *mask = NULL;
+    GstVideoFrame frame;
+    gboolean attached = FALSE;
+
+    if (gst_buffer_pool_acquire_buffer(self->masks, &mask, NULL) == GST_FLOW_OK &&
+        gst_video_frame_map(&frame, &self->mask_info, mask, GST_MAP_WRITE)) {
+        copy_labels(self, &frame);
+        gst_video_frame_unmap(&frame);
+        /* The buffer's own, if an element upstream has added one. */
+        relations = gst_buffer_add_analytics_relation_meta_full(buffer, &space);
+        /* Takes the mask. */
+        attached = gst_analytics_relation_meta_add_segmentation_mtd(relations, mask, GST_SEGMENTATION_TYPE_SEMANTIC,
+                                                                    classes, self->region_ids, 0, 0, width, height,
+                                                                    &regions);
+        if (attached) mask = NULL;
+        /* GStreamer's documentation looks names up by RELATE_TO, its segmentationoverlay by
+         * N_TO_N. */
+        attached = attached &&
+                   gst_analytics_relation_meta_add_cls_mtd(relations, classes, self->confidences, self->class_names,
+                                                           &names) &&
+                   gst_analytics_relation_meta_set_relation(
+                       relations, GST_ANALYTICS_REL_TYPE_RELATE_TO | GST_ANALYTICS_REL_TYPE_N_TO_N, regions.id, names.id);
+    }
+    gst_clear_buffer(&mask);
+    if (!attached) GST_ELEMENT_ERROR(self, STREAM, FAILED, ("The labels cannot be attached to the frame"), (NULL));
+    return attached;
+}
+
+#endif
+
 static settings current(GstFcn *self) {
     settings now;
     GST_OBJECT_LOCK(self);
@@ -411,6 +546,11 @@ static GstFlowReturn gst_fcn_transform_frame_ip(GstVideoFilter *filter, GstVideo
     fcn_frame frame = {0};
 
     if (!label(self, &now, video, &frame)) return GST_FLOW_ERROR;
+#ifdef HAVE_GST_ANALYTICS
+    if (self->metadata && !attach_labels(self, video->buffer)) return GST_FLOW_ERROR;
+#endif
+    /* Nothing is visible. */
+    if (now.alpha == 0 && outline == 0) return GST_FLOW_OK;
     if (GST_VIDEO_INFO_IS_YUV(&video->info)) {
         overlay_yuv(self, now.alpha, outline, video);
         return GST_FLOW_OK;
@@ -429,16 +569,13 @@ static GstFlowReturn gst_fcn_transform_frame_ip(GstVideoFilter *filter, GstVideo
 static GstFlowReturn gst_fcn_transform_frame(GstVideoFilter *filter, GstVideoFrame *in, GstVideoFrame *out) {
     GstFcn *self = GST_FCN(filter);
     const settings now = current(self);
-    const gsize width = (gsize)GST_VIDEO_FRAME_WIDTH(out);
-    const uint8_t *labels;
     fcn_frame frame = {0};
 
     if (!label(self, &now, in, &frame)) return GST_FLOW_ERROR;
-    labels = fcn_mask_labels(self->mask);
-    for (gint y = 0; y < GST_VIDEO_FRAME_HEIGHT(out); y++) {
-        guint8 *row = (guint8 *)GST_VIDEO_FRAME_PLANE_DATA(out, 0) + (gssize)y * GST_VIDEO_FRAME_PLANE_STRIDE(out, 0);
-        memcpy(row, labels + (gsize)y * width, width);
-    }
+#ifdef HAVE_GST_ANALYTICS
+    if (self->metadata && !attach_labels(self, out->buffer)) return GST_FLOW_ERROR;
+#endif
+    copy_labels(self, out);
     return GST_FLOW_OK;
 }
 
@@ -521,6 +658,15 @@ static void gst_fcn_class_init(GstFcnClass *klass) {
                          "Width of the classes' opaque outlines in pixels; -1: 1, and 1 more per 300 pixels of the "
                          "shorter side",
                          -1, 64, -1, live));
+#ifdef HAVE_GST_ANALYTICS
+    g_object_class_install_property(
+        object, PROPERTY_METADATA,
+        g_param_spec_boolean("metadata", "Metadata",
+                             "Attach the labels (GstAnalyticsSegmentationMtd) and the names of the classes "
+                             "(GstAnalyticsClsMtd) to each buffer",
+                             FALSE, once));
+    GST_VIDEO_FILTER_CLASS(klass)->set_info = gst_fcn_set_info;
+#endif
 
     GST_BASE_TRANSFORM_CLASS(klass)->start = gst_fcn_start;
     GST_BASE_TRANSFORM_CLASS(klass)->stop = gst_fcn_stop;
