@@ -1,5 +1,6 @@
 """Formats a benchmark run as Markdown and compares it with the project's targets."""
 
+import statistics
 from dataclasses import dataclass
 
 from rows import MODELS, ROWS
@@ -149,6 +150,12 @@ def versions(results):
     return ", ".join(f"{peer} {version}" for peer, version in found.items())
 
 
+def load(results):
+    """The median time for loading ONNX Runtime."""
+    loads = [row["load"] for setting in results["settings"] for row in setting["rows"].values() if "load" in row]
+    return f"{statistics.median(loads):.0f}"
+
+
 def markdown(results, plot):
     machine = results["machine"]
     present = {name for setting in results["settings"] for name in setting["rows"]}
@@ -171,7 +178,8 @@ file, or one made from it; the weights are untrained, because they do not affect
 Each measurement runs in its own process: it loads the model (*create*), labels a *first frame*, labels frames for
 {results['seconds'] / 10:g} s without measuring, and measures frames for {results['seconds']:g} s. The rows of a table
 take turns ({results['rounds']} each) and never run concurrently. Times are medians over all frames, in
-milliseconds; *create* excludes starting Python and its imports. *Peak* is the process's peak memory (VmHWM), including
+milliseconds; *create* excludes starting Python and its imports, and for libfcn loading ONNX Runtime's library, too,
+which Python's import does: {load(results)} ms. *Peak* is the process's peak memory (VmHWM), including
 Python and numpy (about 40 MiB) for rows in Python. *Same labels* is the share of pixels with libfcn's label: it shows
 that the rows compute the same result; int8 rows may differ. The rows *-default*, *-fast* and *-autocast* may compute in
 bfloat16 where the processor has it, the others compute in float32 or in integers; bars on OpenVINO's bfloat16 and int8

@@ -107,6 +107,8 @@ def figures(runs):
         "low": tenths[0], "high": tenths[-1], "create": statistics.median(run["create"] for run in runs),
         "first": statistics.median(run["first"] for run in runs), "peak": max(run["peak"] for run in runs),
     }
+    if "load" in runs[0]:
+        result["load"] = statistics.median(run["load"] for run in runs)
     if "steps" in runs[0]:
         steps = [step for run in runs for step in run["steps"]]
         names = ("preprocess", "inference", "head")
