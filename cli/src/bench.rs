@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     /// An ONNX file, or the name of an installed model.
-    model: String,
+    model: PathBuf,
 
     /// A JPEG or PNG file. Without one, a smooth random image is labelled, on which the share of
     /// equal labels means little.

@@ -2,12 +2,12 @@
 
 use std::{
     fs,
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
 use clap::Args;
 use fcn::{LogLevel, Segmenter};
-
 use fcn_cli::Result;
 
 use crate::{models, settings::Settings};
@@ -15,7 +15,7 @@ use crate::{models, settings::Settings};
 #[derive(Debug, Args)]
 pub(crate) struct Info {
     /// An ONNX file, or the name of an installed model.
-    model: String,
+    model: PathBuf,
 
     #[command(flatten)]
     settings: Settings,

@@ -9,9 +9,8 @@ use std::{
 
 use clap::Args;
 use fcn::{Frame, Mask, PixelFormat, Segmenter};
-use serde::{Deserialize, Serialize};
-
 use fcn_cli::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
 

@@ -12,10 +12,9 @@ pub(crate) const DEFAULT: &str = "animals";
 
 /// The file of `model`: a path, or the name of an installed model such as `street`. A name must not
 /// be that of a file, or it is a path.
-pub(crate) fn find(model: &str) -> Result<PathBuf> {
-    let path = Path::new(model);
-    if path.exists() || path.components().count() > 1 || path.extension().is_some() {
-        return Ok(path.to_owned());
+pub(crate) fn find(model: &Path) -> Result<PathBuf> {
+    if model.exists() || model.components().count() > 1 || model.extension().is_some() {
+        return Ok(model.to_owned());
     }
     installed(model).ok_or_else(|| {
         let names = names();
@@ -24,17 +23,18 @@ pub(crate) fn find(model: &str) -> Result<PathBuf> {
         } else {
             format!("installed are {}", names.join(", "))
         };
+        let model = model.display();
         format!("there is no model {model}; give an .onnx file or the name of an installed model ({known})")
     })
 }
 
-/// Whether `text` names a model rather than a photo or a video.
-pub(crate) fn is_model(text: &str) -> bool {
-    let path = Path::new(text);
-    path.extension().is_some_and(|extension| extension == "onnx") || (!path.exists() && installed(text).is_some())
+/// Whether `path` names a model rather than a photo or a video.
+pub(crate) fn is_model(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "onnx") || (!path.exists() && installed(path).is_some())
 }
 
-fn installed(name: &str) -> Option<PathBuf> {
+fn installed(name: &Path) -> Option<PathBuf> {
+    let name = name.to_str()?;
     if name.is_empty() || name.contains(['/', '.']) {
         return None;
     }

@@ -32,7 +32,7 @@ pub(crate) struct Run {
     /// is given; then photos (JPEG, PNG), folders of photos, patterns, videos, cameras
     /// (/dev/video0) and addresses (rtsp://...). Videos need ffmpeg.
     #[arg(value_name = "MODEL|INPUT", required = true)]
-    arguments: Vec<String>,
+    arguments: Vec<PathBuf>,
 
     /// The folder for the results, created if missing; or, for one video, its overlay's file. A
     /// photo NAME.jpg gives NAME_overlay.png, NAME.png and NAME.json, a video NAME_overlay.mp4,
@@ -107,12 +107,12 @@ pub(crate) struct Context {
 impl Run {
     pub(crate) fn run(self) -> Result<()> {
         let (model, rest) = match &self.arguments[..] {
-            [first, rest @ ..] if models::is_model(first) => (first.as_str(), rest),
+            [first, rest @ ..] if models::is_model(first) => (first.as_path(), rest),
             rest => {
                 if !self.json {
                     eprintln!("no model is named, so {} is used", models::DEFAULT);
                 }
-                (models::DEFAULT, rest)
+                (Path::new(models::DEFAULT), rest)
             }
         };
         if rest.is_empty() {

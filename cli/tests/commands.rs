@@ -1,8 +1,10 @@
 //! The command `fcn` as users call it.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::Write,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -120,6 +122,21 @@ fn photos_get_the_librarys_labels_in_every_form() {
             seen += class["area"].as_u64().unwrap() as usize;
         }
         assert_eq!(seen, expected.len());
+    }
+}
+
+/// Latin-1 is not UTF-8.
+#[test]
+fn names_that_are_not_utf_8_are_kept() {
+    let folder = folder(1);
+    let at = |name: &[u8]| folder.path().join(OsStr::from_bytes(name));
+    fs::rename(at(b"m.onnx"), at(b"m\xfc.onnx")).unwrap();
+    fs::rename(at(b"photos/p0.png"), at(b"photos/p\xe4.png")).unwrap();
+    for (out, photo) in [("named", &b"photos/p\xe4.png"[..]), ("found", b"photos")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fcn"));
+        command.arg("run").args([b"m\xfc.onnx", photo].map(OsStr::from_bytes)).args(["--out", out]);
+        assert!(command.current_dir(folder.path()).status().unwrap().success());
+        assert!(at(&[out.as_bytes(), b"/p\xe4_overlay.png"].concat()).exists());
     }
 }
 
