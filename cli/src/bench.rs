@@ -108,9 +108,9 @@ impl Bench {
             }
         }
         if self.json {
-            print_json(&rows)
+            print_json(&rows)?;
         } else {
-            print_table(&rows, &image)
+            print_table(&rows, &image)?;
         }
         if rows.iter().all(|row| row.figures.is_err()) {
             return Err("nothing runs here; the rows above say why".into());
@@ -181,16 +181,24 @@ fn threads_of(settings: &Settings) -> String {
     if settings.threads == 0 { "-".to_owned() } else { settings.threads.to_string() }
 }
 
-fn print_table(rows: &[Row], image: &Image) {
-    println!("frames of {} x {} pixels; times in ms, memory in MB", image.width, image.height);
-    println!(
+fn print_table(rows: &[Row], image: &Image) -> Result<()> {
+    say!("frames of {} x {} pixels; times in ms, memory in MB", image.width, image.height);
+    say!(
         "{:<10}{:<10}{:>8}{:>10}{:>10}{:>10}{:>12}{:>9}{:>14}",
-        "provider", "format", "threads", "create", "first", "median", "90 % below", "memory", "equal labels"
+        "provider",
+        "format",
+        "threads",
+        "create",
+        "first",
+        "median",
+        "90 % below",
+        "memory",
+        "equal labels"
     );
     for row in rows {
         let (provider, threads) = (row.settings.provider.name(), threads_of(&row.settings));
         match &row.figures {
-            Ok(figures) => println!(
+            Ok(figures) => say!(
                 "{provider:<10}{:<10}{threads:>8}{:>10.1}{:>10.1}{:>10.2}{:>12.2}{:>9.0}{:>12.2} %",
                 figures.format,
                 figures.create,
@@ -200,12 +208,13 @@ fn print_table(rows: &[Row], image: &Image) {
                 figures.memory,
                 100.0 * row.equal
             ),
-            Err(reason) => println!("{provider:<10}{reason}"),
+            Err(reason) => say!("{provider:<10}{reason}"),
         }
     }
+    Ok(())
 }
 
-fn print_json(rows: &[Row]) {
+fn print_json(rows: &[Row]) -> Result<()> {
     let rows: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -223,7 +232,8 @@ fn print_json(rows: &[Row]) {
             }
         })
         .collect();
-    println!("{}", json!(rows));
+    say!("{}", json!(rows));
+    Ok(())
 }
 
 /// An image of waves, the same each time.

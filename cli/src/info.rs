@@ -32,40 +32,40 @@ impl Info {
         }));
         let segmenter = Segmenter::from_file(&path, &options).map_err(|error| error.to_string())?;
         let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        println!("file        {} ({:.1} MB)", path.display(), bytes as f64 / 1e6);
-        println!("runs on     {}, ONNX Runtime {}", segmenter.provider(), segmenter.runtime_version());
-        println!("stride      {} pixels", segmenter.stride());
+        say!("file        {} ({:.1} MB)", path.display(), bytes as f64 / 1e6);
+        say!("runs on     {}, ONNX Runtime {}", segmenter.provider(), segmenter.runtime_version());
+        say!("stride      {} pixels", segmenter.stride());
         match segmenter.card() {
             Some(card) => {
-                println!("network     {}", fcn::plain(&card.architecture));
+                say!("network     {}", fcn::plain(&card.architecture));
                 if let Some(side) = card.native_side {
-                    println!("native size {side} x {side} pixels, or another rectangle of that area");
+                    say!("native size {side} x {side} pixels, or another rectangle of that area");
                 }
                 if let Some(temperature) = card.temperature {
-                    println!("temperature {temperature:.3}, which divides scores for confidence and margin");
+                    say!("temperature {temperature:.3}, which divides scores for confidence and margin");
                 }
-                println!("trained on  {}", fcn::plain(&card.dataset));
+                say!("trained on  {}", fcn::plain(&card.dataset));
                 for (name, value) in card.metrics.iter().filter(|(name, _)| !name.starts_with("iou/")) {
-                    println!("  {:<28}{value:.4}", fcn::plain(name));
+                    say!("  {:<28}{value:.4}", fcn::plain(name));
                 }
             }
-            None => println!("card        none: the model was not exported by this trainer"),
+            None => say!("card        none: the model was not exported by this trainer"),
         }
         let background = segmenter.background();
-        println!("classes     {}", segmenter.classes().len());
+        say!("classes     {}", segmenter.classes().len());
         for (index, class) in segmenter.classes().iter().enumerate() {
             let iou = segmenter.card().and_then(|card| card.metrics.get(&format!("iou/{}", class.name)));
             let mark = if background.map(usize::from) == Some(index) { " (background)" } else { "" };
             let iou = iou.map_or(String::new(), |iou| format!("IoU {iou:.4}"));
-            println!("  {index:>3}  {:<24}{iou}{mark}", fcn::plain(&class.name));
+            say!("  {index:>3}  {:<24}{iou}{mark}", fcn::plain(&class.name));
         }
         let messages = messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !messages.is_empty() {
-            println!("log");
+            say!("log");
         }
         for (level, message) in messages.iter() {
             let mark = if *level == LogLevel::Info { "" } else { "warning: " };
-            println!("  {mark}{message}");
+            say!("  {mark}{message}");
         }
         Ok(())
     }

@@ -1,6 +1,15 @@
 //! `fcn`: labels photos and videos with a model, compares what runs on this machine, and describes
 //! models. It needs no libtorch.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
+
+/// Writes a line to stdout; a closed pipe or a full disk ends the function with an error.
+macro_rules! say {
+    ($($text:tt)*) => { crate::write_line(&mut std::io::stdout(), format_args!($($text)*))? };
+}
+
+/// Writes a line to stderr; if that fails, nobody can be told.
+macro_rules! tell {
+    ($($text:tt)*) => { let _ = crate::write_line(&mut std::io::stderr(), format_args!($($text)*)); };
+}
 
 mod bench;
 mod info;
@@ -11,9 +20,10 @@ mod run;
 mod settings;
 mod video;
 
-use std::process::ExitCode;
+use std::{fmt, io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use fcn_cli::Result;
 
 /// Semantic segmentation of photos and videos.
 #[derive(Debug, Parser)]
@@ -46,8 +56,12 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("fcn: {error}");
+            tell!("fcn: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn write_line(out: &mut impl Write, text: fmt::Arguments<'_>) -> Result<()> {
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| format!("cannot write the output: {error}"))
 }

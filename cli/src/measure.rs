@@ -92,7 +92,7 @@ impl Measure {
             provider: segmenter.provider().to_owned(),
             format: segmenter.precision().to_owned(),
         };
-        println!("{}", serde_json::to_string(&figures).map_err(|error| error.to_string())?);
+        say!("{}", serde_json::to_string(&figures).map_err(|error| error.to_string())?);
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ pub(crate) const DEFAULT: &str = "animals";
 /// The file of `model`: a path, or the name of an installed model such as `street`. A name must not
 /// be that of a file, or it is a path.
 pub(crate) fn find(model: &Path) -> Result<PathBuf> {
-    if model.exists() || model.components().count() > 1 || model.extension().is_some() {
+    if model.is_file() || model.components().count() > 1 || model.extension().is_some() {
         return Ok(model.to_owned());
     }
     installed(model).ok_or_else(|| {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::IsTerminal,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -110,7 +110,7 @@ impl Run {
             [first, rest @ ..] if models::is_model(first) => (first.as_path(), rest),
             rest => {
                 if !self.json {
-                    eprintln!("no model is named, so {} is used", models::DEFAULT);
+                    tell!("no model is named, so {} is used", models::DEFAULT);
                 }
                 (Path::new(models::DEFAULT), rest)
             }
@@ -119,8 +119,10 @@ impl Run {
             return Err("nothing to label: give photos, folders, videos or cameras after the model".into());
         }
         let model = models::find(model)?;
-        let (out, inputs) = (&self.out, inputs(rest)?);
-        let is_file = out.extension().is_some() && !out.is_dir();
+        let out = &self.out;
+        let has_images = self.write.iter().any(|product| *product != Product::Rle);
+        let inputs = inputs(rest, has_images.then_some(&**out))?;
+        let is_file = out.extension().is_some() && !out.is_dir() && !out.as_os_str().as_encoded_bytes().ends_with(b"/");
         let all = if is_file { vec![job_for_file(inputs, out, &self.write)?] } else { jobs(inputs, out, &self.write)? };
         self.check(&all)?;
         if !is_file {
@@ -130,10 +132,13 @@ impl Run {
         }
 
         let count = all.len();
-        let todo: Vec<Job> = all.into_iter().filter(|job| self.force || !job.is_done()).collect();
-        let there = count - todo.len();
+        let (done, todo): (Vec<Job>, Vec<Job>) = all.into_iter().partition(|job| !self.force && job.is_done());
+        let there = done.len();
         if there > 0 && !self.json {
-            eprintln!("{there} of {count} inputs are done already");
+            tell!("{there} of {count} inputs are done already");
+        }
+        for job in done.iter().filter(|_| self.json) {
+            say!("{}", json!({"input": job.input.name(), "outputs": outputs(job), "done": true}));
         }
         if todo.is_empty() {
             return Ok(());
@@ -185,7 +190,7 @@ impl Run {
                 .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stopped)))
                 .map_err(|error| format!("cannot handle signals: {error}"))?;
         }
-        let progress = if self.json || !std::io::stderr().is_terminal() {
+        let progress = if self.json || !io::stderr().is_terminal() {
             ProgressBar::hidden()
         } else {
             ProgressBar::new(todo.len() as u64).with_style(
@@ -245,16 +250,27 @@ impl Context {
         let works = outcome.is_ok();
         if self.run.json {
             let line = match outcome {
-                Ok(figures) => json!({"input": name, "outputs": job.outputs().collect::<Vec<_>>(), "figures": figures}),
+                Ok(figures) => json!({"input": name, "outputs": outputs(job), "figures": figures}),
                 Err(error) => json!({"input": name, "error": error}),
             };
-            println!("{line}");
+            let written = crate::write_line(&mut io::stdout(), format_args!("{line}"));
+            if let Err(error) = written {
+                self.stopped.store(true, Ordering::Relaxed);
+                tell!("{error}");
+            }
         } else if let Err(error) = outcome {
-            self.progress.suspend(|| eprintln!("{name}: {error}"));
+            self.progress.suspend(|| {
+                tell!("{name}: {}", error.trim_end());
+            });
         }
         self.progress.inc(1);
         works
     }
+}
+
+/// The outputs' names in JSON, in which what is not UTF-8 is replaced.
+fn outputs(job: &Job) -> Vec<String> {
+    job.outputs().map(|path| path.display().to_string()).collect()
 }
 
 /// Creates the folder of an output.

@@ -4,6 +4,7 @@
 //! RGB, because overlays are drawn in RGB.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{BufRead, BufReader, BufWriter, Read, Write},
     os::unix::process::CommandExt,
@@ -107,7 +108,7 @@ fn label(context: &Context, frames: Frames, sinks: &mut Sinks, source: &Source) 
 
 /// What ffprobe says about a video.
 struct Source {
-    input: String,
+    input: OsString,
     /// Options for ffmpeg before `-i`.
     options: Vec<&'static str>,
     /// Frames per second as ffmpeg writes it: `30000/1001`.
@@ -129,12 +130,15 @@ impl Source {
             Vec::new()
         };
         // A file whose name looks like an option or an address stays a file.
-        let input = if live { name } else { format!("file:{name}") };
+        let mut address = OsString::from(if live { "" } else { "file:" });
+        address.push(input.path());
+        let input = address;
         let output = Command::new("ffprobe")
             .args(["-v", "error", "-select_streams", "v:0", "-of", "json"])
             .args(["-show_entries", "stream=avg_frame_rate,r_frame_rate,nb_frames:format=duration"])
             .args(&options)
-            .args(["-i", &input])
+            .arg("-i")
+            .arg(&input)
             .stdin(Stdio::null())
             .output()
             .map_err(|error| format!("cannot start ffprobe: {error}"))?;
@@ -161,7 +165,9 @@ impl Source {
         Command::new("ffmpeg")
             .args(["-v", "error", "-nostdin"])
             .args(&self.options)
-            .args(["-i", &self.input, "-map", "0:v:0", "-r", &self.rate, "-f", "image2pipe", "-c:v", "ppm", "-"])
+            .arg("-i")
+            .arg(&self.input)
+            .args(["-map", "0:v:0", "-r", &self.rate, "-f", "image2pipe", "-c:v", "ppm", "-"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -376,7 +382,7 @@ impl Encoder {
         let mut command = Command::new("ffmpeg");
         command.args(["-v", "error", "-y", "-f", "image2pipe", "-c:v", "ppm", "-framerate", &source.rate, "-i", "-"]);
         if !source.live {
-            command.args(["-i", &source.input, "-map", "0:v", "-map", "1:a?", "-c:a", "copy"]);
+            command.arg("-i").arg(&source.input).args(["-map", "0:v", "-map", "1:a?", "-c:a", "copy"]);
         }
         // Players expect 4:2:0, which has even sides.
         command.args(["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]).arg(&output);

@@ -132,12 +132,39 @@ fn names_that_are_not_utf_8_are_kept() {
     let at = |name: &[u8]| folder.path().join(OsStr::from_bytes(name));
     fs::rename(at(b"m.onnx"), at(b"m\xfc.onnx")).unwrap();
     fs::rename(at(b"photos/p0.png"), at(b"photos/p\xe4.png")).unwrap();
-    for (out, photo) in [("named", &b"photos/p\xe4.png"[..]), ("found", b"photos")] {
+    let photos = [("named", &b"photos/p\xe4.png"[..]), ("found", b"photos"), ("matching", b"ph*/p*.png")];
+    for (out, photo) in photos {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fcn"));
-        command.arg("run").args([b"m\xfc.onnx", photo].map(OsStr::from_bytes)).args(["--out", out]);
-        assert!(command.current_dir(folder.path()).status().unwrap().success());
+        command.arg("run").args([b"m\xfc.onnx", photo].map(OsStr::from_bytes)).args(["--out", out, "--json"]);
+        let output = command.current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success());
+        let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(line["outputs"][0], format!("{out}/p\u{fffd}_overlay.png"));
         assert!(at(&[out.as_bytes(), b"/p\xe4_overlay.png"].concat()).exists());
     }
+}
+
+#[test]
+fn a_closed_output_is_an_error() {
+    let folder = folder(1);
+    for arguments in [&["info", "m.onnx"][..], &["run", "m.onnx", "photos", "--out", "out", "--json"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fcn"));
+        let output = command.args(arguments).current_dir(folder.path()).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write the output: No space left"));
+    }
+}
+
+#[test]
+fn results_do_not_go_among_the_photos() {
+    let folder = folder(1);
+    let message = fails(&["run", "m.onnx", "photos", "--out", "photos/"], folder.path());
+    assert!(message.contains("--out is the folder of the photos"), "{message}");
+    works(&["run", "m.onnx", "photos", "--out", "photos", "--write", "rle"], folder.path());
+    let again = works(&["run", "m.onnx", "photos", "--out", "photos", "--write", "rle", "--json"], folder.path());
+    let line: Value = serde_json::from_str(&again).unwrap();
+    assert_eq!((&line["input"], &line["done"]), (&Value::from("photos/p0.png"), &Value::from(true)));
 }
 
 #[test]
@@ -176,7 +203,7 @@ fn mistakes_are_told_in_a_sentence() {
         (&["run", "bad.onnx", "photos", "--out", "out"], "bad.onnx"),
         (&["run", "m.onnx", "photos", "--out", "x.mp4"], "is a file"),
         (&["run", "m.onnx", "photos", "--out", "out", "--show"], "--show is for videos"),
-        (&["run", "m.onnx", "photos", "--out", "photos", "--write", "labels"], "would replace the input"),
+        (&["run", "m.onnx", "photos/p0.png", "--out", "photos", "--write", "labels"], "would replace the input"),
         (&["run", "photos", "--out", "out"], "there is no model animals"),
         (&["info", "nowhere"], "there is no model nowhere"),
         (&["bench", "bad.onnx", "--seconds", "0.01"], "nothing runs here"),

@@ -30,6 +30,7 @@ SCHEMA = pa.schema([
 ])
 #: What a photo itself can cause; other errors end the job.
 BROKEN = (pyfcn.FileError, pyfcn.InvalidArgumentError, pyfcn.OutOfMemoryError, pyfcn.UnsupportedFormatError)
+ENDINGS = ["jpg", "jpeg", "png", "JPG", "JPEG", "PNG"]
 #: CPUs that Ray sets aside for a task that reads or writes.
 READING = 0.5
 
@@ -89,14 +90,25 @@ def read(source):
     """The photos as a data set with the columns `path` and `bytes`."""
     if source.endswith(".parquet"):
         return ray.data.read_parquet(source, columns=["path", "bytes"], num_cpus=READING)
-    if "://" not in source and glob.has_magic(source):
-        source = [os.path.abspath(path) for path in sorted(glob.glob(source))]
-        if not source:
-            raise SystemExit("no file matches the pattern")
-    elif "://" not in source:
-        source = os.path.abspath(source)
-    extensions = ["jpg", "jpeg", "png", "JPG", "JPEG", "PNG"]
-    return ray.data.read_binary_files(source, include_paths=True, file_extensions=extensions, num_cpus=READING)
+    if "://" in source:
+        return ray.data.read_binary_files(source, include_paths=True, file_extensions=ENDINGS, num_cpus=READING)
+    # Of folders, Ray would leave out names that begin with _ or contain a question mark.
+    return ray.data.read_binary_files(photos(source), include_paths=True, num_cpus=READING)
+
+
+def photos(source):
+    """The photos of a folder on this machine, without subfolders and hidden files, as `fcn run` takes them, or
+    the files that match a pattern."""
+    pattern = os.path.join(glob.escape(source), "*") if os.path.isdir(source) else source
+    found = [os.path.abspath(path) for path in sorted(glob.glob(pattern)) if os.path.isfile(path)]
+    if os.path.isdir(source):
+        found = [path for path in found if path.lower().endswith(tuple("." + ending for ending in ENDINGS))]
+    if not found:
+        raise SystemExit(f"{source} has no photos")
+    for path in found:
+        if not path.isprintable():
+            raise SystemExit(f"{path!a}: rename it, because Parquet stores names in UTF-8")
+    return found
 
 
 def claim(out, record):
@@ -127,7 +139,10 @@ def main(arguments=None):
     parser.add_argument("--address", help="the Ray cluster; without it and RAY_ADDRESS, Ray starts on this machine")
     args = parser.parse_args(arguments)
 
-    model = pathlib.Path(args.model).read_bytes()
+    try:
+        model = pathlib.Path(args.model).read_bytes()
+    except OSError as error:
+        raise SystemExit(f"the model cannot be read: {error}") from None
     provider = "cuda" if args.gpus_per_worker else "cpu"
     out = args.out if "://" in args.out else os.path.abspath(args.out)
     claim(out, {"model": hashlib.sha256(model).hexdigest(), "format": args.format, "provider": provider})

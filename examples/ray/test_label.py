@@ -42,6 +42,8 @@ def photos(folder):
         ending = "jpg" if index % 2 else "png"
         PIL.Image.fromarray(small).resize((120 + index, 90), PIL.Image.NEAREST).save(folder / f"{index:03}.{ending}")
     image = PIL.Image.open(folder / "000.png")
+    (folder / "001.jpg").rename(folder / "_DSC0001.JPG")
+    (folder / "002.png").rename(folder / "what?.png")
     image.convert("L").save(folder / "grey.png")
     exif = image.getexif()
     exif[0x0112] = 6  # The camera was turned by 90 degrees.
@@ -123,7 +125,7 @@ class Labels(unittest.TestCase):
         out = self.run_job(Dying)
         self.assertTrue((self.photos / "killed").exists())
         first = rows(out)
-        files = sorted(path.name for path in self.photos.iterdir() if path.suffix in (".png", ".jpg"))
+        files = sorted(path.name for path in self.photos.iterdir() if path.suffix.lower() in (".png", ".jpg"))
         self.assertEqual([name(row) for row in first], files)
 
         self.segmenter = pyfcn.Segmenter(MODEL, provider="cpu", threads=1)
@@ -150,6 +152,14 @@ class Labels(unittest.TestCase):
         self.assertEqual(len(both), len(first) + 1)
         self.assertEqual([row for row in both if name(row) != "new.png"], first)
 
+        # Mistakes are named.
+        (self.photos / "none").mkdir()
+        for wrong in ["none", "*.jpeg", "missing"]:
+            with self.assertRaisesRegex(SystemExit, "has no photos"):
+                label.photos(str(self.photos / wrong))
+        (self.photos / "line\nbreak.png").write_bytes(b"")
+        with self.assertRaisesRegex(SystemExit, "rename it"):
+            label.photos(str(self.photos))
         # Other options for the same data set are refused.
         with self.assertRaisesRegex(SystemExit, "other options"):
             label.claim(str(out), {"format": "rle"})

@@ -6,7 +6,7 @@ mod outlines;
 
 use std::time::{Duration, Instant};
 
-use fcn::read_image;
+use fcn::Image;
 use fcn_cli::plan::Job;
 use fcn_cli::results::Results;
 
@@ -43,10 +43,15 @@ pub struct PhotoPredictor<'a> {
 }
 
 impl PhotoPredictor<'_> {
-    /// Labels a photo, rotated according to its EXIF data, and writes `format`'s files for it.
-    pub fn run(&mut self, job: &Job, annotations: &mut Annotations<'_>, format: Format) -> Result<PhotoResult> {
+    /// Labels the photo of a job, which is `image`, and writes `format`'s files for it.
+    pub fn run(
+        &mut self,
+        job: &Job,
+        mut image: Image,
+        annotations: &mut Annotations<'_>,
+        format: Format,
+    ) -> Result<PhotoResult> {
         let photo = job.input.path();
-        let mut image = read_image(photo)?;
         let (width, height) = (image.width as usize, image.height as usize);
         let named = |error| Error::new(format!("{}: {error}", photo.display()));
         let start = Instant::now();

@@ -1,7 +1,9 @@
 //! `trainer predict`, run as a program, on random networks and small pictures.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -299,6 +301,71 @@ fn compare_draws_photos_predictions_and_truths_in_rows() {
 }
 
 #[test]
+fn existing_files_are_not_replaced() {
+    let folder = Folder::new();
+    for photo in ["photos/a.jpg", "masks/b.png"] {
+        folder.photo(photo, 48, 32);
+    }
+    let refused = |arguments: &[&str], message: &str| {
+        let output = folder.predict(arguments);
+        let text = String::from_utf8(output.stderr).expect("text");
+        assert!(!output.status.success() && text.contains(message), "{arguments:?}: {text}");
+    };
+    // A mask drawn by hand.
+    let mask = folder.path("masks/a.png");
+    fs::write(&mask, "by hand").expect("a file");
+    let exists = "masks/a.png exists already; choose another --out, or replace it with --force";
+    refused(&["run", "photos", "--out", "masks"], exists);
+    assert_eq!(fs::read(&mask).expect("a file"), b"by hand");
+    assert!(!folder.path("masks/a_overlay.png").exists());
+    folder.success(&["run", "photos", "--out", "masks", "--force"]);
+    assert_ne!(fs::read(&mask).expect("a file"), b"by hand");
+
+    for file in ["SegmentationClass/a.png", "labelmap.txt", "ImageSets/Segmentation/default.txt"] {
+        let path = folder.path("voc").join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, "by hand").expect("a file");
+        for arguments in [&[][..], &["--force"]] {
+            let all = [&["run", "photos", "--out", "voc", "--format", "cvat"], arguments].concat();
+            refused(&all, &format!("voc/{file} exists already, perhaps with corrections"));
+        }
+        assert_eq!(folder.names("voc").len(), 1);
+        fs::remove_dir_all(folder.path("voc")).expect("a folder");
+    }
+    refused(&["run", "photos", "--out", "photos"], "--out is the folder of the photos photos");
+}
+
+#[test]
+fn annotations_need_names_of_their_own_in_utf_8() {
+    let folder = Folder::new();
+    for photo in ["s/x.jpg", "t/x.jpg", "lines/a\nb.png", "beside/p.png"] {
+        folder.photo(photo, 48, 32);
+    }
+    let latin1 = folder.path("latin1");
+    fs::create_dir(&latin1).expect("a folder");
+    fs::copy(folder.path("s/x.jpg"), latin1.join(OsStr::from_bytes(b"\xe4.jpg"))).expect("a copy");
+    let predict = |format: &str, photos: &[&str]| {
+        let output = folder.predict(&[&["run", "--out", format, "--format", format], photos].concat());
+        String::from_utf8(output.stderr).expect("text")
+    };
+    for format in ["labelme", "cvat"] {
+        assert!(predict(format, &["s", "t"]).contains("s/x.jpg and t/x.jpg would both be called x; rename one"));
+    }
+    // It names each photo with its folder.
+    assert_eq!(predict("coco", &["s", "t"]), "");
+    for photos in ["lines", "latin1"] {
+        for format in ["labelme", "cvat"] {
+            let text = predict(format, &[photos]);
+            assert!(text.contains("is not UTF-8 or has a line break"), "{text}");
+        }
+        folder.success(&["run", photos, "--out", "png"]);
+    }
+    // labelme expects its files beside the photos.
+    folder.success(&["run", "beside", "--out", "beside", "--format", "labelme"]);
+    assert_eq!(folder.names("beside"), ["p.json", "p.png"]);
+}
+
+#[test]
 fn errors_are_one_sentence_and_nothing_is_written() {
     let folder = Folder::new();
     folder.voc();
@@ -349,12 +416,16 @@ fn errors_are_one_sentence_and_nothing_is_written() {
         assert!(text.contains(message), "{arguments:?}: {text}");
         assert_eq!(folder.names("."), before, "{arguments:?}");
     }
-    let output = folder.predict(&["run", "broken.jpg", "--out", "out"]);
+    // Photos that cannot be read stop no others.
+    let output = folder.predict(&["run", "broken.jpg", "a.jpg", "--out", "out"]);
     assert_eq!(
         String::from_utf8(output.stderr).expect("text"),
-        "trainer: broken.jpg is neither a JPEG nor a PNG file\n"
+        "trainer: 1 of 2 photos could not be read; the output names them\n"
     );
-    assert!(!output.status.success() && folder.names("out").is_empty());
+    let lines = String::from_utf8(output.stdout).expect("text");
+    assert!(lines.starts_with("not labelled: broken.jpg is neither a JPEG nor a PNG file\na.jpg: "), "{lines}");
+    assert!(!output.status.success());
+    assert_eq!(folder.names("out"), ["a.png", "a_overlay.png"]);
 
     // Other classes than the network's.
     fs::write(folder.path("voc/labelmap.txt"), LABELMAP.replace("leaf", "tree:1,1,1::\nleaf")).expect("a labelmap");

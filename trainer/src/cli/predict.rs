@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use fcn::read_image;
 use fcn_cli::inputs::photos;
-use fcn_cli::plan::{Product, jobs};
+use fcn_cli::plan::{Job, Product, jobs};
 use fcn_cli::share;
 
 use super::DeviceChoice;
@@ -22,8 +23,9 @@ pub(super) struct Predict {
     /// run folder, whose best checkpoint is used.
     model: PathBuf,
 
-    /// JPEG and PNG files, and folders, whose .jpg, .jpeg and .png files are used in the order of
-    /// their names, without subfolders. Photos are rotated according to their EXIF data.
+    /// JPEG and PNG files, folders, whose .jpg, .jpeg and .png files are used in the order of their
+    /// names, without subfolders, and patterns. Photos are rotated according to their EXIF data.
+    /// Those that cannot be read are named and left out.
     #[arg(value_name = "PHOTO", required_unless_present = "compare", conflicts_with = "compare")]
     photos: Vec<PathBuf>,
 
@@ -46,6 +48,11 @@ pub(super) struct Predict {
     /// import` and `trainer train` read them back.
     #[arg(long, value_enum, default_value = "png", conflicts_with = "compare")]
     format: Format,
+
+    /// With --format png, replace files that exist. Annotations are never replaced, because they may
+    /// contain corrections.
+    #[arg(long, conflicts_with = "compare")]
+    force: bool,
 
     /// With --format labelme or coco, regions of fewer pixels produce no polygon.
     #[arg(long, value_name = "PIXELS", default_value = "64", value_parser = clap::value_parser!(u32).range(1..))]
@@ -106,12 +113,11 @@ impl Predict {
     }
 
     fn label(&self) -> Result<()> {
-        let products = [Product::Labels, Product::Overlay];
-        let jobs = photos(&self.photos).and_then(|photos| jobs(photos, &self.out, &products)).map_err(Error::new)?;
+        let jobs = self.jobs()?;
         let mut predictor = self.predictor()?;
         make_folder(&self.out)?;
         let (classes, background) = (predictor.classes().to_vec(), predictor.background());
-        let mut annotations = Annotations::new(self.format, &self.out, &classes, background, self.min_area as usize)?;
+        let mut annotations = Annotations::new(self.format, &self.out, &classes, background, self.min_area as usize);
         let mut predictor = PhotoPredictor {
             predictor: &mut predictor,
             alpha: self.alpha,
@@ -119,8 +125,17 @@ impl Predict {
             margin: self.rank.is_some(),
         };
         let mut ranking = Vec::new();
+        let mut broken = 0;
         for job in &jobs {
-            let found = predictor.run(job, &mut annotations, self.format)?;
+            let image = match read_image(job.input.path()) {
+                Ok(image) => image,
+                Err(error) => {
+                    super::say(&format!("not labelled: {error}"))?;
+                    broken += 1;
+                    continue;
+                }
+            };
+            let found = predictor.run(job, image, &mut annotations, self.format)?;
             ranking.extend(found.margin.map(|margin| (margin, job.input.path())));
             let milliseconds = found.time.as_secs_f64() * 1e3;
             super::say(&format!("{}: {}; {milliseconds:.0} ms", job.input.name(), shares(&found.shares)))?;
@@ -129,7 +144,28 @@ impl Predict {
         if self.rank.is_some() {
             self.tell(ranking)?;
         }
-        Ok(())
+        match broken {
+            0 => Ok(()),
+            _ => Err(Error::new(format!("{broken} of {} photos could not be read; the output names them", jobs.len()))),
+        }
+    }
+
+    /// The photos with their output files, none of which may exist.
+    fn jobs(&self) -> Result<Vec<Job>> {
+        let products: &[Product] = match self.format {
+            Format::Png => &[Product::Labels, Product::Overlay],
+            Format::Labelme | Format::Coco | Format::Cvat => &[],
+        };
+        let photos = photos(&self.photos, (self.format == Format::Png).then_some(&*self.out));
+        let jobs = photos.and_then(|photos| jobs(photos, &self.out, products)).map_err(Error::new)?;
+        self.format.check_files(&self.out, &jobs)?;
+        if let Some(file) = jobs.iter().flat_map(Job::outputs).find(|file| !self.force && file.exists()) {
+            return Err(Error::new(format!(
+                "{} exists already; choose another --out, or replace it with --force",
+                file.display()
+            )));
+        }
+        Ok(jobs)
     }
 
     /// Lists photos, least certain first.

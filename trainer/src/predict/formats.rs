@@ -1,9 +1,11 @@
 //! Predictions in the formats of labelling tools.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use fcn::palette::Class;
+use fcn_cli::plan::Job;
 use serde_json::{Value, json};
 
 use super::outlines::{Detail, Outline, outlines};
@@ -64,8 +66,8 @@ impl<'a> Annotations<'a> {
         classes: &'a [Class],
         background: Option<u8>,
         min_area: usize,
-    ) -> Result<Annotations<'a>> {
-        let annotations = Annotations {
+    ) -> Annotations<'a> {
+        Annotations {
             format,
             out,
             classes,
@@ -74,21 +76,7 @@ impl<'a> Annotations<'a> {
             images: Vec::new(),
             objects: Vec::new(),
             ids: Vec::new(),
-        };
-        match format {
-            Format::Coco => keep(&annotations.coco_file())?,
-            Format::Cvat => keep(&annotations.list())?,
-            Format::Png | Format::Labelme => {}
         }
-        Ok(annotations)
-    }
-
-    fn coco_file(&self) -> PathBuf {
-        self.out.join("annotations.json")
-    }
-
-    fn list(&self) -> PathBuf {
-        self.out.join("ImageSets/Segmentation/default.txt")
     }
 
     /// Writes a photo's own files.
@@ -114,12 +102,12 @@ impl<'a> Annotations<'a> {
                     .map(|(index, class)| json!({"id": index + 1, "name": class.name, "supercategory": ""}))
                     .collect();
                 let text = json!({"images": self.images, "annotations": self.objects, "categories": categories});
-                Ok(fcn::file::write(&self.coco_file(), text.to_string().as_bytes())?)
+                Ok(fcn::file::write(&self.out.join(COCO_FILE), text.to_string().as_bytes())?)
             }
             Format::Cvat => {
                 let labelmap: String = self.classes.iter().map(labelmap::line).collect();
-                fcn::file::write(&self.out.join("labelmap.txt"), labelmap.as_bytes())?;
-                let list = self.list();
+                fcn::file::write(&self.out.join(CVAT_CLASSES), labelmap.as_bytes())?;
+                let list = self.out.join(CVAT_LIST);
                 folder::make(list.parent().unwrap_or(self.out))?;
                 let ids: String = self.ids.iter().map(|id| format!("{id}\n")).collect();
                 Ok(fcn::file::write(&list, ids.as_bytes())?)
@@ -137,8 +125,7 @@ impl<'a> Annotations<'a> {
     }
 
     fn labelme(&self, labelled: &Labelled<'_>, id: &str) -> Result<()> {
-        let file = self.out.join(format!("{id}.json"));
-        keep(&file)?;
+        let file = self.out.join(labelme_file(id));
         let shapes: Vec<Value> = self
             .outlines(labelled)
             .iter()
@@ -195,14 +182,64 @@ impl<'a> Annotations<'a> {
     }
 
     fn cvat(&mut self, labelled: &Labelled<'_>, id: &str) -> Result<()> {
-        let folder = self.out.join("SegmentationClass");
-        folder::make(&folder)?;
+        let file = self.out.join(cvat_file(id));
+        folder::make(file.parent().unwrap_or(self.out))?;
         let color =
             |label: &u8| self.classes.get(usize::from(*label)).map_or(labelmap::VOID_COLOR, |class| class.color);
         let pixels = labelled.labels.iter().flat_map(color).collect();
         let image = fcn::Image { width: labelled.width as u32, height: labelled.height as u32, pixels };
-        fcn::write_png(folder.join(format!("{id}.png")), &image)?;
+        fcn::write_png(&file, &image)?;
         self.ids.push(id.to_owned());
+        Ok(())
+    }
+}
+
+const COCO_FILE: &str = "annotations.json";
+const CVAT_CLASSES: &str = "labelmap.txt";
+const CVAT_LIST: &str = "ImageSets/Segmentation/default.txt";
+
+fn labelme_file(id: &str) -> String {
+    format!("{id}.json")
+}
+
+fn cvat_file(id: &str) -> String {
+    format!("SegmentationClass/{id}.png")
+}
+
+impl Format {
+    /// Returns an error if a file of this format, other than images, exists in the folder `out`, if
+    /// two photos would have the same one, or if a name cannot be written into it.
+    pub fn check_files(self, out: &Path, jobs: &[Job]) -> Result<()> {
+        let shared: &[&str] = match self {
+            Format::Png => return Ok(()),
+            Format::Labelme => &[],
+            Format::Coco => &[COCO_FILE],
+            Format::Cvat => &[CVAT_CLASSES, CVAT_LIST],
+        };
+        shared.iter().try_for_each(|file| keep(&out.join(file)))?;
+        let mut makers = HashMap::new();
+        for job in jobs {
+            let (photo, id) = (job.input.path(), job.input.id());
+            let (Some(id), Some(_)) = (id.to_str().filter(|id| !id.contains(['\n', '\r'])), photo.to_str()) else {
+                return Err(Error::new(format!(
+                    "the name of {photo:?} is not UTF-8 or has a line break, which annotations cannot contain; rename \
+                     it, or use --format png"
+                )));
+            };
+            let file = match self {
+                Format::Labelme => labelme_file(id),
+                Format::Cvat => cvat_file(id),
+                Format::Png | Format::Coco => continue,
+            };
+            keep(&out.join(&file))?;
+            if let Some(other) = makers.insert(file, photo) {
+                return Err(Error::new(format!(
+                    "{} and {} would both be called {id}; rename one, or give them different --out",
+                    other.display(),
+                    photo.display()
+                )));
+            }
+        }
         Ok(())
     }
 }
