@@ -183,6 +183,9 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
         (Architecture::Fcn8s, Backbone::EfficientNetLite0, UpsampleTraining::Learned),
         (Architecture::Fcn4s, Backbone::EfficientNetLite0, UpsampleTraining::Frozen),
         (Architecture::TopDown, Backbone::EfficientNetLite0, UpsampleTraining::Frozen),
+        (Architecture::Fcn8s, Backbone::MobileNetV2, UpsampleTraining::Learned),
+        (Architecture::Fcn8s, Backbone::MobileNetV4ConvSmall, UpsampleTraining::Learned),
+        (Architecture::TopDown, Backbone::MobileNetV4ConvMedium, UpsampleTraining::Frozen),
     ] {
         let network = network(architecture, backbone, upsample);
         let name = format!("{} {upsample:?}", network.spec.name());
@@ -224,6 +227,8 @@ fn integers_and_halves_score_close_to_floats() {
         (Architecture::Fcn32s, Backbone::ResNet18, 20),
         (Architecture::Fcn8s, Backbone::EfficientNetLite0, 48),
         (Architecture::TopDown, Backbone::EfficientNetLite0, 60),
+        (Architecture::Fcn8s, Backbone::MobileNetV2, 51),
+        (Architecture::TopDown, Backbone::MobileNetV4ConvSmall, 57),
     ] {
         let network = network(architecture, backbone, UpsampleTraining::Learned);
         let name = network.spec.name();
@@ -266,7 +271,15 @@ fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
     let picture = image::open(deps().join("photos/chelsea.png")).unwrap().to_rgb8();
     let (width, height) = (120, 90);
     let picture = image::imageops::crop_imm(&picture, 150, 60, width as u32, height as u32).to_image();
-    for backbone in [Backbone::ResNet18, Backbone::ResNet34, Backbone::ResNet50, Backbone::EfficientNetLite0] {
+    for backbone in [
+        Backbone::ResNet18,
+        Backbone::ResNet34,
+        Backbone::ResNet50,
+        Backbone::EfficientNetLite0,
+        Backbone::MobileNetV2,
+        Backbone::MobileNetV4ConvSmall,
+        Backbone::MobileNetV4ConvMedium,
+    ] {
         for &architecture in Architecture::value_variants() {
             let network = network(architecture, backbone, UpsampleTraining::Learned);
             let name = network.spec.name();

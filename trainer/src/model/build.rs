@@ -5,6 +5,9 @@ use tch::{Device, Kind, Tensor};
 use super::graph::{BatchNorm, Conv, ConvTranspose, Graph, MaxPool, Node, Op, Padding, Value};
 use super::init;
 
+/// PyTorch's epsilon and momentum of batch normalisation.
+pub(super) const NORM: (f64, f64) = (1e-5, 0.1);
+
 /// A convolution's shape.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConvolutionShape {
@@ -14,6 +17,13 @@ pub(super) struct ConvolutionShape {
     pub(super) stride: i64,
     pub(super) padding: Padding,
     pub(super) groups: i64,
+}
+
+impl ConvolutionShape {
+    /// With the same padding on all sides, which keeps the size at stride 1.
+    pub(super) fn even(input: i64, output: i64, kernel: i64, stride: i64, groups: i64) -> ConvolutionShape {
+        ConvolutionShape { input, output, kernel, stride, padding: Padding::even(kernel / 2), groups }
+    }
 }
 
 /// A backbone's last features at one stride.
@@ -91,6 +101,12 @@ impl Builder {
             learned: true,
         });
         self.push(op, &[input])
+    }
+
+    /// A convolution without bias and its batch normalisation, with their names.
+    pub(super) fn conv_norm(&mut self, input: Value, [conv, norm]: [&str; 2], shape: ConvolutionShape) -> Value {
+        let x = self.conv(input, conv, shape);
+        self.batch_norm(x, norm, shape.output)
     }
 
     /// A 1 x 1 convolution to the classes, with the given weights and zero biases.
