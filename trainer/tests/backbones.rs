@@ -14,10 +14,11 @@ use trainer::model::{Architecture, Backbone, Init, Network, Spec, UpsampleTraini
 mod common;
 
 /// Networks of timm that have no other test.
-const NETWORKS: [(Backbone, &str); 3] = [
+const NETWORKS: [(Backbone, &str); 4] = [
     (Backbone::MobileNetV2, "mobilenetv2_100"),
     (Backbone::MobileNetV4ConvSmall, "mobilenetv4_conv_small"),
     (Backbone::MobileNetV4ConvMedium, "mobilenetv4_conv_medium"),
+    (Backbone::EfficientViTB0, "efficientvit_b0"),
 ];
 
 /// MobileNetV2's ImageNet weights below `.deps`.

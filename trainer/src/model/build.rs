@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::attention::LinearAttention;
 use super::graph::{BatchNorm, Conv, ConvTranspose, Graph, MaxPool, Node, Op, Padding, Value};
 use super::init;
 
@@ -81,10 +82,20 @@ impl Builder {
 
     /// A convolution without bias, as used before batch normalisation.
     pub(super) fn conv(&mut self, input: Value, name: &str, shape: ConvolutionShape) -> Value {
+        self.convolve(input, name, shape, None)
+    }
+
+    fn convolve(&mut self, input: Value, name: &str, shape: ConvolutionShape, bias: Option<Tensor>) -> Value {
         let ConvolutionShape { stride, padding, groups, .. } = shape;
         let size = [shape.output, shape.input / groups, shape.kernel, shape.kernel];
         let weight = init::he_normal(size, groups, self.device);
-        self.push(Op::Conv(Conv { name: name.to_owned(), weight, bias: None, stride, padding, groups }), &[input])
+        self.push(Op::Conv(Conv { name: name.to_owned(), weight, bias, stride, padding, groups }), &[input])
+    }
+
+    /// A convolution with bias, which starts from zero.
+    pub(super) fn biased_conv(&mut self, input: Value, name: &str, shape: ConvolutionShape) -> Value {
+        let bias = Tensor::zeros([shape.output], (Kind::Float, self.device));
+        self.convolve(input, name, shape, Some(bias))
     }
 
     pub(super) fn batch_norm(&mut self, input: Value, name: &str, channels: i64) -> Value {
@@ -135,6 +146,18 @@ impl Builder {
 
     pub(super) fn add(&mut self, a: Value, b: Value) -> Value {
         self.push(Op::Add, &[a, b])
+    }
+
+    pub(super) fn hard_swish(&mut self, input: Value) -> Value {
+        self.push(Op::HardSwish, &[input])
+    }
+
+    pub(super) fn concat(&mut self, a: Value, b: Value) -> Value {
+        self.push(Op::Concat, &[a, b])
+    }
+
+    pub(super) fn linear_attention(&mut self, input: Value, attention: LinearAttention) -> Value {
+        self.push(Op::LinearAttention(attention), &[input])
     }
 
     pub(super) fn double(&mut self, input: Value) -> Value {

@@ -1,7 +1,9 @@
 //! The networks: a backbone and an FCN head, as one [`Graph`].
 
+pub mod attention;
 mod build;
 mod efficientnet;
+mod efficientvit;
 mod fcn;
 mod flat;
 mod fold;
@@ -82,6 +84,10 @@ pub enum Backbone {
     #[value(name = "mobilenetv4_conv_medium")]
     #[serde(rename = "mobilenetv4_conv_medium")]
     MobileNetV4ConvMedium,
+    /// 0.7 M parameters; its attention covers the whole image.
+    #[value(name = "efficientvit_b0")]
+    #[serde(rename = "efficientvit_b0")]
+    EfficientViTB0,
 }
 
 impl Backbone {
@@ -93,9 +99,8 @@ impl Backbone {
             | Backbone::ResNet50
             | Backbone::MobileNetV2
             | Backbone::MobileNetV4ConvSmall
-            | Backbone::MobileNetV4ConvMedium => {
-                Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
-            }
+            | Backbone::MobileNetV4ConvMedium
+            | Backbone::EfficientViTB0 => Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
             Backbone::EfficientNetLite0 | Backbone::EfficientNetLite1 | Backbone::EfficientNetLite2 => {
                 Normalisation { mean: [127.0 / 255.0; 3], std: [128.0 / 255.0; 3] }
             }
@@ -175,7 +180,8 @@ impl Network {
             | Backbone::ResNet50
             | Backbone::MobileNetV2
             | Backbone::MobileNetV4ConvSmall
-            | Backbone::MobileNetV4ConvMedium => build::NORM,
+            | Backbone::MobileNetV4ConvMedium
+            | Backbone::EfficientViTB0 => build::NORM,
         };
         let mut b = Builder::new(device, norm);
         let features = match spec.backbone {
@@ -188,6 +194,7 @@ impl Network {
             Backbone::MobileNetV2 => mobilenet_v2::build(&mut b),
             Backbone::MobileNetV4ConvSmall => mobilenet_v4::build(&mut b, mobilenet_v4::SMALL),
             Backbone::MobileNetV4ConvMedium => mobilenet_v4::build(&mut b, mobilenet_v4::MEDIUM),
+            Backbone::EfficientViTB0 => efficientvit::build(&mut b),
         };
         let output = fcn::build(&mut b, &spec, features);
         Network { spec, graph: b.finish(output), features }

@@ -19,6 +19,7 @@ NETWORKS = {
     "mobilenetv2_100": ["blocks.1", "blocks.2", "blocks.4", "blocks.6"],
     "mobilenetv4_conv_small": ["blocks.0", "blocks.1", "blocks.2", "blocks.4"],
     "mobilenetv4_conv_medium": ["blocks.0", "blocks.1", "blocks.2", "blocks.4"],
+    "efficientvit_b0": ["stages.0", "stages.1", "stages.2", "stages.3"],
 }
 
 # A prime, so that the formula below does not repeat within most tensors.
