@@ -100,7 +100,10 @@ pub fn onnx(network: &Network, precision: &Precision, card: &ModelCard) -> Resul
             Op::Relu | Op::Relu6 if is_inside => inputs[0].to_owned(),
             Op::Relu => writer.node("Relu", &inputs, &output, vec![]),
             Op::Relu6 => writer.clip(half, inputs[0], &output),
+            Op::HardSwish => writer.node("HardSwish", &inputs, &output, vec![]),
             Op::Add => writer.node("Add", &inputs, &output, vec![]),
+            Op::Concat => writer.node("Concat", &inputs, &output, vec![build::int("axis", 1)]),
+            Op::LinearAttention(attention) => writer.linear_attention(*attention, half, inputs[0], &output),
             Op::Double => writer.double(inputs[0], &output),
             Op::MaxPool(pool) => writer.max_pool(pool, inputs[0], &output),
             Op::ConvTranspose(up) if is_last && half => {

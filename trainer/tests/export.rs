@@ -172,6 +172,12 @@ fn error(scores: &[f32], exact: &[f32]) -> f64 {
     (squares / exact.len() as f64).sqrt() / f64::from(range(exact))
 }
 
+/// The part of the size of a file with smaller weights that goes into names, scales and biases,
+/// beyond that of other networks: they weigh more in the smallest.
+fn overhead(backbone: Backbone) -> f64 {
+    if backbone == Backbone::EfficientViTB0 { 0.02 } else { 0.0 }
+}
+
 #[test]
 fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
     let folder = tempfile::tempdir().unwrap();
@@ -183,6 +189,10 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
         (Architecture::Fcn8s, Backbone::EfficientNetLite0, UpsampleTraining::Learned),
         (Architecture::Fcn4s, Backbone::EfficientNetLite0, UpsampleTraining::Frozen),
         (Architecture::TopDown, Backbone::EfficientNetLite0, UpsampleTraining::Frozen),
+        (Architecture::Fcn8s, Backbone::MobileNetV2, UpsampleTraining::Learned),
+        (Architecture::Fcn8s, Backbone::MobileNetV4ConvSmall, UpsampleTraining::Learned),
+        (Architecture::TopDown, Backbone::MobileNetV4ConvMedium, UpsampleTraining::Frozen),
+        (Architecture::Fcn8s, Backbone::EfficientViTB0, UpsampleTraining::Learned),
     ] {
         let network = network(architecture, backbone, upsample);
         let name = format!("{} {upsample:?}", network.spec.name());
@@ -203,7 +213,7 @@ fn every_form_of_network_is_valid_onnx_with_the_scores_of_libtorch() {
 
         let compact = fcn::onnx::encode(&onnx(&network, &Precision::Compact, &card).unwrap()).unwrap();
         let share = compact.len() as f64 / full.len() as f64;
-        assert!(share < 0.27, "{name}: the compact file has {share} of the size");
+        assert!(share < 0.27 + overhead(backbone), "{name}: the compact file has {share} of the size");
         let (scores, _) = python(folder.path(), &compact, &photo.image);
         let own = libfcn(&compact, &photo);
         let scores = cut(&scores, &photo);
@@ -224,6 +234,9 @@ fn integers_and_halves_score_close_to_floats() {
         (Architecture::Fcn32s, Backbone::ResNet18, 20),
         (Architecture::Fcn8s, Backbone::EfficientNetLite0, 48),
         (Architecture::TopDown, Backbone::EfficientNetLite0, 60),
+        (Architecture::Fcn8s, Backbone::MobileNetV2, 51),
+        (Architecture::Fcn8s, Backbone::MobileNetV4ConvSmall, 45),
+        (Architecture::Fcn8s, Backbone::EfficientViTB0, 49),
     ] {
         let network = network(architecture, backbone, UpsampleTraining::Learned);
         let name = network.spec.name();
@@ -240,14 +253,16 @@ fn integers_and_halves_score_close_to_floats() {
         );
         let int8 = fcn::onnx::encode(&onnx(&network, &Precision::Int8(calibration), &card).unwrap()).unwrap();
         let share = int8.len() as f64 / full.len() as f64;
-        assert!(share < 0.3, "{name}: the int8 file has {share} of the size");
+        assert!(share < 0.3 + overhead(backbone), "{name}: the int8 file has {share} of the size");
         let (scores, said) = python(folder.path(), &int8, &photo.image);
         assert!(said.contains(&format!(", {integer} integer")), "{name}: {said}");
         let (scores, own) = (cut(&scores, &photo), libfcn(&int8, &photo));
         let worst = largest_difference(&own, &scores) / range(&scores);
         assert!(worst < 1e-4, "{name}: libfcn computes int8 with an error of {worst} of the range");
         let error_int8 = error(&own, &exact);
-        assert!(error_int8 < 0.05, "{name}: int8 changes scores by {error_int8} of their range");
+        // Hard swish and attention round more values between convolutions.
+        let most = if backbone == Backbone::EfficientViTB0 { 0.08 } else { 0.05 };
+        assert!(error_int8 < most, "{name}: int8 changes scores by {error_int8} of their range");
 
         let half = fcn::onnx::encode(&onnx(&network, &Precision::Half, &card).unwrap()).unwrap();
         let (scores, _) = python(folder.path(), &half, &photo.image);
@@ -266,7 +281,16 @@ fn every_head_on_every_backbone_runs_in_libfcn_in_every_form() {
     let picture = image::open(deps().join("photos/chelsea.png")).unwrap().to_rgb8();
     let (width, height) = (120, 90);
     let picture = image::imageops::crop_imm(&picture, 150, 60, width as u32, height as u32).to_image();
-    for backbone in [Backbone::ResNet18, Backbone::ResNet34, Backbone::ResNet50, Backbone::EfficientNetLite0] {
+    for backbone in [
+        Backbone::ResNet18,
+        Backbone::ResNet34,
+        Backbone::ResNet50,
+        Backbone::EfficientNetLite0,
+        Backbone::MobileNetV2,
+        Backbone::MobileNetV4ConvSmall,
+        Backbone::MobileNetV4ConvMedium,
+        Backbone::EfficientViTB0,
+    ] {
         for &architecture in Architecture::value_variants() {
             let network = network(architecture, backbone, UpsampleTraining::Learned);
             let name = network.spec.name();

@@ -49,7 +49,7 @@ fn shapes_are_those_of_the_chapter() {
 #[test]
 fn every_network_scores_every_pixel() {
     let image = Tensor::rand([1, 3, 64, 96], (Kind::Float, Device::Cpu));
-    assert_eq!(Backbone::value_variants().len(), 6);
+    assert_eq!(Backbone::value_variants().len(), 10);
     for &backbone in Backbone::value_variants() {
         for &architecture in Architecture::value_variants() {
             let network = Network::new(spec(architecture, backbone), 1, Device::Cpu);

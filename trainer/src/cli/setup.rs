@@ -48,10 +48,11 @@ pub(super) struct Setup {
     #[arg(long, value_name = "RUN", required_unless_present = "resume")]
     pub(super) out: Option<PathBuf>,
 
-    /// A .safetensors or .pth file with torchvision's parameter names (or EfficientNet-Lite0's), or
-    /// a checkpoint of a run with the same backbone, for example of an fcn32s to start an fcn16s
-    /// from. Missing parameters, and head layers of another shape, are newly initialised. `none`:
-    /// random initialisation [default: none; the recipe d2l requires a file].
+    /// A .safetensors or .pth file with torchvision's parameter names (for MobileNets and
+    /// EfficientViT timm's, for EfficientNets those of their files), or a checkpoint of a run with
+    /// the same backbone, for example of an fcn32s to start an fcn16s from. Missing parameters, and
+    /// head layers of another shape, are newly initialised. `none`: random initialisation [default:
+    /// none; the recipe d2l requires a file].
     #[arg(long, value_name = "FILE|none")]
     weights: Option<PathBuf>,
 

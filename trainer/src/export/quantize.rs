@@ -52,7 +52,9 @@ pub(super) fn value_formats(graph: &Graph) -> Vec<ValueFormat> {
             && match &node.op {
                 Op::Conv(conv) => !is_score(&conv.name),
                 Op::ConvTranspose(_) | Op::BatchNorm(_) => false,
-                Op::Relu | Op::Relu6 | Op::Add | Op::Double | Op::MaxPool(_) => true,
+                Op::Relu | Op::Relu6 | Op::Add | Op::Concat | Op::Double | Op::MaxPool(_) => true,
+                // In float32 between stored values.
+                Op::HardSwish | Op::LinearAttention(_) => true,
             };
         let computes = matches!(node.op, Op::Conv(_) | Op::Add);
         let limited = matches!(graph.only_user(Value(index + 1)), Some(Op::Relu | Op::Relu6));

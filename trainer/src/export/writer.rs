@@ -6,6 +6,7 @@ use fcn::onnx::types::{AttributeProto, NodeProto, TensorProto};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::model::attention::LinearAttention;
 use crate::model::graph::{Conv, ConvTranspose, MaxPool, Padding};
 
 /// How a weight tensor is stored.
@@ -96,6 +97,51 @@ impl Writer {
             });
         }
         self.node("Clip", &[input, "zero", "six"], output, vec![])
+    }
+
+    /// Linear attention, computed in float32.
+    pub(super) fn linear_attention(
+        &mut self,
+        attention: LinearAttention,
+        half: bool,
+        input: &str,
+        output: &str,
+    ) -> String {
+        let LinearAttention { heads, width } = attention;
+        let name = |what: &str| format!("{output}.{what}");
+        let constants = ["heads", "widths", "keys.axis", "epsilon", "channels"].map(name);
+        let [into_heads, widths, pixels, epsilon, channels] = constants.each_ref().map(String::as_str);
+        self.constants.extend([
+            // 0 keeps N, and -1 is the number of pixels.
+            build::int64s(into_heads, &[4], &[0, heads, 3 * width, -1]),
+            build::int64s(widths, &[3], &[width; 3]),
+            build::int64s(pixels, &[1], &[2]),
+            build::floats(epsilon, &[], &[LinearAttention::EPSILON as f32]),
+            build::int64s(channels, &[2], &[0, heads * width]),
+        ]);
+        let input = if half { self.cast(DataType::Float, input, &name("float")) } else { input.to_owned() };
+        let parts = self.node("Reshape", &[&input, into_heads], &name("parts"), vec![]);
+        let [queries, keys, values] = ["queries", "keys", "values"].map(name);
+        let mut split = build::node("Split", &[&parts, widths], &queries, vec![build::int("axis", 2)]);
+        split.output.extend([keys.clone(), values.clone()]);
+        self.nodes.push(split);
+        let queries = self.node("Relu", &[&queries], &name("queries.relu"), vec![]);
+        let keys = self.node("Relu", &[&keys], &name("keys.relu"), vec![]);
+        let order = vec![build::ints("perm", &[0, 1, 3, 2])];
+        let keys = self.node("Transpose", &[&keys], &name("keys.transposed"), order);
+        let products = self.node("MatMul", &[&values, &keys], &name("products"), vec![]);
+        let sums = self.node("ReduceSum", &[&keys, pixels], &name("sums"), vec![build::int("keepdims", 1)]);
+        let total = self.node("MatMul", &[&sums, &queries], &name("similarities"), vec![]);
+        let total = self.node("Add", &[&total, epsilon], &name("total"), vec![]);
+        let result = self.node("MatMul", &[&products, &queries], &name("weighted"), vec![]);
+        let result = self.node("Div", &[&result, &total], &name("mean"), vec![]);
+        let sides = self.node("Shape", &[&input], &name("sides"), vec![build::int("start", 2)]);
+        let size = self.node("Concat", &[channels, &sides], &name("size"), vec![build::int("axis", 0)]);
+        if !half {
+            return self.node("Reshape", &[&result, &size], output, vec![]);
+        }
+        let result = self.node("Reshape", &[&result, &size], &name("result"), vec![]);
+        self.cast(DataType::Float16, &result, output)
     }
 
     pub(super) fn cast(&mut self, to: DataType, input: &str, output: &str) -> String {

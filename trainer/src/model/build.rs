@@ -2,8 +2,12 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::attention::LinearAttention;
 use super::graph::{BatchNorm, Conv, ConvTranspose, Graph, MaxPool, Node, Op, Padding, Value};
 use super::init;
+
+/// PyTorch's epsilon and momentum of batch normalisation.
+pub(super) const NORM: (f64, f64) = (1e-5, 0.1);
 
 /// A convolution's shape.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +18,13 @@ pub(super) struct ConvolutionShape {
     pub(super) stride: i64,
     pub(super) padding: Padding,
     pub(super) groups: i64,
+}
+
+impl ConvolutionShape {
+    /// With the same padding on all sides, which keeps the size at stride 1.
+    pub(super) fn even(input: i64, output: i64, kernel: i64, stride: i64, groups: i64) -> ConvolutionShape {
+        ConvolutionShape { input, output, kernel, stride, padding: Padding::even(kernel / 2), groups }
+    }
 }
 
 /// A backbone's last features at one stride.
@@ -71,10 +82,20 @@ impl Builder {
 
     /// A convolution without bias, as used before batch normalisation.
     pub(super) fn conv(&mut self, input: Value, name: &str, shape: ConvolutionShape) -> Value {
+        self.convolve(input, name, shape, None)
+    }
+
+    fn convolve(&mut self, input: Value, name: &str, shape: ConvolutionShape, bias: Option<Tensor>) -> Value {
         let ConvolutionShape { stride, padding, groups, .. } = shape;
         let size = [shape.output, shape.input / groups, shape.kernel, shape.kernel];
         let weight = init::he_normal(size, groups, self.device);
-        self.push(Op::Conv(Conv { name: name.to_owned(), weight, bias: None, stride, padding, groups }), &[input])
+        self.push(Op::Conv(Conv { name: name.to_owned(), weight, bias, stride, padding, groups }), &[input])
+    }
+
+    /// A convolution with bias, which starts from zero.
+    pub(super) fn biased_conv(&mut self, input: Value, name: &str, shape: ConvolutionShape) -> Value {
+        let bias = Tensor::zeros([shape.output], (Kind::Float, self.device));
+        self.convolve(input, name, shape, Some(bias))
     }
 
     pub(super) fn batch_norm(&mut self, input: Value, name: &str, channels: i64) -> Value {
@@ -91,6 +112,12 @@ impl Builder {
             learned: true,
         });
         self.push(op, &[input])
+    }
+
+    /// A convolution without bias and its batch normalisation, with their names.
+    pub(super) fn conv_norm(&mut self, input: Value, [conv, norm]: [&str; 2], shape: ConvolutionShape) -> Value {
+        let x = self.conv(input, conv, shape);
+        self.batch_norm(x, norm, shape.output)
     }
 
     /// A 1 x 1 convolution to the classes, with the given weights and zero biases.
@@ -119,6 +146,18 @@ impl Builder {
 
     pub(super) fn add(&mut self, a: Value, b: Value) -> Value {
         self.push(Op::Add, &[a, b])
+    }
+
+    pub(super) fn hard_swish(&mut self, input: Value) -> Value {
+        self.push(Op::HardSwish, &[input])
+    }
+
+    pub(super) fn concat(&mut self, a: Value, b: Value) -> Value {
+        self.push(Op::Concat, &[a, b])
+    }
+
+    pub(super) fn linear_attention(&mut self, input: Value, attention: LinearAttention) -> Value {
+        self.push(Op::LinearAttention(attention), &[input])
     }
 
     pub(super) fn double(&mut self, input: Value) -> Value {

@@ -22,7 +22,10 @@ impl Graph {
                 }
                 Op::Relu => Op::Relu,
                 Op::Relu6 => Op::Relu6,
+                Op::HardSwish => Op::HardSwish,
                 Op::Add => Op::Add,
+                Op::Concat => Op::Concat,
+                Op::LinearAttention(attention) => Op::LinearAttention(*attention),
                 Op::Double => Op::Double,
                 Op::MaxPool(pool) => Op::MaxPool(*pool),
                 Op::ConvTranspose(up) => Op::ConvTranspose(ConvTranspose {

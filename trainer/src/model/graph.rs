@@ -3,6 +3,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::attention::LinearAttention;
 use super::is_head;
 use crate::distributed::Ranks;
 use crate::error::Result;
@@ -16,7 +17,7 @@ pub struct Value(pub usize);
 pub struct Node {
     /// The operation.
     pub op: Op,
-    /// One value, or two for [`Op::Add`].
+    /// One value, or two for [`Op::Add`] and [`Op::Concat`].
     pub inputs: Vec<Value>,
 }
 
@@ -31,8 +32,14 @@ pub enum Op {
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
+    /// `x * min(max(x + 3, 0), 6) / 6` (Howard et al. 2019, section 5.2).
+    HardSwish,
     /// The sum of two values of the same shape.
     Add,
+    /// The channels of two values of the same size.
+    Concat,
+    /// Attention over all pixels.
+    LinearAttention(LinearAttention),
     /// Every pixel repeated twice in each direction.
     Double,
     /// The largest value of each window.
@@ -172,7 +179,14 @@ impl Graph {
                     push(&up.name, "weight", &up.weight, up.learned);
                     up.bias.iter().for_each(|bias| push(&up.name, "bias", bias, up.learned));
                 }
-                Op::Relu | Op::Relu6 | Op::Add | Op::Double | Op::MaxPool(_) => {}
+                Op::Relu
+                | Op::Relu6
+                | Op::HardSwish
+                | Op::Add
+                | Op::Concat
+                | Op::LinearAttention(_)
+                | Op::Double
+                | Op::MaxPool(_) => {}
             }
         }
         all
@@ -343,7 +357,10 @@ impl Op {
             Op::Relu => x.f_relu()?,
             Op::Relu6 if spare => x.f_relu6_()?,
             Op::Relu6 => x.f_relu6()?,
+            Op::HardSwish => x.f_hardswish()?,
             Op::Add => x.f_add(&inputs[0])?,
+            Op::Concat => Tensor::f_cat(&[&x, &inputs[0]], 1)?,
+            Op::LinearAttention(attention) => attention.apply(&x)?,
             Op::Double => {
                 let (height, width) = (x.size()[2], x.size()[3]);
                 x.f_upsample_nearest2d([2 * height, 2 * width], None, None)?

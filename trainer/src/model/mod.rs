@@ -1,12 +1,16 @@
 //! The networks: a backbone and an FCN head, as one [`Graph`].
 
+pub mod attention;
 mod build;
 mod efficientnet;
+mod efficientvit;
 mod fcn;
 mod flat;
 mod fold;
 pub mod graph;
 pub mod init;
+mod mobilenet_v2;
+mod mobilenet_v4;
 mod pth;
 mod resnet;
 pub mod weights;
@@ -68,15 +72,35 @@ pub enum Backbone {
     #[value(name = "efficientnet_lite2")]
     #[serde(rename = "efficientnet_lite2")]
     EfficientNetLite2,
+    /// 1.8 M parameters.
+    #[value(name = "mobilenetv2")]
+    #[serde(rename = "mobilenetv2")]
+    MobileNetV2,
+    /// 1.3 M parameters.
+    #[value(name = "mobilenetv4_conv_small")]
+    #[serde(rename = "mobilenetv4_conv_small")]
+    MobileNetV4ConvSmall,
+    /// 7.2 M parameters.
+    #[value(name = "mobilenetv4_conv_medium")]
+    #[serde(rename = "mobilenetv4_conv_medium")]
+    MobileNetV4ConvMedium,
+    /// 0.7 M parameters; its attention covers the whole image.
+    #[value(name = "efficientvit_b0")]
+    #[serde(rename = "efficientvit_b0")]
+    EfficientViTB0,
 }
 
 impl Backbone {
     /// The normalisation that its ImageNet weights expect, in red, green, blue order.
     pub fn normalise(self) -> Normalisation {
         match self {
-            Backbone::ResNet18 | Backbone::ResNet34 | Backbone::ResNet50 => {
-                Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
-            }
+            Backbone::ResNet18
+            | Backbone::ResNet34
+            | Backbone::ResNet50
+            | Backbone::MobileNetV2
+            | Backbone::MobileNetV4ConvSmall
+            | Backbone::MobileNetV4ConvMedium
+            | Backbone::EfficientViTB0 => Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
             Backbone::EfficientNetLite0 | Backbone::EfficientNetLite1 | Backbone::EfficientNetLite2 => {
                 Normalisation { mean: [127.0 / 255.0; 3], std: [128.0 / 255.0; 3] }
             }
@@ -148,10 +172,16 @@ impl Network {
     pub fn new(spec: Spec, seed: u64, device: Device) -> Network {
         tch::manual_seed(seed as i64);
         let norm = match spec.backbone {
-            Backbone::ResNet18 | Backbone::ResNet34 | Backbone::ResNet50 => resnet::NORM,
             Backbone::EfficientNetLite0 | Backbone::EfficientNetLite1 | Backbone::EfficientNetLite2 => {
                 efficientnet::NORM
             }
+            Backbone::ResNet18
+            | Backbone::ResNet34
+            | Backbone::ResNet50
+            | Backbone::MobileNetV2
+            | Backbone::MobileNetV4ConvSmall
+            | Backbone::MobileNetV4ConvMedium
+            | Backbone::EfficientViTB0 => build::NORM,
         };
         let mut b = Builder::new(device, norm);
         let features = match spec.backbone {
@@ -161,6 +191,10 @@ impl Network {
             Backbone::EfficientNetLite0 => efficientnet::build(&mut b, efficientnet::LITE0),
             Backbone::EfficientNetLite1 => efficientnet::build(&mut b, efficientnet::LITE1),
             Backbone::EfficientNetLite2 => efficientnet::build(&mut b, efficientnet::LITE2),
+            Backbone::MobileNetV2 => mobilenet_v2::build(&mut b),
+            Backbone::MobileNetV4ConvSmall => mobilenet_v4::build(&mut b, mobilenet_v4::SMALL),
+            Backbone::MobileNetV4ConvMedium => mobilenet_v4::build(&mut b, mobilenet_v4::MEDIUM),
+            Backbone::EfficientViTB0 => efficientvit::build(&mut b),
         };
         let output = fcn::build(&mut b, &spec, features);
         Network { spec, graph: b.finish(output), features }

@@ -16,9 +16,6 @@ pub(super) const RESNET18: Depth = Depth { blocks: [2, 2, 2, 2], bottleneck: fal
 pub(super) const RESNET34: Depth = Depth { blocks: [3, 4, 6, 3], bottleneck: false };
 pub(super) const RESNET50: Depth = Depth { blocks: [3, 4, 6, 3], bottleneck: true };
 
-/// torchvision's epsilon and momentum of batch normalisation.
-pub(super) const NORM: (f64, f64) = (1e-5, 0.1);
-
 pub(super) fn build(b: &mut Builder, depth: Depth) -> Features {
     let mut x = b.conv(Builder::IMAGE, "conv1", shape(3, 64, 7, 2));
     x = b.batch_norm(x, "bn1", 64);

@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor, no_grad};
 
-use super::{Graph, is_head, pth};
+use super::{Graph, is_head, mobilenet_v2, pth};
 use crate::error::{Error, Result};
 
 /// The result of loading a file.
@@ -88,16 +88,21 @@ pub fn of_checkpoint(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, 
     tensors
 }
 
-/// Copies matching tensors by name. A tensor of another shape is an error in the backbone; in the
-/// head, whose shapes depend on the classes and the stride, it is skipped. A file with no matching
-/// tensor is an error.
+/// Copies matching tensors by name; a MobileNetV2 may have torchvision's names, too. A tensor of
+/// another shape is an error in the backbone; in the head, whose shapes depend on the classes and
+/// the stride, it is skipped. A file with no matching tensor is an error.
 pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<LoadReport> {
+    let torchvision = mobilenet_v2::torchvision_layers(tensors);
     let mut report = LoadReport::default();
+    let mut used = BTreeSet::new();
     for mut parameter in graph.parameters() {
-        let Some(source) = tensors.get(&parameter.name) else {
+        let layer = parameter.name.rsplit_once('.').and_then(|(layer, kind)| Some((torchvision.get(layer)?, kind)));
+        let name = layer.map_or_else(|| parameter.name.clone(), |(layer, kind)| format!("{layer}.{kind}"));
+        let Some(source) = tensors.get(&name) else {
             report.missing.push(parameter.name);
             continue;
         };
+        used.insert(name);
         if is_head(&parameter.name) && parameter.tensor.size() != source.size() {
             report.reshaped.push(parameter.name);
             continue;
@@ -105,9 +110,8 @@ pub fn load(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<LoadRep
         copy(&parameter.name, &mut parameter.tensor, source)?;
         report.matched.push(parameter.name);
     }
-    let matched: BTreeSet<&String> = report.matched.iter().chain(&report.reshaped).collect();
     // PyTorch's batch counters are not needed: batch normalisation here uses a moving average.
-    let unused = tensors.keys().filter(|name| !matched.contains(name) && !name.ends_with(".num_batches_tracked"));
+    let unused = tensors.keys().filter(|name| !used.contains(*name) && !name.ends_with(".num_batches_tracked"));
     report.unused = unused.cloned().collect();
     if let (true, Some(name)) = (report.matched.is_empty(), report.unused.first()) {
         return Err(Error::new(format!(
