@@ -57,8 +57,8 @@ fn clean(program: &Path) -> Command {
     command
 }
 
-/// The Python of an environment with the package as pip installs it, made once per run of the tests.
-/// `None` if wheels are missing.
+/// The Python of an environment with the package as pip installs it, made once per run of the
+/// tests. `None` if wheels are missing.
 fn environment() -> Option<&'static Path> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     let install = || {
@@ -75,8 +75,9 @@ fn environment() -> Option<&'static Path> {
             .arg(&inside)
             .args(["install", "--quiet", "--no-index", "--find-links"])
             .arg(root().join(".deps/wheels/files"))
-            // A folder of its own: the library's files have the same names with other features of its
-            // dependencies, and other tests are using them. Little optimisation, because it runs once.
+            // A folder of its own: the library's files have the same names with other features of
+            // its dependencies, and other tests are using them. Little optimisation, because it
+            // runs once.
             .env("CARGO_TARGET_DIR", profile_dir().with_file_name("python"))
             .envs([("CARGO_PROFILE_DEV_OPT_LEVEL", "1"), ("CARGO_PROFILE_DEV_DEBUG", "0")])
             .args(["--config-settings", "build-args=--profile dev --locked", "pillow"])

@@ -21,8 +21,8 @@ pub struct Results<'a> {
 }
 
 impl Results<'_> {
-    /// Writes what a photo's job asks for: labels, run lengths, and the overlay, which is drawn into
-    /// `photo`. `labels` has one label for each of its pixels, row by row.
+    /// Writes what a photo's job asks for: labels, run lengths, and the overlay, which is drawn
+    /// into `photo`. `labels` has one label for each of its pixels, row by row.
     pub fn write(&self, job: &Job, photo: &mut Image, labels: &[u8]) -> Result<()> {
         let (width, height) = (photo.width, photo.height);
         if let Some(path) = &job.labels {
@@ -56,8 +56,8 @@ impl Results<'_> {
             .map_err(|error| error.to_string())
     }
 
-    /// Classes as COCO's run-length encoded masks: lengths of runs of pixels, column by column, that
-    /// are not and are of the class, alternating.
+    /// Classes as COCO's run-length encoded masks: lengths of runs of pixels, column by column,
+    /// that are not and are of the class, alternating.
     pub fn encode(&self, labels: &[u8], width: u32, height: u32) -> Value {
         let masks: Vec<Value> = self
             .counts(labels)

@@ -49,8 +49,8 @@ pub(super) struct Predict {
     #[arg(long, value_enum, default_value = "png", conflicts_with = "compare")]
     format: Format,
 
-    /// With --format png, replace files that exist. Annotations are never replaced, because they may
-    /// contain corrections.
+    /// With --format png, replace files that exist. Annotations are never replaced, because they
+    /// may contain corrections.
     #[arg(long, conflicts_with = "compare")]
     force: bool,
 
