@@ -183,7 +183,8 @@ impl<'a> ImageFile<'a> {
             ImageError::Unsupported(error) => {
                 Error::UnsupportedFormat(format!("{name} is of a kind that cannot be read: {error}"))
             }
-            error => Error::io(format!("{name} cannot be decoded: {error}"), error),
+            // Some messages end with a line break.
+            error => Error::io(format!("{name} cannot be decoded: {}", error.to_string().trim_end()), error),
         }
     }
 }

@@ -81,6 +81,9 @@ fn check(jobs: &[Job]) -> Result<()> {
     for job in jobs {
         for output in job.outputs() {
             if let Some(other) = makers.insert(output, job.input.name()) {
+                if other == job.input.name() {
+                    return Err(format!("{other} is given twice; name it once"));
+                }
                 return Err(format!(
                     "{other} and {} would both be written to {}; rename one, or give them different --out",
                     job.input.name(),
@@ -183,6 +186,8 @@ mod tests {
     fn outputs_replace_neither_each_other_nor_inputs() {
         let twice = vec![Input::Photo("a/x.jpg".into()), Input::Photo("b/x.png".into())];
         assert!(jobs(twice, Path::new("out"), &ALL).unwrap_err().contains("would both be written"));
+        let same = vec![Input::Photo("a/x.jpg".into()), Input::Photo("a/x.jpg".into())];
+        assert!(jobs(same, Path::new("out"), &ALL).unwrap_err().contains("is given twice"));
         let folder = tempfile::tempdir().unwrap();
         let photo = folder.path().join("x.png");
         fs::write(&photo, "").unwrap();

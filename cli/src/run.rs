@@ -260,7 +260,7 @@ impl Context {
             }
         } else if let Err(error) = outcome {
             self.progress.suspend(|| {
-                tell!("{name}: {}", error.trim_end());
+                tell!("{name}: {error}");
             });
         }
         self.progress.inc(1);
