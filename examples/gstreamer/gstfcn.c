@@ -627,8 +627,8 @@ static void gst_fcn_class_init(GstFcnClass *klass) {
         g_param_spec_uint("height", "Height", "Rows for size-mode=resize and size-mode=tile", 0, 32767, 0, once));
     g_object_class_install_property(
         object, PROPERTY_SHORT_SIDE,
-        g_param_spec_uint("short-side", "Short side", "Pixels of the shorter side, which size-mode=short-side needs", 0, 32767, 0,
-                          once));
+        g_param_spec_uint("short-side", "Short side",
+                          "Pixels of the shorter side, which size-mode=short-side needs", 0, 32767, 0, once));
     g_object_class_install_property(
         object, PROPERTY_OVERLAP,
         g_param_spec_uint("overlap", "Overlap", "Columns and rows that tiles share at least", 0, 32766, 32, once));
