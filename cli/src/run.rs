@@ -127,6 +127,8 @@ impl Run {
         self.check(&all)?;
         if !is_file {
             Record::new(&model, self.settings_of_outputs())?.claim(out, self.force)?;
+        } else if out.exists() && !out.is_file() {
+            return Err(format!("{} is not a regular file; choose another --out", out.display()));
         } else if out.exists() && !self.force {
             return Err(format!("{} exists already; replace it with --force", out.display()));
         }

@@ -351,6 +351,10 @@ fn files_without_video_are_errors() {
     let message = fails(&["run", "m.onnx", "no.mp4", "--out", "out"], folder.path());
     assert!(message.contains("no.mp4: ffprobe cannot open it"), "{message}");
     assert!(!at("out/no_overlay.mp4").exists());
+    // Nor is a pipe replaced by a video.
+    assert!(Command::new("mkfifo").arg(at("pipe.mp4")).status().unwrap().success());
+    let message = fails(&["run", "m.onnx", "no.mp4", "--out", "pipe.mp4", "--force"], folder.path());
+    assert!(message.contains("pipe.mp4 is not a regular file"), "{message}");
 }
 
 #[test]
@@ -373,7 +377,8 @@ fn the_installed_command_needs_no_settings() {
         common::run(command.env_remove("ORT_DYLIB_PATH").current_dir(folder.path()).args(arguments))
     };
     assert!(installed(&["info", "street"]).contains("pavement"));
-    // Without a model: animals.
+    // Without a model: animals, also where a folder is called so.
+    fs::create_dir(at("animals")).unwrap();
     installed(&["run", "photos", "--out", "out", "--write", "labels"]);
     assert_eq!(indices(&at("out/p0.png")), labels(&read_image(at("photos/p0.png")).unwrap()));
 }
