@@ -339,7 +339,7 @@ fn the_background_is_found_by_its_name() {
     let sample = trainer::evaluate::read(&dataset, 0, true).unwrap();
     assert!(sample.mask[..90].iter().all(|&label| label == 1), "void is background");
     for model in [&run, &file] {
-        data::success("predict {} {} --out {} --outline 0", &[model, &folder.path("JPEGImages/p0.png"), &out]);
+        data::success("predict {} {} --out {} --outline 0 --force", &[model, &folder.path("JPEGImages/p0.png"), &out]);
         let read = |name: &str| fcn::read_image(out.join(name)).unwrap().pixels;
         let (photo, overlay, labels) =
             (fcn::read_image(folder.path("JPEGImages/p0.png")).unwrap().pixels, read("p0_overlay.png"), read("p0.png"));
