@@ -99,15 +99,20 @@ def read(source):
 def photos(source):
     """The photos of a folder on this machine, without subfolders and hidden files, as `fcn run` takes them, or
     the files that match a pattern."""
-    pattern = os.path.join(glob.escape(source), "*") if os.path.isdir(source) else source
-    found = [os.path.abspath(path) for path in sorted(glob.glob(pattern)) if os.path.isfile(path)]
     if os.path.isdir(source):
-        found = [path for path in found if path.lower().endswith(tuple("." + ending for ending in ENDINGS))]
+        endings = tuple("." + ending for ending in ENDINGS)
+        found = glob.glob(os.path.join(glob.escape(source), "*"))
+        found = [path for path in found if path.lower().endswith(endings)]
+    else:
+        found = [source] if os.path.exists(source) else glob.glob(source)
+    found = [os.path.abspath(path) for path in sorted(found) if os.path.isfile(path)]
     if not found:
         raise SystemExit(f"{source} has no photos")
     for path in found:
-        if not path.isprintable():
-            raise SystemExit(f"{path!a}: rename it, because Parquet stores names in UTF-8")
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise SystemExit(f"{path!a}: rename it, because Parquet stores names in UTF-8") from None
     return found
 
 

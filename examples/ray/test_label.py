@@ -157,7 +157,11 @@ class Labels(unittest.TestCase):
         for wrong in ["none", "*.jpeg", "missing"]:
             with self.assertRaisesRegex(SystemExit, "has no photos"):
                 label.photos(str(self.photos / wrong))
-        (self.photos / "line\nbreak.png").write_bytes(b"")
+        for odd in ["line\nbreak.png", "\u200b.png", "a[1].png"]:
+            (self.photos / odd).write_bytes(b"")
+            self.assertIn(str(self.photos / odd), label.photos(str(self.photos)))
+            self.assertEqual(label.photos(str(self.photos / odd)), [str(self.photos / odd)])
+        pathlib.Path(os.fsdecode(os.fsencode(self.photos) + b"/\xe4.png")).write_bytes(b"")
         with self.assertRaisesRegex(SystemExit, "rename it"):
             label.photos(str(self.photos))
         # Other options for the same data set are refused.

@@ -93,18 +93,16 @@ pub enum Backbone {
 impl Backbone {
     /// The normalisation that its ImageNet weights expect, in red, green, blue order.
     pub fn normalise(self) -> Normalisation {
-        match self {
-            Backbone::ResNet18
-            | Backbone::ResNet34
-            | Backbone::ResNet50
-            | Backbone::MobileNetV2
-            | Backbone::MobileNetV4ConvSmall
-            | Backbone::MobileNetV4ConvMedium
-            | Backbone::EfficientViTB0 => Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
-            Backbone::EfficientNetLite0 | Backbone::EfficientNetLite1 | Backbone::EfficientNetLite2 => {
-                Normalisation { mean: [127.0 / 255.0; 3], std: [128.0 / 255.0; 3] }
-            }
+        if self.is_efficientnet_lite() {
+            Normalisation { mean: [127.0 / 255.0; 3], std: [128.0 / 255.0; 3] }
+        } else {
+            Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
         }
+    }
+
+    /// Whether it follows TensorFlow's conventions; the others follow PyTorch's.
+    fn is_efficientnet_lite(self) -> bool {
+        matches!(self, Backbone::EfficientNetLite0 | Backbone::EfficientNetLite1 | Backbone::EfficientNetLite2)
     }
 }
 
@@ -171,18 +169,7 @@ impl Network {
     /// Builds a network whose random initialisation depends only on `seed`.
     pub fn new(spec: Spec, seed: u64, device: Device) -> Network {
         tch::manual_seed(seed as i64);
-        let norm = match spec.backbone {
-            Backbone::EfficientNetLite0 | Backbone::EfficientNetLite1 | Backbone::EfficientNetLite2 => {
-                efficientnet::NORM
-            }
-            Backbone::ResNet18
-            | Backbone::ResNet34
-            | Backbone::ResNet50
-            | Backbone::MobileNetV2
-            | Backbone::MobileNetV4ConvSmall
-            | Backbone::MobileNetV4ConvMedium
-            | Backbone::EfficientViTB0 => build::NORM,
-        };
+        let norm = if spec.backbone.is_efficientnet_lite() { efficientnet::NORM } else { build::NORM };
         let mut b = Builder::new(device, norm);
         let features = match spec.backbone {
             Backbone::ResNet18 => resnet::build(&mut b, resnet::RESNET18),
